@@ -1,0 +1,231 @@
+"""The module in front of the backbone: check, sample, lower, render."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gpuaug import checks
+from gpuaug.pipeline import Pipeline, evaluation
+from gpuaug.program import Keys
+from gpuaug.ragged import Ragged
+from gpuaug.render import NAMES, choose, render
+from gpuaug.transform import Canvas, Params
+from gpuaug.transforms.mix import check_labels, mix_labels
+from gpuaug.transforms.opaque import Opaque
+
+__all__ = ["Augment", "Draw"]
+
+Array = NDArray[Any]
+Images = Tensor | Ragged
+
+COUNTER = threading.Lock()  # two threads may share a module; not on the module, so that it pickles
+MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
+HIGHEST_INDEX = 2**48 - 1
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What `Augment.sample` drew: keys (seed, epoch, index), one dict for each step of the list, and from which list."""
+
+    keys: Keys
+    params: list[Params]
+    training: bool
+
+
+class Augment(nn.Module):
+    """Augment a batch of raw uint8 images, each sample with its own draw, on the device it is on.
+
+    A call samples parameters on the host, lowers them to a program per sample, and renders the program in a few
+    batched passes. Every draw is a function of (seed, epoch, index, step), so it does not depend on batch size, order,
+    backend or device; only MixUp, CutMix and opaque steps depend on how the batch was formed, and say so.
+
+    Args:
+        train: transforms for training, a list or a Compose. Kornia modules and torchvision v2 transforms may stand in
+            it as opaque steps.
+        eval: transforms for evaluation. None: see `gpuaug.pipeline.evaluation`; off by itself after `.eval()`.
+        seed: of all draws, in [0, 2**64 - 1].
+        backend: "auto", "numba" (CPU) or "torch" (anywhere).
+        memory_format: of the result, torch.contiguous_format or torch.channels_last.
+        exact: resample once for each geometric transform, as torchvision does; False composes neighbouring
+            RandomRotation, RandomAffine and RandomPerspective into one resample.
+
+    Raises:
+        ValueError: if a transform cannot stand where it does, or an argument is out of range.
+    """
+
+    def __init__(
+        self,
+        train: Any,
+        eval: Any = None,
+        *,
+        seed: int = 0,
+        backend: str = "auto",
+        memory_format: torch.memory_format = torch.contiguous_format,
+        exact: bool = False,
+    ) -> None:
+        super().__init__()
+        self.train_pipeline = Pipeline(train, "train")
+        self.eval_pipeline = Pipeline(evaluation(self.train_pipeline.steps) if eval is None else eval, "eval")
+        self._default_eval = eval is None
+        self.seed = checks.integer(self, "seed", seed, 0, 2**64 - 1)
+        self.backend = checks.one_of(self, "backend", backend, NAMES)
+        if backend != "auto":
+            choose(backend, torch.device("cpu"))
+        if memory_format not in MEMORY_FORMATS:
+            raise checks.bad(self, "memory_format", " or ".join(map(str, MEMORY_FORMATS)), memory_format)
+        self.memory_format = memory_format
+        self.exact = bool(exact)
+        self.epoch = 0
+        self._counter = 0
+        steps = [*self.train_pipeline.steps, *self.eval_pipeline.steps]
+        self.opaque = nn.ModuleList(s.module for s in steps if isinstance(s, Opaque) and isinstance(s.module, nn.Module))
+
+    @torch.compiler.disable
+    def forward(self, images: Images, labels: Tensor | None = None, *, index: Tensor | None = None) -> Any:
+        """Augment a batch.
+
+        Args:
+            images: uint8 (B, C, H, W), or Ragged when the list starts with a crop or a resize. Not written to.
+            labels: (B,) class numbers or (B, classes) soft or multi-hot; needed if the list mixes.
+            index: (B,) int64 on the CPU, the samples' numbers in the data set, which key the draws. None: a counter.
+
+        Returns:
+            (B, C, h, w) in the dtype of ToDtype and the memory format; with labels, (images, labels). A mix makes
+            labels (B, classes) float weights, which torch.nn.functional.cross_entropy takes as they are.
+        """
+        self._check(images, labels)
+        with _Reserved(self, len(images), index) as keys:
+            draw = self._draw(images, keys)
+            return self.render(images, draw, labels)
+
+    def sample(self, images: Images, *, index: Tensor | None = None) -> Draw:
+        """Draw the parameters for a batch of this shape. Everything random happens here."""
+        self._check(images, None, mixes=False)
+        with _Reserved(self, len(images), index) as keys:
+            return self._draw(images, keys)
+
+    def _draw(self, images: Images, keys: Keys) -> Draw:
+        return Draw(keys, self._pipeline(self.training).sample(keys, _canvas(images)), self.training)
+
+    def render(self, images: Images, draw: Draw, labels: Tensor | None = None) -> Any:
+        """Render a draw. Nothing random happens here: the same draw on the same images gives the same pixels."""
+        pipeline = self._pipeline(draw.training)
+        if len(images) != len(draw.keys.index):
+            raise checks.bad(self, "images", f"as many as the draw's samples, {len(draw.keys.index)}", len(images))
+        items = pipeline.lower(draw.params, draw.keys, _canvas(images), self.exact, self.memory_format)
+        result = render(items, images, self.backend)
+        if labels is None:
+            return result
+        finish = getattr(items[-1], "finish", None)
+        if pipeline.mix is not None and finish is not None and finish.mix is not None:
+            labels = mix_labels(labels, pipeline.mix.num_classes, finish.mix)
+        return result, labels
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw differently from now on; the same epoch draws the same again."""
+        self.epoch = checks.integer(self, "epoch", epoch, 0, 2**32 - 1)
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"epoch": self.epoch, "counter": self._counter}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        self.epoch, self._counter = int(state["epoch"]), int(state["counter"])
+
+    def _pipeline(self, training: bool) -> Pipeline:
+        return self.train_pipeline if training else self.eval_pipeline
+
+    def _check(self, images: object, labels: object, mixes: bool = True) -> None:
+        """Raise if the batch cannot be augmented; by metadata only, before anything changes."""
+        remedy = "Pass the raw bytes, or (images * 255).round().to(torch.uint8)."
+        if isinstance(images, Tensor):
+            if images.dtype != torch.uint8 or images.ndim != 4:
+                if images.ndim == 3 and images.dtype == torch.uint8:
+                    remedy = "Add a batch dimension with images[None]."
+                raise checks.bad(self, "images", "uint8 (B, C, H, W) or Ragged", checks.describe(images), remedy)
+            if 0 in images.shape:
+                raise checks.bad(self, "images", "at least one image of at least one pixel", checks.describe(images))
+        elif not isinstance(images, Ragged):
+            remedy = "Stack the images, or pack different sizes with Ragged.from_images(list)."
+            raise checks.bad(self, "images", "uint8 (B, C, H, W) or Ragged", checks.describe(images), remedy)
+        elif len(images) == 0:
+            raise checks.bad(self, "images", "at least one image", "an empty Ragged")
+        pipeline = self._pipeline(self.training)
+        if mixes and pipeline.mix is not None:
+            check_labels(self, pipeline.mix, labels, len(images))
+
+    def __repr__(self) -> str:
+        arguments = [f"train={_listing(self.train_pipeline)}"]
+        if not self._default_eval:
+            arguments.append(f"eval={_listing(self.eval_pipeline)}")
+        for name, default in (("seed", 0), ("backend", "auto"), ("memory_format", torch.contiguous_format), ("exact", False)):
+            if getattr(self, name) != default:
+                arguments.append(f"{name}={getattr(self, name)!r}")
+        return "Augment(\n" + "".join(f"    {argument},\n" for argument in arguments) + ")"
+
+
+def _listing(pipeline: Pipeline) -> str:
+    return "[\n" + "".join(f"        {step!r},\n" for step in pipeline.steps) + "    ]"
+
+
+def _canvas(images: Images) -> Canvas:
+    if isinstance(images, Ragged):
+        return Canvas(images.sizes.astype(np.int64), images.channels)
+    count, channels, height, width = images.shape
+    return Canvas(np.broadcast_to(np.array([height, width]), (count, 2)), channels)
+
+
+class _Reserved:
+    """The keys of one batch. Without an index it takes the counter's next numbers, and gives them back on an error."""
+
+    def __init__(self, augment: Augment, size: int, index: Tensor | None) -> None:
+        self.augment, self.size = augment, size
+        self.index = None if index is None else check_index(augment, index, size)
+
+    def __enter__(self) -> Keys:
+        augment = self.augment
+        with COUNTER:
+            start, epoch = augment._counter, augment.epoch
+            self.taken = self.size if self.index is None and augment.training else 0
+            augment._counter += self.taken
+        if self.index is None:
+            world, rank = _world()
+            first = start if augment.training else 0
+            self.index = (np.arange(first, first + self.size, dtype=np.uint64) * world + rank).astype(np.uint64)
+        self.start = start
+        return Keys(augment.seed, epoch, self.index)
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        with COUNTER:
+            if kind is not None and self.augment._counter == self.start + self.taken:
+                self.augment._counter = self.start
+
+
+def check_index(owner: object, index: object, size: int) -> Array:
+    """`index` as (B,) uint64."""
+    good = isinstance(index, Tensor) and index.dtype == torch.int64 and index.shape == (size,)
+    if not good:
+        raise checks.bad(owner, "index", f"int64 ({size},), one number for each image", checks.describe(index))
+    assert isinstance(index, Tensor)
+    if index.device.type != "cpu":
+        remedy = "Keep the loader's index on the CPU; reading it from a device would wait."
+        raise checks.bad(owner, "index", "on the CPU", f"on {index.device}", remedy)
+    numbers = index.numpy()
+    if (numbers < 0).any() or (numbers > HIGHEST_INDEX).any():
+        wrong = numbers[(numbers < 0) | (numbers > HIGHEST_INDEX)][0]
+        raise checks.bad(owner, "index", "in [0, 2**48 - 1]", int(wrong))
+    return numbers.astype(np.uint64)
+
+
+def _world() -> tuple[int, int]:
+    """(world size, rank), so that ranks without an index never repeat one another's draws."""
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_world_size(), distributed.get_rank()
+    return 1, 0

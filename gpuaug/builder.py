@@ -1,0 +1,138 @@
+"""The builder: collects what transforms lower to, fuses what may be fused, closes a segment where it must.
+
+What is fused is pixel-exact, with two exceptions that `exact=True` turns off: neighbouring warps of the user's list
+become one matrix, and a flip before a resizing crop is done by the crop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gpuaug.program import BILINEAR, CONSTANT, Erase, Finish, Keys, Mix, Op, Program, Slot, Window
+from gpuaug.transform import Canvas, Placement
+
+__all__ = ["Builder", "Item"]
+
+Array = NDArray[Any]
+Item = Program | Callable[[Tensor], Tensor]  # a callable maps a canvas to a canvas: an opaque step, or fewer channels
+
+
+class Builder:
+    """Builds the items of one batch. `canvas` is what the next transform sees."""
+
+    def __init__(self, keys: Keys, canvas: Canvas, exact: bool) -> None:
+        self.keys, self.canvas, self.exact = keys, canvas, exact
+        self.items: list[Item] = []
+        self.erases: list[Erase] = []
+        self.mix: Mix | None = None
+        self._open()
+
+    def _open(self) -> None:
+        """Start a segment whose source is the canvas as it is."""
+        sizes = self.canvas.sizes
+        zero = np.zeros_like(sizes)
+        self._box, self._resized, self._start = np.concatenate([zero, sizes], axis=1), sizes, zero
+        self._flip = np.zeros((len(sizes), 2), bool)
+        self._scaled = self._cut = self._padded = self._touched = False
+        self._interpolation, self._antialias, self._padding_mode = BILINEAR, True, CONSTANT
+        self._fill: Array | None = None
+        self._slots: list[Slot] = []
+        self._composable = False
+
+    def _close(self, finish: Finish | None = None) -> None:
+        """End the segment. One that does nothing is left out, unless it must finish."""
+        size = self.canvas.size("Augment")
+        window = None
+        if self._touched or not self.items:  # the first segment reads the source, which may be ragged
+            parts = (self._box, self._resized, self._start, self._flip)
+            box, resized, start, flip = (np.ascontiguousarray(part, np.int32) for part in parts)
+            statics = (self._interpolation, self._antialias, self._padding_mode, self._fill)
+            window = Window(size, box, resized, start, flip, *statics)
+        if window is not None or self._slots or finish is not None:
+            self.items.append(Program(self.keys, window, self._slots, finish))
+        self._open()
+
+    def place(self, placement: Placement) -> None:
+        """Crop, pad or resize: look somewhere else, in the same read of the source where that is exact."""
+        if self._slots or not self._joins(placement):
+            self._close()
+        self._touched = True
+        sizes = self.canvas.sizes
+        # seen in the source's own direction: a mirrored image is read from the other end
+        box_start = self._mirrored(placement.box[:, :2], placement.box[:, 2:], sizes)
+        start = self._mirrored(placement.start, placement.size, placement.resized)
+        if placement.scales:
+            top_left = self._box[:, :2] + self._start + box_start
+            self._box = np.concatenate([top_left, placement.box[:, 2:]], axis=1)
+            self._resized, self._start = placement.resized, start
+            self._interpolation, self._antialias = placement.interpolation, placement.antialias
+            self._scaled = True
+            self._cut = bool(start.any() or (placement.size != placement.resized).any())
+        else:
+            self._start = self._start + box_start + start
+            self._cut = True
+            if self._sticks_out(placement, sizes):
+                self._padded, self._padding_mode, self._fill = True, placement.padding_mode, placement.fill
+        self.canvas = Canvas(placement.size, self.canvas.channels)
+
+    def _mirrored(self, start: Array, length: Array, whole: Array) -> Array:
+        return np.where(self._flip[:, ::-1], whole - start - length, start)  # flip is (horizontal, vertical)
+
+    @staticmethod
+    def _sticks_out(placement: Placement, sizes: Array) -> bool:
+        start = placement.box[:, :2] + placement.start
+        return bool((start < 0).any() or (start + placement.size > sizes).any())
+
+    def _joins(self, placement: Placement) -> bool:
+        if placement.scales:
+            return not self._scaled and not self._padded and not (self.exact and bool(self._flip.any()))
+        return not self._sticks_out(placement, self.canvas.sizes) or not (self._cut or self._padded)
+
+    def pixel(self, slots: list[Slot], composable: bool) -> None:
+        """Instructions on the canvas. A flip that comes first is done by the window, a warp may join the one before."""
+        for slot in slots:
+            if not self._slots and bool(np.isin(slot.opcode, (Op.IDENTITY, Op.FLIP)).all()):
+                flips = (slot.opcode == Op.FLIP)[:, None] & (slot.operands[:, :2] != 0)
+                self._flip, self._touched = self._flip ^ flips, self._touched or bool(flips.any())
+                continue
+            if composable and self._composable and not self.exact and _same_warp(self._slots[-1], slot):
+                self._slots[-1] = compose(self._slots[-1], slot)
+            else:
+                self._slots.append(slot)
+            self._composable = composable
+
+    def call(self, function: Callable[[Tensor], Tensor], canvas: Canvas) -> None:
+        """Run a function on the batch's canvas, which has the shape `canvas` after it."""
+        self._close()
+        self.items.append(function)
+        self.canvas = canvas
+        self._open()
+
+    def finish(self, dtype: torch.dtype, memory_format: torch.memory_format, table: Array | None) -> list[Item]:
+        """All items; the last is a Program with a `finish`."""
+        self._close(Finish(dtype, memory_format, table, self.erases, self.mix))
+        return self.items
+
+
+def _same_warp(first: Slot, second: Slot) -> bool:
+    """True if both resample alike: interpolation, fill or none, and its levels."""
+    assert first.fill is not None and second.fill is not None
+    alike = (first.operands[:, 9:11] == second.operands[:, 9:11]).all()
+    return bool(alike and (first.fill == second.fill).all())
+
+
+def compose(first: Slot, second: Slot) -> Slot:
+    """One warp that does `first`, then `second`: its inverse pulls through the second, then through the first."""
+    matrices = []
+    for slot in (first, second):
+        matrix = slot.operands[:, :9].astype(np.float64).reshape(-1, 3, 3)
+        matrices.append(np.where((slot.opcode == Op.WARP)[:, None, None], matrix, np.eye(3)))
+    operands = np.maximum(first.operands, second.operands)  # interpolation and fill are the same, projective is either
+    operands[:, :9] = (matrices[0] @ matrices[1]).reshape(-1, 9)
+    return Slot(np.maximum(first.opcode, second.opcode), operands, fill=first.fill)

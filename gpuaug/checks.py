@@ -1,0 +1,89 @@
+"""Argument checks. Each reads Python values and tensor metadata only, so none of them ever waits for a device."""
+
+from __future__ import annotations
+
+import math
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+__all__ = ["bad", "fill", "interval", "number", "one_of", "probability", "size"]
+
+
+def bad(owner: object, argument: str, expected: str, got: object, remedy: str = "") -> ValueError:
+    """The one form of an error: who: `argument` must be what, got value. Remedy."""
+    name = owner if isinstance(owner, str) else type(owner).__name__
+    return ValueError(f"{name}: `{argument}` must be {expected}, got {got}. {remedy}".rstrip())
+
+
+def describe(value: object) -> str:
+    """A tensor as `float32 (8, 3, 32, 32)`, anything else as its repr, cut to a line."""
+    if isinstance(value, torch.Tensor):
+        return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
+    text = repr(value)
+    return text if len(text) <= 60 else f"{type(value).__name__} {text[:50]}..."
+
+
+def is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(float(value))
+
+
+def number(owner: object, argument: str, value: Any, low: float, high: float, what: str = "a number") -> float:
+    """A finite number in [low, high]."""
+    if not is_number(value) or not low <= value <= high:
+        span = f"in [{low:g}, {high:g}]" if math.isfinite(high) else f"of at least {low:g}"
+        raise bad(owner, argument, f"{what} {span}", repr(value))
+    return float(value)
+
+
+def integer(owner: object, argument: str, value: Any, low: int, high: int | None = None) -> int:
+    """An int in [low, high]."""
+    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < low or (high is not None and value > high):
+        span = f"in [{low}, {high}]" if high is not None else f"of at least {low}"
+        raise bad(owner, argument, f"an integer {span}", repr(value))
+    return int(value)
+
+
+def probability(owner: object, p: Any) -> float:
+    return number(owner, "p", p, 0, 1, "a probability")
+
+
+def interval(
+    owner: object, argument: str, value: Any, low: float = -math.inf, high: float = math.inf, what: str = ""
+) -> tuple[float, float]:
+    """(low, high) of finite numbers, low <= high, both inside [low, high]."""
+    expected = f"(low, high){' ' + what if what else ''} with low <= high"
+    if math.isfinite(low) or math.isfinite(high):
+        expected += f", inside [{low:g}, {high:g}]"
+    if not isinstance(value, Sequence) or len(value) != 2 or not all(map(is_number, value)):
+        raise bad(owner, argument, expected, repr(value))
+    if not low <= value[0] <= value[1] <= high:
+        raise bad(owner, argument, expected, repr(value))
+    return float(value[0]), float(value[1])
+
+
+def size(owner: object, value: Any, argument: str = "size") -> tuple[int, int]:
+    """A canvas size: an int, (int,), or (height, width), in pixels."""
+    pair = [value, value] if isinstance(value, numbers.Integral) else list(value) if isinstance(value, Sequence) else []
+    pair = pair * 2 if len(pair) == 1 else pair
+    if len(pair) != 2 or not all(isinstance(v, numbers.Integral) and not isinstance(v, bool) and 1 <= v <= 32767 for v in pair):
+        raise bad(owner, argument, "an int or (height, width), in pixels, in [1, 32767]", repr(value))
+    return int(pair[0]), int(pair[1])
+
+
+def fill(owner: object, value: Any) -> float | tuple[float, ...] | None:
+    """None, a level for all channels, or one level per channel, in [0, 255]."""
+    if value is None:
+        return None
+    values = value if isinstance(value, Sequence) else [value]
+    if not values or isinstance(value, str) or not all(is_number(v) and 0 <= v <= 255 for v in values):
+        raise bad(owner, "fill", "None, a level in [0, 255], or one for each channel", repr(value))
+    return tuple(float(v) for v in values) if isinstance(value, Sequence) else value
+
+
+def one_of(owner: object, argument: str, value: Any, choices: Sequence[str]) -> str:
+    if value not in choices:
+        raise bad(owner, argument, "one of " + ", ".join(map(repr, choices)), repr(value))
+    return str(value)

@@ -1,0 +1,43 @@
+"""What the passes of the twin share: uploads that do not wait, chunks that bound memory, a multiply-add rounded once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["PIXELS_AT_ONCE", "chunks", "fma", "upload"]
+
+Array = NDArray[Any]
+
+PIXELS_AT_ONCE = 1 << 22  # float temporaries of a pass are a few times this; a chunk is many samples
+
+
+def upload(values: Array, device: torch.device) -> Tensor:
+    """A host array on `device`; on CUDA by way of pinned memory, so that nobody waits."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)
+
+
+def chunks(rows: Array, pixels: int) -> Iterator[Array]:
+    """`rows` in runs of at most PIXELS_AT_ONCE pixels, `pixels` being those of one sample."""
+    count = max(1, PIXELS_AT_ONCE // max(pixels, 1))
+    for start in range(0, len(rows), count):
+        yield rows[start : start + count]
+
+
+def fma(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    """a * b + c in float32, rounded once, as ATen's `c.add_(b, alpha=a)`.
+
+    A float32 product is exact in float64, and so is the sum of the values that occur here. MPS has no float64: there
+    the product is rounded too, and a level in some 10**5 may differ by one.
+    """
+    if a.device.type == "mps":
+        return a * b + c
+    return (a.double() * b.double() + c.double()).float()

@@ -1,0 +1,66 @@
+"""Finish: levels to values by a table, erase, mix, cast, layout."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gpuaug.kernels.torch.common import chunks, upload
+from gpuaug.kernels.torch.noise import pixel_normals
+from gpuaug.kernels.torch.step import in_box
+from gpuaug.program import Finish, Keys
+
+__all__ = ["finish"]
+
+Array = NDArray[Any]
+
+
+def finish(canvas: Tensor, finish: Finish, keys: Keys) -> Tensor:
+    """(B, C, H, W) in the asked dtype and layout, from the canvas (B, C, H, W) uint8."""
+    device = canvas.device
+    out = torch.empty(canvas.shape, dtype=finish.dtype, device=device, memory_format=finish.memory_format)
+    mixed = finish.mix is not None
+    values = torch.empty_like(canvas, dtype=torch.float32) if mixed else out  # a mix needs every sample's values
+    for rows in chunks(np.arange(len(canvas)), canvas[0].numel()):
+        part = slice(int(rows[0]), int(rows[-1]) + 1)
+        values[part] = _cast(_values(canvas[part], rows, finish, keys), values.dtype)
+    if finish.mix is not None:
+        mix = finish.mix
+        weight = upload(mix.weight.astype(np.float32), device)[:, None, None, None]
+        rest = upload((1.0 - mix.weight).astype(np.float32), device)[:, None, None, None]
+        partner, boxes = upload(mix.partner, device), upload(mix.box, device)
+        for rows in chunks(np.arange(len(canvas)), canvas[0].numel()):
+            part = slice(int(rows[0]), int(rows[-1]) + 1)
+            other = values.index_select(0, partner[part])
+            blend = other * rest[part] + values[part] * weight[part]
+            inside = in_box(boxes[part], canvas.shape[2:], device)
+            out[part] = _cast(torch.where(inside, other, blend), out.dtype)
+    return out
+
+
+def _cast(values: Tensor, dtype: torch.dtype) -> Tensor:
+    return values.round().clamp(0, 255).to(dtype) if dtype == torch.uint8 else values.to(dtype)
+
+
+def _values(canvas: Tensor, rows: Array, finish: Finish, keys: Keys) -> Tensor:
+    """(n, C, H, W) float32: table and erasing of samples `rows`."""
+    device, channels = canvas.device, canvas.shape[1]
+    if finish.table is None:
+        values = canvas.float()
+    else:
+        # one flat table of C * 256 entries, and levels shifted by 256 for each channel
+        shift = torch.arange(channels, device=device, dtype=torch.int32)[:, None, None] * 256
+        values = upload(finish.table, device).flatten()[canvas + shift]
+    for erase in finish.erases:
+        if not erase.box[rows][:, 2:].any():
+            continue
+        fill = upload(erase.shift, device)[:, None, None]
+        if erase.scale.any():
+            normals = pixel_normals(keys, rows, erase.op, canvas.shape[1:], device)
+            fill = fill + upload(erase.scale, device)[:, None, None] * normals
+        values = torch.where(in_box(upload(erase.box[rows], device), canvas.shape[2:], device), fill, values)
+    return values

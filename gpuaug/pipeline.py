@@ -1,0 +1,194 @@
+"""A list of transforms in order: what may stand where, who draws which numbers, and how the list is lowered."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gpuaug import checks
+from gpuaug.builder import Builder, Item
+from gpuaug.philox import uniforms
+from gpuaug.program import Keys
+from gpuaug.transform import Canvas, Params, Transform
+from gpuaug.transforms.color import Grayscale
+from gpuaug.transforms.container import Compose, flatten
+from gpuaug.transforms.convert import Convert, Normalize, ToDtype
+from gpuaug.transforms.crop import CenterCrop, Pad, RandomCrop, RandomResizedCrop, Resize
+from gpuaug.transforms.erase import RandomErasing
+from gpuaug.transforms.geometric import RandomHorizontalFlip, RandomVerticalFlip
+from gpuaug.transforms.mix import Mix
+from gpuaug.transforms.opaque import Opaque, is_foreign
+
+__all__ = ["Pipeline", "evaluation"]
+
+Array = NDArray[Any]
+
+
+class Pipeline:
+    """The user's list, opened, checked and numbered. Holds no state."""
+
+    def __init__(self, transforms: Any, argument: str) -> None:
+        if not isinstance(transforms, (Sequence, Compose)) or isinstance(transforms, str):
+            raise checks.bad("Augment", argument, "a list of transforms or a Compose", checks.describe(transforms))
+        self.steps: list[Transform] = [_step(transform, argument) for transform in flatten(transforms)]
+        _check_order(self.steps, argument)
+        nodes = list(_walk(self.steps))
+        self._blocks = [-(-(node.draws + 1) // 4) for node in nodes]  # one more than `draws`, for the gate
+        self._ops = np.repeat(np.arange(len(nodes)), self._blocks)
+        self._block = np.concatenate([np.arange(count) for count in self._blocks]) if nodes else self._ops
+
+    @property
+    def mix(self) -> Mix | None:
+        """The mix, or one of those a RandomChoice picks from."""
+        nodes = (node for step in self.steps if step.kind == "mix" for node in _walk([step]))
+        return next((node for node in nodes if isinstance(node, Mix)), None)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next((step.dtype for step in reversed(self.steps) if isinstance(step, ToDtype)), torch.uint8)
+
+    def sample(self, keys: Keys, canvas: Canvas) -> list[Params]:
+        """Draw every step's parameters; raise if a step cannot run on what reaches it."""
+        numbers = uniforms(keys.seed, keys.epoch, keys.index, self._ops, self._block)
+        ends = 4 * np.cumsum(self._blocks)
+        counts = [node.draws + 1 for node in _walk(self.steps)]
+        draws: Iterator[tuple[int, Array]] = (
+            (op, numbers[:, end - 4 * blocks : end - 4 * blocks + count])
+            for op, (end, blocks, count) in enumerate(zip(ends, self._blocks, counts, strict=True))
+        )
+        params = []
+        for step in self.steps:
+            step.check(canvas)
+            params.append(step.sample(draws, canvas))
+            channels = step.num_output_channels if isinstance(step, Grayscale) else canvas.channels
+            canvas = Canvas(step.sizes(canvas.sizes), channels)
+        return params
+
+    def lower(
+        self, params: list[Params], keys: Keys, canvas: Canvas, exact: bool, memory_format: torch.memory_format
+    ) -> list[Item]:
+        """Parameters to programs: the same walk through the list, collecting instructions."""
+        builder = Builder(keys, canvas, exact)
+        converts: list[Convert] = []
+        for step, drawn in zip(self.steps, params, strict=True):
+            if isinstance(step, Convert):
+                converts.append(step)
+                _normalize_erased(builder, step)
+            elif isinstance(step, RandomErasing) and converts:
+                builder.erases.append(step.erase(drawn, builder.canvas))
+            elif isinstance(step, Opaque):
+                builder.call(partial(step.run, params=drawn), builder.canvas)
+            else:
+                LOWER[step.kind](builder, step, drawn)
+        return builder.finish(self.dtype, memory_format, _table(converts, builder.canvas.channels))
+
+
+def _lower_pixel(builder: Builder, step: Any, params: Params) -> None:
+    canvas = builder.canvas
+    if not isinstance(step, (RandomHorizontalFlip, RandomVerticalFlip)):
+        canvas.size(step)
+    builder.pixel(step.slots(params, canvas), getattr(step, "composable", False))
+    if isinstance(step, Grayscale) and step.num_output_channels != canvas.channels:
+        count = step.num_output_channels
+        builder.call(partial(_channels, count=count), Canvas(canvas.sizes, count))
+
+
+def _channels(canvas: Tensor, count: int) -> Tensor:
+    """Grey (B, 1 or 3, H, W) with `count` channels."""
+    return canvas[:, :1].expand(-1, count, -1, -1)
+
+
+def _lower_mix(builder: Builder, step: Any, params: Params) -> None:
+    builder.mix = step.mix(params, builder.canvas)
+
+
+LOWER: dict[str, Callable[[Builder, Any, Params], None]] = {
+    "crop": lambda builder, step, params: builder.place(step.place(params, builder.canvas)),
+    "pixel": _lower_pixel,
+    "mix": _lower_mix,
+}
+
+
+def _step(transform: Any, argument: str) -> Transform:
+    if isinstance(transform, Transform):
+        return transform
+    if is_foreign(transform):
+        return Opaque(transform)
+    remedy = "Use gpuaug's transforms, a kornia.augmentation module or a torchvision v2 transform."
+    raise checks.bad("Augment", argument, "a list of transforms", checks.describe(transform), remedy)
+
+
+def _walk(steps: Sequence[Transform]) -> Iterator[Transform]:
+    for step in steps:
+        yield step
+        yield from _walk(step.children)
+
+
+def _check_order(steps: list[Transform], argument: str) -> None:
+    """Levels first, then floats, then at most one mix."""
+    floats = mixed = False
+    for step in steps:
+        name = type(step).__name__
+        if isinstance(step, ToDtype):
+            floats = floats or step.dtype.is_floating_point
+        elif isinstance(step, Normalize) and not floats:
+            remedy = "Put ToDtype(torch.float32, scale=True) before it."
+            raise checks.bad("Augment", argument, "with Normalize on floats", "Normalize on uint8", remedy)
+        elif step.kind == "mix":
+            if mixed:
+                remedy = "Put them into one RandomChoice."
+                raise checks.bad("Augment", argument, "with at most one mix", f"a second one, {name}", remedy)
+            mixed = True
+        elif mixed and step.kind != "convert":
+            remedy = f"Put {name} before it."
+            raise checks.bad("Augment", argument, "with the mix after all pixel work", f"{name} after it", remedy)
+        elif floats and step.kind != "convert" and not isinstance(step, RandomErasing):
+            remedy = f"Put {name} before it."
+            raise checks.bad("Augment", argument, "with pixel work before ToDtype", f"{name} after it", remedy)
+        elif not floats and isinstance(step, RandomErasing) and step.value == "random":
+            remedy = "Put it after ToDtype and Normalize."
+            raise checks.bad("Augment", argument, 'with RandomErasing(value="random") on floats', "it on uint8", remedy)
+
+
+def _normalize_erased(builder: Builder, step: Convert) -> None:
+    """What was erased before a Normalize is normalised too."""
+    if isinstance(step, Normalize):
+        mean, std = np.asarray(step.mean, np.float32), np.asarray(step.std, np.float32)
+        for erase in builder.erases:
+            erase.shift, erase.scale = (erase.shift - mean) / std, erase.scale / std
+
+
+def _table(converts: list[Convert], channels: int) -> Array | None:
+    """(C, 256) float32: what the converts make of each level, computed by torchvision's own functions."""
+    levels = torch.arange(256, dtype=torch.uint8).expand(channels, 1, 256)
+    for step in converts:
+        levels = step.convert(levels)
+    return np.ascontiguousarray(levels[:, 0].numpy()) if levels.is_floating_point() else None
+
+
+def evaluation(steps: Sequence[Transform]) -> list[Transform]:
+    """The deterministic counterpart of a training list.
+
+    RandomResizedCrop(size) becomes Resize(round(1.14 * size)) and CenterCrop(size), RandomCrop(size) becomes
+    CenterCrop(size); Resize, CenterCrop, Pad, Grayscale, ToDtype and Normalize stay; the rest goes.
+    """
+    kept: list[Transform] = []
+    for step in steps:
+        if isinstance(step, RandomResizedCrop):
+            height, width = checks.size(step, step.size)
+            larger = (round(1.14 * height), round(1.14 * width))
+            size: Any = larger[0] if height == width else larger
+            kept += [Resize(size, step.interpolation, antialias=step.antialias), CenterCrop(step.size)]
+        elif isinstance(step, RandomCrop):
+            kept.append(CenterCrop(step.size))
+        elif isinstance(step, (Resize, CenterCrop, Pad, Grayscale, Convert)):
+            kept.append(step)
+    return kept
+
+

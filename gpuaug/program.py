@@ -1,0 +1,192 @@
+"""The program: what `lower` writes and `render` reads. One table row per sample, nothing random, nothing on a device.
+
+A pipeline becomes a list of *segments*. A segment is one resample of the source (`Window`), a few instruction *slots*,
+and the last segment ends in a `Finish`. A slot holds one instruction per sample, so neighbours in the batch may run
+different instructions at the same place: that is how RandAugment, RandomChoice and the `p` gates stay batched.
+
+Between passes a pixel is uint8 and the canvas is planar: (B, C, H, W).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+__all__ = ["Erase", "Finish", "Mix", "Op", "Program", "Slot", "Window", "merge"]
+
+Array = NDArray[Any]
+
+OPERANDS = 16  # floats per instruction; the widest user is a channel permutation
+
+
+class Op:
+    """Opcodes, with the operands each one reads. All arithmetic is float32, round to nearest, unless it says integer.
+
+    `fma(a, b, c)` is a * b + c rounded once, as ATen computes `c.add_(b, alpha=a)`. Grey is
+    floor(fma(b, 0.114, fma(g, 0.587, r * 0.2989))).
+    """
+
+    IDENTITY = 0
+    TABLE = 1  # table (256,): v -> table[v], every channel
+    CONTRAST = 2  # [factor, 1 - factor]: as SATURATION, with the mean of the grey image in place of grey
+    AUTOCONTRAST = 3  # per channel: trunc(clamp((v - low) / ((high - low) * (1 / 255)))), flat channels unchanged
+    EQUALIZE = 4  # per channel, integer, Pillow's rule
+    SATURATION = 5  # [factor, 1 - factor]: trunc(clamp(fma(grey, 1 - factor, v * factor)))
+    GRAYSCALE = 6  # every channel becomes grey
+    HUE = 7  # [6 * hue_factor]: see kernels/torch/step.py
+    PERMUTE = 8  # [c0, c1, ...]: output channel i is input channel c_i
+    SHARPNESS = 9  # [factor, 1 - factor]: trunc(clamp(fma(soft - v, 1 - factor, v))), integer soft, border unchanged
+    WARP = 10  # [a b c d e f g h i, interpolation, has_fill, projective] + fill: inverse matrix, pixel index to pixel index
+    FLIP = 11  # [horizontal, vertical]
+    BLUR = 12  # [width, height] + kernel (width weights, then height weights), integer, Q14, reflected border
+    CONVOLVE = 13  # [size, border] + kernel (size * size), integer, Q14
+    NOISE = 14  # [mean * 255, sigma * 255, clip, op]: v + trunc(z * sigma + mean), z by Philox from the normal table
+    JPEG = 15  # [quality], integer
+    ERASE = 16  # [top, left, height, width] + fill
+    BRANCH = 17  # [weight]: keep the canvas as the base, total = weight * canvas
+    JOIN = 18  # [weight]: total += weight * canvas, then go back to the base
+    MERGE = 19  # canvas = trunc(total)
+
+
+NEAREST, NEAREST_EXACT, BILINEAR, BICUBIC = range(4)  # `Window.interpolation` and WARP operand 9
+CONSTANT, EDGE, REFLECT, SYMMETRIC, CIRCULAR = range(5)  # `Window.padding_mode` and CONVOLVE operand 1
+
+
+@dataclass
+class Slot:
+    """One instruction per sample: opcode (B,) int32, operands (B, 16) float32, and what else its opcodes need.
+
+    fill: (B, C) float32 levels. table: (B, 256) uint8. kernel: (B, n) int16 in Q14 (16384 is one).
+    """
+
+    opcode: Array
+    operands: Array
+    fill: Array | None = None
+    table: Array | None = None
+    kernel: Array | None = None
+
+    @classmethod
+    def of(cls, opcode: int, size: int, *operands: Any, **extra: Array) -> Slot:
+        """A slot where every sample runs `opcode`; each operand is a number or a (B,) array."""
+        values = np.zeros((size, OPERANDS), np.float32)
+        for column, operand in enumerate(operands):
+            values[:, column] = operand
+        return cls(np.full(size, opcode, np.int32), values, **extra)
+
+    def where(self, applied: Array) -> Slot:
+        """The same slot, IDENTITY for the samples that are not `applied` (B,)."""
+        return Slot(np.where(applied, self.opcode, Op.IDENTITY), self.operands, self.fill, self.table, self.kernel)
+
+
+def _pad(array: Array, width: int) -> Array:
+    return array if array.shape[1] == width else np.pad(array, ((0, 0), (0, width - array.shape[1])))
+
+
+def merge(choices: Sequence[Slot], chosen: Array) -> Slot:
+    """One slot that runs `choices[chosen[b]]` for sample b; out of range is IDENTITY."""
+    size = len(chosen)
+    slot = Slot(np.zeros(size, np.int32), np.zeros((size, OPERANDS), np.float32))
+    for name in ("fill", "table", "kernel"):
+        arrays = [array for choice in choices if (array := getattr(choice, name)) is not None]
+        if arrays:
+            setattr(slot, name, np.zeros((size, max(a.shape[1] for a in arrays)), arrays[0].dtype))
+    for number, choice in enumerate(choices):
+        rows = np.flatnonzero(chosen == number)
+        slot.opcode[rows] = choice.opcode[rows]
+        slot.operands[rows] = choice.operands[rows]
+        for name in ("fill", "table", "kernel"):
+            source, target = getattr(choice, name), getattr(slot, name)
+            if source is not None:
+                target[rows, : source.shape[1]] = source[rows]
+    return slot
+
+
+@dataclass
+class Window:
+    """How a segment reads its source: resample a box, take a window of the result, mirror it.
+
+    `box` (B, 4) int32 (top, left, height, width), inside the image, is resampled to `resized` (B, 2); the canvas is
+    the part of that which starts at `start` (B, 2), may lie outside (padding), and is then mirrored where `flip`
+    (B, 2) int32 (horizontal, vertical) says so. `size` is the canvas (H, W), the same for every sample.
+    """
+
+    size: tuple[int, int]
+    box: Array
+    resized: Array
+    start: Array
+    flip: Array
+    interpolation: int = BILINEAR
+    antialias: bool = True
+    padding_mode: int = CONSTANT
+    fill: Array | None = None  # (C,) uint8
+
+    @property
+    def copies(self) -> bool:
+        """True if no sample is resampled, padded, moved or mirrored: the canvas is the source."""
+        moved = self.flip.any() or self.start.any() or self.box[:, :2].any()
+        return not moved and bool(np.all(self.box[:, 2:] == self.size) and np.all(self.resized == self.size))
+
+
+@dataclass
+class Erase:
+    """Boxes to erase in `finish`: box (B, 4) int32 (top, left, height, width), zero-size = none.
+
+    The value of channel c is `shift[c]`, plus `scale[c]` times a standard normal drawn per pixel from `op`'s stream.
+    """
+
+    box: Array
+    shift: Array  # (C,) float32
+    scale: Array  # (C,) float32, zero for a constant
+    op: int
+
+
+@dataclass
+class Mix:
+    """Which sample to mix in: partner (B,) int64; `weight` (B,) float64 of one's own pixels outside `box` (B, 4).
+
+    Inside `box` (top, left, height, width) the pixels are the partner's. `share` (B,) float64 is the label's weight.
+    """
+
+    partner: Array
+    weight: Array
+    box: Array
+    share: Array
+
+
+@dataclass
+class Finish:
+    """The last pass: table, erase, mix, cast, layout. `table` is (C, 256) float32, None keeps uint8 levels."""
+
+    dtype: torch.dtype = torch.uint8
+    memory_format: torch.memory_format = torch.contiguous_format
+    table: Array | None = None
+    erases: list[Erase] = field(default_factory=list)
+    mix: Mix | None = None
+
+
+@dataclass
+class Keys:
+    """What per-pixel draws are keyed by: seed, epoch, and index (B,) uint64."""
+
+    seed: int
+    epoch: int
+    index: Array
+
+
+@dataclass
+class Program:
+    """One segment, lowered: `window` (None: the source is the canvas), `slots`, and `finish` for the last one."""
+
+    keys: Keys
+    window: Window | None
+    slots: list[Slot]
+    finish: Finish | None = None
+
+    def uses(self, *opcodes: int) -> bool:
+        """True if any slot of any sample runs one of `opcodes`."""
+        return any(bool(np.isin(slot.opcode, opcodes).any()) for slot in self.slots)

@@ -1,0 +1,89 @@
+"""Images of different sizes in one flat buffer, so that a batch is one object to share, pin and copy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gpuaug import checks
+
+__all__ = ["Ragged"]
+
+
+class Ragged:
+    """A batch of uint8 images that differ in height and width.
+
+    Args:
+        data: (bytes,) uint8, the images one after another, each as (height, width, channels).
+        sizes: (B, 2) int32 numpy array, (height, width) of each image, in pixels.
+        channels: the same for all images.
+
+    Raises:
+        ValueError: if the buffer is not uint8, or its length is not what the sizes say, or an image has no pixels.
+    """
+
+    def __init__(self, data: Tensor, sizes: NDArray[Any], channels: int) -> None:
+        sizes = np.asarray(sizes, np.int32).reshape(-1, 2)
+        if data.dtype != torch.uint8 or data.ndim != 1:
+            raise checks.bad("Ragged", "data", "a flat uint8 tensor", checks.describe(data))
+        if (sizes < 1).any():
+            number = int((sizes < 1).any(axis=1).argmax())
+            got = f"{tuple(map(int, sizes[number]))} for image {number}"
+            raise checks.bad("Ragged", "sizes", "at least 1 pixel high and wide", got, "Drop empty images in the loader.")
+        lengths = sizes[:, 0].astype(np.int64) * sizes[:, 1] * channels
+        if int(lengths.sum()) != len(data):
+            expected = f"{int(lengths.sum())} bytes long, as its sizes say"
+            raise checks.bad("Ragged", "data", expected, f"{len(data)} bytes")
+        self.data = data
+        self.sizes = sizes
+        self.channels = channels
+        self.offsets: NDArray[np.int64] = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
+
+    @classmethod
+    def from_images(cls, images: Sequence[Tensor]) -> Ragged:
+        """Pack uint8 (C, H, W) tensors; any strides, decoded JPEGs are packed without reordering."""
+        if len(images) == 0:
+            raise checks.bad("Ragged.from_images", "images", "at least one image", "none")
+        channels = images[0].shape[0] if images[0].ndim == 3 else 0
+        for number, image in enumerate(images):
+            if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != channels:
+                expected = f"uint8 ({channels or 'C'}, H, W) tensors with the same number of channels"
+                got = f"{checks.describe(image)} for image {number}"
+                remedy = "Decode with torchvision.io.decode_image(path, mode='RGB')."
+                raise checks.bad("Ragged.from_images", "images", expected, got, remedy)
+        sizes = np.array([image.shape[1:] for image in images], np.int32)
+        data = torch.cat([image.permute(1, 2, 0).reshape(-1) for image in images])
+        return cls(data, sizes, channels)
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, number: int) -> Tensor:
+        """Image `number` as a (C, H, W) view of the buffer."""
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"Ragged: image {number} of a batch of {len(self)}")
+        number %= len(self)
+        h, w = map(int, self.sizes[number])
+        start = int(self.offsets[number])
+        return self.data[start : start + h * w * self.channels].view(h, w, self.channels).permute(2, 0, 1)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[number] for number in range(len(self)))
+
+    @property
+    def device(self) -> torch.device:
+        return self.data.device
+
+    def pin_memory(self) -> Ragged:
+        return Ragged(self.data.pin_memory(), self.sizes, self.channels)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Ragged:
+        return Ragged(self.data.to(device, non_blocking=non_blocking), self.sizes, self.channels)
+
+    def __repr__(self) -> str:
+        return f"Ragged(B={len(self)}, C={self.channels}, bytes={len(self.data)}, device={self.device})"

@@ -1,0 +1,181 @@
+"""What a transform is: abstract kinds that name their hooks, the registry, and the `p` gate, written once.
+
+A transform holds arguments only. `sample` turns uniform numbers into parameters, `lower` (or `place`) turns
+parameters into program rows. Neither touches a pixel, and neither keeps state.
+"""
+
+from __future__ import annotations
+
+import abc
+import inspect
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuaug import checks, program
+from gpuaug.program import Slot
+
+__all__ = ["OPS", "Canvas", "Crop", "Params", "Pixel", "Placement", "Transform", "fill_row", "interpolation"]
+
+Array = NDArray[Any]
+Params = dict[str, Any]  # every value (B, ...), but "op", an int; a container nests a dict for each child: "0", "1", ...
+Draws = Iterator[tuple[int, Array]]
+
+OPS: list[type[Transform]] = []  # every final class, in definition order; tests, docs and benchmarks read it
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """What is known of the images at a step: sizes (B, 2) int, (height, width) in pixels, and how many channels."""
+
+    sizes: Array
+    channels: int
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def size(self, owner: object) -> tuple[int, int]:
+        """The (height, width) all images share."""
+        height, width = map(int, self.sizes[0])
+        if (self.sizes != (height, width)).any():
+            name = owner if isinstance(owner, str) else type(owner).__name__
+            raise ValueError(
+                f"{name}: `images` must have one size at this step, got sizes from {tuple(self.sizes.min(0).tolist())} "
+                f"to {tuple(self.sizes.max(0).tolist())}. Put RandomResizedCrop, RandomCrop, CenterCrop or "
+                "Resize((height, width)) before it."
+            )
+        return height, width
+
+
+class Transform(abc.ABC):
+    """One line of the user's list. `p` is the chance per sample; `draws` is how many uniforms per sample it needs."""
+
+    kind: ClassVar[str] = "other"
+    p: float = 1.0
+    draws: int = 0
+    channels: ClassVar[tuple[int, ...] | None] = None  # the channel counts it accepts, None is any
+
+    def __init_subclass__(cls, registered: bool = True) -> None:
+        super().__init_subclass__()
+        if registered and abc.ABC not in cls.__bases__:
+            OPS.append(cls)
+
+    @property
+    def children(self) -> Sequence[Transform]:
+        return ()
+
+    def sample(self, draws: Draws, canvas: Canvas) -> Params:
+        """Parameters for every sample. `draws` yields (op id, uniforms (B, draws + 1)) for this transform, then its children."""
+        op, uniforms = next(draws)
+        params = self.parameters(uniforms[:, 1:], canvas)
+        params["applied"] = uniforms[:, 0] < self.p
+        params["op"] = op
+        return params
+
+    def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
+        """Map uniforms (B, draws) in [0, 1) to this transform's parameters, every value (B, ...)."""
+        return {}
+
+    def check(self, canvas: Canvas) -> None:
+        """Raise if this step cannot run on such a canvas."""
+        if self.channels is not None and canvas.channels not in self.channels:
+            accepted = " or ".join(map(str, self.channels))
+            remedy = "Decode to RGB, or leave this step out."
+            raise checks.bad(self, "images", f"images of {accepted} channels", f"{canvas.channels} channels", remedy)
+
+    def sizes(self, sizes: Array) -> Array:
+        """Image sizes (B, 2) after this step."""
+        return sizes
+
+    def __repr__(self) -> str:
+        shown = []
+        for name, argument in inspect.signature(type(self)).parameters.items():
+            value = getattr(self, name)
+            if argument.default is inspect.Parameter.empty or value != argument.default:
+                shown.append(f"{name}={value!r}")
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and vars(self) == vars(other)
+
+    def __hash__(self) -> int:
+        return hash(repr(self))
+
+
+class Pixel(Transform, abc.ABC):
+    """Changes pixels and keeps the canvas: lowers to slots."""
+
+    kind = "pixel"
+    composable: ClassVar[bool] = False  # lowers to one WARP slot that may be composed with its neighbours
+
+    @abc.abstractmethod
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        """The instructions for every sample, as if all were applied."""
+
+    def slots(self, params: Params, canvas: Canvas) -> list[Slot]:
+        """The instructions, IDENTITY for samples that are not applied."""
+        slots = self.lower(params, canvas)
+        applied = params["applied"]
+        return slots if applied.all() else [slot.where(applied) for slot in slots]
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a crop looks, relative to the image before it; see `program.Window` for the fields."""
+
+    box: Array  # (B, 4)
+    resized: Array  # (B, 2)
+    start: Array  # (B, 2)
+    size: Array  # (B, 2), what comes out
+    interpolation: int = program.BILINEAR
+    antialias: bool = True
+    padding_mode: int = program.CONSTANT
+    fill: Array | None = None  # (C,) uint8
+
+    @classmethod
+    def cut(cls, sizes: Array, start: Array, size: Array, padding_mode: int = 0, fill: Array | None = None) -> Placement:
+        """No resampling: the part of the image (B, 2) `sizes` that starts at `start`, padded where it sticks out."""
+        box = np.concatenate([np.zeros_like(sizes), sizes], axis=1)
+        return cls(box, sizes, start, size, padding_mode=padding_mode, fill=fill)
+
+    @property
+    def scales(self) -> bool:
+        return bool((self.box[:, 2:] != self.resized).any())
+
+
+class Crop(Transform, abc.ABC):
+    """Changes the canvas: reads a part of the image, resampled or padded. Does not gate: `p` is 1."""
+
+    kind = "crop"
+
+    @abc.abstractmethod
+    def place(self, params: Params, canvas: Canvas) -> Placement:
+        """Which part of each image becomes the new one."""
+
+    @abc.abstractmethod
+    def sizes(self, sizes: Array) -> Array:
+        """Image sizes (B, 2) after this step."""
+
+
+INTERPOLATIONS = {
+    "nearest": program.NEAREST,
+    "nearest-exact": program.NEAREST_EXACT,
+    "bilinear": program.BILINEAR,
+    "bicubic": program.BICUBIC,
+}
+
+
+def interpolation(owner: object, value: Any, allowed: Sequence[str]) -> str:
+    """torchvision's InterpolationMode or its string, as the string."""
+    return checks.one_of(owner, "interpolation", getattr(value, "value", value), allowed)
+
+
+def fill_row(owner: object, fill: float | Sequence[float] | None, channels: int) -> Array:
+    """A fill argument as (C,) float32 levels; None is black."""
+    values = [0.0] if fill is None else list(fill) if isinstance(fill, Sequence) else [fill]
+    if len(values) not in (1, channels):
+        raise checks.bad(owner, "fill", f"one level or {channels}, as the images have channels", repr(fill))
+    return np.broadcast_to(np.asarray(values, np.float32), (channels,))

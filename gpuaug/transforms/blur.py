@@ -1,0 +1,195 @@
+"""Blurs, noise and compression: what loses detail."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gpuaug import checks
+from gpuaug.program import CIRCULAR, CONSTANT, EDGE, REFLECT, Op, Slot
+from gpuaug.transform import Canvas, Params, Pixel
+from gpuaug.transform import interpolation as check_interpolation
+
+__all__ = ["JPEG", "GaussianBlur", "GaussianNoise", "MotionBlur"]
+
+Array = NDArray[Any]
+
+UNIT = 16384  # Q14
+LONGEST_KERNEL = 127  # keeps 127 * 255 * 16384 inside int32
+BORDERS = {"constant": CONSTANT, "replicate": EDGE, "reflect": REFLECT, "circular": CIRCULAR}
+
+
+def fixed_point(weights: Array) -> Array:
+    """(B, n) weights that sum to 1, as int16 that sum to 16384; the largest takes up the rounding."""
+    fixed = np.floor(weights * UNIT + 0.5).astype(np.int64)
+    fixed[np.arange(len(fixed)), weights.argmax(axis=1)] += UNIT - fixed.sum(axis=1)
+    return fixed.astype(np.int16)
+
+
+def check_kernel(owner: object, argument: str, value: Any, low: int = 1) -> int:
+    size = checks.integer(owner, argument, value, low, LONGEST_KERNEL)
+    if size % 2 == 0:
+        raise checks.bad(owner, argument, f"odd, in [{low}, {LONGEST_KERNEL}], in pixels", repr(value))
+    return size
+
+
+class GaussianBlur(Pixel):
+    """Blur with a Gaussian whose sigma is drawn uniformly; reflected border. Within 1 level of torchvision.
+
+    Args:
+        kernel_size: odd number of pixels, or (width, height); at most 127.
+        sigma: (low, high) or one number, pixels.
+    """
+
+    draws = 1
+
+    def __init__(self, kernel_size: Any, sigma: Any = (0.1, 2.0)) -> None:
+        self.kernel_size, self.sigma = kernel_size, sigma
+        self._kernel_size()
+        self._sigma()
+
+    def _kernel_size(self) -> tuple[int, int]:
+        width, height = checks.size(self, self.kernel_size, "kernel_size")
+        return check_kernel(self, "kernel_size", width), check_kernel(self, "kernel_size", height)
+
+    def _sigma(self) -> tuple[float, float]:
+        span = (self.sigma, self.sigma) if checks.is_number(self.sigma) else self.sigma
+        span = (span[0], span[0]) if isinstance(span, Sequence) and len(span) == 1 else span
+        low, high = checks.interval(self, "sigma", span, 0, math.inf, "in pixels")
+        if low <= 0:
+            raise checks.bad(self, "sigma", "greater than 0, in pixels", repr(self.sigma))
+        return low, high
+
+    def check(self, canvas: Canvas) -> None:
+        height, width = canvas.size(self)
+        for length, side in zip(self._kernel_size(), (width, height), strict=True):
+            if length // 2 >= side:
+                raise checks.bad(self, "kernel_size", f"less than twice the image ({height}, {width})", self.kernel_size)
+
+    def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
+        low, high = self._sigma()
+        return {"sigma": low + uniforms[:, 0] * (high - low)}
+
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        width, height = self._kernel_size()
+        kernel = np.concatenate([fixed_point(gaussian(length, params["sigma"])) for length in (width, height)], axis=1)
+        return [Slot.of(Op.BLUR, len(canvas), width, height, kernel=kernel)]
+
+
+def gaussian(length: int, sigma: Array) -> Array:
+    """(B, length) weights that sum to 1. torchvision measures x in units of sqrt(2), so exp(-(x / sigma)**2)."""
+    limit = (length - 1) / (2 * math.sqrt(2))
+    exponent = -((np.linspace(-limit, limit, length) / sigma[:, None]) ** 2)
+    weights = np.exp(exponent - exponent.max(axis=1, keepdims=True))
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+
+
+class MotionBlur(Pixel):
+    """Blur along a line, as Kornia's RandomMotionBlur. Within 1 level of it.
+
+    Args:
+        kernel_size: odd number of pixels of at least 3, at most 127.
+        angle: range of the line's angle, degrees counter-clockwise, or one number for (-angle, angle).
+        direction: range in [-1, 1] of where the weight lies along the line, or one number for (-x, x); 0 is even.
+        border_type: "constant" (black), "reflect", "replicate" or "circular".
+        resample: how the line is rotated, "nearest" or "bilinear".
+        p: chance per sample.
+    """
+
+    draws = 2
+
+    def __init__(
+        self,
+        kernel_size: int,
+        angle: Any,
+        direction: Any,
+        border_type: str = "constant",
+        resample: Any = "nearest",
+        p: float = 0.5,
+    ) -> None:
+        self.kernel_size = check_kernel(self, "kernel_size", kernel_size, 3)
+        self.angle, self.direction = angle, direction
+        self._ranges()
+        self.border_type = checks.one_of(self, "border_type", border_type, list(BORDERS))
+        self.resample = check_interpolation(self, resample, ("nearest", "bilinear"))
+        self.p = checks.probability(self, p)
+
+    def _ranges(self) -> tuple[Array, Array]:
+        spans = []
+        for name, value, limit in (("angle", self.angle, 360), ("direction", self.direction, 1)):
+            value = (-value, value) if checks.is_number(value) else value
+            spans.append(checks.interval(self, name, value, -limit, limit))
+        low, high = np.array(spans).T
+        return low, high
+
+    def check(self, canvas: Canvas) -> None:
+        slack = {"reflect": 0, "circular": 1}.get(self.border_type)
+        if slack is not None and self.kernel_size // 2 >= min(canvas.size(self)) + slack:
+            remedy = 'Use border_type="replicate".'
+            raise checks.bad(self, "kernel_size", f"less than twice the image {canvas.size(self)}", self.kernel_size, remedy)
+
+    def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
+        low, high = self._ranges()
+        angle, direction = (low + uniforms * (high - low)).T
+        return {"degrees": angle, "direction": direction}
+
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        from kornia.filters import get_motion_kernel2d
+
+        # float32 angles, as Kornia draws them: nearest has ties, and they fall by the last bit
+        angle, direction = (torch.from_numpy(params[name].astype(np.float32)) for name in ("degrees", "direction"))
+        kernel = get_motion_kernel2d(self.kernel_size, angle, direction, self.resample).flatten(1).numpy()
+        weights = fixed_point(kernel.astype(np.float64))
+        return [Slot.of(Op.CONVOLVE, len(canvas), self.kernel_size, BORDERS[self.border_type], kernel=weights)]
+
+
+class GaussianNoise(Pixel):
+    """Add normal noise, drawn for each pixel and channel.
+
+    Args:
+        mean: of the noise, as a fraction of the full range.
+        sigma: standard deviation, as a fraction of the full range, at least 0.
+        clip: keep levels in [0, 255]; False wraps around, as torchvision does on uint8.
+    """
+
+    def __init__(self, mean: float = 0.0, sigma: float = 0.1, clip: bool = True) -> None:
+        self.mean = checks.number(self, "mean", mean, -100, 100)
+        self.sigma = checks.number(self, "sigma", sigma, 0, 25)  # 25 * 255 * 4.2 stays inside int16
+        self.clip = bool(clip)
+
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        return [Slot.of(Op.NOISE, len(canvas), self.mean * 255, self.sigma * 255, self.clip, params["op"])]
+
+
+class JPEG(Pixel):
+    """Compress and decompress, as libjpeg does (4:2:0, integer DCT).
+
+    Args:
+        quality: in [1, 100], or (low, high) drawn uniformly, both included.
+    """
+
+    draws = 1
+    channels = (1, 3)
+
+    def __init__(self, quality: Any) -> None:
+        self.quality = quality
+        self._quality()
+
+    def _quality(self) -> tuple[int, int]:
+        low, high = self.quality if isinstance(self.quality, Sequence) and len(self.quality) == 2 else [self.quality] * 2
+        low, high = checks.integer(self, "quality", low, 1, 100), checks.integer(self, "quality", high, 1, 100)
+        if low > high:
+            raise checks.bad(self, "quality", "(low, high) with low <= high", repr(self.quality))
+        return low, high
+
+    def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
+        low, high = self._quality()
+        return {"quality": low + np.floor(uniforms[:, 0] * (high - low + 1)).astype(np.int64)}
+
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        return [Slot.of(Op.JPEG, len(canvas), params["quality"])]

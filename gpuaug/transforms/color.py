@@ -1,0 +1,234 @@
+"""Colour: tables, grey blends, hue, sharpness."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuaug import checks, tone
+from gpuaug.program import OPERANDS, Op, Slot, merge
+from gpuaug.transform import Canvas, Params, Pixel
+
+__all__ = [
+    "ColorJitter", "Grayscale", "RandomAdjustSharpness", "RandomAutocontrast", "RandomChannelPermutation",
+    "RandomEqualize", "RandomGrayscale", "RandomInvert", "RandomPosterize", "RandomSolarize",
+]  # fmt: skip
+
+Array = NDArray[Any]
+GREY_OR_RGB = (1, 3)
+
+
+def blend(opcode: int, factor: Array, channels: int = 3) -> Slot:
+    """CONTRAST, SATURATION or SHARPNESS by `factor` (B,); the complement is taken in float64, as torchvision does."""
+    if opcode == Op.SATURATION and channels == 1:
+        opcode = Op.IDENTITY  # grey already, as torchvision and Pillow
+    return Slot.of(opcode, len(factor), factor, 1.0 - factor.astype(np.float64))
+
+
+def jitter_range(owner: object, argument: str, value: Any, center: float, low: float, high: float) -> tuple[float, float] | None:
+    """torchvision's reading of a jitter argument: None or no change is None, a number is `center` +- number."""
+    if value is None:
+        return None
+    if checks.is_number(value):
+        amount = checks.number(owner, argument, value, 0, high if center == 0 else math.inf)
+        span = max(center - amount, low), center + amount
+    else:
+        span = checks.interval(owner, argument, value, low, high)
+    return None if span == (center, center) else span
+
+
+class ColorJitter(Pixel):
+    """Change brightness, contrast, saturation and hue, in an order drawn per sample.
+
+    Args:
+        brightness: factor range (low, high), or one number for (max(0, 1 - x), 1 + x). None: leave as it is.
+        contrast: likewise, about the mean of the grey image.
+        saturation: likewise, towards grey.
+        hue: shift range as a fraction of the colour circle, in [-0.5, 0.5], or one number for (-x, x).
+
+    A grey image keeps its saturation and hue. Hue is within 1 level of torchvision, the rest bit-equal.
+    """
+
+    draws = 8
+    channels = GREY_OR_RGB
+
+    def __init__(self, brightness: Any = None, contrast: Any = None, saturation: Any = None, hue: Any = None) -> None:
+        self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
+        self._ranges()
+
+    def _ranges(self) -> dict[str, tuple[float, float] | None]:
+        factors = {
+            name: jitter_range(self, name, getattr(self, name), 1.0, 0.0, math.inf)
+            for name in ("brightness", "contrast", "saturation")
+        }
+        return factors | {"hue": jitter_range(self, "hue", self.hue, 0.0, -0.5, 0.5)}
+
+    def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
+        params: Params = {"order": np.argsort(uniforms[:, 4:], axis=1, kind="stable")}
+        for column, (name, span) in enumerate(self._ranges().items()):
+            if span is not None:
+                params[f"{name}_factor"] = span[0] + uniforms[:, column] * (span[1] - span[0])
+        return params
+
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        size, steps = len(canvas), []
+        names = [name for name in ("brightness", "contrast", "saturation", "hue") if f"{name}_factor" in params]
+        for name in names:
+            factor = params[f"{name}_factor"]
+            if name == "brightness":
+                steps.append(Slot.of(Op.TABLE, size, table=tone.brightness(factor)))
+            elif name == "hue":
+                steps.append(Slot.of(Op.HUE if canvas.channels == 3 else Op.IDENTITY, size, 6 * factor))
+            else:
+                steps.append(blend(Op.CONTRAST if name == "contrast" else Op.SATURATION, factor, canvas.channels))
+        kept = [("brightness", "contrast", "saturation", "hue").index(name) for name in names]
+        order = params["order"]
+        # rank of each kept step within the drawn order: which step runs at place k
+        places = np.argsort(np.argsort(order, axis=1)[:, kept], axis=1) if kept else order[:, :0]
+        return [merge(steps, places[:, place]) for place in range(len(steps))]
+
+
+class RandomGrayscale(Pixel):
+    """Turn RGB to grey, keeping three channels.
+
+    Args:
+        p: chance per sample.
+    """
+
+    channels = GREY_OR_RGB
+
+    def __init__(self, p: float = 0.1) -> None:
+        self.p = checks.probability(self, p)
+
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        return [Slot.of(Op.GRAYSCALE if canvas.channels == 3 else Op.IDENTITY, len(canvas))]
+
+
+class Grayscale(Pixel):
+    """Turn every image to grey.
+
+    Args:
+        num_output_channels: 1 or 3; the batch has that many channels from here on.
+    """
+
+    channels = GREY_OR_RGB
+
+    def __init__(self, num_output_channels: int = 1) -> None:
+        if num_output_channels not in (1, 3):
+            raise checks.bad(self, "num_output_channels", "1 or 3", repr(num_output_channels))
+        self.num_output_channels = num_output_channels
+
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        return [Slot.of(Op.GRAYSCALE if canvas.channels == 3 else Op.IDENTITY, len(canvas))]
+
+
+class RandomInvert(Pixel):
+    """Turn the image into its negative: v becomes 255 - v.
+
+    Args:
+        p: chance per sample.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        self.p = checks.probability(self, p)
+
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        return [Slot.of(Op.TABLE, len(canvas), table=tone.invert(len(canvas)))]
+
+
+class RandomPosterize(Pixel):
+    """Keep the highest bits of every level.
+
+    Args:
+        bits: how many, in [0, 8].
+        p: chance per sample.
+    """
+
+    def __init__(self, bits: int, p: float = 0.5) -> None:
+        self.bits = checks.integer(self, "bits", bits, 0, 8)
+        self.p = checks.probability(self, p)
+
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        return [Slot.of(Op.TABLE, len(canvas), table=tone.posterize(np.full(len(canvas), self.bits)))]
+
+
+class RandomSolarize(Pixel):
+    """Invert every level at or above `threshold`.
+
+    Args:
+        threshold: level in [0, 255].
+        p: chance per sample.
+    """
+
+    def __init__(self, threshold: float, p: float = 0.5) -> None:
+        self.threshold = checks.number(self, "threshold", threshold, 0, 255, "a level")
+        self.p = checks.probability(self, p)
+
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        return [Slot.of(Op.TABLE, len(canvas), table=tone.solarize(np.full(len(canvas), self.threshold)))]
+
+
+class RandomAutocontrast(Pixel):
+    """Stretch each channel to the full range.
+
+    Args:
+        p: chance per sample.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        self.p = checks.probability(self, p)
+
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        return [Slot.of(Op.AUTOCONTRAST, len(canvas))]
+
+
+class RandomEqualize(Pixel):
+    """Flatten each channel's histogram, by Pillow's rule.
+
+    Args:
+        p: chance per sample.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        self.p = checks.probability(self, p)
+
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        return [Slot.of(Op.EQUALIZE, len(canvas))]
+
+
+class RandomAdjustSharpness(Pixel):
+    """Blend with a softened image; the outermost pixels stay.
+
+    Args:
+        sharpness_factor: at least 0; 0 is soft, 1 unchanged, 2 sharper.
+        p: chance per sample.
+    """
+
+    def __init__(self, sharpness_factor: float, p: float = 0.5) -> None:
+        self.sharpness_factor = checks.number(self, "sharpness_factor", sharpness_factor, 0, math.inf, "a factor")
+        self.p = checks.probability(self, p)
+
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        return [blend(Op.SHARPNESS, np.full(len(canvas), self.sharpness_factor))]
+
+
+class RandomChannelPermutation(Pixel):
+    """Put the channels in an order drawn per sample, every order equally likely. At most 16 channels."""
+
+    draws = OPERANDS
+    channels = tuple(range(1, OPERANDS + 1))
+
+    def check(self, canvas: Canvas) -> None:
+        if canvas.channels > OPERANDS:
+            raise checks.bad(self, "images", f"images of at most {OPERANDS} channels", f"{canvas.channels} channels")
+
+    def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
+        return {"permutation": np.argsort(uniforms[:, : canvas.channels], axis=1, kind="stable")}
+
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        columns: Sequence[Array] = params["permutation"].T
+        return [Slot.of(Op.PERMUTE, len(canvas), *columns)]

@@ -1,0 +1,219 @@
+"""Containers: what applies, picks or orders other transforms, per sample.
+
+A container's children draw for every sample, used or not, so that no draw shifts another.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuaug import checks, program
+from gpuaug.program import Op, Slot, merge
+from gpuaug.transform import Canvas, Crop, Draws, Params, Pixel, Placement, Transform
+from gpuaug.transforms.mix import Mix, leaders
+
+__all__ = ["Compose", "RandomApply", "RandomChoice", "RandomOrder", "flatten"]
+
+Array = NDArray[Any]
+
+
+class Compose(Transform):
+    """Run transforms one after another; the same as writing them into the list.
+
+    Args:
+        transforms: at least one.
+    """
+
+    def __init__(self, transforms: Sequence[Any]) -> None:
+        if not isinstance(transforms, Sequence) or isinstance(transforms, str) or not transforms:
+            raise checks.bad(self, "transforms", "a list of at least one transform", repr(transforms))
+        self.transforms = list(transforms)
+
+
+def flatten(transforms: Any) -> list[Any]:
+    """A list of transforms with every Compose and nested list opened, at any depth."""
+    if isinstance(transforms, Compose):
+        return flatten(transforms.transforms)
+    if isinstance(transforms, Sequence) and not isinstance(transforms, str):
+        return [leaf for transform in transforms for leaf in flatten(transform)]
+    return [transforms]
+
+
+class Container(Transform, abc.ABC):
+    """What the three share."""
+
+    transforms: list[Transform]
+
+    def _setup(self, transforms: Any, *kinds: str) -> None:
+        """Keep the children, each of one of `kinds`; a Compose among them becomes one child."""
+        if not isinstance(transforms, Sequence) or isinstance(transforms, str) or not transforms:
+            raise checks.bad(self, "transforms", "a list of at least one transform", repr(transforms))
+        self.transforms = [RandomApply(flatten(t), p=1.0) if isinstance(t, (Compose, list, tuple)) else t for t in transforms]
+        for child in self.transforms:
+            if not isinstance(child, Transform):
+                remedy = "Put opaque steps (Kornia, torchvision) straight into Augment's list."
+                raise checks.bad(self, "transforms", "gpuaug transforms", type(child).__name__, remedy)
+            if child.kind not in kinds:
+                expected = "transforms of " + " or ".join({"pixel": "pixels", "crop": "crops", "mix": "mixes"}[k] for k in kinds)
+                remedy = "Put it straight into Augment's list."
+                raise checks.bad(self, "transforms", expected, type(child).__name__, remedy)
+
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        return self.transforms[0].kind
+
+    @property
+    def children(self) -> Sequence[Transform]:
+        return self.transforms
+
+    def check(self, canvas: Canvas) -> None:
+        for child in self.children:
+            child.check(canvas)
+
+    def sample(self, draws: Draws, canvas: Canvas) -> Params:
+        params = super().sample(draws, canvas)
+        return params | {str(number): child.sample(draws, canvas) for number, child in enumerate(self.children)}
+
+    def _child_slots(self, params: Params, canvas: Canvas) -> list[list[Slot]]:
+        return [child.slots(params[str(number)], canvas) for number, child in enumerate(self.children)]  # type: ignore[attr-defined]
+
+
+class RandomApply(Container, Pixel):
+    """Apply all transforms, or for a sample that is not chosen none.
+
+    Args:
+        transforms: at least one that keeps the canvas (no crop, mix, ToDtype or Normalize).
+        p: chance per sample.
+    """
+
+    def __init__(self, transforms: Sequence[Any], p: float = 0.5) -> None:
+        self._setup(transforms.transforms if isinstance(transforms, Compose) else transforms, "pixel")
+        self.p = checks.probability(self, p)
+
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        return [slot for slots in self._child_slots(params, canvas) for slot in slots]
+
+
+class RandomOrder(Container, Pixel):
+    """Apply all transforms, in an order drawn per sample.
+
+    Args:
+        transforms: at least one, all of which keep the canvas.
+    """
+
+    def __init__(self, transforms: Sequence[Any]) -> None:
+        self._setup(transforms, "pixel")
+
+    @property
+    def draws(self) -> int:  # type: ignore[override]
+        return len(self.transforms)
+
+    def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
+        return {"order": np.argsort(uniforms, axis=1, kind="stable")}
+
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        children = self._child_slots(params, canvas)
+        return [slot for place in params["order"].T for slot in merge_lists(children, place)]
+
+
+def merge_lists(children: list[list[Slot]], chosen: Array) -> list[Slot]:
+    """Slot lists of several children as one list, sample b running those of child `chosen[b]`."""
+    idle = Slot.of(Op.IDENTITY, len(chosen))
+    depth = max(map(len, children), default=0)
+    return [merge([slots[k] if k < len(slots) else idle for slots in children], chosen) for k in range(depth)]
+
+
+class RandomChoice(Container):
+    """Apply one of the transforms, chosen per sample.
+
+    All of them keep the canvas, or all are crops to one size, or all are MixUp and CutMix of one mode (then the
+    choice is made for the batch, the pair or the sample, as that mode says).
+
+    Args:
+        transforms: at least one.
+        p: chance of each. A sum below 1 leaves the rest unchanged (torchvision scales it up); a sum above 1 is scaled
+            down. None: all the same.
+    """
+
+    draws = 1
+
+    def __init__(self, transforms: Sequence[Any], p: Sequence[float] | None = None) -> None:
+        self._setup(transforms, "pixel", "crop", "mix")
+        if len({child.kind for child in self.transforms}) > 1:
+            names = ", ".join(type(child).__name__ for child in self.transforms)
+            raise checks.bad(self, "transforms", "all of one kind: pixel transforms, or crops, or mixes", names)
+        mixes = [child for child in self.transforms if isinstance(child, Mix)]
+        if len({(mix.mode, mix.num_classes) for mix in mixes}) > 1:
+            raise checks.bad(self, "transforms", "mixes of one mode and num_classes", ", ".join(map(repr, mixes)))
+        if p is not None and (not isinstance(p, Sequence) or len(p) != len(self.transforms)):
+            raise checks.bad(self, "p", f"None or {len(self.transforms)} numbers, one for each transform", repr(p))
+        for value in p or ():
+            checks.number(self, "p", value, 0, 1e6, "a chance")
+        if p is not None and sum(p) <= 0:
+            raise checks.bad(self, "p", "of a sum greater than 0", repr(p))
+        self.p = None if p is None else list(p)  # type: ignore[assignment]
+        if self.kind == "crop" and p is not None and sum(p) < 1 - 1e-9:
+            raise checks.bad(self, "p", "of a sum of at least 1 for crops, every image needs one", repr(p))
+
+    def sample(self, draws: Draws, canvas: Canvas) -> Params:
+        op, uniforms = next(draws)
+        params: Params = {"op": op, "chosen": self._choose(uniforms[:, 1])}
+        for number, child in enumerate(self.children):
+            params[str(number)] = child.sample(draws, canvas)
+        return params
+
+    def _choose(self, uniforms: Array) -> Array:
+        """(B,) the number of the chosen child; one past the last is none."""
+        p: Any = self.p or [1.0] * len(self.transforms)
+        edges = np.cumsum(p) / max(1.0, sum(p))
+        if self.p is None or sum(p) >= 1 - 1e-9:
+            edges[-1] = 1.0
+        if self.kind == "mix":
+            uniforms = uniforms[leaders(self.transforms[0].mode, len(uniforms))]  # type: ignore[attr-defined]
+        return np.searchsorted(edges, uniforms, side="right")
+
+    def slots(self, params: Params, canvas: Canvas) -> list[Slot]:
+        return merge_lists(self._child_slots(params, canvas), params["chosen"])
+
+    def sizes(self, sizes: Array) -> Array:
+        return self.transforms[0].sizes(sizes)
+
+    def check(self, canvas: Canvas) -> None:
+        super().check(canvas)
+        if self.kind == "crop":
+            first, *others = (child.sizes(canvas.sizes) for child in self.transforms)
+            if any((first != other).any() for other in others):
+                raise checks.bad(self, "transforms", "crops to one size", ", ".join(map(repr, self.transforms)))
+
+    def place(self, params: Params, canvas: Canvas) -> Placement:
+        """Of crops: each sample's placement is its chosen child's."""
+        placements = [
+            child.place(params[str(number)], canvas) for number, child in enumerate(self.transforms) if isinstance(child, Crop)
+        ]
+        statics = [self._statics(placement) for placement in placements]
+        if any(static != statics[0] for static in statics):
+            expected = "crops of one interpolation, antialias, padding_mode and fill"
+            raise checks.bad(self, "transforms", expected, ", ".join(map(repr, self.transforms)))
+        rows, chosen = np.arange(len(canvas)), params["chosen"]
+        fields = {name: np.stack([getattr(p, name) for p in placements])[chosen, rows] for name in ("box", "resized", "start")}
+        return replace(placements[0], **fields)
+
+    @staticmethod
+    def _statics(placement: Placement) -> tuple[Any, ...]:
+        fill = None if placement.fill is None else tuple(placement.fill.tolist())
+        return placement.interpolation, placement.antialias, placement.padding_mode, fill
+
+    def mix(self, params: Params, canvas: Canvas) -> program.Mix:
+        """Of mixes: each sample's mix is its chosen child's; none leaves it as it is."""
+        mixes = [child.mix(params[str(n)], canvas) for n, child in enumerate(self.transforms) if isinstance(child, Mix)]
+        size, chosen = len(canvas), params["chosen"]
+        mixes.append(program.Mix(mixes[0].partner, np.ones(size), np.zeros((size, 4), np.int32), np.ones(size)))
+        rows = np.arange(size)
+        weight, box, share = (np.stack([getattr(m, name) for m in mixes])[chosen, rows] for name in ("weight", "box", "share"))
+        return program.Mix(mixes[0].partner, weight, box, share)

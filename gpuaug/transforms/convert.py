@@ -1,0 +1,75 @@
+"""From levels to floats. Both are a table of 256 values per channel, applied in the last pass."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional
+
+from gpuaug import checks
+from gpuaug.transform import Transform
+
+__all__ = ["Convert", "Normalize", "ToDtype"]
+
+DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.uint8)
+
+
+class Convert(Transform, abc.ABC):
+    """Maps levels to floats, the same for every sample."""
+
+    kind = "convert"
+
+    @abc.abstractmethod
+    def convert(self, table: Tensor) -> Tensor:
+        """(C, 1, 256) values of the levels before this step -> after it."""
+
+
+class ToDtype(Convert):
+    """Convert to a float dtype; pixel work after it (Normalize, RandomErasing, mixing) is float32, cast at the end.
+
+    Args:
+        dtype: torch.float32, torch.float16, torch.bfloat16; torch.uint8 leaves levels as they are.
+        scale: divide by 255, so that values are in [0, 1].
+    """
+
+    def __init__(self, dtype: torch.dtype, scale: bool = False) -> None:
+        if dtype not in DTYPES:
+            raise checks.bad(self, "dtype", "one of " + ", ".join(map(str, DTYPES)), repr(dtype))
+        self.dtype, self.scale = dtype, bool(scale)
+
+    def convert(self, table: Tensor) -> Tensor:
+        if self.dtype == torch.uint8 or table.is_floating_point():
+            return table
+        return functional.to_dtype(table, torch.float32, scale=self.scale)
+
+
+class Normalize(Convert):
+    """Subtract the mean and divide by the standard deviation of each channel.
+
+    Args:
+        mean, std: one number for each channel, or one for all, on the scale ToDtype gives; std not 0.
+        inplace: accepted for torchvision's sake; the batch given is never written to.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float], inplace: bool = False) -> None:
+        for name, values in (("mean", mean), ("std", std)):
+            if not isinstance(values, Sequence) or not values or not all(map(checks.is_number, values)):
+                raise checks.bad(self, name, "a sequence of numbers, one for each channel", repr(values))
+        if any(value == 0 for value in std):
+            raise checks.bad(self, "std", "not 0", repr(std))
+        if len(mean) != len(std):
+            raise checks.bad(self, "std", f"as long as mean ({len(mean)})", repr(std))
+        self.mean, self.std, self.inplace = mean, std, bool(inplace)
+
+    def check(self, canvas: Any) -> None:
+        if len(self.mean) not in (1, canvas.channels):
+            raise checks.bad(self, "mean", f"one number or {canvas.channels}, as the images have channels", repr(self.mean))
+
+    def convert(self, table: Tensor) -> Tensor:
+        return functional.normalize(table, list(self.mean), list(self.std))
+
+

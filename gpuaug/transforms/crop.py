@@ -1,0 +1,269 @@
+"""Crops: what decides which part of an image becomes the canvas, and at what size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuaug import checks
+from gpuaug.program import CONSTANT, EDGE, REFLECT, SYMMETRIC
+from gpuaug.transform import INTERPOLATIONS, Canvas, Crop, Params, Placement, fill_row
+from gpuaug.transform import interpolation as check_interpolation
+
+__all__ = ["CenterCrop", "Pad", "RandomCrop", "RandomResizedCrop", "Resize"]
+
+Array = NDArray[Any]
+Fill = float | Sequence[float] | None
+
+PADDING_MODES = {"constant": CONSTANT, "edge": EDGE, "reflect": REFLECT, "symmetric": SYMMETRIC}
+TRIES = 10  # of RandomResizedCrop and RandomErasing, as torchvision
+
+
+def parse_padding(owner: object, padding: Any) -> tuple[int, int, int, int]:
+    """One, two (left/right, top/bottom) or four (left, top, right, bottom) pixels, as (top, left, bottom, right)."""
+    values = list(padding) if isinstance(padding, Sequence) else [padding]
+    if len(values) not in (1, 2, 4) or not all(isinstance(v, int) and v >= 0 for v in values):
+        raise checks.bad(owner, "padding", "1, 2 or 4 integers of at least 0, in pixels", repr(padding))
+    left, top, right, bottom = values * (4 // len(values))
+    return top, left, bottom, right
+
+
+class Resize(Crop):
+    """Resize to `size`, with antialiasing, bit-equal to torchvision's CPU uint8 kernel.
+
+    Args:
+        size: (height, width), or one number for the shorter edge; None with `max_size` for the longer edge. Pixels.
+        interpolation: "nearest", "nearest-exact", "bilinear" or "bicubic".
+        max_size: upper bound of the longer edge when `size` is one number, pixels.
+        antialias: widen the filter when shrinking.
+
+    Raises:
+        ValueError: if `size`, `max_size` or `interpolation` is out of range.
+    """
+
+    def __init__(
+        self, size: Any, interpolation: Any = "bilinear", max_size: int | None = None, antialias: bool | None = True
+    ) -> None:
+        if size is not None:
+            checks.size(self, size)
+        edges = [] if size is None else [size] if isinstance(size, int) else list(size)
+        if max_size is not None:
+            checks.integer(self, "max_size", max_size, 1)
+        if len(edges) == 2 and max_size is not None:
+            raise checks.bad(self, "max_size", "None when `size` is (height, width)", repr(max_size))
+        if len(edges) == 0 and max_size is None:
+            raise checks.bad(self, "max_size", "an integer when `size` is None", repr(max_size))
+        if len(edges) == 1 and max_size is not None and max_size <= edges[0]:
+            raise checks.bad(self, "max_size", f"greater than `size` ({edges[0]})", repr(max_size))
+        self.size, self.max_size, self.antialias = size, max_size, antialias
+        self.interpolation = check_interpolation(self, interpolation, list(INTERPOLATIONS))
+
+    def sizes(self, sizes: Array) -> Array:
+        edges = [] if self.size is None else [self.size] if isinstance(self.size, int) else list(self.size)
+        if len(edges) == 2:
+            return np.broadcast_to(np.array(edges, np.int64), sizes.shape)
+        short, long = sizes.min(axis=1).astype(np.int64), sizes.max(axis=1).astype(np.int64)
+        # torchvision's order of operations: truncated true divisions
+        if not edges:
+            assert self.max_size is not None
+            new_short, new_long = (self.max_size * short / long).astype(np.int64), np.full_like(long, self.max_size)
+        else:
+            new_short = np.full_like(short, edges[0])
+            new_long = (edges[0] * long / short).astype(np.int64)
+            if self.max_size is not None:
+                over = new_long > self.max_size
+                new_short = np.where(over, (self.max_size * new_short / new_long).astype(np.int64), new_short)
+                new_long = np.where(over, self.max_size, new_long)
+        wide = (sizes[:, 1] > sizes[:, 0])[:, None]
+        result = np.where(wide, np.stack([new_short, new_long], 1), np.stack([new_long, new_short], 1))
+        return np.maximum(result, 1)
+
+    def place(self, params: Params, canvas: Canvas) -> Placement:
+        sizes = canvas.sizes
+        box = np.concatenate([np.zeros_like(sizes), sizes], axis=1)
+        resized = self.sizes(sizes)
+        mode = INTERPOLATIONS[self.interpolation]
+        return Placement(box, resized, np.zeros_like(sizes), resized, mode, bool(self.antialias))
+
+
+class CenterCrop(Crop):
+    """Cut `size` from the middle; a smaller image is padded with zeros.
+
+    Args:
+        size: (height, width) or one number for both, pixels.
+    """
+
+    def __init__(self, size: Any) -> None:
+        checks.size(self, size)
+        self.size = size
+
+    def sizes(self, sizes: Array) -> Array:
+        return np.broadcast_to(checks.size(self, self.size), sizes.shape)
+
+    def place(self, params: Params, canvas: Canvas) -> Placement:
+        size = np.array(checks.size(self, self.size), np.int64)
+        over = canvas.sizes - size
+        start = np.where(over >= 0, np.rint(over / 2).astype(np.int64), -((-over) // 2))
+        return Placement.cut(canvas.sizes, start, self.sizes(canvas.sizes))
+
+
+class Pad(Crop):
+    """Pad the borders.
+
+    Args:
+        padding: one number, (left/right, top/bottom) or (left, top, right, bottom), pixels.
+        fill: level in [0, 255] for padding_mode "constant", one or one per channel.
+        padding_mode: "constant", "edge", "reflect" or "symmetric".
+    """
+
+    def __init__(self, padding: Any, fill: Fill = 0, padding_mode: str = "constant") -> None:
+        parse_padding(self, padding)
+        self.padding = padding
+        self.fill = checks.fill(self, fill)
+        self.padding_mode = checks.one_of(self, "padding_mode", padding_mode, list(PADDING_MODES))
+
+    def sizes(self, sizes: Array) -> Array:
+        top, left, bottom, right = parse_padding(self, self.padding)
+        return sizes + np.array([top + bottom, left + right])
+
+    def check(self, canvas: Canvas) -> None:
+        check_reflection(self, self.padding_mode, np.array(parse_padding(self, self.padding)).reshape(2, 2).max(0), canvas)
+
+    def place(self, params: Params, canvas: Canvas) -> Placement:
+        top, left, _, _ = parse_padding(self, self.padding)
+        start = np.broadcast_to(np.array([-top, -left]), canvas.sizes.shape)
+        fill = fill_row(self, self.fill, canvas.channels).astype(np.uint8)
+        return Placement.cut(canvas.sizes, start, self.sizes(canvas.sizes), PADDING_MODES[self.padding_mode], fill)
+
+
+def check_reflection(owner: object, padding_mode: str, most: Array, canvas: Canvas) -> None:
+    """Reflection has no pixel to take beyond the far edge: `most` (2,) must be less than every image's size."""
+    limit = {"reflect": 1, "symmetric": 0}.get(padding_mode)
+    if limit is not None and (most > canvas.sizes.min(axis=0) - limit).any():
+        got = f"{most.max()} for an image of {tuple(canvas.sizes.min(axis=0).tolist())}"
+        remedy = 'Pad less, or use padding_mode="edge".'
+        raise checks.bad(owner, "padding", f"smaller than the image for padding_mode={padding_mode!r}", got, remedy)
+
+
+class RandomCrop(Crop):
+    """Cut `size` at a place drawn uniformly, after padding.
+
+    Args:
+        size: (height, width) or one number for both, pixels.
+        padding: one number, (left/right, top/bottom) or (left, top, right, bottom), pixels.
+        pad_if_needed: pad an image that is smaller than `size` on both sides by what is missing.
+        fill: level in [0, 255] for padding_mode "constant", one or one per channel.
+        padding_mode: "constant", "edge", "reflect" or "symmetric".
+    """
+
+    draws = 2
+
+    def __init__(
+        self, size: Any, padding: Any = None, pad_if_needed: bool = False, fill: Fill = 0, padding_mode: str = "constant"
+    ) -> None:
+        checks.size(self, size)
+        if padding is not None:
+            parse_padding(self, padding)
+        self.size, self.padding, self.pad_if_needed = size, padding, pad_if_needed
+        self.fill = checks.fill(self, fill)
+        self.padding_mode = checks.one_of(self, "padding_mode", padding_mode, list(PADDING_MODES))
+
+    def sizes(self, sizes: Array) -> Array:
+        return np.broadcast_to(checks.size(self, self.size), sizes.shape)
+
+    def _padding(self, sizes: Array) -> tuple[Array, Array]:
+        """Padding before and after, each (B, 2) for (height, width)."""
+        top, left, bottom, right = parse_padding(self, self.padding or 0)
+        before, after = np.broadcast_to([top, left], sizes.shape), np.broadcast_to([bottom, right], sizes.shape)
+        if self.pad_if_needed:
+            missing = np.maximum(np.array(checks.size(self, self.size)) - (sizes + before + after), 0)
+            before, after = before + missing, after + missing
+        return before, after
+
+    def check(self, canvas: Canvas) -> None:
+        before, after = self._padding(canvas.sizes)
+        padded, size = canvas.sizes + before + after, np.array(checks.size(self, self.size))
+        small = (padded < size).any(axis=1)
+        if small.any():
+            number = int(small.argmax())
+            got = f"{tuple(padded[number].tolist())} for image {number}"
+            remedy = "Use pad_if_needed=True, or Resize before."
+            raise checks.bad(self, "images", f"at least {tuple(size.tolist())} after padding", got, remedy)
+        check_reflection(self, self.padding_mode, np.maximum(before, after).max(axis=0), canvas)
+
+    def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
+        before, after = self._padding(canvas.sizes)
+        room = canvas.sizes + before + after - np.array(checks.size(self, self.size))
+        return {"start": np.floor(uniforms * (room + 1)).astype(np.int64) - before}
+
+    def place(self, params: Params, canvas: Canvas) -> Placement:
+        fill = fill_row(self, self.fill, canvas.channels).astype(np.uint8)
+        mode = PADDING_MODES[self.padding_mode]
+        return Placement.cut(canvas.sizes, params["start"], self.sizes(canvas.sizes), mode, fill)
+
+
+class RandomResizedCrop(Crop):
+    """Cut a box of random area and aspect ratio and resize it to `size`, bit-equal to torchvision's CPU uint8 kernel.
+
+    Args:
+        size: (height, width) or one number for both, pixels.
+        scale: range of the box's area, fraction of the image's.
+        ratio: range of the box's width / height, log-uniform.
+        interpolation: "nearest", "nearest-exact", "bilinear" or "bicubic".
+        antialias: widen the filter when shrinking.
+    """
+
+    draws = 2 * TRIES + 2
+
+    def __init__(
+        self,
+        size: Any,
+        scale: tuple[float, float] = (0.08, 1.0),
+        ratio: tuple[float, float] = (3 / 4, 4 / 3),
+        interpolation: Any = "bilinear",
+        antialias: bool | None = True,
+    ) -> None:
+        checks.size(self, size)
+        self.size, self.antialias = size, antialias
+        self.scale = checks.interval(self, "scale", scale, 0, math.inf)
+        self.ratio = checks.interval(self, "ratio", ratio, 1e-6, 1e6)
+        self.interpolation = check_interpolation(self, interpolation, list(INTERPOLATIONS))
+
+    def sizes(self, sizes: Array) -> Array:
+        return np.broadcast_to(checks.size(self, self.size), sizes.shape)
+
+    def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
+        height, width = canvas.sizes[:, :1], canvas.sizes[:, 1:]
+        h, w = box_shapes(uniforms[:, : 2 * TRIES], height * width, self.scale, self.ratio)
+        fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
+        first, rows = fits.argmax(axis=1), np.arange(len(h))
+        h, w = h[rows, first], w[rows, first]
+        height, width = height[:, 0], width[:, 0]
+        top = np.floor(uniforms[:, -2] * (height - h + 1))
+        left = np.floor(uniforms[:, -1] * (width - w + 1))
+        if not fits[rows, first].all():  # no try fitted: the largest central box with an allowed ratio
+            ratio, (low, high) = width / height, self.ratio
+            central_w = np.where(ratio > high, np.rint(height * high), width)
+            central_h = np.where(ratio < low, np.rint(width / low), height)
+            lost = ~fits[rows, first]
+            h, w = np.where(lost, central_h, h), np.where(lost, central_w, w)
+            top, left = np.where(lost, (height - h) // 2, top), np.where(lost, (width - w) // 2, left)
+        return {"box": np.stack([top, left, h, w], axis=1).astype(np.int64)}
+
+    def place(self, params: Params, canvas: Canvas) -> Placement:
+        size = self.sizes(canvas.sizes)
+        mode = INTERPOLATIONS[self.interpolation]
+        return Placement(params["box"], size, np.zeros_like(size), size, mode, bool(self.antialias))
+
+
+def box_shapes(uniforms: Array, area: Array, scale: tuple[float, float], ratio: tuple[float, float]) -> tuple[Array, Array]:
+    """Rounded (height, width), each (B, tries), of boxes with uniform area and log-uniform width / height."""
+    tries = uniforms.shape[1] // 2
+    areas = area * (scale[0] + uniforms[:, :tries] * (scale[1] - scale[0]))
+    low, high = math.log(ratio[0]), math.log(ratio[1])
+    ratios = np.exp(low + uniforms[:, tries:] * (high - low))
+    return np.rint(np.sqrt(areas / ratios)), np.rint(np.sqrt(areas * ratios))

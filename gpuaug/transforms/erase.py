@@ -1,0 +1,89 @@
+"""Random erasing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuaug import checks
+from gpuaug.program import Erase, Op, Slot
+from gpuaug.transform import Canvas, Params, Pixel
+from gpuaug.transforms.crop import TRIES, box_shapes
+
+__all__ = ["RandomErasing"]
+
+Array = NDArray[Any]
+
+
+class RandomErasing(Pixel):
+    """Erase a box of random area and aspect ratio. Zhong et al., arXiv:1708.04896, as torchvision.
+
+    Before ToDtype it erases uint8 levels, after it floats; `value` is on the scale of that place in the list.
+
+    Args:
+        p: chance per sample.
+        scale: range of the box's area, fraction of the image's, in [0, 1].
+        ratio: range of the box's height / width, log-uniform.
+        value: a number, one for each channel, or "random": standard normal for each pixel and channel (only after
+            ToDtype; uint8 levels of 0, 1, -1 would not be noise).
+        inplace: accepted for torchvision's sake; the batch given is never written to.
+    """
+
+    draws = 2 * TRIES + 2
+
+    def __init__(
+        self,
+        p: float = 0.5,
+        scale: tuple[float, float] = (0.02, 0.33),
+        ratio: tuple[float, float] = (0.3, 3.3),
+        value: float | Sequence[float] | str = 0.0,
+        inplace: bool = False,
+    ) -> None:
+        self.p = checks.probability(self, p)
+        self.scale = checks.interval(self, "scale", scale, 0, 1)
+        self.ratio = checks.interval(self, "ratio", ratio, 1e-6, 1e6)
+        values = value if isinstance(value, Sequence) else [value]
+        if value != "random" and (isinstance(value, str) or not values or not all(map(checks.is_number, values))):
+            raise checks.bad(self, "value", 'a number, one for each channel, or "random"', repr(value))
+        self.value, self.inplace = value, inplace
+
+    def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
+        height, width = canvas.size(self)
+        # torchvision's ratio is height / width here, width / height in RandomResizedCrop
+        w, h = box_shapes(uniforms[:, : 2 * TRIES], np.full((len(canvas), 1), height * width), self.scale, self.ratio)
+        fits = (h < height) & (w < width)
+        first, rows = fits.argmax(axis=1), np.arange(len(canvas))
+        h, w = h[rows, first], w[rows, first]
+        top = np.floor(uniforms[:, -2] * (height - h + 1))
+        left = np.floor(uniforms[:, -1] * (width - w + 1))
+        box = np.stack([top, left, h, w], axis=1)
+        return {"box": np.where(fits[rows, first, None], box, 0).astype(np.int32)}
+
+    def _values(self, channels: int) -> Array:
+        values = [self.value] if isinstance(self.value, (int, float)) else list(self.value)
+        if len(values) not in (1, channels):
+            raise checks.bad(self, "value", f"one number or {channels}, as the images have channels", repr(self.value))
+        return np.broadcast_to(np.asarray(values, np.float32), (channels,))
+
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        if self.value == "random":
+            remedy = "Put RandomErasing after ToDtype and Normalize."
+            raise checks.bad(self, "value", "a number before ToDtype, where pixels are uint8", repr(self.value), remedy)
+        values = self._values(canvas.channels)
+        if (values < 0).any() or (values > 255).any():
+            raise checks.bad(self, "value", "in [0, 255] before ToDtype, where pixels are uint8", repr(self.value))
+        fill = np.broadcast_to(values, (len(canvas), canvas.channels))
+        return [Slot.of(Op.ERASE, len(canvas), *params["box"].T, fill=fill)]
+
+    def erase(self, params: Params, canvas: Canvas) -> Erase:
+        """The same on floats, as a box for `finish`."""
+        box = np.where(params["applied"][:, None], params["box"], 0).astype(np.int32)
+        if self.value == "random":
+            shift, scale = np.zeros(canvas.channels, np.float32), np.ones(canvas.channels, np.float32)
+        else:
+            shift, scale = self._values(canvas.channels), np.zeros(canvas.channels, np.float32)
+        return Erase(box, shift, scale, params["op"])

@@ -1,0 +1,230 @@
+"""Flips and warps: what moves pixels on the canvas."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuaug import checks, matrix
+from gpuaug.program import Op, Slot
+from gpuaug.transform import INTERPOLATIONS, Canvas, Params, Pixel, fill_row
+from gpuaug.transform import interpolation as check_interpolation
+
+__all__ = ["RandomAffine", "RandomHorizontalFlip", "RandomPerspective", "RandomRotation", "RandomVerticalFlip"]
+
+Array = NDArray[Any]
+Fill = float | Sequence[float] | None
+
+WARPS = ("nearest", "bilinear", "bicubic")
+
+
+class RandomHorizontalFlip(Pixel):
+    """Mirror left and right.
+
+    Args:
+        p: chance per sample.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        self.p = checks.probability(self, p)
+
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        return [Slot.of(Op.FLIP, len(canvas), 1, 0)]
+
+
+class RandomVerticalFlip(Pixel):
+    """Mirror top and bottom.
+
+    Args:
+        p: chance per sample.
+    """
+
+    def __init__(self, p: float = 0.5) -> None:
+        self.p = checks.probability(self, p)
+
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        return [Slot.of(Op.FLIP, len(canvas), 0, 1)]
+
+
+def warp(owner: object, inverse: Array, interpolation: str, fill: Fill, channels: int, projective: bool = False) -> Slot:
+    """A WARP slot for inverse matrices (B, 3, 3), pixel index to pixel index."""
+    size = len(inverse)
+    operands = np.zeros((size, 16), np.float32)
+    operands[:, :9] = inverse.reshape(size, 9)
+    operands[:, 9], operands[:, 10], operands[:, 11] = INTERPOLATIONS[interpolation], fill is not None, projective
+    rows = np.broadcast_to(fill_row(owner, fill, channels), (size, channels))
+    return Slot(np.full(size, Op.WARP, np.int32), operands, fill=rows)
+
+
+def angles(owner: object, argument: str, value: Any) -> tuple[float, float]:
+    """A range of degrees; one number means (-value, value)."""
+    if checks.is_number(value):
+        limit = checks.number(owner, argument, value, 0, math.inf, "degrees")
+        return -limit, limit
+    return checks.interval(owner, argument, value, what="in degrees")
+
+
+def check_center(owner: object, center: Any) -> tuple[float, float] | None:
+    if center is None:
+        return None
+    if not isinstance(center, Sequence) or len(center) != 2 or not all(map(checks.is_number, center)):
+        raise checks.bad(owner, "center", "None or (x, y), in pixels from the top left corner", repr(center))
+    return float(center[0]), float(center[1])
+
+
+class RandomRotation(Pixel):
+    """Rotate by an angle drawn uniformly, counter-clockwise on the screen.
+
+    Neighbouring RandomRotation, RandomAffine and RandomPerspective with the same interpolation and fill are composed
+    and resampled once; `Augment(exact=True)` resamples for each, as torchvision does.
+
+    Args:
+        degrees: (low, high), or one number for (-degrees, degrees).
+        interpolation: "nearest", "bilinear" or "bicubic" (a = -0.75, as grid_sample; torchvision has none on tensors).
+        expand: must be False: a batch has one size.
+        center: (x, y) pixels from the top left corner; None is the middle.
+        fill: level in [0, 255] outside the image, one or one per channel.
+    """
+
+    draws = 1
+    composable = True
+
+    def __init__(
+        self, degrees: Any, interpolation: Any = "nearest", expand: bool = False, center: Any = None, fill: Fill = 0
+    ) -> None:
+        if expand:
+            raise checks.bad(self, "expand", "False, a batch has one size", repr(expand), "Pad before it instead.")
+        angles(self, "degrees", degrees)
+        self.degrees, self.expand = degrees, expand
+        self.interpolation = check_interpolation(self, interpolation, WARPS)
+        self.center = check_center(self, center)
+        self.fill = checks.fill(self, fill)
+
+    def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
+        low, high = angles(self, "degrees", self.degrees)
+        return {"degrees": low + uniforms[:, 0] * (high - low)}
+
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        zero = np.zeros(len(canvas))
+        size = canvas.size(self)
+        # torchvision's affine turns clockwise, its rotate counter-clockwise
+        inverse = matrix.affine(size, -params["degrees"], (zero, zero), 1.0, (zero, zero), self.center)
+        return [warp(self, inverse, self.interpolation, self.fill, canvas.channels)]
+
+
+class RandomAffine(Pixel):
+    """Rotate, translate, scale and shear, drawn uniformly, keeping the centre.
+
+    Composed with its geometric neighbours as RandomRotation says.
+
+    Args:
+        degrees: (low, high), or one number for (-degrees, degrees); clockwise, as torchvision's RandomAffine.
+        translate: most (x, y) shift as fractions of (width, height), each in [0, 1]; rounded to pixels.
+        scale: range of the factor.
+        shear: degrees along x: one number, (low, high), or (x low, x high, y low, y high).
+        interpolation: "nearest", "bilinear" or "bicubic".
+        fill: level in [0, 255] outside the image, one or one per channel.
+        center: (x, y) pixels from the top left corner; None is the middle.
+    """
+
+    draws = 6
+    composable = True
+
+    def __init__(
+        self,
+        degrees: Any,
+        translate: Sequence[float] | None = None,
+        scale: Sequence[float] | None = None,
+        shear: Any = None,
+        interpolation: Any = "nearest",
+        fill: Fill = 0,
+        center: Any = None,
+    ) -> None:
+        angles(self, "degrees", degrees)
+        if translate is not None:
+            if not isinstance(translate, Sequence) or len(translate) != 2:
+                raise checks.bad(self, "translate", "None or (x, y) fractions in [0, 1]", repr(translate))
+            for value in translate:
+                checks.number(self, "translate", value, 0, 1, "a fraction")
+        if scale is not None:
+            checks.interval(self, "scale", scale, 1e-6, 1e6)
+        self.degrees, self.translate, self.scale, self.shear = degrees, translate, scale, shear
+        self._shears()
+        self.interpolation = check_interpolation(self, interpolation, WARPS)
+        self.fill = checks.fill(self, fill)
+        self.center = check_center(self, center)
+
+    def _shears(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        if self.shear is None:
+            return (0.0, 0.0), (0.0, 0.0)
+        if isinstance(self.shear, Sequence) and len(self.shear) == 4:
+            return angles(self, "shear", tuple(self.shear[:2])), angles(self, "shear", tuple(self.shear[2:]))
+        return angles(self, "shear", self.shear), (0.0, 0.0)
+
+    def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
+        height, width = canvas.size(self)
+        shift_x, shift_y = self.translate or (0.0, 0.0)
+        shear_x, shear_y = self._shears()
+        ranges = [
+            angles(self, "degrees", self.degrees),
+            (-shift_x * width, shift_x * width),
+            (-shift_y * height, shift_y * height),
+            self.scale or (1.0, 1.0),
+            shear_x,
+            shear_y,
+        ]
+        low, high = np.array(ranges, np.float64).T
+        degrees, x, y, scale, shear_x, shear_y = (low + uniforms * (high - low)).T
+        return {
+            "degrees": degrees,
+            "translate": np.rint(np.stack([x, y], axis=1)),
+            "scale": scale,
+            "shear": np.stack([shear_x, shear_y], axis=1),
+        }
+
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        translate, shear = params["translate"].T, params["shear"].T
+        inverse = matrix.affine(
+            canvas.size(self), params["degrees"], (translate[0], translate[1]), params["scale"], (shear[0], shear[1]), self.center
+        )
+        return [warp(self, inverse, self.interpolation, self.fill, canvas.channels)]
+
+
+class RandomPerspective(Pixel):
+    """Move the four corners inwards by whole pixels drawn uniformly.
+
+    Composed with its geometric neighbours as RandomRotation says.
+
+    Args:
+        distortion_scale: most move as a fraction of half the size, in [0, 1].
+        p: chance per sample.
+        interpolation: "nearest", "bilinear" or "bicubic".
+        fill: level in [0, 255] outside the image, one or one per channel.
+    """
+
+    draws = 8
+    composable = True
+
+    def __init__(self, distortion_scale: float = 0.5, p: float = 0.5, interpolation: Any = "bilinear", fill: Fill = 0) -> None:
+        self.distortion_scale = checks.number(self, "distortion_scale", distortion_scale, 0, 1, "a fraction")
+        self.p = checks.probability(self, p)
+        self.interpolation = check_interpolation(self, interpolation, WARPS)
+        self.fill = checks.fill(self, fill)
+
+    def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
+        height, width = canvas.size(self)
+        bound_h = int(self.distortion_scale * (height // 2)) + 1
+        bound_w = int(self.distortion_scale * (width // 2)) + 1
+        inward = np.floor(uniforms.reshape(-1, 4, 2) * (bound_w, bound_h))
+        corners = np.array([[0, 0], [width - bound_w, 0], [width - bound_w, height - bound_h], [0, height - bound_h]])
+        return {"corners": inward + corners}  # (B, 4, 2) as (x, y): top left, top right, bottom right, bottom left
+
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        height, width = canvas.size(self)
+        start = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]])
+        inverse = matrix.perspective(np.broadcast_to(start, params["corners"].shape), params["corners"])
+        return [warp(self, inverse, self.interpolation, self.fill, canvas.channels, projective=True)]

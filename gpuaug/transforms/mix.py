@@ -1,0 +1,169 @@
+"""MixUp and CutMix: what mixes a sample with another of its batch, and their labels."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gpuaug import checks, program
+from gpuaug.transform import Canvas, Params, Transform
+from gpuaug.transforms.quantile import beta_quantile
+
+__all__ = ["CutMix", "Mix", "MixUp"]
+
+Array = NDArray[Any]
+
+MODES = ("batch", "pair", "elem")
+
+
+class Mix(Transform, abc.ABC):
+    """Mixes samples of a batch. Runs last, on floats, whatever stands between it and the end."""
+
+    kind = "mix"
+    draws = 3
+    alpha: float
+    num_classes: int | None
+    mode: str
+
+    def _setup(self, alpha: float, num_classes: int | None, mode: str) -> None:
+        self.alpha = checks.number(self, "alpha", alpha, 0.01, 100)
+        self.num_classes = None if num_classes is None else checks.integer(self, "num_classes", num_classes, 1)
+        self.mode = checks.one_of(self, "mode", mode, MODES)
+
+    def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
+        uniforms = uniforms[leaders(self.mode, len(uniforms))]
+        return {"weight": beta_quantile(self.alpha, self.alpha)(uniforms[:, 0]), "place": uniforms[:, 1:]}
+
+    def sample(self, draws: Any, canvas: Canvas) -> Params:
+        return super().sample(draws, canvas) | {"partner": partners(self.mode, len(canvas))}
+
+    @abc.abstractmethod
+    def mix(self, params: Params, canvas: Canvas) -> program.Mix:
+        """What to mix in, as if all samples were applied."""
+
+
+def leaders(mode: str, size: int) -> Array:
+    """(B,) whose draw each sample uses: the first of the batch, the lower of its pair, or its own."""
+    own = np.arange(size)
+    return {"batch": np.zeros(size, np.int64), "pair": np.minimum(own, own[::-1]), "elem": own}[mode]
+
+
+def partners(mode: str, size: int) -> Array:
+    """(B,) who is mixed in: the sample before (as torchvision), or in mode "pair" the mirror image of the batch."""
+    own = np.arange(size)
+    return own[::-1].copy() if mode == "pair" else np.roll(own, 1)
+
+
+class MixUp(Mix):
+    """Blend each image and label with another's. Zhang et al., arXiv:1710.09412.
+
+    The weight is Beta(alpha, alpha). Partners are neighbours, so the batch should be shuffled. The draw of mode
+    "batch" is keyed by the batch's first index, and every mode depends on how the batch was formed.
+
+    Args:
+        alpha: of the Beta distribution, in [0.01, 100].
+        num_classes: needed for labels (B,) of class numbers; None for soft or multi-hot labels (B, classes).
+        labels_getter: accepted for torchvision's sake; labels are the second argument of the call.
+        mode: "batch": one weight for the batch, the partner is the sample before (torchvision). "elem": likewise,
+            with a weight for each sample. "pair": sample i with sample B - 1 - i, one weight for the two; the middle
+            one of an odd batch stays as it is (timm's words).
+    """
+
+    def __init__(
+        self, *, alpha: float = 1.0, num_classes: int | None = None, labels_getter: str = "default", mode: str = "batch"
+    ) -> None:
+        self._setup(alpha, num_classes, mode)
+        self.labels_getter = checks.one_of(self, "labels_getter", labels_getter, ("default",))
+
+    def mix(self, params: Params, canvas: Canvas) -> program.Mix:
+        box = np.zeros((len(canvas), 4), np.int32)
+        return program.Mix(params["partner"], params["weight"], box, params["weight"])
+
+
+class CutMix(Mix):
+    """Paste a box of another image, and share the labels by its exact area. Yun et al., arXiv:1905.04899.
+
+    The box covers 1 - Beta(alpha, alpha) of the image before it is cut off at the border. Partners and draws as MixUp.
+
+    Args:
+        alpha: of the Beta distribution, in [0.01, 100].
+        num_classes: needed for labels (B,) of class numbers; None for soft or multi-hot labels (B, classes).
+        labels_getter: accepted for torchvision's sake; labels are the second argument of the call.
+        mode: "batch", "elem" or "pair", as MixUp.
+    """
+
+    def __init__(
+        self, *, alpha: float = 1.0, num_classes: int | None = None, labels_getter: str = "default", mode: str = "batch"
+    ) -> None:
+        self._setup(alpha, num_classes, mode)
+        self.labels_getter = checks.one_of(self, "labels_getter", labels_getter, ("default",))
+
+    def mix(self, params: Params, canvas: Canvas) -> program.Mix:
+        size = np.array(canvas.size(self))
+        center = np.floor(params["place"] * size).astype(np.int64)
+        half = (0.5 * np.sqrt(1.0 - params["weight"])[:, None] * size).astype(np.int64)
+        low, high = np.maximum(center - half, 0), np.minimum(center + half, size)
+        box = np.concatenate([low, high - low], axis=1).astype(np.int32)
+        share = 1.0 - box[:, 2].astype(np.int64) * box[:, 3] / (size[0] * size[1])
+        return program.Mix(params["partner"], np.ones(len(canvas)), box, share)
+
+
+def one_hot(labels: Tensor, num_classes: int | None) -> Tensor:
+    """Labels as (B, classes) floats: class numbers (B,) become one-hot, soft and multi-hot stay."""
+    if labels.ndim == 1:
+        assert num_classes is not None  # `check_labels` saw to it
+        classes = torch.arange(num_classes, device=labels.device)
+        return (labels[:, None] == classes).to(torch.float32)
+    return labels if labels.is_floating_point() else labels.to(torch.float32)
+
+
+def check_labels(owner: object, mix: Mix, labels: object, size: int) -> None:
+    """Raise if `labels` cannot be mixed; values are looked at where they are on the CPU."""
+    if labels is None:
+        raise ValueError(
+            f"Augment: the pipeline mixes labels ({type(mix).__name__}), but no labels were given. Call augment(images, labels)."
+        )
+    if not isinstance(labels, Tensor) or labels.ndim not in (1, 2):
+        expected = "a tensor (B,) of class numbers or (B, classes) of weights"
+        raise checks.bad(owner, "labels", expected, checks.describe(labels))
+    if len(labels) != size:
+        raise checks.bad(owner, "labels", f"as many as the images, {size}", f"{len(labels)}")
+    if labels.ndim == 2:
+        if mix.num_classes is not None and labels.shape[1] != mix.num_classes:
+            expected = f"(B, {mix.num_classes}), as num_classes says"
+            raise checks.bad(owner, "labels", expected, checks.describe(labels))
+        return
+    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+        remedy = "Use labels.long(), or (B, classes) for soft labels."
+        raise checks.bad(owner, "labels", "integer class numbers when (B,)", checks.describe(labels), remedy)
+    if mix.num_classes is None:
+        remedy = f"Give {type(mix).__name__}(num_classes=...), or soft labels (B, classes)."
+        raise checks.bad(mix, "num_classes", "given for labels (B,) of class numbers", "None", remedy)
+    if labels.device.type == "cpu" and len(labels):
+        low, high = int(labels.min()), int(labels.max())
+        if low < 0 or high >= mix.num_classes:
+            got = f"{low if low < 0 else high}"
+            raise checks.bad(owner, "labels", f"class numbers in [0, {mix.num_classes - 1}]", got)
+
+
+def mix_labels(labels: Tensor, num_classes: int | None, mix: program.Mix) -> Tensor:
+    """Soft labels (B, classes): one's own times its share, plus the partner's times the rest."""
+    soft = one_hot(labels, num_classes)
+    share, rest, partner = (
+        upload(values, soft.device) for values in (mix.share.astype(np.float32), (1.0 - mix.share).astype(np.float32), mix.partner)
+    )
+    other = soft.index_select(0, partner)
+    return other.mul_(rest[:, None].to(soft.dtype)).add_(soft * share[:, None].to(soft.dtype))
+
+
+def upload(values: Array, device: torch.device) -> Tensor:
+    """A host array on `device`, without waiting for it."""
+    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    if device.type == "cuda":
+        return tensor.pin_memory().to(device, non_blocking=True)
+    return tensor.to(device)

@@ -1,0 +1,271 @@
+"""RandAugment, AutoAugment, TrivialAugmentWide and AugMix, with torchvision's tables, each sample its own ops.
+
+A policy draws an op number and a signed magnitude for each sample and place, and `lower_ops` turns both into one slot.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gpuaug import checks, matrix, tone
+from gpuaug.program import OPERANDS, Op, Slot
+from gpuaug.transform import INTERPOLATIONS, Canvas, Params, Pixel, fill_row
+from gpuaug.transform import interpolation as check_interpolation
+from gpuaug.transforms.policy_tables import POLICIES
+from gpuaug.transforms.quantile import beta_quantile
+
+__all__ = ["AugMix", "AutoAugment", "RandAugment", "TrivialAugmentWide"]
+
+Array = NDArray[Any]
+Fill = float | Sequence[float] | None
+
+NAMES = (
+    "Identity", "ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate", "Brightness", "Color", "Contrast",
+    "Sharpness", "Posterize", "Solarize", "AutoContrast", "Equalize", "Invert",
+)  # fmt: skip
+NUMBER = {name: number for number, name in enumerate(NAMES)}
+OPCODES = np.array(
+    [Op.IDENTITY] + [Op.WARP] * 5
+    + [Op.TABLE, Op.SATURATION, Op.CONTRAST, Op.SHARPNESS, Op.TABLE, Op.TABLE, Op.AUTOCONTRAST, Op.EQUALIZE, Op.TABLE],
+    np.int32,
+)  # fmt: skip
+SIGNED = np.array([1 <= number <= 9 for number in range(len(NAMES))])
+BLENDS = [NUMBER[name] for name in ("Brightness", "Color", "Contrast", "Sharpness")]
+
+
+@lru_cache(maxsize=64)
+def magnitudes(kind: str, bins: int, height: int, width: int) -> Array:
+    """(ops, bins) magnitude of each op, before the sign, as torchvision's _AUGMENTATION_SPACE of that policy."""
+    shear, shift_x, shift_y, rotate, blend, levels, most_bits = {
+        "standard": (0.3, 150.0 / 331.0 * width, 150.0 / 331.0 * height, 30.0, 0.9, 4, 8),
+        "wide": (0.99, 32.0, 32.0, 135.0, 0.99, 6, 8),
+        "augmix": (0.3, width / 3.0, height / 3.0, 30.0, 0.9, 4, 4),
+    }[kind]
+    table = torch.zeros(len(NAMES), bins, dtype=torch.float64)
+    for name, end in {
+        "ShearX": shear, "ShearY": shear, "TranslateX": shift_x, "TranslateY": shift_y, "Rotate": rotate,
+        "Brightness": blend, "Color": blend, "Contrast": blend, "Sharpness": blend,
+    }.items():  # fmt: skip
+        table[NUMBER[name]] = torch.linspace(0.0, end, bins)  # float32 first, as torchvision
+    table[NUMBER["Posterize"]] = (most_bits - (torch.arange(bins) / ((bins - 1) / levels))).round().int()
+    table[NUMBER["Solarize"]] = torch.linspace(1.0, 0.0, bins)
+    return table.numpy()
+
+
+def lower_ops(owner: Policy, ops: Array, magnitude: Array, canvas: Canvas) -> list[Slot]:
+    """Slots for op numbers and signed magnitudes, each (B, places)."""
+    size, places = ops.shape
+    ops, magnitude = ops.T.reshape(-1), magnitude.T.reshape(-1)
+    opcode = OPCODES[ops]
+    if canvas.channels == 1:
+        opcode[opcode == Op.SATURATION] = Op.IDENTITY
+    operands = np.zeros((len(ops), OPERANDS), np.float32)
+    operands[:, 0], operands[:, 1] = 1.0 + magnitude, 1.0 - (1.0 + magnitude)
+
+    rows = np.flatnonzero(opcode == Op.WARP)
+    operands[rows, :9] = _inverse(ops[rows], magnitude[rows], canvas.size(owner)).reshape(-1, 9)
+    operands[rows, 9], operands[rows, 10] = INTERPOLATIONS[owner.interpolation], owner.fill is not None
+    fill = np.broadcast_to(fill_row(owner, owner.fill, canvas.channels), (len(ops), canvas.channels))
+
+    table = np.zeros((len(ops), 256), np.uint8)
+    for name, tones in (
+        ("Brightness", lambda m: tone.brightness(1.0 + m)),
+        ("Posterize", lambda m: tone.posterize(np.trunc(m))),
+        ("Solarize", lambda m: tone.solarize(255.0 * m)),
+        ("Invert", lambda m: tone.invert(len(m))),
+    ):
+        rows = np.flatnonzero(ops == NUMBER[name])
+        table[rows] = tones(magnitude[rows])
+
+    parts = [slice(place * size, (place + 1) * size) for place in range(places)]
+    return [Slot(opcode[part], operands[part], fill[part], table[part]) for part in parts]
+
+
+def _inverse(ops: Array, magnitude: Array, size: tuple[int, int]) -> Array:
+    shear_x, shear_y, shift_x, shift_y, rotate = (
+        np.where(ops == NUMBER[name], magnitude, 0.0) for name in ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
+    )
+    height, width = size
+    sheared = (shear_x != 0) | (shear_y != 0)  # about the top left corner, as Pillow did it in the paper
+    center = (np.where(sheared, 0.0, width * 0.5), np.where(sheared, 0.0, height * 0.5))
+    shear = (np.degrees(np.arctan(shear_x)), np.degrees(np.arctan(shear_y)))
+    return matrix.affine(size, -rotate, (np.trunc(shift_x), np.trunc(shift_y)), 1.0, shear, center)
+
+
+class Policy(Pixel, abc.ABC):
+    """What the four share: interpolation, fill, channels, the sign."""
+
+    channels = (1, 3)
+    interpolation: str
+    fill: Fill
+
+    def _setup(self, interpolation: Any, fill: Fill) -> None:
+        self.interpolation = check_interpolation(self, interpolation, ("nearest", "bilinear", "bicubic"))
+        self.fill = checks.fill(self, fill)
+
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        return lower_ops(self, params["ops"], params["magnitude"], canvas)
+
+
+def signed(ops: Array, magnitude: Array, uniforms: Array) -> Array:
+    """Half of the magnitudes of the signed ops turn negative."""
+    return np.where(SIGNED[ops] & (uniforms < 0.5), -magnitude, magnitude)
+
+
+class RandAugment(Policy):
+    """Apply `num_ops` ops drawn uniformly, at one magnitude. Cubuk et al., arXiv:1909.13719, as torchvision.
+
+    Args:
+        num_ops: ops per sample, drawn with replacement, at least 0.
+        magnitude: bin of the strength, in [0, num_magnitude_bins - 1].
+        num_magnitude_bins: how many bins, at least 2.
+        interpolation: of the geometric ops: "nearest", "bilinear" or "bicubic".
+        fill: level in [0, 255] outside the image, one or one per channel; None is black.
+    """
+
+    def __init__(
+        self,
+        num_ops: int = 2,
+        magnitude: int = 9,
+        num_magnitude_bins: int = 31,
+        interpolation: Any = "nearest",
+        fill: Fill = None,
+    ) -> None:
+        self.num_ops = checks.integer(self, "num_ops", num_ops, 0, 64)
+        self.num_magnitude_bins = checks.integer(self, "num_magnitude_bins", num_magnitude_bins, 2, 10000)
+        self.magnitude = checks.integer(self, "magnitude", magnitude, 0, num_magnitude_bins - 1)
+        self._setup(interpolation, fill)
+
+    @property
+    def draws(self) -> int:  # type: ignore[override]
+        return 2 * self.num_ops
+
+    def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
+        ops = np.floor(uniforms[:, : self.num_ops] * 14).astype(np.int64)  # all but Invert
+        table = magnitudes("standard", self.num_magnitude_bins, *canvas.size(self))[:, self.magnitude]
+        return {"ops": ops, "magnitude": signed(ops, table[ops], uniforms[:, self.num_ops :])}
+
+
+class TrivialAugmentWide(Policy):
+    """Apply one op at one strength, both drawn uniformly. Mueller and Hutter, arXiv:2103.10158, as torchvision.
+
+    Args:
+        num_magnitude_bins: how many strengths, at least 2.
+        interpolation: of the geometric ops: "nearest", "bilinear" or "bicubic".
+        fill: level in [0, 255] outside the image, one or one per channel; None is black.
+    """
+
+    draws = 3
+
+    def __init__(self, num_magnitude_bins: int = 31, interpolation: Any = "nearest", fill: Fill = None) -> None:
+        self.num_magnitude_bins = checks.integer(self, "num_magnitude_bins", num_magnitude_bins, 2, 10000)
+        self._setup(interpolation, fill)
+
+    def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
+        ops = np.floor(uniforms[:, :1] * 14).astype(np.int64)
+        bins = np.floor(uniforms[:, 1:2] * self.num_magnitude_bins).astype(np.int64)
+        table = magnitudes("wide", self.num_magnitude_bins, *canvas.size(self))
+        return {"ops": ops, "magnitude": signed(ops, table[ops, bins], uniforms[:, 2:])}
+
+
+class AutoAugment(Policy):
+    """Apply one of 25 learned pairs of ops. Cubuk et al., arXiv:1805.09501, as torchvision.
+
+    Args:
+        policy: "imagenet", "cifar10" or "svhn", or torchvision's AutoAugmentPolicy.
+        interpolation: of the geometric ops: "nearest", "bilinear" or "bicubic".
+        fill: level in [0, 255] outside the image, one or one per channel; None is black.
+    """
+
+    draws = 5
+
+    def __init__(self, policy: Any = "imagenet", interpolation: Any = "nearest", fill: Fill = None) -> None:
+        self.policy = checks.one_of(self, "policy", getattr(policy, "value", policy), list(POLICIES))
+        self._setup(interpolation, fill)
+
+    def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
+        number = np.floor(uniforms[:, 0] * 25).astype(np.int64)
+        pairs = POLICIES[self.policy]
+        ops = np.array([[NUMBER[name] for name, _, _ in pair] for pair in pairs])[number]
+        p = np.array([[p for _, p, _ in pair] for pair in pairs])[number]
+        bins = np.array([[bin_ or 0 for _, _, bin_ in pair] for pair in pairs])[number]
+        table = magnitudes("standard", 10, *canvas.size(self))
+        magnitude = signed(ops, table[ops, bins], uniforms[:, 3:5])
+        return {"policy": number, "ops": np.where(uniforms[:, 1:3] < p, ops, NUMBER["Identity"]), "magnitude": magnitude}
+
+
+class AugMix(Policy):
+    """Mix the image with chains of ops. Hendrycks et al., arXiv:1912.02781, as torchvision, but each sample its own chains.
+
+    Args:
+        severity: the strength is drawn from the lowest `severity` of 10 bins, in [1, 10].
+        mixture_width: how many chains, at least 1.
+        chain_depth: ops in a chain; -1 draws 1 to 3 for each chain.
+        alpha: of the Dirichlet and Beta distributions of the weights, greater than 0.
+        all_ops: include brightness, colour, contrast and sharpness.
+        interpolation: of the geometric ops: "nearest", "bilinear" or "bicubic".
+        fill: level in [0, 255] outside the image, one or one per channel; None is black.
+    """
+
+    def __init__(
+        self,
+        severity: int = 3,
+        mixture_width: int = 3,
+        chain_depth: int = -1,
+        alpha: float = 1.0,
+        all_ops: bool = True,
+        interpolation: Any = "bilinear",
+        fill: Fill = None,
+    ) -> None:
+        self.severity = checks.integer(self, "severity", severity, 1, 10)
+        self.mixture_width = checks.integer(self, "mixture_width", mixture_width, 1, 10)
+        self.chain_depth = checks.integer(self, "chain_depth", chain_depth, -1, 32)
+        if chain_depth == 0:
+            raise checks.bad(self, "chain_depth", "-1 or at least 1", "0")
+        self.alpha = checks.number(self, "alpha", alpha, 0.01, 100)
+        self.all_ops = bool(all_ops)
+        self._setup(interpolation, fill)
+
+    @property
+    def _depth(self) -> int:
+        return self.chain_depth if self.chain_depth > 0 else 3
+
+    @property
+    def draws(self) -> int:  # type: ignore[override]
+        return self.mixture_width * (2 + 3 * self._depth)
+
+    def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
+        size, width, depth = len(canvas), self.mixture_width, self._depth
+        kept = [number for number in range(1, 14) if self.all_ops or number not in BLENDS]
+        choice, strength, sign = uniforms[:, 2 * width :].reshape(size, 3, width, depth).transpose(1, 0, 2, 3)
+        ops = np.array(kept)[np.floor(choice * len(kept)).astype(np.int64)]
+        bins = np.floor(strength * self.severity).astype(np.int64)
+        magnitude = signed(ops, magnitudes("augmix", 10, *canvas.size(self))[ops, bins], sign)
+        if self.chain_depth < 0:
+            depths = 1 + np.floor(uniforms[:, width : 2 * width] * 3).astype(np.int64)
+            ops = np.where(np.arange(depth) < depths[..., None], ops, NUMBER["Identity"])
+        return {"weights": self._weights(uniforms[:, :width]), "ops": ops, "magnitude": magnitude}
+
+    def _weights(self, uniforms: Array) -> Array:
+        """(B, 1 + width): the image's weight, Beta(alpha, alpha), and the chains', the rest split by a Dirichlet."""
+        own = beta_quantile(self.alpha, self.alpha)(uniforms[:, 0])
+        weights, rest = [own], 1.0 - own
+        for chain in range(1, self.mixture_width):  # breaking the stick
+            part = rest * beta_quantile(self.alpha, self.alpha * (self.mixture_width - chain))(uniforms[:, chain])
+            weights, rest = [*weights, part], rest - part
+        return np.stack([*weights, rest], axis=1)
+
+    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+        size, weights = len(canvas), params["weights"]
+        slots = [Slot.of(Op.BRANCH, size, weights[:, 0])]
+        for chain in range(self.mixture_width):
+            slots += lower_ops(self, params["ops"][:, chain], params["magnitude"][:, chain], canvas)
+            slots.append(Slot.of(Op.JOIN, size, weights[:, chain + 1]))
+        return [*slots, Slot.of(Op.MERGE, size)]
