@@ -12,7 +12,7 @@ from torch import Tensor
 
 from gpuaug import checks
 
-__all__ = ["Ragged"]
+__all__ = ["Ragged", "layout"]
 
 
 class Ragged:
@@ -87,3 +87,21 @@ class Ragged:
 
     def __repr__(self) -> str:
         return f"Ragged(B={len(self)}, C={self.channels}, bytes={len(self.data)}, device={self.device})"
+
+
+def layout(source: Tensor | Ragged) -> tuple[Tensor, Array, Array, int]:
+    """The flat buffer of a source, and where its samples lie in it.
+
+    Returns:
+        data (n,) uint8, offsets (B,) int64, strides (B, 3) int64 along (y, x, channel), channels.
+    """
+    if isinstance(source, Ragged):
+        channels = source.channels
+        widths = source.sizes[:, 1].astype(np.int64)
+        strides = np.stack([widths * channels, np.full_like(widths, channels), np.ones_like(widths)], axis=1)
+        return source.data, source.offsets, strides, channels
+    count, channels, height, width = source.shape
+    batch, c, y, x = source.stride()
+    span = sum((n - 1) * stride for n, stride in zip(source.shape, source.stride(), strict=True)) + 1
+    data = source.as_strided((span,), (1,))
+    return data, np.arange(count, dtype=np.int64) * batch, np.broadcast_to(np.array([y, x, c]), (count, 3)), channels

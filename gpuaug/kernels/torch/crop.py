@@ -11,30 +11,12 @@ from torch import Tensor
 
 from gpuaug.kernels.torch.common import PIXELS_AT_ONCE, upload
 from gpuaug.program import Window
-from gpuaug.ragged import Ragged
+from gpuaug.ragged import Ragged, layout
 from gpuaug.resample import positions, taps
 
-__all__ = ["crop", "layout"]
+__all__ = ["crop"]
 
 Array = NDArray[Any]
-
-
-def layout(source: Tensor | Ragged) -> tuple[Tensor, Array, Array, int]:
-    """The flat buffer of a source, and where its samples lie in it.
-
-    Returns:
-        data (n,) uint8, offsets (B,) int64, strides (B, 3) int64 along (y, x, channel), channels.
-    """
-    if isinstance(source, Ragged):
-        channels = source.channels
-        widths = source.sizes[:, 1].astype(np.int64)
-        strides = np.stack([widths * channels, np.full_like(widths, channels), np.ones_like(widths)], axis=1)
-        return source.data, source.offsets, strides, channels
-    count, channels, height, width = source.shape
-    batch, c, y, x = source.stride()
-    span = sum((n - 1) * stride for n, stride in zip(source.shape, source.stride(), strict=True)) + 1
-    data = source.as_strided((span,), (1,))
-    return data, np.arange(count, dtype=np.int64) * batch, np.broadcast_to(np.array([y, x, c]), (count, 3)), channels
 
 
 def crop(source: Tensor | Ragged, window: Window) -> Tensor:

@@ -1,0 +1,58 @@
+"""Threads that share a batch. Plain Python threads around `nogil` kernels: no OpenMP, so nothing breaks on a fork."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+
+__all__ = ["share"]
+
+SAMPLES_AT_ONCE = 4  # what a thread takes at a time: small, so that all end together
+
+_lock = threading.Lock()
+_pool: ThreadPoolExecutor | None = None
+_threads = 0
+
+
+def _forget() -> None:
+    """A forked child has none of its parent's threads."""
+    global _lock, _pool
+    _lock, _pool = threading.Lock(), None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def _workers(threads: int) -> ThreadPoolExecutor:
+    global _pool, _threads
+    with _lock:
+        if _pool is None or _threads < threads:
+            _pool = ThreadPoolExecutor(threads, thread_name_prefix="gpuaug")
+            _threads = threads
+        return _pool
+
+
+def share(work: Callable[[int, int], None], size: int, threads: int) -> None:
+    """Call `work(start, stop)` until all of 0..size is done, on this thread and `threads - 1` others."""
+    starts = count(0, SAMPLES_AT_ONCE)  # next() is atomic
+
+    def run() -> None:
+        for start in starts:
+            if start >= size:
+                return
+            work(start, min(start + SAMPLES_AT_ONCE, size))
+
+    helpers = min(threads, -(-size // SAMPLES_AT_ONCE)) - 1
+    if helpers < 1:
+        work(0, size)
+        return
+    others = [_workers(threads - 1).submit(run) for _ in range(helpers)]
+    try:
+        run()
+    finally:
+        for other in others:
+            other.result()
