@@ -17,13 +17,15 @@ POINTS = 4097
 
 
 def _half(a: float, b: float) -> tuple[Array, Array]:
-    """(y, mass): y = x**a on a grid over x in [0, 1/2], and the unnormalised mass of Beta(a, b) below it.
+    """(y, mass): y = x**min(a, 1) on a grid over x in [0, 1/2], and the unnormalised mass of Beta(a, b) below it.
 
-    With y = x**a the density x**(a-1) (1-x)**(b-1) dx becomes (1 - y**(1/a))**(b-1) dy / a, which is smooth for every
-    a > 0, so the trapezium rule and linear interpolation are accurate where the density itself is infinite.
+    With y = x**e the density x**(a-1) (1-x)**(b-1) dx becomes y**(a/e - 1) (1 - x)**(b-1) dy / e. For a < 1, where the
+    density itself is infinite at 0, e = a makes it smooth; for a > 1 it is smooth as it is. So the trapezium rule and
+    linear interpolation are accurate for every a > 0.
     """
-    y = np.linspace(0.0, 0.5**a, POINTS)
-    density = (1.0 - y ** (1.0 / a)) ** (b - 1.0) / a
+    e = min(a, 1.0)
+    y = np.linspace(0.0, 0.5**e, POINTS)
+    density = y ** (a / e - 1.0) * (1.0 - y ** (1.0 / e)) ** (b - 1.0) / e
     mass = np.concatenate([[0.0], np.cumsum((density[1:] + density[:-1]) * 0.5 * (y[1] - y[0]))])
     return y, mass
 
@@ -37,8 +39,8 @@ def beta_quantile(a: float, b: float) -> Callable[[Array], Array]:
 
     def quantile(uniforms: Array) -> Array:
         mass = uniforms * total
-        low = np.interp(mass, low_mass, low_y) ** (1.0 / a)
-        high = 1.0 - np.interp(total - mass, high_mass, high_y) ** (1.0 / b)
+        low = np.interp(mass, low_mass, low_y) ** (1.0 / min(a, 1.0))
+        high = 1.0 - np.interp(total - mass, high_mass, high_y) ** (1.0 / min(b, 1.0))
         return np.where(mass <= low_mass[-1], low, high)
 
     return quantile
