@@ -163,7 +163,7 @@ def mix_labels(labels: Tensor, num_classes: int | None, mix: program.Mix) -> Ten
 
 def upload(values: Array, device: torch.device) -> Tensor:
     """A host array on `device`, without waiting for it."""
-    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    tensor = torch.from_numpy(np.require(values, requirements=["C", "W"]))  # torch warns of read-only arrays
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

@@ -19,7 +19,7 @@ PIXELS_AT_ONCE = 1 << 22  # float temporaries of a pass are a few times this; a 
 
 def upload(values: Array, device: torch.device) -> Tensor:
     """A host array on `device`; on CUDA by way of pinned memory, so that nobody waits."""
-    tensor = torch.from_numpy(np.ascontiguousarray(values))
+    tensor = torch.from_numpy(np.require(values, requirements=["C", "W"]))  # torch warns of read-only arrays
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
