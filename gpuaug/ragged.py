@@ -28,9 +28,14 @@ class Ragged:
     """
 
     def __init__(self, data: Tensor, sizes: NDArray[Any], channels: int) -> None:
-        sizes = np.asarray(sizes, np.int32).reshape(-1, 2)
-        if data.dtype != torch.uint8 or data.ndim != 1:
+        if not isinstance(data, Tensor) or data.dtype != torch.uint8 or data.ndim != 1:
             raise checks.bad("Ragged", "data", "a flat uint8 tensor", checks.describe(data))
+        channels = checks.integer("Ragged", "channels", channels, 1)
+        given, sizes = sizes, np.asarray(sizes)
+        if sizes.dtype.kind not in "iu" or sizes.ndim != 2 or sizes.shape[1] != 2:
+            expected = "integers (B, 2), (height, width) of each image"
+            raise checks.bad("Ragged", "sizes", expected, checks.describe(given))
+        sizes = sizes.astype(np.int32)
         if (sizes < 1).any():
             number = int((sizes < 1).any(axis=1).argmax())
             got = f"{tuple(map(int, sizes[number]))} for image {number}"
@@ -49,9 +54,11 @@ class Ragged:
         """Pack uint8 (C, H, W) tensors; any strides, decoded JPEGs are packed without reordering."""
         if len(images) == 0:
             raise checks.bad("Ragged.from_images", "images", "at least one image", "none")
-        channels = images[0].shape[0] if images[0].ndim == 3 else 0
+        first = images[0]
+        channels = first.shape[0] if isinstance(first, Tensor) and first.ndim == 3 else 0
         for number, image in enumerate(images):
-            if not isinstance(image, Tensor) or image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != channels:
+            good = isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3
+            if not good or not image.shape[0] == channels > 0:
                 expected = f"uint8 ({channels or 'C'}, H, W) tensors with the same number of channels"
                 got = f"{checks.describe(image)} for image {number}"
                 remedy = "Decode with torchvision.io.decode_image(path, mode='RGB')."
