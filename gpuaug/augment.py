@@ -37,6 +37,7 @@ class Draw:
     keys: Keys
     params: list[Params]
     training: bool
+    canvas: Canvas  # of the images it was drawn for
 
 
 class Augment(nn.Module):
@@ -100,26 +101,40 @@ class Augment(nn.Module):
             (B, C, h, w) in the dtype of ToDtype and the memory format; with labels, (images, labels). A mix makes
             labels (B, classes) float weights, which torch.nn.functional.cross_entropy takes as they are.
         """
-        self._check(images, labels)
+        self._check(images, labels, self.training)
         with _Reserved(self, len(images), index) as keys:
             draw = self._draw(images, keys)
-            return self.render(images, draw, labels)
+            return self._render(images, draw, labels)
 
     def sample(self, images: Images, *, index: Tensor | None = None) -> Draw:
         """Draw the parameters for a batch of this shape. Everything random happens here."""
-        self._check(images, None, mixes=False)
+        self._check(images, None, self.training, mixes=False)
         with _Reserved(self, len(images), index) as keys:
             return self._draw(images, keys)
 
     def _draw(self, images: Images, keys: Keys) -> Draw:
-        return Draw(keys, self._pipeline(self.training).sample(keys, _canvas(images)), self.training)
+        canvas = _canvas(images)
+        return Draw(keys, self._pipeline(self.training).sample(keys, canvas), self.training, canvas)
 
     def render(self, images: Images, draw: Draw, labels: Tensor | None = None) -> Any:
-        """Render a draw. Nothing random happens here: the same draw on the same images gives the same pixels."""
+        """Render a draw, on the images it was drawn for or on others of the same sizes.
+
+        Nothing random happens here: the same draw on the same images gives the same pixels.
+        """
+        if not isinstance(draw, Draw):
+            raise checks.bad(self, "draw", "what `sample` returned", checks.describe(draw))
+        self._check(images, labels, draw.training, mixes=labels is not None)
+        canvas = _canvas(images)
+        if len(images) != len(draw.canvas):
+            raise checks.bad(self, "images", f"as many as the draw's samples, {len(draw.canvas)}", len(images))
+        if canvas.channels != draw.canvas.channels or (canvas.sizes != draw.canvas.sizes).any():
+            expected, remedy = "of the sizes and channels the draw was made for", "Call sample(images) for these images."
+            raise checks.bad(self, "images", expected, checks.describe(images), remedy)
+        return self._render(images, draw, labels)
+
+    def _render(self, images: Images, draw: Draw, labels: Tensor | None) -> Any:
         pipeline = self._pipeline(draw.training)
-        if len(images) != len(draw.keys.index):
-            raise checks.bad(self, "images", f"as many as the draw's samples, {len(draw.keys.index)}", len(images))
-        items = pipeline.lower(draw.params, draw.keys, _canvas(images), self.exact, self.memory_format)
+        items = pipeline.lower(draw.params, draw.keys, draw.canvas, self.exact, self.memory_format)
         result = render(items, images, self.backend)
         if labels is None:
             return result
@@ -141,7 +156,7 @@ class Augment(nn.Module):
     def _pipeline(self, training: bool) -> Pipeline:
         return self.train_pipeline if training else self.eval_pipeline
 
-    def _check(self, images: object, labels: object, mixes: bool = True) -> None:
+    def _check(self, images: object, labels: object, training: bool, mixes: bool = True) -> None:
         """Raise if the batch cannot be augmented; by metadata only, before anything changes."""
         remedy = "Pass the raw bytes, or (images * 255).round().to(torch.uint8)."
         if isinstance(images, Tensor):
@@ -156,7 +171,7 @@ class Augment(nn.Module):
             raise checks.bad(self, "images", "uint8 (B, C, H, W) or Ragged", checks.describe(images), remedy)
         elif len(images) == 0:
             raise checks.bad(self, "images", "at least one image", "an empty Ragged")
-        pipeline = self._pipeline(self.training)
+        pipeline = self._pipeline(training)
         if mixes and pipeline.mix is not None:
             check_labels(self, pipeline.mix, labels, len(images))
 
