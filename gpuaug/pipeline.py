@@ -80,7 +80,7 @@ class Pipeline:
             if isinstance(step, Convert):
                 converts.append(step)
                 _normalize_erased(builder, step)
-            elif isinstance(step, RandomErasing) and converts:
+            elif isinstance(step, RandomErasing) and any(map(_makes_floats, converts)):
                 builder.erases.append(step.erase(drawn, builder.canvas))
             elif isinstance(step, Opaque):
                 builder.call(partial(step.run, params=drawn), builder.canvas)
@@ -136,7 +136,10 @@ def _check_order(steps: list[Transform], argument: str) -> None:
     for step in steps:
         name = type(step).__name__
         if isinstance(step, ToDtype):
-            floats = floats or step.dtype.is_floating_point
+            if floats and not step.dtype.is_floating_point:
+                got, remedy = f"{step} after ToDtype", "Leave it out."
+                raise checks.bad("Augment", argument, "without a way back from floats", got, remedy)
+            floats = floats or _makes_floats(step)
         elif isinstance(step, Normalize) and not floats:
             remedy = "Put ToDtype(torch.float32, scale=True) before it."
             raise checks.bad("Augment", argument, "with Normalize on floats", "Normalize on uint8", remedy)
@@ -154,6 +157,10 @@ def _check_order(steps: list[Transform], argument: str) -> None:
         elif not floats and isinstance(step, RandomErasing) and step.value == "random":
             remedy = "Put it after ToDtype and Normalize."
             raise checks.bad("Augment", argument, 'with RandomErasing(value="random") on floats', "it on uint8", remedy)
+
+
+def _makes_floats(step: Convert) -> bool:
+    return isinstance(step, ToDtype) and step.dtype.is_floating_point
 
 
 def _normalize_erased(builder: Builder, step: Convert) -> None:
