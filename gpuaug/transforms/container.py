@@ -75,6 +75,10 @@ class Container(Transform, abc.ABC):
     def check(self, canvas: Canvas) -> None:
         for child in self.children:
             child.check(canvas)
+            if getattr(child, "num_output_channels", canvas.channels) != canvas.channels:
+                expected = f"transforms that keep the images' {canvas.channels} channels"
+                remedy = "Put it straight into Augment's list."
+                raise checks.bad(self, "transforms", expected, repr(child), remedy)
 
     def sample(self, draws: Draws, canvas: Canvas) -> Params:
         params = super().sample(draws, canvas)
@@ -148,6 +152,10 @@ class RandomChoice(Container):
         if len({child.kind for child in self.transforms}) > 1:
             names = ", ".join(type(child).__name__ for child in self.transforms)
             raise checks.bad(self, "transforms", "all of one kind: pixel transforms, or crops, or mixes", names)
+        nested = [child for child in self.transforms if isinstance(child, RandomChoice) and child.kind != "pixel"]
+        if nested:
+            remedy = "Put their transforms into one RandomChoice."
+            raise checks.bad(self, "transforms", "crops or mixes, not a RandomChoice of them", repr(nested[0]), remedy)
         mixes = [child for child in self.transforms if isinstance(child, Mix)]
         if len({(mix.mode, mix.num_classes) for mix in mixes}) > 1:
             raise checks.bad(self, "transforms", "mixes of one mode and num_classes", ", ".join(map(repr, mixes)))
