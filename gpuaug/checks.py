@@ -11,6 +11,8 @@ import torch
 
 __all__ = ["bad", "fill", "interval", "number", "one_of", "probability", "size"]
 
+LARGEST = 1e30  # float32 ends at 3e38; factors are multiplied by levels
+
 
 def bad(owner: object, argument: str, expected: str, got: object, remedy: str = "") -> ValueError:
     """The one form of an error: who: `argument` must be what, got value. Remedy."""
@@ -27,7 +29,12 @@ def describe(value: object) -> str:
 
 
 def is_number(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(float(value))
+    """A real number that float32 holds with room to spare."""
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and bool(abs(value) <= LARGEST)
+
+
+def is_integer(value: object) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def number(owner: object, argument: str, value: Any, low: float, high: float, what: str = "a number") -> float:
@@ -40,7 +47,7 @@ def number(owner: object, argument: str, value: Any, low: float, high: float, wh
 
 def integer(owner: object, argument: str, value: Any, low: int, high: int | None = None) -> int:
     """An int in [low, high]."""
-    if not isinstance(value, numbers.Integral) or isinstance(value, bool) or value < low or (high is not None and value > high):
+    if not is_integer(value) or value < low or (high is not None and value > high):
         span = f"in [{low}, {high}]" if high is not None else f"of at least {low}"
         raise bad(owner, argument, f"an integer {span}", repr(value))
     return int(value)
@@ -68,7 +75,7 @@ def size(owner: object, value: Any, argument: str = "size") -> tuple[int, int]:
     """A canvas size: an int, (int,), or (height, width), in pixels."""
     pair = [value, value] if isinstance(value, numbers.Integral) else list(value) if isinstance(value, Sequence) else []
     pair = pair * 2 if len(pair) == 1 else pair
-    if len(pair) != 2 or not all(isinstance(v, numbers.Integral) and not isinstance(v, bool) and 1 <= v <= 32767 for v in pair):
+    if len(pair) != 2 or not all(is_integer(v) and 1 <= v <= 32767 for v in pair):
         raise bad(owner, argument, "an int or (height, width), in pixels, in [1, 32767]", repr(value))
     return int(pair[0]), int(pair[1])
 

@@ -118,9 +118,9 @@ class Grayscale(Pixel):
     channels = GREY_OR_RGB
 
     def __init__(self, num_output_channels: int = 1) -> None:
-        if num_output_channels not in (1, 3):
-            raise checks.bad(self, "num_output_channels", "1 or 3", repr(num_output_channels))
-        self.num_output_channels = num_output_channels
+        self.num_output_channels = checks.integer(self, "num_output_channels", num_output_channels, 1, 3)
+        if num_output_channels == 2:
+            raise checks.bad(self, "num_output_channels", "1 or 3", "2")
 
     def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
         return [Slot.of(Op.GRAYSCALE if canvas.channels == 3 else Op.IDENTITY, len(canvas))]

@@ -26,7 +26,7 @@ TRIES = 10  # of RandomResizedCrop and RandomErasing, as torchvision
 def parse_padding(owner: object, padding: Any) -> tuple[int, int, int, int]:
     """One, two (left/right, top/bottom) or four (left, top, right, bottom) pixels, as (top, left, bottom, right)."""
     values = list(padding) if isinstance(padding, Sequence) else [padding]
-    if len(values) not in (1, 2, 4) or not all(isinstance(v, int) and v >= 0 for v in values):
+    if len(values) not in (1, 2, 4) or not all(checks.is_integer(v) and v >= 0 for v in values):
         raise checks.bad(owner, "padding", "1, 2 or 4 integers of at least 0, in pixels", repr(padding))
     left, top, right, bottom = values * (4 // len(values))
     return top, left, bottom, right
@@ -50,7 +50,7 @@ class Resize(Crop):
     ) -> None:
         if size is not None:
             checks.size(self, size)
-        edges = [] if size is None else [size] if isinstance(size, int) else list(size)
+        edges = [] if size is None else [size] if checks.is_integer(size) else list(size)
         if max_size is not None:
             checks.integer(self, "max_size", max_size, 1)
         if len(edges) == 2 and max_size is not None:
@@ -63,7 +63,7 @@ class Resize(Crop):
         self.interpolation = check_interpolation(self, interpolation, list(INTERPOLATIONS))
 
     def sizes(self, sizes: Array) -> Array:
-        edges = [] if self.size is None else [self.size] if isinstance(self.size, int) else list(self.size)
+        edges = [] if self.size is None else [self.size] if checks.is_integer(self.size) else list(self.size)
         if len(edges) == 2:
             return np.broadcast_to(np.array(edges, np.int64), sizes.shape)
         short, long = sizes.min(axis=1).astype(np.int64), sizes.max(axis=1).astype(np.int64)

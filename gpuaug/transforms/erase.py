@@ -64,7 +64,7 @@ class RandomErasing(Pixel):
         return {"box": np.where(fits[rows, first, None], box, 0).astype(np.int32)}
 
     def _values(self, channels: int) -> Array:
-        values = [self.value] if isinstance(self.value, (int, float)) else list(self.value)
+        values = [self.value] if checks.is_number(self.value) else list(self.value)  # type: ignore[arg-type]
         if len(values) not in (1, channels):
             raise checks.bad(self, "value", f"one number or {channels}, as the images have channels", repr(self.value))
         return np.broadcast_to(np.asarray(values, np.float32), (channels,))
