@@ -33,8 +33,12 @@ def positions(start: Array, length: int, flip: Array, n: Array, padding_mode: in
     return np.where(p < n, p, (period if padding_mode == REFLECT else period - 1) - p), np.ones_like(inside)
 
 
-def taps(n_in: Array, n_out: Array, wanted: Array, interpolation: int, antialias: bool) -> tuple[Array, Array, Array]:
+def taps(
+    n_in: Array, n_out: Array, wanted: Array, interpolation: int, antialias: bool, small: Array
+) -> tuple[Array, Array, Array]:
     """Taps of the outputs `wanted` (B, L) when n_in (B,) pixels become n_out (B,).
+
+    `small` (B,) says whether the resized height + width is at most 128: there ATen rounds nearest-exact otherwise.
 
     Returns:
         first (B, L) int64 input of each output, weights (B, L, K) int32, precision (B,) int32.
@@ -42,7 +46,7 @@ def taps(n_in: Array, n_out: Array, wanted: Array, interpolation: int, antialias
     n_in, n_out = n_in.astype(np.int64), n_out.astype(np.int64)
     copies = n_in == n_out
     if interpolation in (NEAREST, NEAREST_EXACT) or copies.all():
-        first = np.where(copies[:, None], wanted, _nearest(n_in, n_out, wanted, interpolation))
+        first = np.where(copies[:, None], wanted, _nearest(n_in, n_out, wanted, interpolation, small[:, None]))
         return first, np.full((*wanted.shape, 1), 1 << COPY, np.int32), np.full(len(n_in), COPY, np.int32)
     outputs = np.arange(int(n_out.max()))
     scale = (n_in / n_out)[:, None]
@@ -65,12 +69,14 @@ def taps(n_in: Array, n_out: Array, wanted: Array, interpolation: int, antialias
     return first, fixed, np.where(copies, COPY, precision).astype(np.int32)
 
 
-def _nearest(n_in: Array, n_out: Array, wanted: Array, interpolation: int) -> Array:
+def _nearest(n_in: Array, n_out: Array, wanted: Array, interpolation: int, small: Array) -> Array:
     scale = (n_in.astype(np.float32) / n_out.astype(np.float32))[:, None]  # float32, as ATen
     if interpolation == NEAREST:
         index = np.floor(wanted.astype(np.float32) * scale)
     else:
-        index = np.floor(((wanted + 0.5) * scale).astype(np.float32))
+        center = (wanted + 0.5) * scale.astype(np.float64)
+        fused = np.floor((center - 0.5).astype(np.float32) + np.float32(0.5))
+        index = np.where(small, np.floor(center.astype(np.float32)), fused)
     return np.minimum(index.astype(np.int64), n_in[:, None] - 1)
 
 

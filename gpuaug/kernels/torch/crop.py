@@ -31,8 +31,9 @@ def crop(source: Tensor | Ragged, window: Window) -> Tensor:
     for start in range(0, len(offsets), step):
         part = slice(start, start + step)
         box, resized = window.box[part].astype(np.int64), window.resized[part]
-        taps_x = taps(box[:, 3], resized[:, 1], columns[part], window.interpolation, window.antialias)
-        taps_y = taps(box[:, 2], resized[:, 0], rows[part], window.interpolation, window.antialias)
+        how = window.interpolation, window.antialias, resized.sum(axis=1) <= 128
+        taps_x = taps(box[:, 3], resized[:, 1], columns[part], *how)
+        taps_y = taps(box[:, 2], resized[:, 0], rows[part], *how)
         lines = _horizontal(data, offsets[part], strides[part], channels, box, taps_x)
         out[part] = _vertical(lines, taps_y)
     if not (inside_y.all() and inside_x.all()):

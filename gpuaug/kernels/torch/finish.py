@@ -36,7 +36,7 @@ def finish(canvas: Tensor, finish: Finish, keys: Keys) -> Tensor:
         for rows in chunks(np.arange(len(canvas)), canvas[0].numel()):
             part = slice(int(rows[0]), int(rows[-1]) + 1)
             other = values.index_select(0, partner[part])
-            blend = other * rest[part] + values[part] * weight[part]
+            blend = torch.where(weight[part] == 1, values[part], other * rest[part] + values[part] * weight[part])
             inside = in_box(boxes[part], canvas.shape[2:], device)
             out[part] = _cast(torch.where(inside, other, blend), out.dtype)
     return out
