@@ -1,0 +1,269 @@
+"""Every op equals torchvision, sample by sample, within its row's tolerance, and the comparison can fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from images import KINDS, batch, ragged
+from oracle import EXACT, ROWS, WARP, Tolerance, answer, blended, differs, on_ties, policy_op, take, wrong
+from oracle import replay as replayed
+from torch import Tensor
+from torchvision.transforms import v2
+
+import gpuaug as ga
+from gpuaug.transforms.policy import NAMES, SIGNED, magnitudes
+from gpuaug.transforms.policy_tables import POLICIES as POLICY_TABLES
+
+SIZES = ((33, 47), (48, 31))
+COUNT = 7
+
+
+def cases() -> list[Any]:
+    return [
+        pytest.param(op if isinstance(op, list) else [op], id=repr(op if not isinstance(op, list) else op[-1]))
+        for row in ROWS.values()
+        for op in row.ops
+    ]
+
+
+def channel_counts(steps: list[Any]) -> list[int]:
+    """What the row says, less the counts that do not fit an argument with one number per channel."""
+    op = steps[-1]
+    lengths = {len(value) for name in ("fill", "value", "mean") if isinstance(value := getattr(op, name, None), tuple)}
+    return [count for count in ROWS[type(op)].channels if lengths <= {1, count}]
+
+
+def compared(augment: ga.Augment, images: Any, draw: ga.Draw, respond: Any = answer, place: int = -1) -> list[str]:
+    """How the result differs from the oracle's, by the tolerance of the step at `place`."""
+    result = augment.render(images, draw)
+    op, params = augment.train_pipeline.steps[place], draw.params[place]
+    samples = [take(params, number) for number in range(len(result))]
+    gates = [sample.get("applied", True) for sample in samples]
+    tolerances = [ROWS[type(op)].tolerance(op, s) if gate else EXACT for s, gate in zip(samples, gates, strict=True)]
+    return differences(result, tolerances, lambda: replayed(augment, draw, list(images), respond))
+
+
+def differences(
+    result: Tensor, tolerances: Sequence[Tolerance | None], respond: Callable[[], list[Tensor]]
+) -> list[str]:
+    """A line for each sample that is not what `respond` says; empty is good. A tolerance of None skips."""
+    lines, nearby = [], None
+    for number, (got, theirs, tolerance) in enumerate(zip(result, respond(), tolerances, strict=True)):
+        expected = theirs
+        if tolerance is not None and tolerance.ties and differs(got, theirs, tolerance):
+            nearby = nearby or on_ties(respond)
+            for answers in nearby:
+                expected = torch.where(got == answers[number], got, expected)
+        if tolerance is not None and (line := differs(got, expected, tolerance)):
+            lines.append(f"sample {number}: {line}")
+    return lines
+
+
+def test_every_op_has_a_row() -> None:
+    assert set(ROWS) == set(ga.OPS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("steps", cases())
+def test_equals_the_oracle(steps: list[Any], kind: str, backend: str) -> None:
+    augment = ga.Augment(steps, backend=backend, exact=True)
+    for channels in channel_counts(steps):
+        for size in SIZES if channels in (1, 3) else SIZES[:1]:
+            images = batch(kind, ROWS[type(steps[-1])].count, channels, size)
+            draw = augment.sample(images, index=torch.arange(len(images)))
+            assert compared(augment, images, draw) == [], f"{channels} channels of {size}"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("steps", cases())
+def test_a_nudge_is_noticed(steps: list[Any], kind: str) -> None:
+    """The comparison can fail: an answer to slightly different parameters is not accepted."""
+    if type(steps[-1]) is ga.Compose:
+        pytest.skip("opened by the list; its steps are tested")
+    augment = ga.Augment(steps, backend="torch", exact=True)
+    images = batch(kind, ROWS[type(steps[-1])].count, channel_counts(steps)[-1], SIZES[0])
+    draw = augment.sample(images, index=torch.arange(len(images)))
+    assert compared(augment, images, draw, wrong) != []
+
+
+CROPS = [case for case in cases() if case.values[0][-1].kind == "crop"]
+RAGGED = [(33, 47), (48, 36), (36, 36), (64, 90), (37, 40), (150, 53)]
+
+
+@pytest.mark.parametrize("steps", CROPS)
+def test_ragged_crops_equal_the_oracle(steps: list[Any], backend: str) -> None:
+    """Images of different sizes, read straight from the buffer."""
+    for channels in channel_counts(steps):
+        images = ragged("photo", channels, RAGGED)
+        augment = ga.Augment([*steps, ga.CenterCrop((30, 31))], backend=backend, exact=True)
+        draw = augment.sample(images, index=torch.arange(len(images)))
+        assert compared(augment, images, draw, place=0) == [], f"{channels} channels"
+
+
+LAYOUTS = {
+    "channels_last": lambda images: images.contiguous(memory_format=torch.channels_last),
+    "slice": lambda images: torch.nn.functional.pad(images, (3, 2, 1, 4))[:, :, 1:-4, 3:-2],
+    "every other row": lambda images: images.repeat_interleave(2, 2)[:, :, ::2],
+    "transposed": lambda images: images.transpose(2, 3).contiguous().transpose(2, 3),
+    "expanded": lambda images: images[:1].expand(len(images), -1, -1, -1),
+}
+STRIDED = [
+    ga.RandomResizedCrop((24, 31)),
+    ga.RandomCrop(30, 4),
+    ga.RandomInvert(),
+    ga.GaussianBlur(5),
+    ga.RandomEqualize(),
+]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("op", STRIDED, ids=repr)
+def test_strides_do_not_matter(op: Any, layout: str, backend: str) -> None:
+    images = LAYOUTS[layout](batch("photo", COUNT, 3, SIZES[0]))
+    augment = ga.Augment([op], backend=backend, exact=True)
+    draw = augment.sample(images, index=torch.arange(COUNT))
+    assert compared(augment, images, draw) == []
+
+
+POLICIES = [
+    ga.RandAugment(3, 30, fill=(124, 116, 104)),
+    ga.RandAugment(2, 9, interpolation="bilinear"),
+    ga.AutoAugment(),
+    ga.AutoAugment("svhn", "bilinear", fill=0),
+    ga.AutoAugment("cifar10", fill=128),
+]
+
+
+def prefix(params: dict[str, Any], place: int) -> dict[str, Any]:
+    """The same draw, with the first `place` ops only; the rest is Identity."""
+    return params | {"ops": np.where(np.arange(params["ops"].shape[-1]) < place, params["ops"], 0)}
+
+
+def op_by_op(augment: ga.Augment, images: Tensor, draw: ga.Draw, ops: Any, magnitude: Any) -> list[str]:
+    """Each op of a policy against torchvision's, on what came out of the ops before it. `ops` (B, places)."""
+    (policy,), (params,) = augment.train_pipeline.steps, draw.params
+    before, lines = images, []
+    for place in range(ops.shape[1]):
+        after = augment.render(images, replace(draw, params=[prefix(params, place + 1)]))
+        names, strengths = ops[:, place], magnitude[:, place]
+        cases = list(zip(before, names, strengths, strict=True))
+        tolerances = [WARP[policy.interpolation] if 1 <= name <= 5 else EXACT for name in names]
+        lines += differences(after, tolerances, lambda cases=cases: [policy_op(policy, *case) for case in cases])
+        before = after
+    return lines
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("policy", POLICIES, ids=repr)
+def test_policies_op_by_op(policy: Any, kind: str, backend: str) -> None:
+    augment = ga.Augment([policy], backend=backend)
+    images = batch(kind, 30, 3, SIZES[0])
+    draw = augment.sample(images, index=torch.arange(len(images)))
+    ops, magnitude = draw.params[0]["ops"], draw.params[0]["magnitude"]
+    assert op_by_op(augment, images, draw, ops, magnitude) == []
+    assert op_by_op(augment, images, draw, ops, np.where(SIGNED[ops], -magnitude, magnitude)) != []
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("policy", [ga.AugMix(), ga.AugMix(10, 2, 4, 0.5, interpolation="nearest", fill=9)], ids=repr)
+def test_augmix_op_by_op(policy: Any, kind: str, backend: str) -> None:
+    """Every chain on its own, with all the weight; then the mixture of the chains."""
+    augment = ga.Augment([policy], backend=backend)
+    images = batch(kind, 12, 3, SIZES[0])
+    draw = augment.sample(images, index=torch.arange(len(images)))
+    (params,) = draw.params
+    chains = []
+    for chain in range(policy.mixture_width):
+        alone = np.zeros_like(params["weights"])
+        alone[:, chain + 1] = 1
+        only = replace(draw, params=[params | {"weights": alone}])
+        assert op_by_op(augment, images, only, params["ops"][:, chain], params["magnitude"][:, chain]) == []
+        chains.append(augment.render(images, only))
+    parts = list(zip(images, zip(*chains, strict=True), params["weights"], strict=True))
+    result = augment.render(images, draw)
+    exact = [EXACT] * len(images)
+    assert differences(result, exact, lambda: [blended(*part) for part in parts]) == []
+    nudged = [blended(image, chains, np.roll(weights, 1)) for image, chains, weights in parts]
+    assert differences(result, exact, lambda: nudged) != []
+
+
+@pytest.mark.parametrize("policy", [ga.RandAugment(1, 0, fill=fill) for fill in (None, 0, 200)], ids=repr)
+@pytest.mark.parametrize("space", ["RandAugment", "TrivialAugmentWide", "AugMix"])
+def test_every_policy_op_at_every_strength(policy: ga.RandAugment, space: str, backend: str) -> None:
+    """All ops at all of torchvision's magnitudes, both signs, on one photograph each."""
+    height, width = SIZES[0]
+    strengths = [
+        (NAMES.index(name), sign * float(magnitudes[number]) if magnitudes is not None else 0.0)
+        for name, (function, signed) in getattr(v2, space)._AUGMENTATION_SPACE.items()
+        for magnitudes in [function(10, height, width)]
+        for number in (range(10) if magnitudes is not None else [0])
+        for sign in ((1, -1) if signed else (1,))
+    ]
+    augment = ga.Augment([policy], backend=backend)
+    images = batch("photo", 6, 3, SIZES[0])[torch.arange(len(strengths)) % 6]
+    draw = augment.sample(images, index=torch.arange(len(images)))
+    ops, magnitude = (np.array(column)[:, None] for column in zip(*strengths, strict=True))
+    draw = replace(draw, params=[draw.params[0] | {"ops": ops, "magnitude": magnitude}])
+    assert op_by_op(augment, images, draw, ops, magnitude) == []
+
+
+@pytest.mark.parametrize("size", [(224, 224), (33, 47), (1, 500)])
+@pytest.mark.parametrize("bins", [2, 10, 31])
+@pytest.mark.parametrize(
+    ("kind", "theirs"),
+    [
+        ("standard", v2.RandAugment),
+        ("standard", v2.AutoAugment),
+        ("wide", v2.TrivialAugmentWide),
+        ("augmix", v2.AugMix),
+    ],
+)
+def test_magnitudes_are_torchvisions(kind: str, theirs: Any, bins: int, size: tuple[int, int]) -> None:
+    for name, (function, signed) in theirs._AUGMENTATION_SPACE.items():
+        expected = function(bins, *size)
+        got = magnitudes(kind, bins, *size)[NAMES.index(name)]
+        assert SIGNED[NAMES.index(name)] == signed, name
+        assert got.tolist() == (torch.zeros(bins) if expected is None else expected).tolist(), name
+
+
+@pytest.mark.parametrize("policy", list(v2.AutoAugmentPolicy))
+def test_policies_are_torchvisions(policy: v2.AutoAugmentPolicy) -> None:
+    assert POLICY_TABLES[policy.value] == v2.AutoAugment(policy)._policies
+
+
+TYPICAL = [
+    ga.RandomRotation(45),
+    ga.RandomAffine(20, (0.1, 0.1), (0.8, 1.2), 10),
+    ga.RandomPerspective(0.5, 1, "nearest"),
+    ga.RandAugment(),
+    ga.TrivialAugmentWide(),
+]
+
+
+@pytest.mark.parametrize("op", TYPICAL, ids=repr)
+def test_nearest_is_equal_on_nearly_all_pixels(op: Any, backend: str) -> None:
+    """At a usual size and strength, ties or not: 99.9 % of the values."""
+    augment = ga.Augment([op], backend=backend)
+    images = batch("photo", 12, 3, (224, 224))
+    draw = augment.sample(images, index=torch.arange(12))
+    result, expected = augment.render(images, draw), torch.stack(replayed(augment, draw, list(images)))
+    assert float((result == expected).float().mean()) >= 0.999
+
+
+def test_noise_is_normal(backend: str) -> None:
+    """Mean and spread of what is added, and that samples and channels do not share it."""
+    images = torch.full((4, 3, 100, 100), 128, dtype=torch.uint8)
+    augment = ga.Augment([ga.GaussianNoise(0.05, 0.1)], backend=backend)
+    result = augment(images, index=torch.arange(4))
+    noise = (result.double() - 128).flatten(2)
+    count = noise.shape[2]
+    error = 25.5 / count**0.5
+    assert ((noise.mean(2) - 12.75).abs() < 0.5 + 6 * error).all()  # truncated towards zero, as torchvision
+    assert ((noise.std(2) - 25.5).abs() < 6 * error).all()
+    correlations = torch.corrcoef(noise.flatten(0, 1)) - torch.eye(12)
+    assert correlations.abs().max() < 6 / count**0.5
