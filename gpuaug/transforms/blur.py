@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from gpuaug import checks
 from gpuaug.program import CIRCULAR, CONSTANT, EDGE, REFLECT, Op, Slot
 from gpuaug.transform import Canvas, Params, Pixel
-from gpuaug.transform import interpolation as check_interpolation
 
 __all__ = ["JPEG", "GaussianBlur", "GaussianNoise", "MotionBlur"]
 
@@ -116,7 +115,7 @@ class MotionBlur(Pixel):
         self.angle, self.direction = angle, direction
         self._ranges()
         self.border_type = checks.one_of(self, "border_type", border_type, list(BORDERS))
-        self.resample = check_interpolation(self, resample, ("nearest", "bilinear"))
+        self.resample = checks.one_of(self, "resample", getattr(resample, "value", resample), ("nearest", "bilinear"))
         self.p = checks.probability(self, p)
 
     def _ranges(self) -> tuple[Array, Array]:
