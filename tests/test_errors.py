@@ -23,8 +23,8 @@ FORM = re.compile(r"^[A-Z]\w*(\.\w+)?: `\w+` must be .+, got [\s\S]+?\.( [A-Z][\
 
 NOT_NUMBERS = [float("nan"), float("inf"), -float("inf"), "1", True, None, 1e40, 1j, [], (1.0, 2.0, 3.0, 4.0, 5.0)]
 
-# Arguments that hold a number or a few, the ones besides `NOT_NUMBERS` they must refuse, and those of NOT_NUMBERS that mean
-# something. Arguments of other kinds (flags, names, transforms) have their own rows below.
+# Arguments that hold a number or a few: what they must refuse besides `NOT_NUMBERS`, and which of those mean something.
+# Arguments of other kinds (flags, names, transforms) have their own rows below.
 NUMERIC: dict[str, dict[str, tuple[list[Any], list[Any]]]] = {
     "GaussianBlur": {"kernel_size": ([2, -1, 0, 129, 2.0, (3, 4)], []), "sigma": ([0, -1, (2, 1), (0, 1), "ab"], [])},
     "MotionBlur": {
@@ -272,7 +272,7 @@ def test_a_bad_epoch_leaves_the_epoch(epoch: Any) -> None:
 def test_numba_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_: None if name == "numba" else find(name))
-    with pytest.raises(RuntimeError, match='`backend` "numba" needs Numba, which is not installed. Run pip install'):
+    with pytest.raises(RuntimeError, match=r'`backend` "numba" needs Numba, which is not installed\. Run pip install'):
         ga.Augment([INVERT], backend="numba")
     assert torch.equal(ga.Augment([ga.RandomInvert(p=1)])(X), 255 - X)  # "auto" does without
 
@@ -280,7 +280,7 @@ def test_numba_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_numba_on_a_device_it_does_not_run_on() -> None:
     if FAST != "numba":
         pytest.skip("numba is not there")
-    with pytest.raises(RuntimeError, match='`backend` "numba" runs on the CPU, got images on meta. Use backend'):
+    with pytest.raises(RuntimeError, match=r'`backend` "numba" runs on the CPU, got images on meta\. Use backend'):
         ga.Augment([INVERT], backend="numba")(X.to("meta"))
 
 
