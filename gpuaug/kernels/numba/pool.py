@@ -37,7 +37,7 @@ def _workers(threads: int) -> ThreadPoolExecutor:
 
 
 def share(work: Callable[[int, int], None], size: int, threads: int) -> None:
-    """Call `work(start, stop)` until all of 0..size is done, on this thread and `threads - 1` others."""
+    """Call `work(start, stop)` on runs of SAMPLES_AT_ONCE until 0..size is done, on this thread and `threads - 1` others."""
     starts = count(0, SAMPLES_AT_ONCE)  # next() is atomic
 
     def run() -> None:
@@ -47,9 +47,6 @@ def share(work: Callable[[int, int], None], size: int, threads: int) -> None:
             work(start, min(start + SAMPLES_AT_ONCE, size))
 
     helpers = min(threads, -(-size // SAMPLES_AT_ONCE)) - 1
-    if helpers < 1:
-        work(0, size)
-        return
     others = [_workers(threads - 1).submit(run) for _ in range(helpers)]
     try:
         run()

@@ -67,7 +67,7 @@ def step(canvas: Tensor, slot: Slot, keys: Keys, branches: Branches) -> Tensor:
     return canvas
 
 
-STATIC = {Op.WARP: (9, 10, 11), Op.BLUR: (0, 1), Op.CONVOLVE: (0, 1)}  # operands that decide the shape of the work
+STATIC = {Op.WARP: (9, 10, 11), Op.BLUR: (0, 1), Op.CONVOLVE: (0, 1), Op.NOISE: (3,)}  # operands that decide the shape of the work
 
 
 def _alike(slot: Slot, rows: Array) -> list[Array]:

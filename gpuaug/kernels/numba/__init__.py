@@ -1,0 +1,232 @@
+"""The CPU backend: each thread takes a few samples and runs their whole program while the images sit in its cache.
+
+`render` is the main flow: crop the group, run its slots, finish it. The threads share nothing but the result.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gpuaug.kernels.numba import buffers
+from gpuaug.kernels.numba import finish as finishing
+from gpuaug.kernels.numba.crop import make_scratch
+from gpuaug.kernels.numba.filter import blur, convolve
+from gpuaug.kernels.numba.group import crop_group, finish_group, run_group, spread_group
+from gpuaug.kernels.numba.jpeg import jpeg
+from gpuaug.kernels.numba.jpeg import scratch_size as jpeg_scratch_size
+from gpuaug.kernels.numba.noise import noise
+from gpuaug.kernels.numba.pool import SAMPLES_AT_ONCE, share
+from gpuaug.kernels.numba.step import rare, scratch_size
+from gpuaug.kernels.numba.warp import bicubic, bilinear
+from gpuaug.philox import MASK, normal_table
+from gpuaug.program import BICUBIC, OPERANDS, Finish, Op, Program, Window
+from gpuaug.ragged import Ragged, layout
+
+__all__ = ["render"]
+
+Array = NDArray[Any]
+
+_memory = threading.local()  # scratch of each thread, by name; kept between calls while its shape stays
+
+KINDS = {  # output dtype -> (numpy dtype that holds its bits, code for `finish`)
+    torch.float32: (np.float32, finishing.FLOAT32),
+    torch.float16: (np.uint16, finishing.FLOAT16),
+    torch.bfloat16: (np.uint16, finishing.BFLOAT16),
+    torch.uint8: (np.uint8, finishing.UINT8),
+}
+
+
+def render(program: Program, source: Tensor | Ragged) -> Tensor:
+    """Run one segment: (B, C, h, w) uint8, or what its finish says."""
+    threads = torch.get_num_threads()
+    job = _Job(program, source)
+    share(job.work, job.batch, threads)
+    if job.mixes:  # a sample needs its partner's canvas, so all canvases came first
+        share(job.mix, job.batch, threads)
+    return job.out
+
+
+def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
+    """An array of this thread's own, with anything in it."""
+    array: Array | None = getattr(_memory, name, None)
+    if array is None or array.shape != shape or array.dtype != dtype:
+        array = np.empty(shape, dtype)
+        setattr(_memory, name, array)
+    return array
+
+
+class _Job:
+    """One batch: its program as arrays with one row per sample, its source and its result."""
+
+    def __init__(self, program: Program, source: Tensor | Ragged) -> None:
+        self.program, self.source = program, source
+        data, self.offsets, strides, self.channels = layout(source)
+        self.data, self.strides = data.numpy(), np.ascontiguousarray(strides)
+        self.batch = len(self.offsets)
+        window = program.window
+        if window is None:
+            assert isinstance(source, Tensor)
+            window = _whole(self.batch, (source.shape[2], source.shape[3]))
+        self.window = window
+        self.height, self.width = window.size
+        self.pixels = self.height * self.width
+        self.fill = np.zeros(self.channels, np.float32) if window.fill is None else window.fill.astype(np.float32)
+        self._stack(program)
+
+        finish = program.finish or Finish()
+        self.mixes = finish.mix is not None
+        self.plain = not self.mixes and not finish.erases
+        shape = (self.batch, self.channels, self.height, self.width)
+        self.out = buffers.empty(shape, finish.dtype, finish.memory_format)
+        self.channels_last = finish.memory_format == torch.channels_last
+        self.kind, self.code = KINDS[finish.dtype]
+        dense = self.out.permute(0, 2, 3, 1) if self.channels_last else self.out
+        bits = dense.view(torch.int16) if self.kind is np.uint16 else dense
+        self.result = bits.reshape(self.batch, -1).numpy().view(self.kind)
+        table = finish.table
+        if table is None:
+            table = np.broadcast_to(np.arange(256, dtype=np.float32), (self.channels, 256))
+        self.table = np.ascontiguousarray(table)
+        if self.mixes:
+            self.canvases = scratch("batch", (self.batch, 1, self.channels, self.pixels), np.uint8)
+            self.pending = np.empty((self.batch, self.channels, 256), np.uint8)
+            self.pending[:] = np.arange(256)  # the canvases have no table pending
+        self._set_up_finish(finish)
+
+    def _stack(self, program: Program) -> None:
+        slots, size, channels = program.slots, self.batch, self.channels
+        count = len(slots)
+        self.opcodes = np.zeros((size, count), np.int32)
+        self.operands = np.zeros((size, count, OPERANDS), np.float32)
+        self.fills = np.zeros((size, count, channels), np.float32)
+        self.tables = np.empty((size, count, 256 if any(slot.table is not None for slot in slots) else 0), np.uint8)
+        for k, slot in enumerate(slots):
+            self.opcodes[:, k], self.operands[:, k] = slot.opcode, slot.operands
+            if slot.fill is not None:
+                self.fills[:, k] = slot.fill
+            if slot.table is not None:
+                self.tables[:, k] = slot.table
+        self.rare = rare(self.opcodes, self.operands)
+        self.rare_slots = np.flatnonzero(self.rare.any(axis=0))
+        self.common = np.where(self.rare, Op.IDENTITY, self.opcodes).astype(np.int32)
+        self.branches = bool((self.opcodes == Op.BRANCH).any())
+
+    def _set_up_finish(self, finish: Finish) -> None:
+        size, erases, mix = self.batch, finish.erases, finish.mix
+        # the table alone, already cast to the output's dtype
+        cast = torch.from_numpy(self.table).round() if self.kind is np.uint8 else torch.from_numpy(self.table)
+        cast = cast.to(finish.dtype)
+        self.cast = (cast.view(torch.int16) if self.kind is np.uint16 else cast).numpy().view(self.kind)
+        self.boxes = np.zeros((size, len(erases), 4), np.int32)
+        for e, erase in enumerate(erases):
+            self.boxes[:, e] = erase.box
+        values = (len(erases), self.channels)
+        self.shift = np.array([erase.shift for erase in erases], np.float32).reshape(values)
+        self.scale = np.array([erase.scale for erase in erases], np.float32).reshape(values)
+        self.ops = np.array([erase.op for erase in erases], np.int64)
+        self.partner = np.arange(size) if mix is None else mix.partner.astype(np.int64)
+        self.weight = np.ones(size, np.float32) if mix is None else mix.weight.astype(np.float32)
+        self.rest = np.zeros(size, np.float32) if mix is None else (1.0 - mix.weight).astype(np.float32)
+        self.mix_box = np.zeros((size, 4), np.int32) if mix is None else mix.box.astype(np.int32)
+
+    def work(self, start: int, stop: int) -> None:
+        """Samples start..stop, at most SAMPLES_AT_ONCE, from their source to the result, or to their canvas."""
+        shape = (SAMPLES_AT_ONCE, 2, self.channels, self.pixels)
+        canvases, side = scratch("canvases", shape, np.uint8), scratch("side", (SAMPLES_AT_ONCE,), np.int64)
+        pending = scratch("pending", (SAMPLES_AT_ONCE, self.channels, 256), np.uint8)
+        window = self.window
+        crop_group(
+            start, stop, self.data, self.offsets, self.strides, window.box, window.resized, window.start, window.flip,
+            window.interpolation, window.antialias, window.padding_mode, self.fill,
+            canvases, self.height, self.width, self._crop_scratch(),
+        )  # fmt: skip
+        side[:] = 0
+        done = 0
+        for k in map(int, self.rare_slots):
+            if self.rare[start:stop, k].any():
+                self._run(start, stop, done, k, canvases, side, pending, flush=True)
+                self._run_rare(start, stop, k, canvases, side)
+                done = k
+        self._run(start, stop, done, len(self.program.slots), canvases, side, pending, flush=self.mixes)
+        if self.plain:
+            composed = scratch("composed", (self.channels + 1, 256), self.kind)
+            spread_group(start, stop, canvases, side, pending, self.cast, self.channels_last, self.result, composed)
+        elif self.mixes:
+            for g in range(stop - start):
+                self.canvases[start + g, 0] = canvases[g, side[g]]
+        else:
+            self._finish(start, stop, canvases, np.arange(self.batch) % SAMPLES_AT_ONCE, side, pending)
+
+    def mix(self, start: int, stop: int) -> None:
+        """Samples start..stop from their canvas and their partner's to the result."""
+        rows, side = np.arange(self.batch), np.zeros(self.batch, np.int64)
+        self._finish(start, stop, self.canvases, rows, side, self.pending)
+
+    def _run(
+        self, start: int, stop: int, first: int, last: int, canvases: Array, side: Array, pending: Array, flush: bool
+    ) -> None:
+        kept = (SAMPLES_AT_ONCE if self.branches else 1, self.channels, self.pixels if self.branches else 0)
+        run_group(
+            start, stop, first, last, self.common, self.operands, self.fills, self.tables, canvases, side,
+            scratch("bases", kept, np.uint8), scratch("totals", kept, np.float32), self.height, self.width,
+            scratch("step", (scratch_size(self.channels, self.height, self.width),), np.int32), pending, flush,
+        )  # fmt: skip
+
+    def _run_rare(self, start: int, stop: int, k: int, canvases: Array, side: Array) -> None:
+        """Slot k of the samples whose instruction there has a kernel of its own."""
+        slot, keys = self.program.slots[k], self.program.keys
+        for b in start + np.flatnonzero(self.rare[start:stop, k]):
+            g, opcode, operands = b - start, int(self.opcodes[b, k]), self.operands[b, k]
+            flat, flat_out = canvases[g, side[g]], canvases[g, 1 - side[g]]
+            shape = (self.channels, self.height, self.width)
+            memory = scratch("step", (scratch_size(*shape),), np.int32)
+            if opcode == Op.NOISE:  # in place
+                noise(flat, operands, *_seed(keys.seed), keys.epoch, int(keys.index[b]), normal_table(), memory)
+                continue
+            if opcode == Op.JPEG:
+                space = scratch("jpeg", (jpeg_scratch_size(*shape),), np.int16)
+                jpeg(flat.reshape(shape), int(operands[0]), flat_out.reshape(shape), space)
+            elif opcode == Op.WARP:
+                warp = bicubic if operands[9] == BICUBIC else bilinear
+                warp(flat, self.height, self.width, operands, self.fills[b, k], flat_out, memory)
+            else:
+                assert slot.kernel is not None
+                kernel = blur if opcode == Op.BLUR else convolve
+                kernel(flat, self.height, self.width, operands, slot.kernel[b], flat_out, memory)
+            side[g] = 1 - side[g]
+
+    def _finish(self, start: int, stop: int, canvases: Array, rows: Array, side: Array, pending: Array) -> None:
+        keys = self.program.keys
+        finish_group(
+            start, stop, canvases, rows, side, pending, self.width, self.table,
+            self.mixes, self.partner, self.weight, self.rest, self.mix_box, self.boxes, self.shift, self.scale, self.ops,
+            *_seed(keys.seed), keys.epoch, keys.index, normal_table(), self.code, self.channels_last, self.result,
+            scratch("values", (3 * self.pixels + 512 * self.channels + 256,), np.float32),
+            scratch("row", (2 * self.width + 64,), np.uint32),
+        )  # fmt: skip
+
+    def _crop_scratch(self) -> Any:
+        box = self.window.box
+        wide, tall = (1 << max(6, int(side).bit_length()) for side in (box[:, 3].max(), box[:, 2].max()))
+        shape = (wide, tall, self.channels, self.height, self.width)
+        if getattr(_memory, "crop_shape", None) != shape:
+            _memory.crop, _memory.crop_shape = make_scratch(*shape), shape
+        return _memory.crop
+
+
+def _seed(seed: int) -> tuple[int, int]:
+    return seed & MASK, (seed >> 32) & MASK
+
+
+def _whole(batch: int, size: tuple[int, int]) -> Window:
+    """The window that copies a canvas."""
+    box = np.zeros((batch, 4), np.int32)
+    box[:, 2:] = size
+    zero = np.zeros((batch, 2), np.int32)
+    return Window(size, box, np.ascontiguousarray(box[:, 2:]), zero, zero)

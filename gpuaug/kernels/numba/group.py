@@ -1,0 +1,82 @@
+"""A few samples at a time, in one call each: small enough that their canvases stay in the second-level cache."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from numpy.typing import NDArray
+
+from gpuaug.kernels.numba.crop import crop
+from gpuaug.kernels.numba.finish import finish, spread
+from gpuaug.kernels.numba.jit import kernel
+from gpuaug.kernels.numba.step import run
+
+__all__ = ["crop_group", "finish_group", "run_group", "spread_group"]
+
+Array = NDArray[Any]
+
+
+@kernel
+def crop_group(
+    start: int, stop: int, source: Array, offsets: Array, strides: Array,
+    box: Array, resized: Array, begin: Array, flip: Array,
+    interpolation: int, antialias: bool, padding_mode: int, fill: Array,
+    canvases: Array, height: int, width: int, scratch: Any,
+) -> None:  # fmt: skip
+    """Crop samples start..stop into canvases[:, 0]; canvases (n, 2, C, H * W) uint8."""
+    for b in range(start, stop):
+        canvas = canvases[b - start, 0].reshape(canvases.shape[2], height, width)
+        crop(
+            source, offsets[b], strides[b, 0], strides[b, 1], strides[b, 2], box[b], resized[b], begin[b], flip[b],
+            interpolation, antialias, padding_mode, fill, canvas, scratch,
+        )  # fmt: skip
+
+
+@kernel
+def run_group(
+    start: int, stop: int, first: int, last: int, opcodes: Array, operands: Array, fills: Array, tables: Array,
+    canvases: Array, side: Array, bases: Array, totals: Array, height: int, width: int,
+    scratch: Array, pending: Array, flush: bool,
+) -> None:  # fmt: skip
+    """Run slots first..last of samples start..stop; `side` (n,) says which of its two canvases each sample is in."""
+    for b in range(start, stop):
+        g = b - start
+        k = g if bases.shape[0] > g else 0
+        side[g] ^= run(
+            opcodes[b], operands[b], fills[b], tables[b], first, last,
+            canvases[g, side[g]], canvases[g, 1 - side[g]], bases[k], totals[k], height, width,
+            scratch, pending[g], flush,
+        )  # fmt: skip
+
+
+@kernel
+def spread_group(
+    start: int, stop: int, canvases: Array, side: Array, pending: Array, table: Array,
+    channels_last: bool, out: Array, composed: Array,
+) -> None:  # fmt: skip
+    """Finish samples that are neither erased nor mixed; out (B, C * H * W)."""
+    for b in range(start, stop):
+        g = b - start
+        spread(canvases[g, side[g]], pending[g], table, channels_last, out[b], composed)
+
+
+@kernel
+def finish_group(
+    start: int, stop: int, canvases: Array, rows: Array, side: Array, pending: Array, width: int, table: Array,
+    mixes: bool, partner: Array, weight: Array, rest: Array, mix_box: Array,
+    boxes: Array, shift: Array, scale: Array, ops: Array,
+    seed_lo: int, seed_hi: int, epoch: int, index: Array, normals: Array,
+    dtype: int, channels_last: bool, out: Array, values: Array, words: Array,
+) -> None:  # fmt: skip
+    """Finish samples start..stop, erased and mixed.
+
+    Sample b lies in canvases[rows[b], side[rows[b]]], its tables in pending[rows[b]]; boxes (B, E, 4).
+    """
+    for b in range(start, stop):
+        own, p = rows[b], partner[b]
+        other = rows[p] if mixes else own
+        finish(
+            canvases[own, side[own]], pending[own], canvases[other, side[other]], pending[other], width, table,
+            mixes, weight[b], rest[b], mix_box[b], boxes[b], boxes[p], shift, scale, ops,
+            seed_lo, seed_hi, epoch, index[b], index[p], normals, dtype, channels_last, out[b], values, words,
+        )  # fmt: skip

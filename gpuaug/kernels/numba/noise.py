@@ -1,0 +1,76 @@
+"""Per-pixel draws: Philox4x32-10 blocks, eight 16-bit halves each, through the table of normal quantiles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuaug.kernels.numba.jit import inner, kernel
+
+__all__ = ["draw", "noise"]
+
+Array = NDArray[Any]
+Scalar = Any  # typed by Numba
+
+MASK, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
+MULTIPLIER_0, MULTIPLIER_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
+WEYL_0, WEYL_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
+PIXELS = np.uint64(1 << 15)  # marks an op's per-pixel stream
+ZERO, FULL = np.int32(0), np.int32(255)
+CHUNK = 512  # blocks drawn at a time: 4096 pixels
+
+
+@inner
+def draw(
+    block: Scalar,
+    count: Scalar,
+    op: Scalar,
+    seed_lo: Scalar,
+    seed_hi: Scalar,
+    epoch: Scalar,
+    index: Scalar,
+    words: Array,
+) -> None:
+    """Write blocks `block` to `block + count` into `words` (4 count,) uint32; as uint16, half j is element 8 b + j."""
+    counter = np.uint64(op) | PIXELS | ((np.uint64(index) >> HALF) << np.uint64(16))
+    low, high, age = np.uint64(index) & MASK, np.uint64(0), np.uint64(epoch) & MASK
+    key_0, key_1 = np.uint64(seed_lo), np.uint64(seed_hi)
+    for i in range(count):
+        c0, c1, c2, c3 = np.uint64(block + i), counter, low, age
+        k0, k1 = key_0, key_1
+        for _ in range(10):
+            p0, p1 = c0 * MULTIPLIER_0, c2 * MULTIPLIER_1
+            high = (p1 >> HALF) ^ c1 ^ k0
+            c2 = (p0 >> HALF) ^ c3 ^ k1
+            c0, c1, c3 = high, p1 & MASK, p0 & MASK
+            k0, k1 = (k0 + WEYL_0) & MASK, (k1 + WEYL_1) & MASK
+        words[4 * i], words[4 * i + 1] = np.uint32(c0), np.uint32(c1)
+        words[4 * i + 2], words[4 * i + 3] = np.uint32(c2), np.uint32(c3)
+
+
+@inner
+def _add(flat: Array, halves: Array, normals: Array, mean: Scalar, sigma: Scalar, clip: bool, change: Array) -> None:
+    for i in range(flat.size):
+        change[i] = normals[halves[i]]
+    for i in range(flat.size):
+        v = np.int32(np.int32(flat[i]) + np.int32(np.int16(np.int32(change[i] * sigma + mean))))
+        if clip:
+            v = v if v > ZERO else ZERO
+            v = v if v < FULL else FULL
+        flat[i] = np.uint8(v)
+
+
+@kernel
+def noise(
+    canvas: Array, operands: Array, seed_lo: int, seed_hi: int, epoch: int, index: int, normals: Array, scratch: Array
+) -> None:
+    """Add noise in place. Args: operands as `Op.NOISE`; scratch at least (6144,) int32."""
+    flat = canvas.reshape(-1)
+    words, change = scratch[: 4 * CHUNK].view(np.uint32), scratch[4 * CHUNK : 12 * CHUNK].view(np.float32)
+    halves = words.view(np.uint16)
+    for start in range(0, flat.size, 8 * CHUNK):
+        part = flat[start : start + 8 * CHUNK]
+        draw(start // 8, (part.size + 7) // 8, int(operands[3]), seed_lo, seed_hi, epoch, index, words)
+        _add(part, halves, normals, operands[0], operands[1], operands[2] != np.float32(0), change)
