@@ -42,7 +42,7 @@ class Opaque(Transform, registered=False):
     put back afterwards; so unlike our own ops these draws depend on how the batch was formed.
 
     Args:
-        module: a `kornia.augmentation` module, or a torchvision v2 transform that returns uint8.
+        module: a `kornia.augmentation` module, or a torchvision v2 transform that returns uint8; either keeps the shape.
     """
 
     kind = "opaque"
@@ -62,21 +62,28 @@ class Opaque(Transform, registered=False):
         return {"seed": (high << 24) | low}
 
     def run(self, canvas: Tensor, params: Params) -> Tensor:
-        """(B, C, H, W) uint8 -> (B, C, H', W') uint8, on the same device."""
+        """(B, C, H, W) uint8 -> the same shape and type, on the same device.
+
+        What follows was drawn for that shape, so a step that changes it is an error.
+        """
         devices = [canvas.device] if canvas.device.type == "cuda" else []
         with GLOBAL_RNG, torch.random.fork_rng(devices=devices):
-            torch.manual_seed(int(params["seed"][0]))
+            # not torch.manual_seed, which seeds the generators of all devices, and only this one's is put back
+            torch.default_generator.manual_seed(int(params["seed"][0]))
+            if devices:
+                with torch.cuda.device(canvas.device):
+                    torch.cuda.manual_seed(int(params["seed"][0]))
             if self.library == "kornia":
                 result = self.module(canvas.to(torch.float32).div_(255))
                 levels = isinstance(result, Tensor) and result.is_floating_point()
                 result = (result * 255).round_().clamp_(0, 255).to(torch.uint8) if levels else result
             else:
-                result = self.module(canvas)
-        if not isinstance(result, Tensor) or result.ndim != 4 or result.dtype != torch.uint8 or len(result) != len(canvas):
-            name = type(self.module).__name__
-            expected = f"a step that returns uint8 ({len(canvas)}, C, H, W)"
-            raise checks.bad("Augment", "transforms", expected, f"{checks.describe(result)} from {name}")
+                result = self.module(canvas.clone())  # it may work in place, and the canvas may be the user's batch
+        if not isinstance(result, Tensor) or result.dtype != torch.uint8 or result.shape != canvas.shape:
+            got = f"{checks.describe(result)} from {type(self.module).__name__}"
+            remedy = "For another size or number of channels use gpuaug's Resize, Pad, Grayscale or crops."
+            raise checks.bad("Augment", "transforms", f"a step that returns {checks.describe(canvas)}", got, remedy)
         return result
 
     def __repr__(self) -> str:
-        return repr(self.module)
+        return f"{'v2' if self.library == 'torchvision' else 'kornia.augmentation'}.{self.module!r}"
