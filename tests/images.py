@@ -12,7 +12,7 @@ from torchvision.transforms.v2 import functional
 
 import gpuaug
 
-__all__ = ["KINDS", "batch", "ragged"]
+__all__ = ["KINDS", "LAYOUTS", "batch", "ragged"]
 
 KINDS = ("photo", "noise")
 
@@ -69,3 +69,13 @@ def batch(kind: str, count: int, channels: int, size: Size) -> Tensor:
 def ragged(kind: str, channels: int, sizes: list[Size]) -> gpuaug.Ragged:
     """One image of each size."""
     return gpuaug.Ragged.from_images([image(kind, number, channels, size) for number, size in enumerate(sizes)])
+
+
+# the same images, lying differently in memory; "expanded" repeats the first
+LAYOUTS = {
+    "channels_last": lambda images: images.contiguous(memory_format=torch.channels_last),
+    "slice": lambda images: torch.nn.functional.pad(images, (3, 2, 1, 4))[:, :, 1:-4, 3:-2],
+    "every other row": lambda images: images.repeat_interleave(2, 2)[:, :, ::2],
+    "transposed": lambda images: images.transpose(2, 3).contiguous().transpose(2, 3),
+    "expanded": lambda images: images[:1].expand(len(images), -1, -1, -1),
+}

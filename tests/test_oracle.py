@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from images import KINDS, batch, ragged
-from oracle import EXACT, ROWS, WARP, Tolerance, answer, blended, differs, on_ties, policy_op, take, wrong
+from images import KINDS, LAYOUTS, batch, ragged
+from lists import LISTS, cases, channel_counts, random_crops
+from oracle import EXACT, NATIVE, ROWS, WARP, Tolerance, answer, blended, differs, on_ties, policy_op, take, wrong
 from oracle import replay as replayed
 from torch import Tensor
 from torchvision.transforms import v2
@@ -21,21 +22,6 @@ from gpuaug.transforms.policy_tables import POLICIES as POLICY_TABLES
 
 SIZES = ((33, 47), (48, 31))
 COUNT = 7
-
-
-def cases() -> list[Any]:
-    return [
-        pytest.param(op if isinstance(op, list) else [op], id=repr(op if not isinstance(op, list) else op[-1]))
-        for row in ROWS.values()
-        for op in row.ops
-    ]
-
-
-def channel_counts(steps: list[Any]) -> list[int]:
-    """What the row says, less the counts that do not fit an argument with one number per channel."""
-    op = steps[-1]
-    lengths = {len(value) for name in ("fill", "value", "mean") if isinstance(value := getattr(op, name, None), tuple)}
-    return [count for count in ROWS[type(op)].channels if lengths <= {1, count}]
 
 
 def compared(augment: ga.Augment, images: Any, draw: ga.Draw, respond: Any = answer, place: int = -1) -> list[str]:
@@ -105,13 +91,6 @@ def test_ragged_crops_equal_the_oracle(steps: list[Any], backend: str) -> None:
         assert compared(augment, images, draw, place=0) == [], f"{channels} channels"
 
 
-LAYOUTS = {
-    "channels_last": lambda images: images.contiguous(memory_format=torch.channels_last),
-    "slice": lambda images: torch.nn.functional.pad(images, (3, 2, 1, 4))[:, :, 1:-4, 3:-2],
-    "every other row": lambda images: images.repeat_interleave(2, 2)[:, :, ::2],
-    "transposed": lambda images: images.transpose(2, 3).contiguous().transpose(2, 3),
-    "expanded": lambda images: images[:1].expand(len(images), -1, -1, -1),
-}
 STRIDED = [
     ga.RandomResizedCrop((24, 31)),
     ga.RandomCrop(30, 4),
@@ -128,6 +107,30 @@ def test_strides_do_not_matter(op: Any, layout: str, backend: str) -> None:
     augment = ga.Augment([op], backend=backend, exact=True)
     draw = augment.sample(images, index=torch.arange(COUNT))
     assert compared(augment, images, draw) == []
+
+
+native = pytest.mark.skipif(not NATIVE, reason="torchvision resizes in float32 on this processor")
+
+
+@native
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last], ids=str)
+@pytest.mark.parametrize("name", LISTS)
+def test_lists_equal_the_oracle(name: str, layout: torch.memory_format, backend: str) -> None:
+    augment = ga.Augment(LISTS[name], backend=backend, exact=True, memory_format=layout)
+    images = batch("photo", 9, 3, (45, 53)).contiguous(memory_format=layout)
+    draw = augment.sample(images, index=torch.arange(9))
+    result = augment.render(images, draw)
+    assert result.is_contiguous(memory_format=layout)
+    assert differences(result, [EXACT] * 9, lambda: replayed(augment, draw, list(images))) == []
+
+
+@native
+@pytest.mark.parametrize("seed", range(40))
+def test_any_list_of_crops_equals_the_oracle(seed: int, backend: str) -> None:
+    augment = ga.Augment(random_crops(seed), seed=seed, backend=backend, exact=True)
+    images = batch("noise", 5, 3, (34, 45))
+    draw = augment.sample(images, index=torch.arange(5))
+    assert differences(augment.render(images, draw), [EXACT] * 5, lambda: replayed(augment, draw, list(images))) == []
 
 
 POLICIES = [
