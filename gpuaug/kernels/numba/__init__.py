@@ -153,7 +153,10 @@ class _Job:
                 self._run(start, stop, done, k, canvases, side, pending, flush=True)
                 self._run_rare(start, stop, k, canvases, side)
                 done = k
-        self._run(start, stop, done, len(self.program.slots), canvases, side, pending, flush=self.mixes)
+        if done < len(self.program.slots):
+            self._run(start, stop, done, len(self.program.slots), canvases, side, pending, flush=self.mixes)
+        else:  # nothing (left) to run; a list with no slots then never compiles `run`
+            pending[:] = np.arange(256)
         if self.plain:
             composed = scratch("composed", (self.channels + 1, 256), self.kind)
             spread_group(start, stop, canvases, side, pending, self.cast, self.channels_last, self.result, composed)
