@@ -101,9 +101,9 @@ def recipe(mix: bool = False) -> list[Transform]:
 
 
 def noise(count: int = 4, channels: int = 3, height: int = 24, width: int = 21, seed: int = 0) -> Tensor:
-    """(count, channels, height, width) uint8, every level equally likely."""
+    """(count, channels, height, width) uint8, levels from 16 to 239, so that autocontrast has something to do."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randint(0, 256, (count, channels, height, width), dtype=torch.uint8, generator=generator)
+    return torch.randint(16, 240, (count, channels, height, width), dtype=torch.uint8, generator=generator)
 
 
 def smooth(count: int = 4, height: int = 48, width: int = 48) -> Tensor:
