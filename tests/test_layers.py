@@ -15,7 +15,7 @@ ROOT = Path(gpuaug.__file__).parent
 # Lowest first. A module may import from lower layers, and from its own layer only within one package.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("checks", "philox", "matrix", "tone"),
-    ("ragged",),
+    ("ragged", "photographs"),
     ("program",),
     ("resample",),
     ("kernels",),
@@ -24,7 +24,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("transforms", "builder"),
     ("pipeline",),
     ("augment",),
-    ("loader", "preview", "speed", "demo", "report"),
+    ("loader", "preview", "speed", "learning", "report"),
+    ("demo",),
     ("__init__", "cli", "__main__"),
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
