@@ -192,7 +192,9 @@ def host(console: Console, images: list[Tensor]) -> None:
         seconds = take_turns(
             {
                 "sample": lambda augment=augment: augment.sample(batch, index=torch.arange(256)),
-                "lower": lambda lower=lower, d=draw, c=canvas: lower(d.params, d.keys, c, False, torch.contiguous_format),
+                "lower": lambda lower=lower, d=draw, c=canvas: lower(
+                    d.params, d.keys, c, False, torch.contiguous_format
+                ),
             },
             50,
         )

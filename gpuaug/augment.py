@@ -32,7 +32,7 @@ HIGHEST_INDEX = 2**48 - 1
 
 @dataclass(frozen=True)
 class Draw:
-    """What `Augment.sample` drew: keys (seed, epoch, index), one dict for each step of the list, and from which list."""
+    """What `Augment.sample` drew: keys (seed, epoch, index), a dict for each step of the list, and from which list."""
 
     keys: Keys
     params: list[Params]
@@ -86,9 +86,11 @@ class Augment(nn.Module):
         self.epoch = 0
         self._counter = 0
         steps = [*self.train_pipeline.steps, *self.eval_pipeline.steps]
-        self.opaque = nn.ModuleList(s.module for s in steps if isinstance(s, Opaque) and isinstance(s.module, nn.Module))
+        self.opaque = nn.ModuleList(
+            s.module for s in steps if isinstance(s, Opaque) and isinstance(s.module, nn.Module)
+        )
 
-    @torch.compiler.disable
+    @torch.compiler.disable  # type: ignore[untyped-decorator]
     def forward(self, images: Images, labels: Tensor | None = None, *, index: Tensor | None = None) -> Any:
         """Augment a batch.
 
@@ -128,7 +130,10 @@ class Augment(nn.Module):
         if len(images) != len(draw.canvas):
             raise checks.bad(self, "images", f"as many as the draw's samples, {len(draw.canvas)}", len(images))
         if canvas.channels != draw.canvas.channels or (canvas.sizes != draw.canvas.sizes).any():
-            expected, remedy = "of the sizes and channels the draw was made for", "Call sample(images) for these images."
+            expected, remedy = (
+                "of the sizes and channels the draw was made for",
+                "Call sample(images) for these images.",
+            )
             raise checks.bad(self, "images", expected, checks.describe(images), remedy)
         return self._render(images, draw, labels)
 
@@ -179,7 +184,12 @@ class Augment(nn.Module):
         arguments = [f"train={_listing(self.train_pipeline)}"]
         if not self._default_eval:
             arguments.append(f"eval={_listing(self.eval_pipeline)}")
-        for name, default in (("seed", 0), ("backend", "auto"), ("memory_format", torch.contiguous_format), ("exact", False)):
+        for name, default in (
+            ("seed", 0),
+            ("backend", "auto"),
+            ("memory_format", torch.contiguous_format),
+            ("exact", False),
+        ):
             if getattr(self, name) != default:
                 arguments.append(f"{name}={getattr(self, name)!r}")
         return "Augment(\n" + "".join(f"    {argument},\n" for argument in arguments) + ")"

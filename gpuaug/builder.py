@@ -122,7 +122,8 @@ class Builder:
 
 def _same_warp(first: Slot, second: Slot) -> bool:
     """True if both resample alike: interpolation, fill or none, and its levels."""
-    assert first.fill is not None and second.fill is not None
+    assert first.fill is not None
+    assert second.fill is not None
     alike = (first.operands[:, 9:11] == second.operands[:, 9:11]).all()
     return bool(alike and (first.fill == second.fill).all())
 

@@ -30,7 +30,7 @@ def describe(value: object) -> str:
 
 def is_number(value: object) -> bool:
     """A real number that float32 holds with room to spare."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and bool(abs(value) <= LARGEST)
+    return isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(float(value)) <= LARGEST
 
 
 def is_integer(value: object) -> bool:
@@ -75,7 +75,7 @@ def size(owner: object, value: Any, argument: str = "size") -> tuple[int, int]:
     """A canvas size: an int, (int,), or (height, width), in pixels."""
     pair = [value, value] if isinstance(value, numbers.Integral) else list(value) if isinstance(value, Sequence) else []
     pair = pair * 2 if len(pair) == 1 else pair
-    if len(pair) != 2 or not all(is_integer(v) and 1 <= v <= 32767 for v in pair):
+    if len(pair) != 2 or not all(is_integer(v) and 1 <= int(v) <= 32767 for v in pair):
         raise bad(owner, argument, "an int or (height, width), in pixels, in [1, 32767]", repr(value))
     return int(pair[0]), int(pair[1])
 

@@ -197,5 +197,3 @@ def evaluation(steps: Sequence[Transform]) -> list[Transform]:
         elif isinstance(step, (Resize, CenterCrop, Pad, Grayscale, Convert)):
             kept.append(step)
     return kept
-
-

@@ -41,7 +41,7 @@ class Op:
     HUE = 7  # [6 * hue_factor]: see kernels/torch/step.py
     PERMUTE = 8  # [c0, c1, ...]: output channel i is input channel c_i
     SHARPNESS = 9  # [factor, 1 - factor]: trunc(clamp(fma(soft - v, 1 - factor, v))), integer soft, border unchanged
-    WARP = 10  # [a b c d e f g h i, interpolation, has_fill, projective] + fill: inverse matrix, pixel index to pixel index
+    WARP = 10  # [a b c d e f g h i, interpolation, has_fill, projective] + fill: inverse, pixel index to pixel index
     FLIP = 11  # [horizontal, vertical]
     BLUR = 12  # [width, height] + kernel (width weights, then height weights), integer, Q14, reflected border
     CONVOLVE = 13  # [size, border] + kernel (size * size), integer, Q14

@@ -14,6 +14,8 @@ from gpuaug import checks
 
 __all__ = ["Ragged", "layout"]
 
+Array = NDArray[Any]
+
 
 class Ragged:
     """A batch of uint8 images that differ in height and width.
@@ -39,7 +41,9 @@ class Ragged:
         if (sizes < 1).any():
             number = int((sizes < 1).any(axis=1).argmax())
             got = f"{tuple(map(int, sizes[number]))} for image {number}"
-            raise checks.bad("Ragged", "sizes", "at least 1 pixel high and wide", got, "Drop empty images in the loader.")
+            raise checks.bad(
+                "Ragged", "sizes", "at least 1 pixel high and wide", got, "Drop empty images in the loader."
+            )
         lengths = sizes[:, 0].astype(np.int64) * sizes[:, 1] * channels
         if int(lengths.sum()) != len(data):
             expected = f"{int(lengths.sum())} bytes long, as its sizes say"
@@ -107,7 +111,7 @@ def layout(source: Tensor | Ragged) -> tuple[Tensor, Array, Array, int]:
         widths = source.sizes[:, 1].astype(np.int64)
         strides = np.stack([widths * channels, np.full_like(widths, channels), np.ones_like(widths)], axis=1)
         return source.data, source.offsets, strides, channels
-    count, channels, height, width = source.shape
+    count, channels = source.shape[:2]
     batch, c, y, x = source.stride()
     span = sum((n - 1) * stride for n, stride in zip(source.shape, source.stride(), strict=True)) + 1
     data = source.as_strided((span,), (1,))

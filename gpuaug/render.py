@@ -26,8 +26,12 @@ def choose(backend: str, device: torch.device) -> str:
         return "numba" if numba else "torch"
     if backend == "numba" and not numba:
         if device.type != "cpu":
-            raise RuntimeError(f'Augment: `backend` "numba" runs on the CPU, got images on {device}. Use backend="auto".')
-        raise RuntimeError('Augment: `backend` "numba" needs Numba, which is not installed. Run pip install "gpuaug[cpu]".')
+            raise RuntimeError(
+                f'Augment: `backend` "numba" runs on the CPU, got images on {device}. Use backend="auto".'
+            )
+        raise RuntimeError(
+            'Augment: `backend` "numba" needs Numba, which is not installed. Run pip install "gpuaug[cpu]".'
+        )
     return backend
 
 

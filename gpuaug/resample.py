@@ -124,5 +124,3 @@ def _plain(outputs: Array, scale: Array, n_in: Array, interpolation: int) -> tup
         weights += np.where(slot[..., None] == np.arange(size), w[..., None], 0.0)
         slot = slot + 1
     return first, weights
-
-

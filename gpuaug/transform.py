@@ -21,7 +21,9 @@ from gpuaug.program import Slot
 __all__ = ["OPS", "Canvas", "Crop", "Params", "Pixel", "Placement", "Transform", "fill_row", "interpolation"]
 
 Array = NDArray[Any]
-Params = dict[str, Any]  # every value (B, ...), but "op", an int; a container nests a dict for each child: "0", "1", ...
+Params = dict[
+    str, Any
+]  # every value (B, ...), but "op", an int; a container nests a dict for each child: "0", "1", ...
 Draws = Iterator[tuple[int, Array]]
 
 OPS: list[type[Transform]] = []  # every final class, in definition order; tests, docs and benchmarks read it
@@ -50,7 +52,7 @@ class Canvas:
         return height, width
 
 
-class Transform(abc.ABC):
+class Transform(abc.ABC):  # noqa: B024 - its kinds are what is abstract
     """One line of the user's list. `p` is the chance per sample; `draws` is how many uniforms per sample it needs."""
 
     kind: ClassVar[str] = "other"
@@ -68,7 +70,7 @@ class Transform(abc.ABC):
         return ()
 
     def sample(self, draws: Draws, canvas: Canvas) -> Params:
-        """Parameters for every sample. `draws` yields (op id, uniforms (B, draws + 1)) for this transform, then its children."""
+        """Parameters for every sample. `draws` yields (op, uniforms (B, draws + 1)) for this one, then its children."""
         op, uniforms = next(draws)
         params = self.parameters(uniforms[:, 1:], canvas)
         params["applied"] = uniforms[:, 0] < self.p
@@ -136,7 +138,9 @@ class Placement:
     fill: Array | None = None  # (C,) uint8
 
     @classmethod
-    def cut(cls, sizes: Array, start: Array, size: Array, padding_mode: int = 0, fill: Array | None = None) -> Placement:
+    def cut(
+        cls, sizes: Array, start: Array, size: Array, padding_mode: int = 0, fill: Array | None = None
+    ) -> Placement:
         """No resampling: the part of the image (B, 2) `sizes` that starts at `start`, padded where it sticks out."""
         box = np.concatenate([np.zeros_like(sizes), sizes], axis=1)
         return cls(box, sizes, start, size, padding_mode=padding_mode, fill=fill)

@@ -68,7 +68,9 @@ class GaussianBlur(Pixel):
         height, width = canvas.size(self)
         for length, side in zip(self._kernel_size(), (width, height), strict=True):
             if length // 2 >= side:
-                raise checks.bad(self, "kernel_size", f"less than twice the image ({height}, {width})", self.kernel_size)
+                raise checks.bad(
+                    self, "kernel_size", f"less than twice the image ({height}, {width})", self.kernel_size
+                )
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         low, high = self._sigma()
@@ -130,7 +132,9 @@ class MotionBlur(Pixel):
         slack = {"reflect": 0, "circular": 1}.get(self.border_type)
         if slack is not None and self.kernel_size // 2 >= min(canvas.size(self)) + slack:
             remedy = 'Use border_type="replicate".'
-            raise checks.bad(self, "kernel_size", f"less than twice the image {canvas.size(self)}", self.kernel_size, remedy)
+            raise checks.bad(
+                self, "kernel_size", f"less than twice the image {canvas.size(self)}", self.kernel_size, remedy
+            )
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         low, high = self._ranges()
@@ -180,7 +184,9 @@ class JPEG(Pixel):
         self._quality()
 
     def _quality(self) -> tuple[int, int]:
-        low, high = self.quality if isinstance(self.quality, Sequence) and len(self.quality) == 2 else [self.quality] * 2
+        low, high = (
+            self.quality if isinstance(self.quality, Sequence) and len(self.quality) == 2 else [self.quality] * 2
+        )
         low, high = checks.integer(self, "quality", low, 1, 100), checks.integer(self, "quality", high, 1, 100)
         if low > high:
             raise checks.bad(self, "quality", "(low, high) with low <= high", repr(self.quality))

@@ -29,7 +29,9 @@ def blend(opcode: int, factor: Array, channels: int = 3) -> Slot:
     return Slot.of(opcode, len(factor), factor, 1.0 - factor.astype(np.float64))
 
 
-def jitter_range(owner: object, argument: str, value: Any, center: float, low: float, high: float) -> tuple[float, float] | None:
+def jitter_range(
+    owner: object, argument: str, value: Any, center: float, low: float, high: float
+) -> tuple[float, float] | None:
     """torchvision's reading of a jitter argument: None or no change is None, a number is `center` +- number."""
     if value is None:
         return None

@@ -54,19 +54,19 @@ class Container(Transform, abc.ABC):
         """Keep the children, each of one of `kinds`; a Compose among them becomes one child."""
         if not isinstance(transforms, Sequence) or isinstance(transforms, str) or not transforms:
             raise checks.bad(self, "transforms", "a list of at least one transform", repr(transforms))
-        self.transforms = [RandomApply(flatten(t), p=1.0) if isinstance(t, (Compose, list, tuple)) else t for t in transforms]
+        self.transforms = [
+            RandomApply(flatten(t), p=1.0) if isinstance(t, (Compose, list, tuple)) else t for t in transforms
+        ]
         for child in self.transforms:
             if not isinstance(child, Transform):
                 remedy = "Put opaque steps (Kornia, torchvision) straight into Augment's list."
                 raise checks.bad(self, "transforms", "gpuaug transforms", type(child).__name__, remedy)
             if child.kind not in kinds:
-                expected = "transforms of " + " or ".join({"pixel": "pixels", "crop": "crops", "mix": "mixes"}[k] for k in kinds)
+                expected = "transforms of " + " or ".join(
+                    {"pixel": "pixels", "crop": "crops", "mix": "mixes"}[k] for k in kinds
+                )
                 remedy = "Put it straight into Augment's list."
                 raise checks.bad(self, "transforms", expected, type(child).__name__, remedy)
-
-    @property
-    def kind(self) -> str:  # type: ignore[override]
-        return self.transforms[0].kind
 
     @property
     def children(self) -> Sequence[Transform]:
@@ -169,6 +169,11 @@ class RandomChoice(Container):
         if self.kind == "crop" and p is not None and sum(p) < 1 - 1e-9:
             raise checks.bad(self, "p", "of a sum of at least 1 for crops, every image needs one", repr(p))
 
+    @property
+    def kind(self) -> str:  # type: ignore[override]
+        """What its transforms are."""
+        return self.transforms[0].kind
+
     def sample(self, draws: Draws, canvas: Canvas) -> Params:
         op, uniforms = next(draws)
         params: Params = {"op": op, "chosen": self._choose(uniforms[:, 1])}
@@ -202,14 +207,18 @@ class RandomChoice(Container):
     def place(self, params: Params, canvas: Canvas) -> Placement:
         """Of crops: each sample's placement is its chosen child's."""
         placements = [
-            child.place(params[str(number)], canvas) for number, child in enumerate(self.transforms) if isinstance(child, Crop)
+            child.place(params[str(number)], canvas)
+            for number, child in enumerate(self.transforms)
+            if isinstance(child, Crop)
         ]
         statics = [self._statics(placement) for placement in placements]
         if any(static != statics[0] for static in statics):
             expected = "crops of one interpolation, antialias, padding_mode and fill"
             raise checks.bad(self, "transforms", expected, ", ".join(map(repr, self.transforms)))
         rows, chosen = np.arange(len(canvas)), params["chosen"]
-        fields = {name: np.stack([getattr(p, name) for p in placements])[chosen, rows] for name in ("box", "resized", "start")}
+        fields: dict[str, Any] = {
+            name: np.stack([getattr(p, name) for p in placements])[chosen, rows] for name in ("box", "resized", "start")
+        }
         return replace(placements[0], **fields)
 
     @staticmethod
@@ -223,5 +232,7 @@ class RandomChoice(Container):
         size, chosen = len(canvas), params["chosen"]
         mixes.append(program.Mix(mixes[0].partner, np.ones(size), np.zeros((size, 4), np.int32), np.ones(size)))
         rows = np.arange(size)
-        weight, box, share = (np.stack([getattr(m, name) for m in mixes])[chosen, rows] for name in ("weight", "box", "share"))
+        weight, box, share = (
+            np.stack([getattr(m, name) for m in mixes])[chosen, rows] for name in ("weight", "box", "share")
+        )
         return program.Mix(mixes[0].partner, weight, box, share)

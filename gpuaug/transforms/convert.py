@@ -67,9 +67,9 @@ class Normalize(Convert):
 
     def check(self, canvas: Any) -> None:
         if len(self.mean) not in (1, canvas.channels):
-            raise checks.bad(self, "mean", f"one number or {canvas.channels}, as the images have channels", repr(self.mean))
+            raise checks.bad(
+                self, "mean", f"one number or {canvas.channels}, as the images have channels", repr(self.mean)
+            )
 
     def convert(self, table: Tensor) -> Tensor:
         return functional.normalize(table, list(self.mean), list(self.std))
-
-

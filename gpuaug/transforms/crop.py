@@ -131,7 +131,9 @@ class Pad(Crop):
         return sizes + np.array([top + bottom, left + right])
 
     def check(self, canvas: Canvas) -> None:
-        check_reflection(self, self.padding_mode, np.array(parse_padding(self, self.padding)).reshape(2, 2).max(0), canvas)
+        check_reflection(
+            self, self.padding_mode, np.array(parse_padding(self, self.padding)).reshape(2, 2).max(0), canvas
+        )
 
     def place(self, params: Params, canvas: Canvas) -> Placement:
         top, left, _, _ = parse_padding(self, self.padding)
@@ -163,7 +165,12 @@ class RandomCrop(Crop):
     draws = 2
 
     def __init__(
-        self, size: Any, padding: Any = None, pad_if_needed: bool = False, fill: Fill = 0, padding_mode: str = "constant"
+        self,
+        size: Any,
+        padding: Any = None,
+        pad_if_needed: bool = False,
+        fill: Fill = 0,
+        padding_mode: str = "constant",
     ) -> None:
         checks.size(self, size)
         if padding is not None:
@@ -260,7 +267,9 @@ class RandomResizedCrop(Crop):
         return Placement(params["box"], size, np.zeros_like(size), size, mode, bool(self.antialias))
 
 
-def box_shapes(uniforms: Array, area: Array, scale: tuple[float, float], ratio: tuple[float, float]) -> tuple[Array, Array]:
+def box_shapes(
+    uniforms: Array, area: Array, scale: tuple[float, float], ratio: tuple[float, float]
+) -> tuple[Array, Array]:
     """Rounded (height, width), each (B, tries), of boxes with uniform area and log-uniform width / height."""
     tries = uniforms.shape[1] // 2
     areas = area * (scale[0] + uniforms[:, :tries] * (scale[1] - scale[0]))

@@ -50,7 +50,9 @@ class RandomVerticalFlip(Pixel):
         return [Slot.of(Op.FLIP, len(canvas), 0, 1)]
 
 
-def warp(owner: object, inverse: Array, interpolation: str, fill: Fill, channels: int, projective: bool = False) -> Slot:
+def warp(
+    owner: object, inverse: Array, interpolation: str, fill: Fill, channels: int, projective: bool = False
+) -> Slot:
     """A WARP slot for inverse matrices (B, 3, 3), pixel index to pixel index."""
     size = len(inverse)
     operands = np.zeros((size, 16), np.float32)
@@ -189,7 +191,12 @@ class RandomAffine(Pixel):
     def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
         translate, shear = params["translate"].T, params["shear"].T
         inverse = matrix.affine(
-            canvas.size(self), params["degrees"], (translate[0], translate[1]), params["scale"], (shear[0], shear[1]), self.center
+            canvas.size(self),
+            params["degrees"],
+            (translate[0], translate[1]),
+            params["scale"],
+            (shear[0], shear[1]),
+            self.center,
         )
         return [warp(self, inverse, self.interpolation, self.fill, canvas.channels)]
 
@@ -209,7 +216,9 @@ class RandomPerspective(Pixel):
     draws = 8
     composable = True
 
-    def __init__(self, distortion_scale: float = 0.5, p: float = 0.5, interpolation: Any = "bilinear", fill: Fill = 0) -> None:
+    def __init__(
+        self, distortion_scale: float = 0.5, p: float = 0.5, interpolation: Any = "bilinear", fill: Fill = 0
+    ) -> None:
         self.distortion_scale = checks.number(self, "distortion_scale", distortion_scale, 0, 1, "a fraction")
         self.p = checks.probability(self, p)
         self.interpolation = check_interpolation(self, interpolation, WARPS)

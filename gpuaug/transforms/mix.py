@@ -125,8 +125,9 @@ def one_hot(labels: Tensor, num_classes: int | None) -> Tensor:
 def check_labels(owner: object, mix: Mix, labels: object, size: int) -> None:
     """Raise if `labels` cannot be mixed; values are looked at where they are on the CPU."""
     if labels is None:
+        name = type(mix).__name__
         raise ValueError(
-            f"Augment: the pipeline mixes labels ({type(mix).__name__}), but no labels were given. Call augment(images, labels)."
+            f"Augment: the pipeline mixes labels ({name}), but no labels were given. Call augment(images, labels)."
         )
     if not isinstance(labels, Tensor) or labels.ndim not in (1, 2):
         expected = "a tensor (B,) of class numbers or (B, classes) of weights"
@@ -155,7 +156,8 @@ def mix_labels(labels: Tensor, num_classes: int | None, mix: program.Mix) -> Ten
     """Soft labels (B, classes): one's own times its share, plus the partner's times the rest."""
     soft = one_hot(labels, num_classes)
     share, rest, partner = (
-        upload(values, soft.device) for values in (mix.share.astype(np.float32), (1.0 - mix.share).astype(np.float32), mix.partner)
+        upload(values, soft.device)
+        for values in (mix.share.astype(np.float32), (1.0 - mix.share).astype(np.float32), mix.partner)
     )
     other = soft.index_select(0, partner)
     return other.mul_(rest[:, None].to(soft.dtype)).add_(soft * share[:, None].to(soft.dtype))

@@ -42,14 +42,19 @@ class Opaque(Transform, registered=False):
     put back afterwards; so unlike our own ops these draws depend on how the batch was formed.
 
     Args:
-        module: a `kornia.augmentation` module, or a torchvision v2 transform that returns uint8; either keeps the shape.
+        module: a `kornia.augmentation` module, or a torchvision v2 transform that returns uint8; both keep the shape.
     """
 
     kind = "opaque"
     draws = 2
 
     def __init__(self, module: Any) -> None:
-        remedies = {"Normalize": "gpuaug.Normalize", "ToDtype": "gpuaug.ToDtype", "MixUp": "gpuaug.MixUp", "CutMix": "gpuaug.CutMix"}
+        remedies = {
+            "Normalize": "gpuaug.Normalize",
+            "ToDtype": "gpuaug.ToDtype",
+            "MixUp": "gpuaug.MixUp",
+            "CutMix": "gpuaug.CutMix",
+        }
         remedy = next((ours for name, ours in remedies.items() if name.lower() in type(module).__name__.lower()), None)
         if remedy is not None:
             name = f"{_library(module)}'s {type(module).__name__}"

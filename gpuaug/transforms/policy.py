@@ -6,7 +6,7 @@ A policy draws an op number and a signed magnitude for each sample and place, an
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -36,6 +36,12 @@ OPCODES = np.array(
     + [Op.TABLE, Op.SATURATION, Op.CONTRAST, Op.SHARPNESS, Op.TABLE, Op.TABLE, Op.AUTOCONTRAST, Op.EQUALIZE, Op.TABLE],
     np.int32,
 )  # fmt: skip
+TONES: dict[str, Callable[[Array], Array]] = {  # of the magnitudes
+    "Brightness": lambda magnitude: tone.brightness(1.0 + magnitude),
+    "Posterize": lambda magnitude: tone.posterize(np.trunc(magnitude)),
+    "Solarize": lambda magnitude: tone.solarize(255.0 * magnitude),
+    "Invert": lambda magnitude: tone.invert(len(magnitude)),
+}
 SIGNED = np.array([1 <= number <= 9 for number in range(len(NAMES))])
 BLENDS = [NUMBER[name] for name in ("Brightness", "Color", "Contrast", "Sharpness")]
 
@@ -75,12 +81,7 @@ def lower_ops(owner: Policy, ops: Array, magnitude: Array, canvas: Canvas) -> li
     fill = np.broadcast_to(fill_row(owner, owner.fill, canvas.channels), (len(ops), canvas.channels))
 
     table = np.zeros((len(ops), 256), np.uint8)
-    for name, tones in (
-        ("Brightness", lambda m: tone.brightness(1.0 + m)),
-        ("Posterize", lambda m: tone.posterize(np.trunc(m))),
-        ("Solarize", lambda m: tone.solarize(255.0 * m)),
-        ("Invert", lambda m: tone.invert(len(m))),
-    ):
+    for name, tones in TONES.items():
         rows = np.flatnonzero(ops == NUMBER[name])
         table[rows] = tones(magnitude[rows])
 
@@ -90,7 +91,8 @@ def lower_ops(owner: Policy, ops: Array, magnitude: Array, canvas: Canvas) -> li
 
 def _inverse(ops: Array, magnitude: Array, size: tuple[int, int]) -> Array:
     shear_x, shear_y, shift_x, shift_y, rotate = (
-        np.where(ops == NUMBER[name], magnitude, 0.0) for name in ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
+        np.where(ops == NUMBER[name], magnitude, 0.0)
+        for name in ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
     )
     height, width = size
     sheared = (shear_x != 0) | (shear_y != 0)  # about the top left corner, as Pillow did it in the paper
@@ -198,11 +200,15 @@ class AutoAugment(Policy):
         bins = np.array([[bin_ or 0 for _, _, bin_ in pair] for pair in pairs])[number]
         table = magnitudes("standard", 10, *canvas.size(self))
         magnitude = signed(ops, table[ops, bins], uniforms[:, 3:5])
-        return {"policy": number, "ops": np.where(uniforms[:, 1:3] < p, ops, NUMBER["Identity"]), "magnitude": magnitude}
+        return {
+            "policy": number,
+            "ops": np.where(uniforms[:, 1:3] < p, ops, NUMBER["Identity"]),
+            "magnitude": magnitude,
+        }
 
 
 class AugMix(Policy):
-    """Mix the image with chains of ops. Hendrycks et al., arXiv:1912.02781, as torchvision, but each sample its own chains.
+    """Mix the image with chains of ops, each sample its own. Hendrycks et al., arXiv:1912.02781, as torchvision.
 
     Args:
         severity: the strength is drawn from the lowest `severity` of 10 bins, in [1, 10].

@@ -1,4 +1,4 @@
-"""AutoAugment's 25 sub-policies for each data set: ((op, chance, magnitude bin of 10), ...). Cubuk et al., arXiv:1805.09501."""
+"""AutoAugment's 25 sub-policies per data set: ((op, chance, bin of 10), ...). Cubuk et al., arXiv:1805.09501."""
 
 from __future__ import annotations
 

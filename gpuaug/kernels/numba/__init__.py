@@ -208,7 +208,8 @@ class _Job:
         keys = self.program.keys
         finish_group(
             start, stop, canvases, rows, side, pending, self.width, self.table,
-            self.mixes, self.partner, self.weight, self.rest, self.mix_box, self.boxes, self.shift, self.scale, self.ops,
+            self.mixes, self.partner, self.weight, self.rest, self.mix_box,
+            self.boxes, self.shift, self.scale, self.ops,
             *_seed(keys.seed), keys.epoch, keys.index, normal_table(), self.code, self.channels_last, self.result,
             scratch("values", (3 * self.pixels + 512 * self.channels + 256,), np.float32),
             scratch("row", (2 * self.width + 64,), np.uint32),

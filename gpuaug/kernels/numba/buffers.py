@@ -35,4 +35,4 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype, memory_format: torch.memor
         if storage is None:
             storage = torch.UntypedStorage(size)
             _kept[:] = [*(s for s in _kept if s.nbytes() == size or not _is_free(s)), storage][-KEPT:]
-        return torch.empty(0, dtype=dtype).set_(storage, 0, result.shape, result.stride())  # type: ignore[call-overload, no-any-return]
+        return torch.empty(0, dtype=dtype).set_(storage, 0, result.shape, result.stride())

@@ -37,7 +37,7 @@ def _workers(threads: int) -> ThreadPoolExecutor:
 
 
 def share(work: Callable[[int, int], None], size: int, threads: int) -> None:
-    """Call `work(start, stop)` on runs of SAMPLES_AT_ONCE until 0..size is done, on this thread and `threads - 1` others."""
+    """Call `work(start, stop)` on SAMPLES_AT_ONCE at a time until 0..size is done, on this thread and others."""
     starts = count(0, SAMPLES_AT_ONCE)  # next() is atomic
 
     def run() -> None:

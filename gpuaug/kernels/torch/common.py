@@ -1,4 +1,4 @@
-"""What the passes of the twin share: uploads that do not wait, chunks that bound memory, a multiply-add rounded once."""
+"""What the twin's passes share: uploads that do not wait, chunks that bound memory, a multiply-add rounded once."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -22,11 +23,14 @@ def blur(images: Tensor, kernel: Tensor, width: int) -> Tensor:
     across, down = kernel[:, :width], kernel[:, width:]
     height, (rows, columns) = down.shape[1], images.shape[2:]
     padded = _padded(images, width // 2, height // 2, REFLECT)
-    lines = sum(padded[..., k : k + columns] * across[:, k, None, None, None] for k in range(width))
-    lines = (lines + 64) >> 7  # 8 bits of level and 7 of fraction, as an int16 holds
-    total = sum(lines[:, :, k : k + rows] * down[:, k, None, None, None] for k in range(height))
-    out: Tensor = ((total + (1 << 20)) >> 21).clamp(0, 255).byte()
-    return out
+    total = torch.zeros_like(padded[..., :columns])
+    for k in range(width):
+        total += padded[..., k : k + columns] * across[:, k, None, None, None]
+    lines = (total + 64) >> 7  # 8 bits of level and 7 of fraction, as an int16 holds
+    total = torch.zeros_like(images, dtype=torch.int32)
+    for k in range(height):
+        total += lines[:, :, k : k + rows] * down[:, k, None, None, None]
+    return ((total + (1 << 20)) >> 21).clamp_(0, 255).byte()
 
 
 def convolve(images: Tensor, kernel: Tensor, border: int) -> Tensor:
@@ -34,10 +38,8 @@ def convolve(images: Tensor, kernel: Tensor, border: int) -> Tensor:
     size = round(kernel.shape[1] ** 0.5)
     rows, columns = images.shape[2:]
     padded = _padded(images, size // 2, size // 2, border)
-    total = sum(
-        padded[:, :, y : y + rows, x : x + columns] * kernel[:, y * size + x, None, None, None]
-        for y in range(size)
-        for x in range(size)
-    )
-    out: Tensor = ((total + 8192) >> 14).clamp(0, 255).byte()
-    return out
+    total = torch.zeros_like(images, dtype=torch.int32)
+    for tap in range(size * size):
+        y, x = divmod(tap, size)
+        total += padded[:, :, y : y + rows, x : x + columns] * kernel[:, tap, None, None, None]
+    return ((total + 8192) >> 14).clamp_(0, 255).byte()

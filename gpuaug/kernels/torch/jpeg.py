@@ -155,7 +155,7 @@ def jpeg(canvas: Tensor, quality: Tensor) -> Tensor:
     Returns:
         uint8 (n, C, h, w), equal to torchvision's encode_jpeg + decode_jpeg.
     """
-    n, channels, h, w = canvas.shape
+    channels, h, w = canvas.shape[1:]
     steps = _tables(quality)
     x = canvas.to(torch.int32)
     if channels == 1:

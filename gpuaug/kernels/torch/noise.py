@@ -30,7 +30,7 @@ def _philox(c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, seed: int) -> list[T
 
 
 def pixel_normals(keys: Keys, rows: Array, op: int, shape: Sequence[int], device: torch.device) -> Tensor:
-    """(n, C, H, W) float32 standard normals for samples `rows`. Eight elements share a Philox block, low halves first."""
+    """(n, C, H, W) float32 normals for samples `rows`. A Philox block serves eight elements, low halves first."""
     count = int(np.prod(shape))
     blocks = torch.arange(-(-count // 8), device=device).expand(len(rows), -1)
     index = keys.index[rows]

@@ -67,7 +67,12 @@ def step(canvas: Tensor, slot: Slot, keys: Keys, branches: Branches) -> Tensor:
     return canvas
 
 
-STATIC = {Op.WARP: (9, 10, 11), Op.BLUR: (0, 1), Op.CONVOLVE: (0, 1), Op.NOISE: (3,)}  # operands that decide the shape of the work
+STATIC = {
+    Op.WARP: (9, 10, 11),
+    Op.BLUR: (0, 1),
+    Op.CONVOLVE: (0, 1),
+    Op.NOISE: (3,),
+}  # operands that decide the shape of the work
 
 
 def _alike(slot: Slot, rows: Array) -> list[Array]:
@@ -234,7 +239,8 @@ def _branch(images: Tensor, group: Group, canvas: Tensor) -> Tensor:
 
 def _join(images: Tensor, group: Group, canvas: Tensor) -> Tensor:
     branches = group.branches
-    assert branches.base is not None and branches.total is not None
+    assert branches.base is not None
+    assert branches.total is not None
     total = branches.total.index_select(0, group.index) + images.float() * group.operand(0)
     branches.total.index_copy_(0, group.index, total)
     return branches.base.index_select(0, group.index)

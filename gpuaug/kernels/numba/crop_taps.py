@@ -1,0 +1,127 @@
+"""Integer taps of a resize, one axis at a time: the arithmetic of `gpuaug.resample`, for one sample."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numba import njit
+
+from gpuaug.program import BILINEAR, NEAREST_EXACT
+
+__all__ = ["NEAREST_EXACT_SMALL", "taps", "weights"]
+
+NEAREST_EXACT_SMALL = -1  # ATen's other rounding of NEAREST_EXACT, where output height + width <= 128
+
+
+@njit(nogil=True)
+def _tap(i, n_in, scale, filter_, antialias, support, size, real, at):
+    """Float taps of output `i` into `real[at:at + size]`: first input, number of inputs, largest tap."""
+    largest = 0.0
+    if antialias:
+        center = scale * (i + 0.5)
+        inverse = 1.0 / scale if scale >= 1.0 else 1.0
+        first = max(np.int64(center - support + 0.5), 0)
+        count = min(max(min(np.int64(center + support + 0.5), n_in) - first, 0), size)
+        total = 0.0
+        for j in range(count):
+            x = abs((j + first - center + 0.5) * inverse)
+            w = max(1.0 - x, 0.0) if filter_ == BILINEAR else _cubic(x, -0.5)
+            real[at + j] = w
+            total += w
+        if total != 0.0:
+            for j in range(count):
+                w = real[at + j] / total
+                real[at + j] = w
+                largest = max(largest, w)
+        return first, count, largest
+    source = scale * (i + 0.5) - 0.5
+    if filter_ == BILINEAR:
+        source = max(source, 0.0)
+    index = min(np.int64(math.floor(source)), n_in - 1)
+    part = min(max(source - index, 0.0), 1.0)
+    unbound = index - size // 2 + 1
+    first = max(unbound, 0)
+    count = min(max(min(index + size // 2 + 1, n_in) - first, 0), size)
+    slot = 0
+    for j in range(size):
+        real[at + j] = 0.0
+        x = abs(np.float64(j + 1 - size // 2) - part)
+        w = max(1.0 - x, 0.0) if filter_ == BILINEAR else _cubic(x, -0.75)
+        if unbound + j <= 0:
+            slot = 0
+        elif unbound + j >= n_in - 1:
+            slot = count - 1
+        real[at + slot] += w
+        largest = max(largest, real[at + slot])
+        slot += 1
+    return first, count, largest
+
+
+@njit(nogil=True)
+def _cubic(x, a):
+    if x < 1.0:
+        return ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
+    if x < 2.0:
+        return ((a * x - 5.0 * a) * x + 8.0 * a) * x - 4.0 * a
+    return 0.0
+
+
+@njit(nogil=True)
+def taps(n_in, n_out, filter_, antialias):
+    """Row length of the weight table of one axis."""
+    if n_in == n_out or filter_ < BILINEAR:
+        return 2
+    size = 2 * (filter_ - 1)
+    if not antialias:
+        return size
+    return math.ceil(0.5 * size * max(n_in / n_out, 1.0)) * 2 + 2
+
+
+@njit(nogil=True)
+def weights(n_in, n_out, filter_, antialias, lo, hi, first, count, table, real):
+    """Integer weights of outputs lo..hi-1 of an axis of n_in pixels resampled to n_out; returns the precision.
+
+    first, count int32[hi - lo]; table int16[(hi - lo) * taps(...)], zero padded; real float64, one row longer.
+    The pixel is (sum(count weights * inputs from first) + (1 << precision >> 1)) >> precision, clamped.
+    """
+    row = taps(n_in, n_out, filter_, antialias)
+    if n_in == n_out or filter_ < BILINEAR:
+        scale32 = np.float32(n_in) / np.float32(n_out)
+        for i in range(lo, hi):
+            index = i
+            if n_in != n_out and filter_ == NEAREST_EXACT:  # scale * (i + 0.5) - 0.5 is one fused operation there
+                index = np.int64(math.floor(np.float32((i + 0.5) * scale32 - 0.5) + np.float32(0.5)))
+            elif n_in != n_out and filter_ == NEAREST_EXACT_SMALL:
+                index = np.int64(math.floor(np.float32((i + 0.5) * scale32)))
+            elif n_in != n_out:
+                index = np.int64(math.floor(np.float32(i) * scale32))
+            first[i - lo] = min(index, n_in - 1)
+            count[i - lo] = 1
+            table[2 * (i - lo)] = 1 << 14
+            table[2 * (i - lo) + 1] = 0
+        return np.int32(14)
+    scale = n_in / n_out
+    size = 2 * (filter_ - 1)
+    support = 0.5 * size
+    if antialias:
+        support = support * scale if scale >= 1.0 else support
+        size = math.ceil(support) * 2 + 1
+    largest = 0.0
+    for i in range(n_out):
+        inside = lo <= i < hi
+        at = i - lo if inside else hi - lo
+        start, n, top = _tap(i, n_in, scale, filter_, antialias, support, size, real, at * row)
+        largest = max(largest, top)
+        if inside:
+            first[at] = start
+            count[at] = n
+    precision = 0
+    while precision < 22 and int(0.5 + largest * (1 << (precision + 1))) < 1 << 15:
+        precision += 1
+    one = float(1 << precision)
+    for i in range(hi - lo):
+        for j in range(row):
+            v = real[i * row + j] * one if j < count[i] else 0.0
+            table[i * row + j] = np.int32(v - 0.5 if v < 0 else v + 0.5)
+    return np.int32(precision)
