@@ -161,8 +161,8 @@ class GaussianNoise(Pixel):
     """
 
     def __init__(self, mean: float = 0.0, sigma: float = 0.1, clip: bool = True) -> None:
-        self.mean = checks.number(self, "mean", mean, -100, 100)
-        self.sigma = checks.number(self, "sigma", sigma, 0, 25)  # 25 * 255 * 4.2 stays inside int16
+        self.mean = checks.number(self, "mean", mean, -20, 20)
+        self.sigma = checks.number(self, "sigma", sigma, 0, 20)  # (20 + 20 * 4.2) * 255 stays inside int16
         self.clip = bool(clip)
 
     def lower(self, params: Params, canvas: Canvas) -> list[Slot]:

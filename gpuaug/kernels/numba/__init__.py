@@ -92,7 +92,7 @@ class _Job:
         table = finish.table
         if table is None:
             table = np.broadcast_to(np.arange(256, dtype=np.float32), (self.channels, 256))
-        self.table = np.ascontiguousarray(table)
+        self.table = np.array(table, np.float32)  # a copy, contiguous and writable
         if self.mixes:
             self.canvases = scratch("batch", (self.batch, 1, self.channels, self.pixels), np.uint8)
             self.pending = np.empty((self.batch, self.channels, 256), np.uint8)

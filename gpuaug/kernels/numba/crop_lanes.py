@@ -133,7 +133,7 @@ def _horizontal(lines: int) -> Any:
         return context.get_dummy_value()
 
     @intrinsic
-    def run(typingctx, src, rows, index, columns, table, block, chunks, precision, mid, to, pitch):  # type: ignore
+    def run(typingctx, src, rows, index, columns, table, block, chunks, precision, mid, to, pitch):
         i64 = types.int64
         row = types.UniTuple(i64, ROWS)
         return types.void(src, row, index, i64, table, i64, i64, types.int32, mid, i64, i64), codegen
