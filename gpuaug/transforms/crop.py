@@ -254,8 +254,8 @@ class RandomResizedCrop(Crop):
         left = np.floor(uniforms[:, -1] * (width - w + 1))
         if not fits[rows, first].all():  # no try fitted: the largest central box with an allowed ratio
             ratio, (low, high) = width / height, self.ratio
-            central_w = np.where(ratio > high, np.rint(height * high), width)
-            central_h = np.where(ratio < low, np.rint(width / low), height)
+            central_w = np.where(ratio > high, np.maximum(np.rint(height * high), 1), width)
+            central_h = np.where(ratio < low, np.maximum(np.rint(width / low), 1), height)
             lost = ~fits[rows, first]
             h, w = np.where(lost, central_h, h), np.where(lost, central_w, w)
             top, left = np.where(lost, (height - h) // 2, top), np.where(lost, (width - w) // 2, left)
