@@ -278,7 +278,7 @@ def test_opposite_flips_cancel(backend: str, seed: int, height: int, width: int,
 
 
 @backends
-@steady
+@settings(steady, max_examples=10)
 @given(seed=SEEDS)
 def test_composed_warps_are_close_to_warps_in_turn(backend: str, seed: int) -> None:
     """Where the image is smooth, and away from the border that the first warp brought in."""
