@@ -11,10 +11,26 @@ import pytest
 import torch
 from images import KINDS, LAYOUTS, batch, ragged
 from lists import LISTS, cases, channel_counts, random_crops
-from oracle import EXACT, NATIVE, ROWS, WARP, Tolerance, answer, blended, differs, on_ties, policy_op, take, wrong
+from oracle import (
+    EXACT,
+    NATIVE,
+    ROWS,
+    WARP,
+    WITHIN_1,
+    Tolerance,
+    answer,
+    blended,
+    differs,
+    on_ties,
+    policy_op,
+    take,
+    wrong,
+)
 from oracle import replay as replayed
 from torch import Tensor
 from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as F
+from torchvision.transforms.v2.functional import _geometry as geometry
 
 import gpuaug as ga
 from gpuaug.transforms.policy import NAMES, SIGNED, magnitudes
@@ -131,6 +147,52 @@ def test_any_list_of_crops_equals_the_oracle(seed: int, backend: str) -> None:
     images = batch("noise", 5, 3, (34, 45))
     draw = augment.sample(images, index=torch.arange(5))
     assert differences(augment.render(images, draw), [EXACT] * 5, lambda: replayed(augment, draw, list(images))) == []
+
+
+@pytest.mark.parametrize("fill", [None, 90])
+def test_neighbouring_warps_become_one(fill: float | None, backend: str) -> None:
+    """Without exact=True: one resample through the product of torchvision's two inverse matrices."""
+    steps = [
+        ga.RandomRotation(40, "bilinear", fill=fill),
+        ga.RandomAffine(20, (0.1, 0.1), (0.8, 1.2), 10, "bilinear", fill),
+    ]
+    augment = ga.Augment(steps, backend=backend)
+    images = batch("noise", COUNT, 3, SIZES[0])
+    draw = augment.sample(images, index=torch.arange(COUNT))
+
+    def once(image: Tensor, first: Any, second: Any) -> Tensor:
+        shift, shear, none = second["translate"].tolist(), second["shear"].tolist(), [0.0, 0.0]
+        rotation = geometry._get_inverse_affine_matrix(none, -float(first["degrees"]), none, 1.0, none)
+        pose = geometry._get_inverse_affine_matrix(none, float(second["degrees"]), shift, float(second["scale"]), shear)
+        product = np.array([*rotation, 0, 0, 1]).reshape(3, 3) @ np.array([*pose, 0, 0, 1]).reshape(3, 3)
+        (height, width), theta = image.shape[-2:], torch.tensor(product[:2], dtype=torch.float32)[None]
+        grid = geometry._affine_grid(theta, w=width, h=height, ow=width, oh=height)
+        return geometry._apply_grid_transform(image, grid, "bilinear", fill)
+
+    first, second = draw.params
+    expected = [once(image, take(first, b), take(second, b)) for b, image in enumerate(images)]
+    assert differences(augment.render(images, draw), [WITHIN_1] * COUNT, lambda: expected) == []
+    twice = lambda: replayed(augment, draw, list(images))  # noqa: E731
+    assert differences(augment.render(images, draw), [WITHIN_1] * COUNT, twice) != []
+
+
+@native
+def test_a_flip_before_a_resizing_crop_is_done_by_the_crop(backend: str) -> None:
+    """Without exact=True: the mirrored box, mirrored afterwards."""
+    augment = ga.Augment(
+        [ga.RandomHorizontalFlip(0.5), ga.RandomVerticalFlip(0.5), ga.RandomResizedCrop((24, 31))], backend=backend
+    )
+    images = batch("photo", 12, 3, SIZES[0])
+    draw = augment.sample(images, index=torch.arange(12))
+    expected = []
+    for number, image in enumerate(images):
+        across, down = (bool(draw.params[step]["applied"][number]) for step in (0, 1))
+        top, left, height, width = draw.params[2]["box"][number].tolist()
+        top = image.shape[1] - top - height if down else top
+        left = image.shape[2] - left - width if across else left
+        flips = [axis for axis, flip in ((1, down), (2, across)) if flip]
+        expected.append(F.resized_crop(image, top, left, height, width, [24, 31]).flip(flips))
+    assert differences(augment.render(images, draw), [EXACT] * 12, lambda: expected) == []
 
 
 POLICIES = [
