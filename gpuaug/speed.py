@@ -107,7 +107,7 @@ def _loader(paths: Sequence[Path], transform: Any, batch: int, workers: int) -> 
 
 
 def rounds(
-    paths: Sequence[Path], *, backend: str = "auto", repeats: int = 5, workers: int | None = None
+    paths: Sequence[Path], *, backend: str = "auto", repeats: int = 5, seconds: float = 60, workers: int | None = None
 ) -> Iterator[tuple[str, float | None]]:
     """Read all files three ways in turn; yield (way, images per second), None for the first round, which warms up.
 
@@ -118,7 +118,8 @@ def rounds(
     Args:
         paths: image files.
         backend: of Augment.
-        repeats: rounds after the first.
+        repeats: rounds after the first, at most.
+        seconds: no new round begins after that long.
         workers: worker processes; None is one for each core.
 
     Raises:
@@ -142,7 +143,10 @@ def rounds(
         GPUAUG: lambda: read(plain, lambda images, numbers: augment(images, index=numbers)),
         DECODE: lambda: read(plain, lambda images, numbers: images),
     }
+    begin = time.perf_counter()
     for number in range(repeats + 1):
+        if number > 1 and time.perf_counter() - begin > seconds:
+            return
         augment.set_epoch(number)
         for name, way in ways.items():
             speed = way()
