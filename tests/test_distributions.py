@@ -33,7 +33,7 @@ from scipy import stats
 from torchvision.transforms import v2
 
 import gpuaug as ga
-from gpuaug.transform import Transform
+from gpuaug.transform import Canvas, Transform
 from gpuaug.transforms.policy import NAMES, NUMBER, SIGNED
 from gpuaug.transforms.policy_tables import POLICIES
 from gpuaug.transforms.quantile import beta_quantile
@@ -66,6 +66,15 @@ def test_every_op_with_p_is_gated_by_it(op: type[Transform]) -> None:
         example.p = p
         frequency = drawn([example], 50_000)[0]["applied"].mean()
         assert abs(frequency - p) <= (hoeffding(50_000, len(GATED) * 5) if 0 < p < 1 else 0.0), p
+
+
+def test_no_chance_is_never_and_certainty_is_always() -> None:
+    """Also for the lowest and the highest uniform there is."""
+    for uniform in (0.0, 1 - 2.0**-24):
+        for p in (0.0, 1.0):
+            draws = iter([(0, np.full((3, 1), uniform))])
+            params = ga.RandomInvert(p=p).sample(draws, Canvas(np.full((3, 2), 8), 3))
+            assert (params["applied"] == (p == 1.0)).all()
 
 
 def test_gates_of_one_list_are_independent() -> None:
@@ -210,6 +219,28 @@ def test_boxes_have_uniform_area_and_log_ratio(name: str) -> None:
         np.abs(np.corrcoef(np.stack([area, log_ratio, top / (side - height), left / (side - width)])) - np.eye(4)).max()
         < 0.02
     )
+
+
+@pytest.mark.parametrize(
+    "step", [ga.RandomResizedCrop(2, (0.25, 0.25), (1, 1)), ga.RandomErasing(1, (0.25, 0.25), (1, 1))]
+)
+def test_boxes_start_everywhere_alike(step: Transform) -> None:
+    box = drawn([step], COUNT, height=4, width=4)[0]["box"]
+    assert (box[:, 2:] == 2).all()
+    assert_frequencies(box[:, 0] * 3 + box[:, 1], [1 / 9] * 9)
+
+
+def test_cutmix_boxes_have_the_drawn_share_of_each_side() -> None:
+    height, width = 2000, 500
+    step = ga.CutMix(mode="elem")
+    params = drawn([step], 20_000, height=height, width=width)[0]
+    boxes = step.mix(params, Canvas(np.broadcast_to([height, width], (20_000, 2)), 3)).box
+    share = np.sqrt(1 - params["weight"])
+    for axis, side in enumerate((height, width)):
+        start, length = boxes[:, axis], boxes[:, axis + 2]
+        whole = (start > 0) & (start + length < side)  # not cut off at the border
+        assert whole.sum() > 1000
+        assert np.abs(length - share * side)[whole].max() <= 2  # each half is rounded down
 
 
 @pytest.mark.parametrize("size", [(375, 500), (60, 300), (32, 32)], ids=str)

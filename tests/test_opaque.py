@@ -91,6 +91,15 @@ def test_kornia_draws_for_each_sample_and_torchvision_for_the_batch() -> None:
     assert different["v2.RandomRotation"] == 1
 
 
+def test_autocast_changes_nothing() -> None:
+    """Kornia's blur is a convolution, which autocast would run in bfloat16."""
+    augment = ga.Augment([K.RandomGaussianBlur((5, 5), (0.5, 2.0), p=1.0)], backend=FAST)
+    index = torch.arange(4)
+    expected = augment(noise(4), index=index)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(augment(noise(4), index=index), expected)
+
+
 def test_two_steps_never_share_a_seed() -> None:
     augment = ga.Augment([v2.RandomInvert(), v2.RandomInvert(), K.RandomAffine(3.0)], backend=FAST)
     seeds = [params["seed"] for params in augment.sample(noise(50)).params]
