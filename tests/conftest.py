@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 
 import pytest
+import torch
 
 from gpuaug.render import BACKENDS
 
@@ -20,3 +22,12 @@ def runnable(name: str) -> str:
 def backend(request: pytest.FixtureRequest) -> str:
     """Each backend that can run here."""
     return runnable(request.param)
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Small images on many threads are mostly waiting."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -18,6 +18,8 @@ from torch import Tensor
 import gpuaug as ga
 from gpuaug.render import BACKENDS
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TINY = ((1, 1), (1, 7), (2, 2), (3, 3))
 DTYPES = (torch.uint8, torch.float32, torch.float16, torch.bfloat16)
 FORMATS = (torch.contiguous_format, torch.channels_last)
@@ -169,6 +171,29 @@ def test_random_lists_of_crops(seed: int, other: str) -> None:
 def test_random_lists_of_pixels(seed: int, other: str) -> None:
     images = batch("photo" if seed % 2 else "noise", 6, 3, (32, 40) if seed % 3 else (31, 37))
     assert unequal(random_pixels(seed), images, other, seed=seed) == ""
+
+
+@pytest.mark.parametrize("threads", [2, 3, 8])
+def test_threads(threads: int, other: str) -> None:
+    """A batch shared between threads is what one thread makes of it."""
+    images = batch("photo", 33, 3, (33, 47))
+    steps = [
+        ga.RandomResizedCrop(32),
+        ga.RandAugment(),
+        ga.AugMix(),
+        FLOATS,
+        ga.RandomErasing(),
+        ga.MixUp(num_classes=2),
+    ]
+    augment = ga.Augment(steps, backend=other)
+    draw = augment.sample(images, index=torch.arange(33))
+    alone = augment.render(images, draw)
+    torch.set_num_threads(threads)
+    try:
+        shared = augment.render(images, draw)
+    finally:
+        torch.set_num_threads(1)
+    assert torch.equal(bits(shared), bits(alone))
 
 
 @pytest.mark.parametrize("mode", ["batch", "pair", "elem"])

@@ -36,6 +36,8 @@ import gpuaug as ga
 from gpuaug.transforms.policy import NAMES, SIGNED, magnitudes
 from gpuaug.transforms.policy_tables import POLICIES as POLICY_TABLES
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 SIZES = ((33, 47), (48, 31))
 COUNT = 7
 
