@@ -26,7 +26,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("augment",),
     ("loader", "preview", "speed", "learning", "report"),
     ("demo",),
-    ("__init__", "cli", "__main__"),
+    ("__init__",),
+    ("cli", "__main__"),
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 
