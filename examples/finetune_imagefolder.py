@@ -1,0 +1,135 @@
+"""Fine-tune a torchvision backbone on any ImageFolder: workers only decode, the batch is augmented on the device.
+
+    python examples/finetune_imagefolder.py --data photos --weights default
+
+`photos` holds train/<class>/* and val/<class>/*, or just <class>/*, of which a fifth is then kept for validation.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset, Subset
+from torchvision import datasets, models
+from torchvision.transforms.v2.functional import pil_to_tensor
+
+import gpuaug as ga
+
+# ---- configuration ---------------------------------------------------------------------------------------------------
+
+parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+parser.add_argument("--data", type=Path, required=True, help="ImageFolder")
+parser.add_argument("--model", default="resnet18", help="a torchvision model with a last layer `fc`")
+parser.add_argument("--weights", choices=["none", "default"], default="default", help="default: download ImageNet's")
+parser.add_argument("--epochs", type=int, default=10)
+parser.add_argument("--batch", type=int, default=64)
+parser.add_argument("--limit", type=int, help="training and validation images at most")
+parser.add_argument("--size", type=int, default=224, help="of the images, pixels")
+parser.add_argument("--lr", type=float, default=3e-4)
+parser.add_argument("--workers", type=int, default=2)
+parser.add_argument("--bf16", action="store_true", help="bfloat16 autocast")
+parser.add_argument("--seed", type=int, default=0)
+
+# ---- data: uint8 images as they come, their labels, and their numbers, which key the draws ---------------------------
+
+
+class Decoded(Dataset):
+    def __init__(self, folder: datasets.ImageFolder):
+        self.samples = folder.samples
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, number: int) -> tuple[Tensor, int, int]:
+        path, label = self.samples[number]
+        with Image.open(path) as image:
+            return pil_to_tensor(image.convert("RGB")), label, number
+
+
+def collate(samples: list[tuple[Tensor, int, int]]) -> tuple[ga.Ragged, Tensor, Tensor]:
+    images, labels, numbers = zip(*samples, strict=True)
+    return ga.Ragged.from_images(images), torch.tensor(labels), torch.tensor(numbers)
+
+
+def load(args: argparse.Namespace) -> tuple[DataLoader, DataLoader, int]:
+    """Training and validation batches, and the number of classes."""
+    halves = [args.data / "train", args.data / "val"]
+    if halves[1].is_dir():
+        folders = [datasets.ImageFolder(half) for half in halves]
+        parts = [torch.randperm(len(folder))[: args.limit] for folder in folders]
+    else:
+        folders = [datasets.ImageFolder(args.data)] * 2
+        order = torch.randperm(len(folders[0]))[: args.limit]
+        parts = [order[len(order) // 5 :], order[: len(order) // 5]]
+    train, val = (Subset(Decoded(folder), part.tolist()) for folder, part in zip(folders, parts, strict=True))
+    options = {"num_workers": args.workers, "collate_fn": collate, "pin_memory": torch.cuda.is_available()}
+    if args.workers:  # spawn: a child of fork would inherit threads that are not there
+        options |= {"multiprocessing_context": "spawn", "persistent_workers": True}
+    batches = DataLoader(train, args.batch, shuffle=True, **options), DataLoader(val, args.batch, **options)
+    return *batches, len(folders[0].classes)
+
+
+# ---- the run ---------------------------------------------------------------------------------------------------------
+
+
+def main(args: argparse.Namespace) -> None:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(args.seed)
+    train, val, classes = load(args)
+
+    mixes = [ga.MixUp(alpha=0.2, num_classes=classes), ga.CutMix(alpha=1.0, num_classes=classes)]
+    augment = ga.Augment(
+        train=[
+            ga.RandomResizedCrop(args.size),
+            ga.RandomHorizontalFlip(),
+            ga.RandAugment(num_ops=2, magnitude=9),
+            ga.ToDtype(torch.float32, scale=True),
+            ga.Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+            ga.RandomChoice(mixes, p=[0.4, 0.4]),  # a fifth of the batches stays unmixed
+        ],
+        seed=args.seed,
+        memory_format=torch.channels_last,
+    )  # eval, left out, is Resize(256), CenterCrop(224), ToDtype, Normalize at size 224
+
+    model = models.get_model(args.model, weights=None if args.weights == "none" else "DEFAULT")
+    model.fc = nn.Linear(model.fc.in_features, classes)
+    model.to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, weight_decay=0.05)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, args.epochs * len(train))
+    autocast = torch.autocast(device.type, torch.bfloat16, enabled=args.bf16)
+
+    print("epoch    loss   validation %")
+    for epoch in range(args.epochs):
+        augment.train().set_epoch(epoch)
+        model.train()
+        total = torch.zeros((), device=device)
+        for images, labels, index in train:
+            images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+            images, targets = augment(images, labels, index=index)  # targets: (B, classes) weights
+            with autocast:
+                loss = F.cross_entropy(model(images), targets)
+            optimizer.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(model.parameters(), max_norm=1.0)
+            optimizer.step()
+            schedule.step()
+            total += loss.detach()
+
+        augment.eval()
+        model.eval()
+        correct = torch.zeros((), device=device)
+        with torch.inference_mode(), autocast:
+            for images, labels, _ in val:
+                outputs = model(augment(images.to(device, non_blocking=True)))
+                correct += (outputs.argmax(1) == labels.to(device)).sum()
+        print(
+            f"{epoch + 1:5d}   {total.item() / len(train):5.3f}   {100 * correct.item() / len(val.dataset):12.1f}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main(parser.parse_args())
