@@ -66,8 +66,7 @@ class Pipeline:
         for step in self.steps:
             step.check(canvas)
             params.append(step.sample(draws, canvas))
-            channels = step.num_output_channels if isinstance(step, Grayscale) else canvas.channels
-            canvas = Canvas(step.sizes(canvas.sizes), channels)
+            canvas = step.after(canvas)
         return params
 
     def lower(
@@ -83,7 +82,7 @@ class Pipeline:
             elif isinstance(step, RandomErasing) and any(map(_makes_floats, converts)):
                 builder.erases.append(step.erase(drawn, builder.canvas))
             elif isinstance(step, Opaque):
-                builder.call(partial(step.run, params=drawn), builder.canvas)
+                builder.call(partial(step.run, params=drawn), step.after(builder.canvas))
             else:
                 LOWER[step.kind](builder, step, drawn)
         return builder.finish(self.dtype, memory_format, _table(converts, builder.canvas.channels))
@@ -94,9 +93,9 @@ def _lower_pixel(builder: Builder, step: Any, params: Params) -> None:
     if not isinstance(step, (RandomHorizontalFlip, RandomVerticalFlip)):
         canvas.size(step)
     builder.pixel(step.slots(params, canvas), getattr(step, "composable", False))
-    if isinstance(step, Grayscale) and step.num_output_channels != canvas.channels:
-        count = step.num_output_channels
-        builder.call(partial(_channels, count=count), Canvas(canvas.sizes, count))
+    after = step.after(canvas)
+    if after.channels != canvas.channels:
+        builder.call(partial(_channels, count=after.channels), after)
 
 
 def _channels(canvas: Tensor, count: int) -> Tensor:

@@ -78,6 +78,11 @@ class Slot:
             values[:, column] = operand
         return cls(np.full(size, opcode, np.int32), values, **extra)
 
+    def take(self, rows: Array) -> Slot:
+        """The slot of some of the samples."""
+        extra = (None if array is None else array[rows] for array in (self.fill, self.table, self.kernel))
+        return Slot(self.opcode[rows], self.operands[rows], *extra)
+
     def where(self, applied: Array) -> Slot:
         """The same slot, IDENTITY for the samples that are not `applied` (B,)."""
         return Slot(np.where(applied, self.opcode, Op.IDENTITY), self.operands, self.fill, self.table, self.kernel)
@@ -176,6 +181,10 @@ class Keys:
     seed: int
     epoch: int
     index: Array
+
+    def take(self, rows: Array) -> Keys:
+        """The keys of some of the samples."""
+        return Keys(self.seed, self.epoch, self.index[rows])
 
 
 @dataclass

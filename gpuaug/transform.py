@@ -92,6 +92,10 @@ class Transform(abc.ABC):  # noqa: B024 - its kinds are what is abstract
         """Image sizes (B, 2) after this step."""
         return sizes
 
+    def after(self, canvas: Canvas) -> Canvas:
+        """What the next step sees."""
+        return Canvas(self.sizes(canvas.sizes), canvas.channels)
+
     def __repr__(self) -> str:
         shown = []
         for name, argument in inspect.signature(type(self)).parameters.items():

@@ -157,16 +157,45 @@ def test_what_has_a_counterpart_that_must_be_used(step: Any, remedy: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "step",
-    [v2.Resize(30), v2.Grayscale(1), v2.RandomCrop(8), K.RandomCrop((8, 8)), Halve(), v2.Lambda(lambda x: x.float())],
-    ids=lambda step: type(step).__name__,
+    ("step", "shape"),
+    [
+        (v2.Resize(30), (3, 34, 30)),
+        (v2.Grayscale(1), (1, 24, 21)),
+        (v2.RandomCrop(8), (3, 8, 8)),
+        (K.RandomCrop((8, 8)), (3, 8, 8)),
+        (Halve(), (3, 24, 11)),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
 )
-def test_a_step_that_changes_the_shape_or_type(step: Any) -> None:
-    """What follows was drawn for the shape before it."""
+def test_a_step_that_changes_the_shape(step: Any, shape: tuple[int, int, int]) -> None:
+    """What follows is drawn for the shape after it."""
+    steps = [step, ga.RandomErasing(1.0, value=7), ga.RandomCrop(8)]
+    augment = ga.Augment(steps, backend=FAST)
+    assert ga.Augment(steps[:1], backend=FAST)(noise(2)).shape[1:] == shape
+    draw = augment.sample(noise(2))
+    assert (draw.params[1]["box"][:, 0] + draw.params[1]["box"][:, 2] <= shape[1]).all()
+    assert augment(noise(2)).shape == (2, shape[0], 8, 8)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [v2.Lambda(lambda x: x.float()), v2.Lambda(lambda x: x[0]), v2.Lambda(len)],
+    ids=["float", "image", "number"],
+)
+def test_a_step_that_returns_something_else(step: Any) -> None:
     augment = ga.Augment([step, ga.RandomRotation(10)], backend=FAST)
-    with pytest.raises(ValueError, match=r"a step that returns uint8 \(2, 3, 24, 21\), got .* For another size"):
+    with pytest.raises(ValueError, match=r"a step that returns uint8 \(B, C, H, W\), got .* from Lambda"):
         augment(noise(2))
     assert augment.get_extra_state()["counter"] == 0
+
+
+def test_a_step_whose_size_is_random() -> None:
+    sizes = iter([20, 22])
+    augment = ga.Augment([v2.Lambda(lambda x: x[..., : next(sizes)])], backend=FAST)
+    with pytest.raises(
+        ValueError, match=r"returns uint8 \(2, 3, 24, 20\) here, got uint8 \(2, 3, 24, 21\) .* size is fixed"
+    ):
+        augment(noise(2))
 
 
 @pytest.mark.parametrize("step", [nn.Conv2d(3, 3, 1), torch.nn.functional.relu, "v2.RandomInvert()", v2.RandomInvert])

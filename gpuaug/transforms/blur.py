@@ -85,7 +85,7 @@ class GaussianBlur(Pixel):
 def gaussian(length: int, sigma: Array) -> Array:
     """(B, length) weights that sum to 1. torchvision measures x in units of sqrt(2), so exp(-(x / sigma)**2)."""
     limit = (length - 1) / (2 * math.sqrt(2))
-    exponent = -((np.linspace(-limit, limit, length) / sigma[:, None]) ** 2)
+    exponent = -((np.linspace(-limit, limit, length) / np.maximum(sigma, 1e-9)[:, None]) ** 2)
     weights = np.exp(exponent - exponent.max(axis=1, keepdims=True))
     return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 

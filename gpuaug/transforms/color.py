@@ -124,6 +124,9 @@ class Grayscale(Pixel):
         if num_output_channels == 2:
             raise checks.bad(self, "num_output_channels", "1 or 3", "2")
 
+    def after(self, canvas: Canvas) -> Canvas:
+        return Canvas(canvas.sizes, self.num_output_channels)
+
     def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
         return [Slot.of(Op.GRAYSCALE if canvas.channels == 3 else Op.IDENTITY, len(canvas))]
 

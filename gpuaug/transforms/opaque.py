@@ -42,7 +42,8 @@ class Opaque(Transform, registered=False):
     put back afterwards; so unlike our own ops these draws depend on how the batch was formed.
 
     Args:
-        module: a `kornia.augmentation` module, or a torchvision v2 transform that returns uint8; both keep the shape.
+        module: a `kornia.augmentation` module, or a torchvision v2 transform that returns uint8. Both may
+            change size and channels, to what they make of any image of that shape.
     """
 
     kind = "opaque"
@@ -61,34 +62,50 @@ class Opaque(Transform, registered=False):
             raise checks.bad("Augment", "transforms", "uint8 to uint8 and without labels", name, f"Use {remedy}.")
         self.module = module
         self.library = _library(module)
+        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # (C, H, W) that goes in -> what comes out
+
+    def after(self, canvas: Canvas) -> Canvas:
+        """The shape that comes out, found by running the module once on one black image of the shape that goes in."""
+        channels, height, width = self._after((canvas.channels, *canvas.size(self)))
+        return Canvas(np.broadcast_to(np.array([height, width]), canvas.sizes.shape), channels)
+
+    def _after(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        if shape not in self._shapes:
+            probe = self._call(torch.zeros((1, *shape), dtype=torch.uint8), seed=0)
+            if not isinstance(probe, Tensor) or probe.dtype != torch.uint8 or probe.ndim != 4:
+                got = f"{checks.describe(probe)} from {type(self.module).__name__}"
+                raise checks.bad("Augment", "transforms", "a step that returns uint8 (B, C, H, W)", got)
+            self._shapes[shape] = tuple(probe.shape[1:])
+        return self._shapes[shape]
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         high, low = np.floor(uniforms * 2**24).astype(np.int64).T
         return {"seed": (high << 24) | low}
 
     def run(self, canvas: Tensor, params: Params) -> Tensor:
-        """(B, C, H, W) uint8 -> the same shape and type, on the same device.
+        """(B, C, H, W) uint8 -> (B, C', H', W') uint8 of the shape `after` says, on the same device."""
+        result = self._call(canvas, int(params["seed"][0]))
+        expected = (len(canvas), *self._after(tuple(canvas.shape[1:])))
+        if not isinstance(result, Tensor) or result.dtype != torch.uint8 or tuple(result.shape) != expected:
+            got = f"{checks.describe(result)} from {type(self.module).__name__}"
+            remedy = "What follows was drawn for that size: use a step whose output size is fixed."
+            raise checks.bad("Augment", "transforms", f"a step that returns uint8 {expected} here", got, remedy)
+        return result
 
-        What follows was drawn for that shape, so a step that changes it is an error.
-        """
+    def _call(self, canvas: Tensor, seed: int) -> Any:
+        """Run the module with the global generators seeded, and put them back."""
         devices = [canvas.device] if canvas.device.type == "cuda" else []
         with GLOBAL_RNG, torch.random.fork_rng(devices=devices):
             # not torch.manual_seed, which seeds the generators of all devices, and only this one's is put back
-            torch.default_generator.manual_seed(int(params["seed"][0]))
+            torch.default_generator.manual_seed(seed)
             if devices:
                 with torch.cuda.device(canvas.device):
-                    torch.cuda.manual_seed(int(params["seed"][0]))
-            if self.library == "kornia":
-                result = self.module(canvas.to(torch.float32).div_(255))
-                levels = isinstance(result, Tensor) and result.is_floating_point()
-                result = (result * 255).round_().clamp_(0, 255).to(torch.uint8) if levels else result
-            else:
-                result = self.module(canvas.clone())  # it may work in place, and the canvas may be the user's batch
-        if not isinstance(result, Tensor) or result.dtype != torch.uint8 or result.shape != canvas.shape:
-            got = f"{checks.describe(result)} from {type(self.module).__name__}"
-            remedy = "For another size or number of channels use gpuaug's Resize, Pad, Grayscale or crops."
-            raise checks.bad("Augment", "transforms", f"a step that returns {checks.describe(canvas)}", got, remedy)
-        return result
+                    torch.cuda.manual_seed(seed)
+            if self.library != "kornia":
+                return self.module(canvas.clone())  # it may work in place, and the canvas may be the user's batch
+            result = self.module(canvas.to(torch.float32).div_(255))
+            levels = isinstance(result, Tensor) and result.is_floating_point()
+            return (result * 255).round_().clamp_(0, 255).to(torch.uint8) if levels else result
 
     def __repr__(self) -> str:
         return f"{'v2' if self.library == 'torchvision' else 'kornia.augmentation'}.{self.module!r}"

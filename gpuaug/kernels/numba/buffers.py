@@ -8,6 +8,8 @@ is this list is handed out again. What a user still holds, a view or a NumPy arr
 from __future__ import annotations
 
 import math
+import os
+import sys
 import threading
 
 import torch
@@ -21,9 +23,29 @@ _kept: list[torch.UntypedStorage] = []
 _owners = getattr(torch._C, "_storage_Use_Count", None)  # how many hold a storage; torch's own CUDA graphs rely on it
 
 
-def _is_free(storage: torch.UntypedStorage) -> bool:
-    # moved to shared memory: another process may be reading it
-    return bool(_owners is not None and _owners(storage._cdata) == 1 and not storage.is_shared())
+def _forget() -> None:
+    """A forked child starts with nothing remembered; its parent's lock may have been held."""
+    global _lock
+    _lock = threading.Lock()
+    _kept.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def _references(kept: list[torch.UntypedStorage], number: int) -> int:
+    return sys.getrefcount(kept[number])
+
+
+ALONE = _references([torch.UntypedStorage(1)], 0)  # of a Python object that only a list holds
+
+
+def _is_free(number: int) -> bool:
+    """True if nobody else holds the storage: no tensor, no Python object, no other process."""
+    if _owners is None or _references(_kept, number) != ALONE:  # the latter: `tensor.untyped_storage()` is this object
+        return False
+    return bool(_owners(_kept[number]._cdata) == 1 and not _kept[number].is_shared())
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype, memory_format: torch.memory_format) -> Tensor:
@@ -31,8 +53,11 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype, memory_format: torch.memor
     result = torch.empty(shape, dtype=dtype, memory_format=memory_format, device="meta")
     size = math.prod(shape) * dtype.itemsize
     with _lock:
-        storage = next((s for s in _kept if s.nbytes() == size and _is_free(s)), None)
-        if storage is None:
+        free = [number for number in range(len(_kept)) if _is_free(number)]
+        fitting = [number for number in free if _kept[number].nbytes() == size]
+        if fitting:
+            storage = _kept[fitting[0]]
+        else:
             storage = torch.UntypedStorage(size)
-            _kept[:] = [*(s for s in _kept if s.nbytes() == size or not _is_free(s)), storage][-KEPT:]
+            _kept[:] = [*(kept for number, kept in enumerate(_kept) if number not in free), storage][-KEPT:]
         return torch.empty(0, dtype=dtype).set_(storage, 0, result.shape, result.stride())

@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from gpuaug.kernels.torch.common import chunks
 from gpuaug.kernels.torch.crop import crop
 from gpuaug.kernels.torch.finish import finish
 from gpuaug.kernels.torch.step import Branches, step
-from gpuaug.program import Program
+from gpuaug.program import Op, Program
 from gpuaug.ragged import Ragged
 
 __all__ = ["render"]
+
+Array = NDArray[Any]
+
+
+def _parts(program: Program, canvas: Tensor) -> list[Array]:
+    """The samples to take through the slots together: all, or few where BRANCH keeps more canvases of each."""
+    rows = np.arange(len(canvas))
+    return list(chunks(rows, canvas[0].numel())) if program.uses(Op.BRANCH) else [rows]
 
 
 def render(program: Program, source: Tensor | Ragged) -> Tensor:
@@ -21,7 +34,8 @@ def render(program: Program, source: Tensor | Ragged) -> Tensor:
     else:
         assert isinstance(source, Tensor)
         canvas = source.clone(memory_format=torch.contiguous_format) if program.slots else source
-    branches = Branches()
-    for slot in program.slots:
-        canvas = step(canvas, slot, program.keys, branches)
+    for rows in _parts(program, canvas):
+        part, keys, branches = canvas[rows[0] : rows[-1] + 1], program.keys.take(rows), Branches()
+        for slot in program.slots:
+            step(part, slot.take(rows), keys, branches)
     return canvas if program.finish is None else finish(canvas, program.finish, program.keys)

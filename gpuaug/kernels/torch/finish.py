@@ -12,7 +12,7 @@ from torch import Tensor
 from gpuaug.kernels.torch.common import chunks, upload
 from gpuaug.kernels.torch.noise import pixel_normals
 from gpuaug.kernels.torch.step import in_box
-from gpuaug.program import Finish, Keys
+from gpuaug.program import Finish, Keys, Mix
 
 __all__ = ["finish"]
 
@@ -23,23 +23,23 @@ def finish(canvas: Tensor, finish: Finish, keys: Keys) -> Tensor:
     """(B, C, H, W) in the asked dtype and layout, from the canvas (B, C, H, W) uint8."""
     device = canvas.device
     out = torch.empty(canvas.shape, dtype=finish.dtype, device=device, memory_format=finish.memory_format)
-    mixed = finish.mix is not None
-    values = torch.empty_like(canvas, dtype=torch.float32) if mixed else out  # a mix needs every sample's values
     for rows in chunks(np.arange(len(canvas)), canvas[0].numel()):
         part = slice(int(rows[0]), int(rows[-1]) + 1)
-        values[part] = _cast(_values(canvas[part], rows, finish, keys), values.dtype)
-    if finish.mix is not None:
-        mix = finish.mix
-        weight = upload(mix.weight.astype(np.float32), device)[:, None, None, None]
-        rest = upload((1.0 - mix.weight).astype(np.float32), device)[:, None, None, None]
-        partner, boxes = upload(mix.partner, device), upload(mix.box, device)
-        for rows in chunks(np.arange(len(canvas)), canvas[0].numel()):
-            part = slice(int(rows[0]), int(rows[-1]) + 1)
-            other = values.index_select(0, partner[part])
-            blend = torch.where(weight[part] == 1, values[part], other * rest[part] + values[part] * weight[part])
-            inside = in_box(boxes[part], canvas.shape[2:], device)
-            out[part] = _cast(torch.where(inside, other, blend), out.dtype)
+        values = _values(canvas[part], rows, finish, keys)
+        if finish.mix is not None:
+            values = _mixed(values, canvas, rows, finish, finish.mix, keys)
+        out[part] = _cast(values, out.dtype)
     return out
+
+
+def _mixed(own: Tensor, canvas: Tensor, rows: Array, finish: Finish, mix: Mix, keys: Keys) -> Tensor:
+    """The values `own` of samples `rows`, mixed with their partners', which are computed once more: no float canvas."""
+    device, partners = canvas.device, mix.partner[rows]
+    other = _values(canvas.index_select(0, upload(partners, device)), partners, finish, keys)
+    weights = mix.weight[rows].astype(np.float32), (1.0 - mix.weight[rows]).astype(np.float32)
+    weight, rest = (upload(values, device)[:, None, None, None] for values in weights)
+    blend = torch.where(weight == 1, own, other * rest + own * weight)
+    return torch.where(in_box(upload(mix.box[rows], device), canvas.shape[2:], device), other, blend)
 
 
 def _cast(values: Tensor, dtype: torch.dtype) -> Tensor:
