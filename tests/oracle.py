@@ -7,60 +7,23 @@ question, which the comparison must tell from the right one.
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-import kornia
+import answers as tv
 import numpy as np
 import torch
+from answers import EXACT, TIE, WITHIN_1, Answer, Sample, Tolerance
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 from torchvision.transforms.v2.functional import _geometry as geometry
 
 import gpuaug as ga
-from gpuaug import philox
 from gpuaug.program import Keys
-from gpuaug.transforms.policy import NAMES
 
-__all__ = [
-    "EXACT",
-    "ROWS",
-    "WARP",
-    "Row",
-    "Tolerance",
-    "answer",
-    "augmix",
-    "blended",
-    "differs",
-    "policy_op",
-    "replay",
-    "take",
-    "wrong",
-]
-
-Sample = dict[str, Any]
-Answer = Callable[[Any, Tensor, Sample], Tensor]
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How many levels a value may be off; `ties`: on either side of a tie between pixels is right."""
-
-    levels: float = 0
-    ties: bool = False
-
-
-EXACT, WITHIN_1, NEAREST = Tolerance(), Tolerance(levels=1), Tolerance(ties=True)
-WARP = {"nearest": NEAREST, "bilinear": WITHIN_1, "bicubic": WITHIN_1}
-TIE = 1e-3  # pixels; torchvision's float32 grid is off by up to 2e-4 at 224
-
-# elsewhere torchvision resizes bilinearly in float32 and rounds; where it is native, the contract is every bit
-NATIVE = geometry._do_native_uint8_resize_on_cpu(InterpolationMode.BILINEAR)
+__all__ = ["ROWS", "Row", "answer", "differs", "on_ties", "replay", "take", "wrong"]
 
 
 def differs(got: Tensor, expected: Tensor, tolerance: Tolerance) -> str:
@@ -176,204 +139,11 @@ class Row:
     count: int = 7  # samples per batch
 
 
-def mode(op: Any) -> InterpolationMode:
-    return InterpolationMode(op.interpolation)
-
-
-def fill(op: Any) -> Any:
-    return list(op.fill) if isinstance(op.fill, tuple) else op.fill
-
-
-def resize_tolerance(op: Any, _: Sample) -> Tolerance:
-    return EXACT if NATIVE or op.interpolation != "bilinear" else WITHIN_1
-
-
-def warp_tolerance(op: Any, _: Sample) -> Tolerance:
-    return WARP[op.interpolation]
-
-
-def crop_resized(op: ga.RandomResizedCrop, image: Tensor, sample: Sample) -> Tensor:
-    size = [op.size, op.size] if isinstance(op.size, int) else list(op.size)
-    return F.resized_crop(image, *map(int, sample["box"]), size, mode(op), op.antialias)
-
-
-def crop_padded(op: ga.RandomCrop, image: Tensor, sample: Sample) -> Tensor:
-    theirs = v2.RandomCrop(op.size, op.padding, op.pad_if_needed, fill(op), op.padding_mode)
-    params = theirs.make_params([image])
-    left, top, *_ = params["padding"] if params["needs_pad"] else (0, 0)
-    padded = F.pad(image, params["padding"], fill(op), op.padding_mode) if params["needs_pad"] else image
-    y, x = int(sample["start"][0]) + top, int(sample["start"][1]) + left
-    assert 0 <= y <= padded.shape[1] - params["height"]
-    assert 0 <= x <= padded.shape[2] - params["width"]
-    return F.crop(padded, y, x, params["height"], params["width"])
-
-
-def bicubic(op: Any, image: Tensor, matrix: Sequence[float]) -> Tensor:
-    """grid_sample's bicubic on torchvision's grid, for an inverse matrix."""
-    height, width = image.shape[-2:]
-    theta = torch.tensor(matrix, dtype=torch.float32).reshape(1, 2, 3)
-    return sampled(op, image, geometry._affine_grid(theta, w=width, h=height, ow=width, oh=height))
-
-
-def sampled(op: Any, image: Tensor, grid: Tensor) -> Tensor:
-    values = geometry._apply_grid_transform(image.float(), grid, "bicubic", fill(op))
-    return values.round().clamp(0, 255).to(torch.uint8)
-
-
-def center(op: Any, image: Tensor) -> list[float]:
-    height, width = image.shape[-2:]
-    return [0.0, 0.0] if op.center is None else [op.center[0] - width * 0.5, op.center[1] - height * 0.5]
-
-
-def rotated(op: ga.RandomRotation, image: Tensor, sample: Sample) -> Tensor:
-    degrees = float(sample["degrees"])
-    if op.interpolation == "bicubic":
-        matrix = geometry._get_inverse_affine_matrix(center(op, image), -degrees, [0.0, 0.0], 1.0, [0.0, 0.0])
-        return bicubic(op, image, matrix)
-    return F.rotate(image, degrees, mode(op), center=op.center and list(op.center), fill=fill(op))
-
-
-def affine(op: ga.RandomAffine, image: Tensor, sample: Sample) -> Tensor:
-    shift, shear = [int(value) for value in sample["translate"]], [float(value) for value in sample["shear"]]
-    degrees, scale = float(sample["degrees"]), float(sample["scale"])
-    if op.interpolation == "bicubic":
-        moves = [float(value) for value in shift]
-        return bicubic(op, image, geometry._get_inverse_affine_matrix(center(op, image), degrees, moves, scale, shear))
-    return F.affine(image, degrees, shift, scale, shear, mode(op), fill(op), op.center and list(op.center))
-
-
-def perspective(op: ga.RandomPerspective, image: Tensor, sample: Sample) -> Tensor:
-    height, width = image.shape[-2:]
-    start = [[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]]
-    end = sample["corners"].astype(int).tolist()
-    if op.interpolation == "bicubic":
-        coefficients = geometry._get_perspective_coeffs(start, end)
-        grid = geometry._perspective_grid(coefficients, width, height, torch.float32, torch.device("cpu"))
-        return sampled(op, image, grid)
-    return F.perspective(image, start, end, mode(op), fill(op))
-
-
-def jitter(op: ga.ColorJitter, image: Tensor, sample: Sample) -> Tensor:
-    for number in sample["order"]:
-        name = ("brightness", "contrast", "saturation", "hue")[number]
-        if f"{name}_factor" in sample:
-            image = getattr(F, f"adjust_{name}")(image, float(sample[f"{name}_factor"]))
-    return image
-
-
-def jitter_tolerance(op: ga.ColorJitter, sample: Sample) -> Tolerance:
-    """1 level after hue, and what the steps behind it make of that."""
-    levels = 0
-    for number in sample["order"]:
-        name = ("brightness", "contrast", "saturation", "hue")[number]
-        factor = float(sample.get(f"{name}_factor", 1.0))
-        if name == "hue":
-            levels = 1 if op.hue is not None else 0
-        else:
-            levels = math.ceil(levels * (factor + (0 if name == "brightness" else abs(1 - factor))))
-    return Tolerance(levels)
-
-
-def normals(sample: Sample, shape: torch.Size) -> Tensor:
-    """The standard normals of one sample's pixels, from the numpy Philox."""
-    count, (index,) = math.prod(shape), sample["keys"].index
-    counter = np.arange(-(-count // 8), dtype=np.uint64)
-    op = np.uint64(sample["op"] | philox.PIXELS) | (index >> np.uint64(32) << np.uint64(16))
-    low = np.full_like(counter, index & np.uint64(philox.MASK))
-    epoch = np.full_like(counter, sample["keys"].epoch)
-    words = np.stack(philox.philox(counter, np.full_like(counter, op), low, epoch, sample["keys"].seed), axis=1)
-    halves = np.stack([words & np.uint64(0xFFFF), words >> np.uint64(16)], axis=-1).reshape(-1)[:count]
-    return torch.from_numpy(philox.normal_table()[halves.astype(np.int64)]).reshape(shape)
-
-
-def noisy(op: ga.GaussianNoise, image: Tensor, sample: Sample) -> Tensor:
-    with mock.patch("torch.randn_like", lambda like, dtype=None: normals(sample, like.shape)):
-        return F.gaussian_noise(image, op.mean, op.sigma, op.clip)
-
-
-def erased(op: ga.RandomErasing, image: Tensor, sample: Sample) -> Tensor:
-    top, left, height, width = (int(value) for value in sample["box"])
-    if op.value == "random":
-        value = normals(sample, image.shape)[:, top : top + height, left : left + width]
-    else:
-        value = torch.tensor(op.value, dtype=torch.float32).reshape(-1, 1, 1)
-    return F.erase(image, top, left, height, width, value)
-
-
-def motion(op: ga.MotionBlur, image: Tensor, sample: Sample) -> Tensor:
-    degrees, direction = (torch.tensor([sample[name]], dtype=torch.float32) for name in ("degrees", "direction"))
-    levels = kornia.filters.motion_blur(
-        image[None].float(), op.kernel_size, degrees, direction, op.border_type, op.resample
-    )
-    return levels[0].round().clamp(0, 255).to(torch.uint8)
-
-
-def compressed(op: ga.JPEG, image: Tensor, sample: Sample) -> Tensor:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torchvision's encoders are to move to TorchCodec
-        return F.jpeg(image, int(sample["quality"]))
-
-
-def policy_op(op: Any, image: Tensor, number: int, magnitude: float) -> Tensor:
-    """One op of a policy, by torchvision's own switch."""
-    theirs = v2.RandAugment(interpolation=mode(op), fill=fill(op))
-    fills = theirs._fill
-    return theirs._apply_image_or_video_transform(image, NAMES[number], float(magnitude), mode(op), fills)
-
-
-def policy(op: Any, image: Tensor, sample: Sample) -> Tensor:
-    for number, magnitude in zip(sample["ops"], sample["magnitude"], strict=True):
-        image = policy_op(op, image, number, magnitude)
-    return image
-
-
-def augmix(op: ga.AugMix, image: Tensor, sample: Sample) -> Tensor:
-    chains = []
-    for numbers, magnitudes in zip(sample["ops"], sample["magnitude"], strict=True):
-        chains.append(policy(op, image, {"ops": numbers, "magnitude": magnitudes}))
-    return blended(image, chains, sample["weights"])
-
-
-def blended(image: Tensor, chains: Sequence[Tensor], weights: Any) -> Tensor:
-    """As AugMix.forward adds up."""
-    first, *others = torch.tensor(weights, dtype=torch.float32)
-    total = first * image
-    for weight, chain in zip(others, chains, strict=True):
-        total.add_(weight * chain)
-    return total.to(torch.uint8)
-
-
-def policy_tolerance(op: Any, sample: Sample) -> Tolerance | None:
-    """Exact without a warp. An op behind a warp may stretch what it is off by; see `test_policies_op_by_op`."""
-    warps = int(((sample["ops"] >= 1) & (sample["ops"] <= 5)).sum())
-    if warps == 0:
-        return EXACT
-    return WARP[op.interpolation] if sample["ops"].size == 1 else None
-
-
 def other_op(op: Any, image: Tensor, sample: Sample) -> Tensor:
     """Brightness for Contrast, Solarize for Posterize, and so on."""
     return answer(
         op, image, {**sample, "ops": np.clip(sample["ops"] - 1, 6, 14), "magnitude": sample["magnitude"].clip(-1, 1)}
     )
-
-
-def mixed_up(op: ga.MixUp, image: Tensor, sample: Sample) -> Tensor:
-    """torchvision's own arithmetic, on a batch in which the sample before is the drawn partner."""
-    pair = torch.stack([sample["batch"][sample["partner"]], image])
-    lam = float(sample["weight"])
-    return v2.MixUp(num_classes=2).transform(pair, {"labels": None, "batch_size": 2, "lam": lam})[1]
-
-
-def cut(op: ga.CutMix, image: Tensor, sample: Sample) -> Tensor:
-    pair = torch.stack([sample["batch"][sample["partner"]], image])
-    height, width = image.shape[-2:]
-    theirs = v2.CutMix(num_classes=2)
-    place = [int(sample["place"][0] * height), int(sample["place"][1] * width)]
-    theirs._dist = mock.Mock(sample=lambda _: float(sample["weight"]))
-    with mock.patch("torch.randint", side_effect=[torch.tensor([place[1]]), torch.tensor([place[0]])]):  # x, then y
-        params = theirs.make_params([pair])
-    return theirs.transform(pair, params | {"labels": None, "batch_size": 2})[1]
 
 
 def chosen(op: ga.RandomChoice, image: Tensor, sample: Sample) -> Tensor:
@@ -402,51 +172,32 @@ FLOATS = ga.ToDtype(torch.float32, scale=True)
 NORMALIZE = ga.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def sizes(value: Any) -> list[int] | None:
-    """An argument of one or more whole numbers, as the functionals take it."""
-    return [value] if isinstance(value, int) else value if value is None else list(value)
-
-
-def autocontrast(image: Tensor) -> Tensor:
-    """Channel by channel: torchvision takes 1 or 3."""
-    return torch.cat([F.autocontrast(channel) for channel in image.split(1)])
-
-
-def sharpness(image: Tensor, factor: float) -> Tensor:
-    return torch.cat([F.adjust_sharpness(channel, factor) for channel in image.split(1)])
-
-
-def plain(function: Callable[..., Tensor], *names: str) -> Answer:
-    """`function(image)`, with the op's own arguments `names` behind it."""
-    return lambda op, image, sample: function(image, *(getattr(op, name) for name in names))
-
-
 WARPS = ("nearest", "bilinear", "bicubic")
 TILTED = {"degrees": (10, 160), "translate": (0.2, 0.3), "scale": (0.6, 1.7), "shear": (-20, 30, -15, 5)}
 
 ROWS: dict[type, Row] = {
-    ga.RandomHorizontalFlip: Row([ga.RandomHorizontalFlip(0.6)], plain(F.horizontal_flip)),
-    ga.RandomVerticalFlip: Row([ga.RandomVerticalFlip(0.6)], plain(F.vertical_flip)),
+    ga.RandomHorizontalFlip: Row([ga.RandomHorizontalFlip(0.6)], tv.plain(F.horizontal_flip)),
+    ga.RandomVerticalFlip: Row([ga.RandomVerticalFlip(0.6)], tv.plain(F.vertical_flip)),
     ga.RandomRotation: Row(
         [ga.RandomRotation(45, name, fill=fill) for name in WARPS for fill in (0, None, (200, 3, 90))]
         + [ga.RandomRotation((170, 190), name, center=(3.5, 12), fill=128) for name in WARPS],
-        rotated,
+        tv.rotated,
         moved(degrees=5),
-        warp_tolerance,
+        tv.warp_tolerance,
     ),
     ga.RandomAffine: Row(
         [ga.RandomAffine(**TILTED, interpolation=name, fill=fill) for name in WARPS for fill in (0, None, 77)]
         + [ga.RandomAffine(0, translate=(0.3, 0.3)), ga.RandomAffine(30, scale=(0.5, 2), center=(0, 5))],
-        affine,
+        tv.affine,
         moved(degrees=5),
-        warp_tolerance,
+        tv.warp_tolerance,
     ),
     ga.RandomPerspective: Row(
         [ga.RandomPerspective(0.5, 0.7, name, fill) for name in WARPS for fill in (0, None, (1, 200, 30))]
         + [ga.RandomPerspective(1.0, 0.7, name) for name in WARPS],
-        perspective,
+        tv.perspective,
         other_gate,
-        warp_tolerance,
+        tv.warp_tolerance,
     ),
     ga.Resize: Row(
         [ga.Resize((20, 31), name) for name in ("nearest", "nearest-exact", "bilinear", "bicubic")]
@@ -458,19 +209,19 @@ ROWS: dict[type, Row] = {
             ga.Resize((33, 47)),
             ga.Resize((5, 300)),
         ],
-        lambda op, image, _: F.resize(image, sizes(op.size), mode(op), op.max_size, op.antialias),
+        lambda op, image, _: F.resize(image, tv.sizes(op.size), tv.mode(op), op.max_size, op.antialias),
         shifted,
-        resize_tolerance,
+        tv.resize_tolerance,
     ),
     ga.CenterCrop: Row(
         [ga.CenterCrop(20), ga.CenterCrop((33, 16)), ga.CenterCrop((50, 60)), ga.CenterCrop((17, 58))],
-        lambda op, image, _: F.center_crop(image, sizes(op.size)),
+        lambda op, image, _: F.center_crop(image, tv.sizes(op.size)),
         shifted,
     ),
     ga.Pad: Row(
         [ga.Pad((1, 2, 3, 4), 9, name) for name in ("constant", "edge", "reflect", "symmetric")]
         + [ga.Pad(5, (1, 2, 200)), ga.Pad((7, 0))],
-        lambda op, image, _: F.pad(image, sizes(op.padding), fill(op), op.padding_mode),
+        lambda op, image, _: F.pad(image, tv.sizes(op.padding), tv.fill(op), op.padding_mode),
         shifted,
     ),
     ga.RandomCrop: Row(
@@ -483,7 +234,7 @@ ROWS: dict[type, Row] = {
             ga.RandomCrop((40, 60), pad_if_needed=True),
             ga.RandomCrop(32, (1, 2, 3, 4), fill=(1, 9, 200)),
         ],
-        crop_padded,
+        tv.crop_padded,
         shifted,
     ),
     ga.RandomResizedCrop: Row(
@@ -492,18 +243,18 @@ ROWS: dict[type, Row] = {
             for name in ("nearest", "nearest-exact", "bilinear", "bicubic")
         ]
         + [ga.RandomResizedCrop(60, (0.01, 0.2), antialias=False), ga.RandomResizedCrop(16, (1, 2), (3, 4), "bicubic")],
-        crop_resized,
+        tv.crop_resized,
         lambda op, image, sample: answer(op, image, {**sample, "box": sample["box"] + np.array([0, 1, 0, 0])}),
-        resize_tolerance,
+        tv.resize_tolerance,
     ),
     ga.ColorJitter: Row(
         [
             *(ga.ColorJitter(0.4, 0.4, 0.4, 0.1), ga.ColorJitter(0.9, 0.9, 0.9), ga.ColorJitter(hue=(-0.5, 0.44))),
             *(ga.ColorJitter(brightness=(0, 3)), ga.ColorJitter(contrast=(0, 3)), ga.ColorJitter(saturation=(0, 3))),
         ],
-        jitter,
+        tv.jitter,
         moved(brightness_factor=0.05, contrast_factor=0.1, saturation_factor=0.1, hue_factor=0.05),
-        jitter_tolerance,
+        tv.jitter_tolerance,
         (1, 3),
     ),
     ga.RandomGrayscale: Row(
@@ -511,26 +262,26 @@ ROWS: dict[type, Row] = {
     ),
     ga.Grayscale: Row(
         [ga.Grayscale(1), ga.Grayscale(3)],
-        plain(F.rgb_to_grayscale, "num_output_channels"),
+        tv.plain(F.rgb_to_grayscale, "num_output_channels"),
         shifted,
         channels=(1, 3),
     ),
-    ga.RandomInvert: Row([ga.RandomInvert(0.6)], plain(F.invert)),
+    ga.RandomInvert: Row([ga.RandomInvert(0.6)], tv.plain(F.invert)),
     ga.RandomPosterize: Row(
         [ga.RandomPosterize(bits, 0.7) for bits in range(9)],
-        plain(F.posterize, "bits"),
+        tv.plain(F.posterize, "bits"),
         instead(lambda op: ga.RandomPosterize(op.bits + (1 if op.bits < 4 else -1))),
     ),
     ga.RandomSolarize: Row(
         [ga.RandomSolarize(threshold, 0.7) for threshold in (0, 0.5, 100, 127.5, 200, 255)],
-        plain(F.solarize, "threshold"),
+        tv.plain(F.solarize, "threshold"),
         instead(lambda op: ga.RandomSolarize(op.threshold + (50 if op.threshold < 128 else -50))),
     ),
-    ga.RandomAutocontrast: Row([ga.RandomAutocontrast(0.6)], plain(autocontrast)),
-    ga.RandomEqualize: Row([ga.RandomEqualize(0.6)], plain(F.equalize)),
+    ga.RandomAutocontrast: Row([ga.RandomAutocontrast(0.6)], tv.plain(tv.autocontrast)),
+    ga.RandomEqualize: Row([ga.RandomEqualize(0.6)], tv.plain(F.equalize)),
     ga.RandomAdjustSharpness: Row(
         [ga.RandomAdjustSharpness(factor, 0.7) for factor in (0, 0.3, 1.9, 10)],
-        plain(sharpness, "sharpness_factor"),
+        tv.plain(tv.sharpness, "sharpness_factor"),
         instead(lambda op: ga.RandomAdjustSharpness(op.sharpness_factor + 0.1)),
     ),
     ga.RandomChannelPermutation: Row(
@@ -548,18 +299,18 @@ ROWS: dict[type, Row] = {
     ga.MotionBlur: Row(
         [ga.MotionBlur(5, 90, 0.5, border, p=0.7) for border in ("constant", "reflect", "replicate", "circular")]
         + [ga.MotionBlur(3, 45, 1), ga.MotionBlur(15, (-180, 180), (-1, 1), "replicate", "bilinear", p=0.7)],
-        motion,
+        tv.motion,
         moved(degrees=90),
         lambda op, sample: WITHIN_1,
     ),
     ga.GaussianNoise: Row(
         [ga.GaussianNoise(), ga.GaussianNoise(0.1, 0.02), ga.GaussianNoise(-0.2, 0.5, clip=False)],
-        noisy,
+        tv.noisy,
         lambda op, image, sample: answer(op, image, {**sample, "op": sample["op"] + 1}),
     ),
     ga.JPEG: Row(
         [ga.JPEG(75), ga.JPEG((1, 30)), ga.JPEG((80, 100))],
-        compressed,
+        tv.compressed,
         lambda op, image, sample: answer(op, image, {**sample, "quality": sample["quality"] % 100 + 1}),
         channels=(1, 3),
     ),
@@ -570,7 +321,7 @@ ROWS: dict[type, Row] = {
             ga.RandomErasing(value=(1, 2, 3)),
         ]
         + [[FLOATS, ga.RandomErasing(0.7, value=value)] for value in (0.0, 1.5, (0.1, 0.2, 0.7), "random")],
-        erased,
+        tv.erased,
         lambda op, image, sample: answer(op, image, {**sample, "box": sample["box"] + np.array([1, 1, 0, 0])}),
     ),
     ga.ToDtype: Row(
@@ -599,9 +350,9 @@ ROWS: dict[type, Row] = {
             ga.RandAugment(3, 30, fill=(124, 116, 104)),
             ga.RandAugment(1, 14, interpolation="bilinear", fill=0),
         ],
-        policy,
+        tv.policy,
         other_op,
-        policy_tolerance,
+        tv.policy_tolerance,
         (1, 3),
         20,
     ),
@@ -610,25 +361,25 @@ ROWS: dict[type, Row] = {
             ga.AutoAugment(name, fill=fill)
             for name, fill in (("imagenet", None), ("cifar10", 128), ("svhn", (1, 2, 200)))
         ],
-        policy,
+        tv.policy,
         other_op,
-        policy_tolerance,
+        tv.policy_tolerance,
         (1, 3),
         20,
     ),
     ga.TrivialAugmentWide: Row(
         [ga.TrivialAugmentWide(), ga.TrivialAugmentWide(11, fill=9), ga.TrivialAugmentWide(interpolation="bilinear")],
-        policy,
+        tv.policy,
         other_op,
-        policy_tolerance,
+        tv.policy_tolerance,
         (1, 3),
         20,
     ),
     ga.AugMix: Row(
         [ga.AugMix(chain_depth=1), ga.AugMix(10, 2, 1, 0.5, all_ops=False, interpolation="nearest", fill=100)],
-        augmix,
+        tv.augmix,
         lambda op, image, sample: answer(op, image, {**sample, "weights": np.roll(sample["weights"], 1)}),
-        policy_tolerance,
+        tv.policy_tolerance,
         (1, 3),
         20,
     ),
@@ -638,7 +389,7 @@ ROWS: dict[type, Row] = {
             for alpha in (0.2, 1)
             for mode in ("batch", "pair", "elem")
         ],
-        mixed_up,
+        tv.mixed_up,
         moved(weight=0.05),
     ),
     ga.CutMix: Row(
@@ -647,7 +398,7 @@ ROWS: dict[type, Row] = {
             for alpha in (0.2, 1)
             for mode in ("batch", "pair", "elem")
         ],
-        cut,
+        tv.cut,
         moved(weight=-0.3),
     ),
     ga.RandomApply: Row(
@@ -680,5 +431,7 @@ ROWS: dict[type, Row] = {
         lambda op, image, sample: answer(op, image, {**sample, "chosen": (sample["chosen"] + 1) % len(op.transforms)}),
         channels=(1, 3),
     ),
-    ga.Compose: Row([[ga.Compose([ga.RandomInvert(), ga.RandomEqualize()])]], plain(F.equalize)),  # opened by the list
+    ga.Compose: Row(
+        [[ga.Compose([ga.RandomInvert(), ga.RandomEqualize()])]], tv.plain(F.equalize)
+    ),  # opened by the list
 }

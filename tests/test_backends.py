@@ -51,16 +51,29 @@ def unequal(
     other = ga.Augment(steps, backend=backend, **options)
     draw = twin.sample(images, index=torch.arange(3, 3 + len(images)))
     draw = replace(draw, params=change(draw.params))
-    expected, got = twin.render(images, draw), other.render(images, draw)
+    return difference(other.render(images, draw), twin.render(images, draw))
+
+
+def difference(got: Tensor, expected: Tensor) -> str:
+    """Empty if both are the same bits in the same layout."""
     if (got.shape, got.dtype, got.stride()) != (expected.shape, expected.dtype, expected.stride()):
         return f"{got.dtype} {got.shape} {got.stride()} is not {expected.dtype} {expected.shape} {expected.stride()}"
-    different = bits(got) != bits(expected)
-    if not different.any():
+    where = (bits(got) != bits(expected)).nonzero()
+    if len(where) == 0:
         return ""
-    where = different.nonzero()
-    first = tuple(where[0].tolist())
-    samples = where[:, 0].unique().tolist()
+    first, samples = tuple(where[0].tolist()), where[:, 0].unique().tolist()
     return f"{len(where)} values of samples {samples}; {first}: {got[first]} is not {expected[first]}"
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_one_bit_is_noticed(dtype: torch.dtype) -> None:
+    """The comparison can fail."""
+    images = batch("noise", COUNT, 3, (33, 47)).to(dtype)
+    assert difference(images.clone(), images) == ""
+    assert difference(images.contiguous(memory_format=torch.channels_last), images) != ""
+    nudged = images.clone()
+    bits(nudged)[3, 1, 20, 30] ^= 1
+    assert difference(nudged, images) != ""
 
 
 @pytest.fixture

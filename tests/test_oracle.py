@@ -9,23 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from answers import EXACT, NATIVE, WARP, WITHIN_1, Tolerance, blended, policy_op
 from images import KINDS, LAYOUTS, batch, ragged
 from lists import LISTS, cases, channel_counts, random_crops
-from oracle import (
-    EXACT,
-    NATIVE,
-    ROWS,
-    WARP,
-    WITHIN_1,
-    Tolerance,
-    answer,
-    blended,
-    differs,
-    on_ties,
-    policy_op,
-    take,
-    wrong,
-)
+from oracle import ROWS, answer, differs, on_ties, take, wrong
 from oracle import replay as replayed
 from torch import Tensor
 from torchvision.transforms import v2
