@@ -70,7 +70,7 @@ def perspective(start: Array, end: Array) -> Array:
     rows_x = np.stack([x, y, one, zero, zero, zero, -start[..., 0] * x, -start[..., 0] * y], -1)
     rows_y = np.stack([zero, zero, zero, x, y, one, -start[..., 1] * x, -start[..., 1] * y], -1)
     system = np.stack([rows_x, rows_y], axis=-2).reshape(len(start), 8, 8)
-    # a quadrilateral folded onto a line has no inverse; the least-squares answer is what torchvision takes too
+    # corners that fall on one line have no exact answer: torchvision raises, the least-squares answer is finite
     solution = np.linalg.pinv(system) @ start.reshape(len(start), 8, 1)
     m = np.concatenate([solution[..., 0], np.ones((len(start), 1))], axis=1).reshape(-1, 3, 3)
     to_corner = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])
