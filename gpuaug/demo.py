@@ -111,7 +111,7 @@ def _print_speeds(console: Console, speeds: dict[str, list[float]], data: Path |
     files, count = "the photographs" if data is None else "your files", speed.cores()
     console.print(
         f"Here gpuaug gives {own / other:.2f} times what the standard loader gives, and {100 * own / ceiling:.0f}% of "
-        f"what decoding alone allows. The files are copies of {files}; RandomResizedCrop(224), flip, "
+        f"what decoding alone gives. The files are copies of {files}; RandomResizedCrop(224), flip, "
         f"RandAugment(2, 9), normalise; {count} worker processes each, gpuaug's threads beside them on the same "
         f"{count} cores; {repeats} rounds in turn.\n",
         highlight=False,
