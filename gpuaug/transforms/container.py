@@ -223,8 +223,7 @@ class RandomChoice(Container):
 
     @staticmethod
     def _statics(placement: Placement) -> tuple[Any, ...]:
-        black = placement.fill is None or not placement.fill.any()
-        fill = None if black or placement.fill is None else tuple(placement.fill.tolist())
+        fill = () if placement.fill is None or not placement.fill.any() else tuple(placement.fill.tolist())
         return placement.interpolation, placement.antialias, placement.padding_mode, fill
 
     def mix(self, params: Params, canvas: Canvas) -> program.Mix:
