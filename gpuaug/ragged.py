@@ -65,7 +65,7 @@ class Ragged:
             if not good or not image.shape[0] == channels > 0:
                 expected = f"uint8 ({channels or 'C'}, H, W) tensors with the same number of channels"
                 got = f"{checks.describe(image)} for image {number}"
-                remedy = "Decode with torchvision.io.decode_image(path, mode='RGB')."
+                remedy = "Decode to RGB, as uint8 (3, H, W), and leave out what is no image."
                 raise checks.bad("Ragged.from_images", "images", expected, got, remedy)
         sizes = np.array([image.shape[1:] for image in images], np.int32)
         data = torch.cat([image.permute(1, 2, 0).reshape(-1) for image in images])

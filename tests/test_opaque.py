@@ -192,9 +192,7 @@ def test_a_step_that_returns_something_else(step: Any) -> None:
 def test_a_step_whose_size_is_random() -> None:
     sizes = iter([20, 22])
     augment = ga.Augment([v2.Lambda(lambda x: x[..., : next(sizes)])], backend=FAST)
-    with pytest.raises(
-        ValueError, match=r"uint8 \(2, 3, 24, 20\) here, got uint8 \(2, 3, 24, 21\) .* is fixed"
-    ):
+    with pytest.raises(ValueError, match=r"uint8 \(2, 3, 24, 20\) here, got uint8 \(2, 3, 24, 21\) .* is fixed"):
         augment(noise(2))
 
 
