@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +27,17 @@ Array = NDArray[Any]
 Images = Tensor | Ragged
 
 COUNTER = threading.Lock()  # two threads may share a module; not on the module, so that it pickles
+
+
+def _renew() -> None:
+    """A forked child starts with a free lock; its parent's may have been held."""
+    global COUNTER
+    COUNTER = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
+
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
 HIGHEST_INDEX = 2**48 - 1
 
@@ -156,7 +168,9 @@ class Augment(nn.Module):
         return {"epoch": self.epoch, "counter": self._counter}
 
     def set_extra_state(self, state: dict[str, int]) -> None:
-        self.epoch, self._counter = int(state["epoch"]), int(state["counter"])
+        epoch = checks.integer(self, "epoch", state["epoch"], 0, 2**32 - 1)
+        self._counter = checks.integer(self, "counter", state["counter"], 0, HIGHEST_INDEX)
+        self.epoch = epoch
 
     def _pipeline(self, training: bool) -> Pipeline:
         return self.train_pipeline if training else self.eval_pipeline

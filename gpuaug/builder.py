@@ -14,7 +14,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpuaug.program import BILINEAR, CONSTANT, Erase, Finish, Keys, Mix, Op, Program, Slot, Window
+from gpuaug.program import (
+    BILINEAR,
+    CONSTANT,
+    NEAREST,
+    NEAREST_EXACT,
+    Erase,
+    Finish,
+    Keys,
+    Mix,
+    Op,
+    Program,
+    Slot,
+    Window,
+)
 from gpuaug.transform import Canvas, Placement
 
 __all__ = ["Builder", "Item"]
@@ -91,7 +104,9 @@ class Builder:
 
     def _joins(self, placement: Placement) -> bool:
         if placement.scales:
-            return not self._scaled and not self._padded and not (self.exact and bool(self._flip.any()))
+            # a mirrored image resampled is the resampled image mirrored, but nearest breaks ties by direction
+            turned = bool(self._flip.any()) and (self.exact or placement.interpolation in (NEAREST, NEAREST_EXACT))
+            return not self._scaled and not self._padded and not turned
         return not self._sticks_out(placement, self.canvas.sizes) or not (self._cut or self._padded)
 
     def pixel(self, slots: list[Slot], composable: bool) -> None:

@@ -58,7 +58,7 @@ def uniforms(seed: int, epoch: int, index: Array, ops: Array, blocks: Array) -> 
 @lru_cache(maxsize=1)
 def normal_table() -> NDArray[np.float32]:
     """(65536,) standard normal quantiles at (i + 1/2) / 65536; a uniform 16-bit draw picks one."""
-    centres = (torch.arange(65536, dtype=torch.float64) + 0.5) / 65536
+    centres = (torch.arange(65536, dtype=torch.float64, device="cpu") + 0.5) / 65536
     table: NDArray[np.float32] = torch.special.ndtri(centres).to(torch.float32).numpy()
     table.setflags(write=False)
     return table

@@ -172,7 +172,7 @@ def _normalize_erased(builder: Builder, step: Convert) -> None:
 
 def _table(converts: list[Convert], channels: int) -> Array | None:
     """(C, 256) float32: what the converts make of each level, computed by torchvision's own functions."""
-    levels = torch.arange(256, dtype=torch.uint8).expand(channels, 1, 256)
+    levels = torch.arange(256, dtype=torch.uint8, device="cpu").expand(channels, 1, 256)
     for step in converts:
         levels = step.convert(levels)
     return np.ascontiguousarray(levels[:, 0].numpy()) if levels.is_floating_point() else None

@@ -87,7 +87,7 @@ def levels(pipeline: Pipeline, result: Any) -> Tensor:
     images: Tensor = result[0] if isinstance(result, tuple) else result
     if images.dtype == torch.uint8:
         return images
-    ends = torch.tensor([0, 255], dtype=torch.uint8).expand(images.shape[1], 1, 2)
+    ends = torch.tensor([0, 255], dtype=torch.uint8, device="cpu").expand(images.shape[1], 1, 2)
     for step in pipeline.steps:
         if isinstance(step, Convert):
             ends = step.convert(ends)

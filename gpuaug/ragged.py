@@ -16,6 +16,8 @@ __all__ = ["Ragged", "layout"]
 
 Array = NDArray[Any]
 
+LONGEST = 2**24  # pixels of a side
+
 
 class Ragged:
     """A batch of uint8 images that differ in height and width.
@@ -37,18 +39,19 @@ class Ragged:
         if sizes.dtype.kind not in "iu" or sizes.ndim != 2 or sizes.shape[1] != 2:
             expected = "integers (B, 2), (height, width) of each image"
             raise checks.bad("Ragged", "sizes", expected, checks.describe(given))
-        sizes = sizes.astype(np.int32)
-        if (sizes < 1).any():
-            number = int((sizes < 1).any(axis=1).argmax())
+        bad = (sizes < 1) | (sizes > LONGEST)
+        if bad.any():
+            number = int(bad.any(axis=1).argmax())
             got = f"{tuple(map(int, sizes[number]))} for image {number}"
-            raise checks.bad(
-                "Ragged", "sizes", "at least 1 pixel high and wide", got, "Drop empty images in the loader."
-            )
+            expected = f"at least 1 pixel high and wide, and at most {LONGEST}"
+            raise checks.bad("Ragged", "sizes", expected, got, "Drop empty images in the loader.")
+        sizes = sizes.astype(np.int32)  # a copy
+        sizes.setflags(write=False)  # the kernels trust it
         lengths = sizes[:, 0].astype(np.int64) * sizes[:, 1] * channels
         if int(lengths.sum()) != len(data):
             expected = f"{int(lengths.sum())} bytes long, as its sizes say"
             raise checks.bad("Ragged", "data", expected, f"{len(data)} bytes")
-        self.data = data
+        self.data = data.contiguous()
         self.sizes = sizes
         self.channels = channels
         self.offsets: NDArray[np.int64] = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)

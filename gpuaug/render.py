@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import warnings
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -23,7 +25,7 @@ def choose(backend: str, device: torch.device) -> str:
     """The backend for `device`; "auto" is the fastest that can run there, a named one that cannot run raises."""
     numba = device.type == "cpu" and importlib.util.find_spec("numba") is not None
     if backend == "auto":
-        return "numba" if numba else "torch"
+        return "numba" if numba and _numba_works() else "torch"
     if backend == "numba" and not numba:
         if device.type != "cpu":
             raise RuntimeError(
@@ -33,6 +35,19 @@ def choose(backend: str, device: torch.device) -> str:
             'Augment: `backend` "numba" needs Numba, which is not installed. Run pip install "gpuaug[cpu]".'
         )
     return backend
+
+
+@lru_cache(maxsize=1)
+def _numba_works() -> bool:
+    """False, with a warning, if Numba is installed but does not import, as with a NumPy it does not know."""
+    try:
+        importlib.import_module(BACKENDS["numba"])
+    except ImportError as error:
+        warnings.warn(
+            f"gpuaug: Numba is installed but does not work ({error}); the slower torch backend runs.", stacklevel=2
+        )
+        return False
+    return True
 
 
 @torch.no_grad()

@@ -118,3 +118,89 @@ def test_rendering_leaves_modes_alone() -> None:
     weights = torch.ones(1, requires_grad=True)
     (augment(noise(2)) * weights).sum().backward()
     assert weights.grad is not None
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "nearest-exact", "bilinear", "bicubic"])
+def test_a_flip_before_a_resize_does_not_depend_on_the_batch(interpolation: str) -> None:
+    """Whether a batch holds a grey image decides whether the flip can be done by the crop."""
+    steps = [ga.RandomGrayscale(0.1), ga.RandomHorizontalFlip(), ga.Resize((16, 13), interpolation)]
+    images, index = noise(40), torch.arange(40)
+    augment = ga.Augment(steps)
+    whole = augment(images, index=index)
+    single = torch.cat([augment(images[k : k + 1], index=index[k : k + 1]) for k in range(40)])
+    assert torch.equal(whole, single)
+
+
+def test_a_strided_buffer_is_packed() -> None:
+    data = torch.arange(2 * 20 * 20 * 3).to(torch.uint8)[::2]
+    ragged = ga.Ragged(data, np.array([[20, 20]]), 3)
+    results = [ga.Augment([ga.Resize((9, 9))], backend=backend)(ragged) for backend in BACKENDS]
+    assert all(torch.equal(result, results[0]) for result in results)
+    assert torch.equal(ragged[0], data.reshape(20, 20, 3).permute(2, 0, 1))
+    with pytest.raises(ValueError, match="read-only"):
+        ragged.sizes[0] = 99
+
+
+DEFAULTS = {
+    "dtype": (torch.set_default_dtype, torch.float64, torch.float32),
+    "device": (torch.set_default_device, "meta", None),
+}
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_torchs_defaults_change_nothing(backend: str, name: str) -> None:
+    from gpuaug.transforms import policy
+
+    steps = [
+        ga.RandomResizedCrop(12),
+        ga.RandAugment(4),
+        ga.ColorJitter(0.4, 0.4, 0.4, 0.1),
+        FLOATS,
+        ga.RandomErasing(1.0),
+    ]
+    augment, images, index = ga.Augment(steps, backend=backend), noise(8), torch.arange(8)
+    expected = augment(images, index=index)
+    change, value, normal = DEFAULTS[name]
+    policy.magnitudes.cache_clear()
+    change(value)
+    try:
+        result = ga.Augment(steps, backend=backend)(images, index=index)
+    finally:
+        change(normal)
+        policy.magnitudes.cache_clear()
+    assert torch.equal(result, expected)
+
+
+def test_a_bad_label_stays_with_its_own_sample() -> None:
+    """Nobody is mixed here, so nobody else's NaN may leak."""
+    mixes = [ga.MixUp(num_classes=2), ga.CutMix(num_classes=2)]
+    augment = ga.Augment([FLOATS, ga.RandomChoice(mixes, p=[1e-9, 1e-9])])
+    labels = torch.tensor([[0.0, 1.0], [float("nan"), 0.0], [0.5, 0.5]])
+    assert augment(noise(3), labels)[1].isnan().sum() == 1
+
+
+def test_a_wide_image_needs_little_scratch() -> None:
+    pytest.importorskip("numba")
+    from gpuaug.kernels.numba.crop import make_scratch
+
+    assert sum(array.nbytes for array in make_scratch(1 << 15, 64, 64, 3, 64, 1 << 15)) < 2**28
+
+
+def test_a_kept_kernel_is_stamped_with_all_sources() -> None:
+    """A change of any file of the backend makes Numba compile anew."""
+    pytest.importorskip("numba")
+    from gpuaug.kernels.numba import group, jit
+
+    assert len(jit.FILES) > 10
+    assert group.crop_group._cache._cache_file._source_stamp == jit.STAMP
+
+
+@pytest.mark.parametrize(
+    "state", [{"epoch": 0, "counter": -5}, {"epoch": -1, "counter": 0}, {"epoch": 1.5, "counter": 0}]
+)
+def test_a_state_that_cannot_be(state: dict[str, Any]) -> None:
+    augment = ga.Augment([ga.RandomInvert()])
+    with pytest.raises(ValueError, match="must be an integer in"):
+        augment.set_extra_state(state)
+    assert augment.get_extra_state() == {"epoch": 0, "counter": 0}

@@ -139,7 +139,7 @@ def check_labels(owner: object, mix: Mix, labels: object, size: int) -> None:
             expected = f"(B, {mix.num_classes}), as num_classes says"
             raise checks.bad(owner, "labels", expected, checks.describe(labels))
         return
-    if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+    if labels.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):
         remedy = "Use labels.long(), or (B, classes) for soft labels."
         raise checks.bad(owner, "labels", "integer class numbers when (B,)", checks.describe(labels), remedy)
     if mix.num_classes is None:
@@ -159,8 +159,9 @@ def mix_labels(labels: Tensor, num_classes: int | None, mix: program.Mix) -> Ten
         upload(values, soft.device)
         for values in (mix.share.astype(np.float32), (1.0 - mix.share).astype(np.float32), mix.partner)
     )
-    other = soft.index_select(0, partner)
-    return other.mul_(rest[:, None].to(soft.dtype)).add_(soft * share[:, None].to(soft.dtype))
+    share, rest = share[:, None].to(soft.dtype), rest[:, None].to(soft.dtype)
+    mixed = soft.index_select(0, partner).mul_(rest).add_(soft * share)
+    return torch.where(share == 1, soft, mixed)  # unmixed labels stay, whatever the partner's are
 
 
 def upload(values: Array, device: torch.device) -> Tensor:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from gpuaug import checks
 from gpuaug.transform import Canvas, Params, Transform
@@ -18,6 +19,16 @@ __all__ = ["Opaque", "is_foreign"]
 Array = NDArray[Any]
 
 GLOBAL_RNG = threading.Lock()  # foreign modules draw from torch's global generator
+
+
+def _renew() -> None:
+    """A forked child starts with a free lock; its parent's may have been held."""
+    global GLOBAL_RNG
+    GLOBAL_RNG = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew)
 
 
 def is_foreign(module: object) -> bool:
@@ -71,7 +82,9 @@ class Opaque(Transform, registered=False):
 
     def _after(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if shape not in self._shapes:
-            probe = self._call(torch.zeros((1, *shape), dtype=torch.uint8), seed=0)
+            tensors = [*self.module.parameters(), *self.module.buffers()] if isinstance(self.module, nn.Module) else []
+            device = tensors[0].device if tensors else "cpu"
+            probe = self._call(torch.zeros((1, *shape), dtype=torch.uint8, device=device), seed=0)
             if not isinstance(probe, Tensor) or probe.dtype != torch.uint8 or probe.ndim != 4:
                 got = f"{checks.describe(probe)} from {type(self.module).__name__}"
                 raise checks.bad("Augment", "transforms", "a step that returns uint8 (B, C, H, W)", got)

@@ -46,6 +46,9 @@ SIGNED = np.array([1 <= number <= 9 for number in range(len(NAMES))])
 BLENDS = [NUMBER[name] for name in ("Brightness", "Color", "Contrast", "Sharpness")]
 
 
+FLOAT32: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # whatever torch's defaults are set to
+
+
 @lru_cache(maxsize=64)
 def magnitudes(kind: str, bins: int, height: int, width: int) -> Array:
     """(ops, bins) magnitude of each op, before the sign, as torchvision's _AUGMENTATION_SPACE of that policy."""
@@ -54,14 +57,14 @@ def magnitudes(kind: str, bins: int, height: int, width: int) -> Array:
         "wide": (0.99, 32.0, 32.0, 135.0, 0.99, 6, 8),
         "augmix": (0.3, width / 3.0, height / 3.0, 30.0, 0.9, 4, 4),
     }[kind]
-    table = torch.zeros(len(NAMES), bins, dtype=torch.float64)
+    table = torch.zeros(len(NAMES), bins, dtype=torch.float64, device="cpu")
     for name, end in {
         "ShearX": shear, "ShearY": shear, "TranslateX": shift_x, "TranslateY": shift_y, "Rotate": rotate,
         "Brightness": blend, "Color": blend, "Contrast": blend, "Sharpness": blend,
     }.items():  # fmt: skip
-        table[NUMBER[name]] = torch.linspace(0.0, end, bins)  # float32 first, as torchvision
-    table[NUMBER["Posterize"]] = (most_bits - (torch.arange(bins) / ((bins - 1) / levels))).round().int()
-    table[NUMBER["Solarize"]] = torch.linspace(1.0, 0.0, bins)
+        table[NUMBER[name]] = torch.linspace(0.0, end, bins, **FLOAT32)  # float32 first, as torchvision
+    table[NUMBER["Posterize"]] = (most_bits - (torch.arange(bins, **FLOAT32) / ((bins - 1) / levels))).round().int()
+    table[NUMBER["Solarize"]] = torch.linspace(1.0, 0.0, bins, **FLOAT32)
     return table.numpy()
 
 

@@ -216,9 +216,14 @@ class _Job:
         )  # fmt: skip
 
     def _crop_scratch(self) -> Any:
-        box = self.window.box
-        wide, tall = (1 << max(6, int(side).bit_length()) for side in (box[:, 3].max(), box[:, 2].max()))
-        shape = (wide, tall, self.channels, self.height, self.width)
+        box, resized = self.window.box, self.window.resized
+        shrink = float(np.maximum(box[:, 3] / resized[:, 1], 1.0).max())
+        taps = min(
+            4 * int(np.ceil(shrink)) + 8, int(box[:, 3].max()) + 8
+        )  # bicubic, the widest, has two a pixel a side
+        # rounded up, so that batches of similar images share one scratch
+        wide, tall, most = (1 << max(6, int(n).bit_length()) for n in (box[:, 3].max(), box[:, 2].max(), taps))
+        shape = (wide, tall, most, self.channels, self.height, self.width)
         if getattr(_memory, "crop_shape", None) != shape:
             _memory.crop, _memory.crop_shape = make_scratch(*shape), shape
         return _memory.crop

@@ -60,4 +60,4 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype, memory_format: torch.memor
         else:
             storage = torch.UntypedStorage(size)
             _kept[:] = [*(kept for number, kept in enumerate(_kept) if number not in free), storage][-KEPT:]
-        return torch.empty(0, dtype=dtype).set_(storage, 0, result.shape, result.stride())
+        return torch.empty(0, dtype=dtype, device="cpu").set_(storage, 0, result.shape, result.stride())

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from gpuaug.kernels.numba.crop_lanes import ROWS, horizontal_four, horizontal_rgb, interleave, prefetch, vertical
 from gpuaug.kernels.numba.crop_taps import NEAREST_EXACT_SMALL, taps, weights
+from gpuaug.kernels.numba.jit import kernel
 from gpuaug.program import CONSTANT, EDGE, NEAREST_EXACT, REFLECT
 
 __all__ = ["crop", "make_scratch"]
@@ -51,7 +52,7 @@ def _expand(index, lo, n_in, width, row, chunks, table, wide):
                     wide[to + t // 2 * 32 + 2 * c + t % 2] = w
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def crop(
     src,
     offset,
@@ -239,8 +240,8 @@ def _line(base, q, lines, planes, stride_y, stride_c, index):
     return base + index[ROW, q // planes] * stride_y + q % planes * stride_c
 
 
-def make_scratch(max_width: int, max_height: int, channels: int, out_h: int, out_w: int) -> Scratch:
-    """Working memory of one thread, large enough for boxes up to max_height x max_width."""
+def make_scratch(max_width: int, max_height: int, most_taps: int, channels: int, out_h: int, out_w: int) -> Scratch:
+    """Working memory of one thread, for boxes up to max_height x max_width with at most most_taps taps a column."""
     pitch, side = (out_w + 15) // 16 * 16, max(out_h, out_w)
     most = 8 * max(max_width, max_height) + 8 * (side + 1)
     mid = ((max_height + 1) * channels + 4 * ROWS) * pitch + 4 * ROWS * (2 * max_width + 64)
@@ -248,6 +249,6 @@ def make_scratch(max_width: int, max_height: int, channels: int, out_h: int, out
         np.empty(mid, np.uint8),
         np.empty((7, max(side + 16, max_height)), np.int32),
         np.empty(most, np.int16),
-        np.empty(4 * pitch * (max_width + 8), np.int16),  # its far end is only touched by a tiny image padded wide
+        np.empty(16 * pitch * (most_taps // 4 + 2), np.int16),
         np.empty(most, np.float64),
     )

@@ -18,6 +18,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from gpuaug.kernels.numba.jit import kernel
 from gpuaug.kernels.torch.jpeg import CHROMA_TABLE, LUMA_TABLE
 
 LANES = 32  # blocks transformed together
@@ -238,7 +239,7 @@ def _inverse_row(luma: _Int16, cb: _Int16, cr: _Int16, r: _UInt8, g: _UInt8, b: 
         b[x] = min(max(blue, _i32(0)), _i32(255))
 
 
-@njit(nogil=True, cache=True)
+@kernel
 def jpeg(canvas: _UInt8, quality: int, out: _UInt8, scratch: _Int16) -> None:
     """JPEG-encode and decode one sample.
 

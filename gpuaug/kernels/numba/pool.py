@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import count
 
 __all__ = ["share"]
@@ -51,5 +51,6 @@ def share(work: Callable[[int, int], None], size: int, threads: int) -> None:
     try:
         run()
     finally:
-        for other in others:
-            other.result()
+        wait(others)  # none may still be writing when this call is over
+    for other in others:
+        other.result()

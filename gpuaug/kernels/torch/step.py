@@ -95,7 +95,7 @@ def grey(images: Tensor) -> Tensor:
     if images.shape[1] == 1:
         return images.float()
     r, g, b = (images[:, c].float() for c in range(3))  # ITU-R BT.601, as torchvision
-    weights = torch.tensor([0.2989, 0.587, 0.114]).tolist()
+    weights = np.array([0.2989, 0.587, 0.114], np.float32).tolist()
     total = fma(b, torch.full_like(b, weights[2]), fma(g, torch.full_like(g, weights[1]), r * weights[0]))
     return total.floor_()[:, None]
 
@@ -116,8 +116,9 @@ def _blend(images: Tensor, group: Group, other: Tensor) -> Tensor:
 
 
 def _contrast(images: Tensor, group: Group, _: Tensor) -> Tensor:
-    count = torch.tensor(float(images[0, 0].numel()))
-    mean = grey(images).sum(dim=(1, 2, 3), keepdim=True, dtype=torch.int64).float() / count
+    total = grey(images).sum(dim=(1, 2, 3), keepdim=True, dtype=torch.int64)
+    # a tensor on the device: CUDA multiplies by the reciprocal of a scalar
+    mean = total.float() / torch.full_like(total, images[0, 0].numel(), dtype=torch.float32)
     return _blend(images, group, mean)
 
 
@@ -149,8 +150,8 @@ def _hue(images: Tensor, group: Group, _: Tensor) -> Tensor:
     sector = torch.where(red, 0.0, torch.where(green, 2.0, 4.0))
     hue = difference / chroma.clamp(min=1) + sector
     hue = hue + group.operand(0)[:, 0]
-    sixth = torch.tensor(1 / 6, dtype=torch.float32).item()
-    to_level = torch.tensor(255.999 / 255, dtype=torch.float32).item()  # torchvision's way back from [0, 1]
+    sixth = float(np.float32(1 / 6))
+    to_level = float(np.float32(255.999 / 255))  # torchvision's way back from [0, 1]
     out = []
     for offset in (5.0, 3.0, 1.0):
         k = hue + offset
