@@ -30,7 +30,7 @@ import gpuaug as ga
 from gpuaug.photographs import decode, photographs
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-SIZE, BATCH = 224, 64
+SIZE, BATCH = 224, 256
 JITTER = (0.4, 0.4, 0.4, 0.1)
 TARGETS = {"crop + flip": 2.0, "+ RandAugment(2, 9)": 3.5, "+ ColorJitter": 5.0}  # times torchvision, on one core
 Run = Callable[[], Any]
@@ -77,7 +77,8 @@ def albumentations_runs(images: list[Tensor]) -> dict[str, Run]:
     arrays = [np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in images]
     head = [al.RandomResizedCrop(size=(SIZE, SIZE)), al.HorizontalFlip()]
     tail = [al.Normalize(MEAN, STD), al.ToTensorV2()]
-    jitter = al.ColorJitter(brightness=(0.6, 1.4), contrast=(0.6, 1.4), saturation=(0.6, 1.4), hue=(-0.1, 0.1), p=1)
+    span = (0.6, 1.4)
+    jitter = al.ColorJitter(span, span, span, (-0.1, 0.1), p=1)  # the names differ between versions
     middle: dict[str, list[Any]] = {"crop + flip": [], "+ ColorJitter": [jitter]}
 
     def run(transform: Any) -> Run:
@@ -91,7 +92,7 @@ def kornia_runs(images: list[Tensor]) -> dict[str, Run]:
     import kornia.augmentation as ka
 
     resize = v2.Resize((256, 256))
-    batches = [torch.stack([resize(image) for image in images[i : i + BATCH]]) for i in range(0, len(images), BATCH)]
+    batches = [torch.stack([resize(image) for image in images[i : i + 64]]) for i in range(0, len(images), 64)]
     head = [ka.RandomResizedCrop((SIZE, SIZE)), ka.RandomHorizontalFlip()]
     tail = [ka.Normalize(torch.tensor(MEAN), torch.tensor(STD))]
     middle: dict[str, list[Any]] = {"crop + flip": [], "+ ColorJitter": [ka.ColorJitter(*JITTER, p=1.0)]}
@@ -243,7 +244,7 @@ def load(data: str | None, count: int) -> list[Tensor]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", help="folder with images; default: the packaged photographs")
-    parser.add_argument("--images", type=int, default=192)
+    parser.add_argument("--images", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=9)
     arguments = parser.parse_args()
     console = Console(width=80)
