@@ -273,8 +273,11 @@ class AugMix(Policy):
 
     def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
         size, weights = len(canvas), params["weights"]
+        ops, magnitude = (params[name].reshape(size, -1) for name in ("ops", "magnitude"))
+        chains = lower_ops(self, ops, magnitude, canvas)  # all at once: NumPy's cost is in the calls
+        depth = len(chains) // self.mixture_width
         slots = [Slot.of(Op.BRANCH, size, weights[:, 0])]
         for chain in range(self.mixture_width):
-            slots += lower_ops(self, params["ops"][:, chain], params["magnitude"][:, chain], canvas)
+            slots += chains[chain * depth : (chain + 1) * depth]
             slots.append(Slot.of(Op.JOIN, size, weights[:, chain + 1]))
         return [*slots, Slot.of(Op.MERGE, size)]
