@@ -52,7 +52,7 @@ class Builder:
         zero = np.zeros_like(sizes)
         self._box, self._resized, self._start = np.concatenate([zero, sizes], axis=1), sizes, zero
         self._flip = np.zeros((len(sizes), 2), bool)
-        self._scaled = self._cut = self._padded = self._touched = False
+        self._scaled = self._cut = self._padded = self._touched = self._turned = False
         self._interpolation, self._antialias, self._padding_mode = BILINEAR, True, CONSTANT
         self._fill: Array | None = None
         self._slots: list[Slot] = []
@@ -66,7 +66,7 @@ class Builder:
             parts = (self._box, self._resized, self._start, self._flip)
             box, resized, start, flip = (np.ascontiguousarray(part, np.int32) for part in parts)
             statics = (self._interpolation, self._antialias, self._padding_mode, self._fill)
-            window = Window(size, box, resized, start, flip, *statics)
+            window = Window(size, box, resized, start, flip, *statics, scales=self._scaled, whole=not self._touched)
         if window is not None or self._slots or finish is not None:
             self.items.append(Program(self.keys, window, self._slots, finish))
         self._open()
@@ -86,35 +86,32 @@ class Builder:
             self._resized, self._start = placement.resized, start
             self._interpolation, self._antialias = placement.interpolation, placement.antialias
             self._scaled = True
-            self._cut = bool(start.any() or (placement.size != placement.resized).any())
+            self._cut = placement.cuts
         else:
             self._start = self._start + box_start + start
             self._cut = True
-            if self._sticks_out(placement, sizes):
+            if placement.pads:
                 self._padded, self._padding_mode, self._fill = True, placement.padding_mode, placement.fill
         self.canvas = Canvas(placement.size, self.canvas.channels)
 
     def _mirrored(self, start: Array, length: Array, whole: Array) -> Array:
         return np.where(self._flip[:, ::-1], whole - start - length, start)  # flip is (horizontal, vertical)
 
-    @staticmethod
-    def _sticks_out(placement: Placement, sizes: Array) -> bool:
-        start = placement.box[:, :2] + placement.start
-        return bool((start < 0).any() or (start + placement.size > sizes).any())
-
     def _joins(self, placement: Placement) -> bool:
         if placement.scales:
             # a mirrored image resampled is the resampled image mirrored, but nearest breaks ties by direction
-            turned = bool(self._flip.any()) and (self.exact or placement.interpolation in (NEAREST, NEAREST_EXACT))
+            turned = self._turned and (self.exact or placement.interpolation in (NEAREST, NEAREST_EXACT))
             return not self._scaled and not self._padded and not turned
-        return not self._sticks_out(placement, self.canvas.sizes) or not (self._cut or self._padded)
+        return not placement.pads or not (self._cut or self._padded)
 
     def pixel(self, slots: list[Slot], composable: bool) -> None:
         """Instructions on the canvas. A flip that comes first is done by the window, a warp may join the one before."""
         for slot in slots:
-            if not self._slots and bool(np.isin(slot.opcode, (Op.IDENTITY, Op.FLIP)).all()):
+            if not self._slots and slot.may <= {Op.IDENTITY, Op.FLIP}:
                 flips = (slot.opcode == Op.FLIP)[:, None] & (slot.operands[:, :2] != 0)
-                self._flip, self._touched = self._flip ^ flips, self._touched or bool(flips.any())
+                self._flip = self._flip ^ flips
+                self._turned = self._turned or Op.FLIP in slot.may
+                self._touched = self._touched or self._turned
                 continue
             if composable and self._composable and not self.exact and _same_warp(self._slots[-1], slot):
                 self._slots[-1] = compose(self._slots[-1], slot)
@@ -151,4 +148,4 @@ def compose(first: Slot, second: Slot) -> Slot:
         matrices.append(np.where((slot.opcode == Op.WARP)[:, None, None], matrix, np.eye(3)))
     operands = np.maximum(first.operands, second.operands)  # interpolation and fill are the same, projective is either
     operands[:, :9] = (matrices[0] @ matrices[1]).reshape(-1, 9)
-    return Slot(np.maximum(first.opcode, second.opcode), operands, fill=first.fill)
+    return Slot(first.may | second.may, np.maximum(first.opcode, second.opcode), operands, fill=first.fill)

@@ -53,6 +53,14 @@ class Op:
     MERGE = 19  # canvas = trunc(total)
 
 
+class May:
+    """What `Slot.may` holds beside opcodes: the kinds of WARP that need code of their own."""
+
+    BILINEAR = 24
+    BICUBIC = 25
+    PROJECTIVE = 26
+
+
 NEAREST, NEAREST_EXACT, BILINEAR, BICUBIC = range(4)  # `Window.interpolation` and WARP operand 9
 CONSTANT, EDGE, REFLECT, SYMMETRIC, CIRCULAR = range(5)  # `Window.padding_mode` and CONVOLVE operand 1
 
@@ -61,9 +69,12 @@ CONSTANT, EDGE, REFLECT, SYMMETRIC, CIRCULAR = range(5)  # `Window.padding_mode`
 class Slot:
     """One instruction per sample: opcode (B,) int32, operands (B, 16) float32, and what else its opcodes need.
 
-    fill: (B, C) float32 levels. table: (B, 256) uint8. kernel: (B, n) int16 in Q14 (16384 is one).
+    may: the opcodes that any draw could put here, and `May`. What a backend launches follows from this, never from
+    the opcodes that were drawn. fill: (B, C) float32 levels. table: (B, 256) uint8. kernel: (B, n) int16 in Q14
+    (16384 is one).
     """
 
+    may: frozenset[int]
     opcode: Array
     operands: Array
     fill: Array | None = None
@@ -76,16 +87,17 @@ class Slot:
         values = np.zeros((size, OPERANDS), np.float32)
         for column, operand in enumerate(operands):
             values[:, column] = operand
-        return cls(np.full(size, opcode, np.int32), values, **extra)
+        return cls(frozenset({opcode}), np.full(size, opcode, np.int32), values, **extra)
 
     def take(self, rows: Array) -> Slot:
         """The slot of some of the samples."""
         extra = (None if array is None else array[rows] for array in (self.fill, self.table, self.kernel))
-        return Slot(self.opcode[rows], self.operands[rows], *extra)
+        return Slot(self.may, self.opcode[rows], self.operands[rows], *extra)
 
     def where(self, applied: Array) -> Slot:
         """The same slot, IDENTITY for the samples that are not `applied` (B,)."""
-        return Slot(np.where(applied, self.opcode, Op.IDENTITY), self.operands, self.fill, self.table, self.kernel)
+        opcode = np.where(applied, self.opcode, Op.IDENTITY)
+        return Slot(self.may | {Op.IDENTITY}, opcode, self.operands, self.fill, self.table, self.kernel)
 
 
 def _pad(array: Array, width: int) -> Array:
@@ -95,7 +107,8 @@ def _pad(array: Array, width: int) -> Array:
 def merge(choices: Sequence[Slot], chosen: Array) -> Slot:
     """One slot that runs `choices[chosen[b]]` for sample b; out of range is IDENTITY."""
     size = len(chosen)
-    slot = Slot(np.zeros(size, np.int32), np.zeros((size, OPERANDS), np.float32))
+    may = frozenset({Op.IDENTITY}).union(*(choice.may for choice in choices))
+    slot = Slot(may, np.zeros(size, np.int32), np.zeros((size, OPERANDS), np.float32))
     for name in ("fill", "table", "kernel"):
         arrays = [array for choice in choices if (array := getattr(choice, name)) is not None]
         if arrays:
@@ -118,6 +131,9 @@ class Window:
     `box` (B, 4) int32 (top, left, height, width), inside the image, is resampled to `resized` (B, 2); the canvas is
     the part of that which starts at `start` (B, 2), may lie outside (padding), and is then mirrored where `flip`
     (B, 2) int32 (horizontal, vertical) says so. `size` is the canvas (H, W), the same for every sample.
+
+    `scales` and `whole` follow from the list and the shapes, not from the draw: whether any draw may resample, and
+    whether every draw shows the source as it is.
     """
 
     size: tuple[int, int]
@@ -129,6 +145,8 @@ class Window:
     antialias: bool = True
     padding_mode: int = CONSTANT
     fill: Array | None = None  # (C,) uint8
+    scales: bool = True
+    whole: bool = False
 
     @property
     def copies(self) -> bool:

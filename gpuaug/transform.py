@@ -140,18 +140,17 @@ class Placement:
     antialias: bool = True
     padding_mode: int = program.CONSTANT
     fill: Array | None = None  # (C,) uint8
+    scales: bool = True  # any draw may resample, ...
+    cuts: bool = False  # ... show a part of what was resampled, ...
+    pads: bool = False  # ... or stick out of the image: of all draws, so that what is launched does not depend on one
 
     @classmethod
     def cut(
-        cls, sizes: Array, start: Array, size: Array, padding_mode: int = 0, fill: Array | None = None
+        cls, sizes: Array, start: Array, size: Array, pads: bool, padding_mode: int = 0, fill: Array | None = None
     ) -> Placement:
         """No resampling: the part of the image (B, 2) `sizes` that starts at `start`, padded where it sticks out."""
         box = np.concatenate([np.zeros_like(sizes), sizes], axis=1)
-        return cls(box, sizes, start, size, padding_mode=padding_mode, fill=fill)
-
-    @property
-    def scales(self) -> bool:
-        return bool((self.box[:, 2:] != self.resized).any())
+        return cls(box, sizes, start, size, padding_mode=padding_mode, fill=fill, scales=False, cuts=True, pads=pads)
 
 
 class Crop(Transform, abc.ABC):

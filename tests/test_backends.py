@@ -134,7 +134,12 @@ def test_ragged_images(steps: list[Any], other: str) -> None:
     for channels in {1, 3} & set(channel_counts(steps)):
         images = ragged("noise", channels, [(33, 47), (48, 36), (37, 60)])
         assert unequal([*steps, ga.CenterCrop((30, 31)), *TAIL], images, other) == "", f"{channels} channels"
-        assert unequal([ga.RandomHorizontalFlip(), *steps, ga.CenterCrop((30, 31))], images, other) == ""
+        flipped = [ga.RandomHorizontalFlip(), *steps, ga.CenterCrop((30, 31))]
+        if "nearest" in getattr(steps[-1], "interpolation", ""):  # breaks ties by direction: flip must come after
+            with pytest.raises(ValueError, match="one size at this step"):
+                unequal(flipped, images, other)
+        else:
+            assert unequal(flipped, images, other) == ""
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)

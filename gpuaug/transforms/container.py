@@ -219,6 +219,7 @@ class RandomChoice(Container):
         fields: dict[str, Any] = {
             name: np.stack([getattr(p, name) for p in placements])[chosen, rows] for name in ("box", "resized", "start")
         }
+        fields |= {name: any(getattr(p, name) for p in placements) for name in ("scales", "cuts", "pads")}
         return replace(placements[0], **fields)
 
     @staticmethod

@@ -108,7 +108,7 @@ class CenterCrop(Crop):
         size = np.array(checks.size(self, self.size), np.int64)
         over = canvas.sizes - size
         start = np.where(over >= 0, np.rint(over / 2).astype(np.int64), -((-over) // 2))
-        return Placement.cut(canvas.sizes, start, self.sizes(canvas.sizes))
+        return Placement.cut(canvas.sizes, start, self.sizes(canvas.sizes), pads=bool((over < 0).any()))
 
 
 class Pad(Crop):
@@ -139,7 +139,8 @@ class Pad(Crop):
         top, left, _, _ = parse_padding(self, self.padding)
         start = np.broadcast_to(np.array([-top, -left]), canvas.sizes.shape)
         fill = fill_row(self, self.fill, canvas.channels).astype(np.uint8)
-        return Placement.cut(canvas.sizes, start, self.sizes(canvas.sizes), PADDING_MODES[self.padding_mode], fill)
+        sizes, pads = self.sizes(canvas.sizes), any(parse_padding(self, self.padding))
+        return Placement.cut(canvas.sizes, start, sizes, pads, PADDING_MODES[self.padding_mode], fill)
 
 
 def check_reflection(owner: object, padding_mode: str, most: Array, canvas: Canvas) -> None:
@@ -210,7 +211,8 @@ class RandomCrop(Crop):
     def place(self, params: Params, canvas: Canvas) -> Placement:
         fill = fill_row(self, self.fill, canvas.channels).astype(np.uint8)
         mode = PADDING_MODES[self.padding_mode]
-        return Placement.cut(canvas.sizes, params["start"], self.sizes(canvas.sizes), mode, fill)
+        pads = any(padding.any() for padding in self._padding(canvas.sizes))
+        return Placement.cut(canvas.sizes, params["start"], self.sizes(canvas.sizes), pads, mode, fill)
 
 
 class RandomResizedCrop(Crop):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug import checks, matrix
-from gpuaug.program import Op, Slot
+from gpuaug.program import May, Op, Slot
 from gpuaug.transform import INTERPOLATIONS, Canvas, Params, Pixel, fill_row
 from gpuaug.transform import interpolation as check_interpolation
 
@@ -59,7 +59,17 @@ def warp(
     operands[:, :9] = inverse.reshape(size, 9)
     operands[:, 9], operands[:, 10], operands[:, 11] = INTERPOLATIONS[interpolation], fill is not None, projective
     rows = np.broadcast_to(fill_row(owner, fill, channels), (size, channels))
-    return Slot(np.full(size, Op.WARP, np.int32), operands, fill=rows)
+    may = warp_kinds(interpolation) | ({May.PROJECTIVE} if projective else set())
+    return Slot(may, np.full(size, Op.WARP, np.int32), operands, fill=rows)
+
+
+def warp_kinds(interpolation: str) -> frozenset[int]:
+    """What `Slot.may` says of a WARP."""
+    return {
+        "nearest": frozenset({Op.WARP}),
+        "bilinear": frozenset({Op.WARP, May.BILINEAR}),
+        "bicubic": frozenset({Op.WARP, May.BICUBIC}),
+    }[interpolation]
 
 
 def angles(owner: object, argument: str, value: Any) -> tuple[float, float]:

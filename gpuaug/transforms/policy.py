@@ -18,6 +18,7 @@ from gpuaug import checks, matrix, tone
 from gpuaug.program import OPERANDS, Op, Slot
 from gpuaug.transform import INTERPOLATIONS, Canvas, Params, Pixel, fill_row
 from gpuaug.transform import interpolation as check_interpolation
+from gpuaug.transforms.geometric import warp_kinds
 from gpuaug.transforms.policy_tables import POLICIES
 from gpuaug.transforms.quantile import beta_quantile
 
@@ -89,7 +90,8 @@ def lower_ops(owner: Policy, ops: Array, magnitude: Array, canvas: Canvas) -> li
         table[rows] = tones(magnitude[rows])
 
     parts = [slice(place * size, (place + 1) * size) for place in range(places)]
-    return [Slot(opcode[part], operands[part], fill[part], table[part]) for part in parts]
+    may = frozenset(map(int, OPCODES)) | warp_kinds(owner.interpolation)
+    return [Slot(may, opcode[part], operands[part], fill[part], table[part]) for part in parts]
 
 
 def _inverse(ops: Array, magnitude: Array, size: tuple[int, int]) -> Array:
