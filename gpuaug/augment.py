@@ -18,7 +18,7 @@ from gpuaug.program import Keys
 from gpuaug.ragged import Ragged
 from gpuaug.render import NAMES, choose, render
 from gpuaug.transform import Canvas, Params
-from gpuaug.transforms.mix import check_labels, mix_labels
+from gpuaug.transforms.mix import check_labels
 from gpuaug.transforms.opaque import Opaque
 
 __all__ = ["Augment", "Draw"]
@@ -152,13 +152,9 @@ class Augment(nn.Module):
     def _render(self, images: Images, draw: Draw, labels: Tensor | None) -> Any:
         pipeline = self._pipeline(draw.training)
         items = pipeline.lower(draw.params, draw.keys, draw.canvas, self.exact, self.memory_format)
-        result = render(items, images, self.backend)
-        if labels is None:
-            return result
-        finish = getattr(items[-1], "finish", None)
-        if pipeline.mix is not None and finish is not None and finish.mix is not None:
-            labels = mix_labels(labels, pipeline.mix.num_classes, finish.mix)
-        return result, labels
+        num_classes = None if pipeline.mix is None else pipeline.mix.num_classes
+        result, labels = render(items, images, self.backend, labels, num_classes)
+        return result if labels is None else (result, labels)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw differently from now on; the same epoch draws the same again."""

@@ -68,7 +68,7 @@ class Builder:
             statics = (self._interpolation, self._antialias, self._padding_mode, self._fill)
             window = Window(size, box, resized, start, flip, *statics, scales=self._scaled, whole=not self._touched)
         if window is not None or self._slots or finish is not None:
-            self.items.append(Program(self.keys, window, self._slots, finish))
+            self.items.append(Program(self.keys, self.canvas.channels, window, self._slots, finish))
         self._open()
 
     def place(self, placement: Placement) -> None:

@@ -210,6 +210,7 @@ class Program:
     """One segment, lowered: `window` (None: the source is the canvas), `slots`, and `finish` for the last one."""
 
     keys: Keys
+    channels: int
     window: Window | None
     slots: list[Slot]
     finish: Finish | None = None

@@ -17,7 +17,12 @@ from gpuaug.ragged import Ragged
 
 __all__ = ["BACKENDS", "choose", "render"]
 
-BACKENDS = {"numba": "gpuaug.kernels.numba", "torch": "gpuaug.kernels.torch"}  # each has render(program, source)
+# each module has Job(programs, source), with run(number, canvas) and labels(labels, num_classes)
+BACKENDS = {
+    "triton": "gpuaug.kernels.triton",
+    "numba": "gpuaug.kernels.numba",
+    "torch": "gpuaug.kernels.torch",
+}
 NAMES = ("auto", *BACKENDS)
 
 
@@ -25,7 +30,9 @@ def choose(backend: str, device: torch.device) -> str:
     """The backend for `device`; "auto" is the fastest that can run there, a named one that cannot run raises."""
     numba = device.type == "cpu" and importlib.util.find_spec("numba") is not None
     if backend == "auto":
-        return "numba" if numba and _numba_works() else "torch"
+        if device.type == "cuda":  # CUDA, and ROCm, which torch calls so too
+            return "triton" if _works("triton") else "torch"
+        return "numba" if numba and _works("numba") else "torch"
     if backend == "numba" and not numba:
         if device.type != "cpu":
             raise RuntimeError(
@@ -34,33 +41,63 @@ def choose(backend: str, device: torch.device) -> str:
         raise RuntimeError(
             'Augment: `backend` "numba" needs Numba, which is not installed. Run pip install "gpuaug[cpu]".'
         )
+    if backend == "triton" and device.type != "cuda" and not interpreted():
+        remedy = 'Move them with images.to("cuda"), or use backend="auto".'
+        raise RuntimeError(
+            f'Augment: `backend` "triton" runs on a CUDA or ROCm device, got images on {device}. {remedy}'
+        )
     return backend
 
 
-@lru_cache(maxsize=1)
-def _numba_works() -> bool:
-    """False, with a warning, if Numba is installed but does not import, as with a NumPy it does not know."""
+def interpreted() -> bool:
+    """True if TRITON_INTERPRET=1 was set before Triton's kernels were imported: then they run on the CPU, slowly."""
+    if importlib.util.find_spec("triton") is None:
+        return False
+    launch = importlib.import_module("gpuaug.kernels.triton.launch")
+    return bool(launch.interpreted())
+
+
+@lru_cache(maxsize=len(BACKENDS))
+def _works(name: str) -> bool:
+    """False, with a warning, if the backend's compiler is installed but does not import."""
+    if importlib.util.find_spec(name) is None:
+        return False
     try:
-        importlib.import_module(BACKENDS["numba"])
+        importlib.import_module(BACKENDS[name])
     except ImportError as error:
         warnings.warn(
-            f"gpuaug: Numba is installed but does not work ({error}); the slower torch backend runs.", stacklevel=2
+            f"gpuaug: {name.title()} is installed but does not work ({error}); the slower torch backend runs.",
+            stacklevel=2,
         )
         return False
     return True
 
 
 @torch.no_grad()
-def render(items: Sequence[Any], source: Tensor | Ragged, backend: str) -> Tensor:
-    """Run a batch's items, one after another; the last one's result is (B, C, H, W) in the asked dtype and layout."""
+def render(
+    items: Sequence[Any],
+    source: Tensor | Ragged,
+    backend: str,
+    labels: Tensor | None = None,
+    num_classes: int | None = None,
+) -> tuple[Tensor, Tensor | None]:
+    """Run a batch's items, one after another.
+
+    Returns:
+        images (B, C, H, W) in the asked dtype and layout, and the labels, mixed if the last item mixes.
+    """
     device = source.device
-    name = choose(backend, device)
+    module = importlib.import_module(BACKENDS[choose(backend, device)])
     canvas: Any = source
     with torch.autocast(device.type, enabled=False):
+        job = module.Job([item for item in items if isinstance(item, Program)], source)
+        number = 0
         for item in items:
             if isinstance(item, Program):
-                canvas = importlib.import_module(BACKENDS[name]).render(item, canvas)
+                canvas = job.run(number, canvas)
+                number += 1
             else:
                 canvas = item(canvas)
-    result: Tensor = canvas
-    return result
+        if labels is not None:
+            labels = job.labels(labels, num_classes)
+    return canvas, labels

@@ -113,15 +113,6 @@ class CutMix(Mix):
         return program.Mix(params["partner"], np.ones(len(canvas)), box, share)
 
 
-def one_hot(labels: Tensor, num_classes: int | None) -> Tensor:
-    """Labels as (B, classes) floats: class numbers (B,) become one-hot, soft and multi-hot stay."""
-    if labels.ndim == 1:
-        assert num_classes is not None  # `check_labels` saw to it
-        classes = torch.arange(num_classes, device=labels.device)
-        return (labels[:, None] == classes).to(torch.float32)
-    return labels if labels.is_floating_point() else labels.to(torch.float32)
-
-
 def check_labels(owner: object, mix: Mix, labels: object, size: int) -> None:
     """Raise if `labels` cannot be mixed; values are looked at where they are on the CPU."""
     if labels is None:
@@ -150,23 +141,3 @@ def check_labels(owner: object, mix: Mix, labels: object, size: int) -> None:
         if low < 0 or high >= mix.num_classes:
             got = f"{low if low < 0 else high}"
             raise checks.bad(owner, "labels", f"class numbers in [0, {mix.num_classes - 1}]", got)
-
-
-def mix_labels(labels: Tensor, num_classes: int | None, mix: program.Mix) -> Tensor:
-    """Soft labels (B, classes): one's own times its share, plus the partner's times the rest."""
-    soft = one_hot(labels, num_classes)
-    share, rest, partner = (
-        upload(values, soft.device)
-        for values in (mix.share.astype(np.float32), (1.0 - mix.share).astype(np.float32), mix.partner)
-    )
-    share, rest = share[:, None].to(soft.dtype), rest[:, None].to(soft.dtype)
-    mixed = soft.index_select(0, partner).mul_(rest).add_(soft * share)
-    return torch.where(share == 1, soft, mixed)  # unmixed labels stay, whatever the partner's are
-
-
-def upload(values: Array, device: torch.device) -> Tensor:
-    """A host array on `device`, without waiting for it."""
-    tensor = torch.from_numpy(np.require(values, requirements=["C", "W"]))  # torch warns of read-only arrays
-    if device.type == "cuda":
-        return tensor.pin_memory().to(device, non_blocking=True)
-    return tensor.to(device)

@@ -1,0 +1,38 @@
+"""Labels: one's own times its share, plus the partner's times the rest."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpuaug.kernels.torch.common import upload
+from gpuaug.program import Mix
+
+__all__ = ["labels"]
+
+
+def labels(labels: Tensor, num_classes: int | None, mix: Mix) -> Tensor:
+    """Soft labels (B, classes) of mixed samples.
+
+    Args:
+        labels: (B,) class numbers, or (B, classes) soft or multi-hot, any device.
+        num_classes: for class numbers.
+    """
+    soft = _one_hot(labels, num_classes)
+    share, rest, partner = (
+        upload(values, soft.device)
+        for values in (mix.share.astype(np.float32), (1.0 - mix.share).astype(np.float32), mix.partner)
+    )
+    share, rest = share[:, None].to(soft.dtype), rest[:, None].to(soft.dtype)
+    mixed = soft.index_select(0, partner).mul_(rest).add_(soft * share)
+    return torch.where(share == 1, soft, mixed)  # unmixed labels stay, whatever the partner's are
+
+
+def _one_hot(labels: Tensor, num_classes: int | None) -> Tensor:
+    """Labels as (B, classes) floats: class numbers (B,) become one-hot, soft and multi-hot stay."""
+    if labels.ndim == 1:
+        assert num_classes is not None  # `check_labels` saw to it
+        classes = torch.arange(num_classes, device=labels.device)
+        return (labels[:, None] == classes).to(torch.float32)
+    return labels if labels.is_floating_point() else labels.to(torch.float32)

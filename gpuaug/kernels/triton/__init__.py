@@ -1,0 +1,110 @@
+"""The CUDA backend: every pass is one launch for the whole batch, and all parameters of a call go up in one copy.
+
+`Job` is the main flow: lay the programs out in a block, upload it, launch. What is launched follows from the programs'
+static parts (`Slot.may`, `Window.scales`, shapes), never from a draw, so that a CUDA graph can replay it.
+"""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+from torch import Tensor
+
+from gpuaug.kernels.torch.labels import labels as twin_labels
+from gpuaug.kernels.triton.crop import crop
+from gpuaug.kernels.triton.filter import blur
+from gpuaug.kernels.triton.finish import finish
+from gpuaug.kernels.triton.jpeg import jpeg
+from gpuaug.kernels.triton.labels import labels
+from gpuaug.kernels.triton.launch import Block, upload
+from gpuaug.kernels.triton.plan import KEYS, Layout, Params, Run, keys, lay_out
+from gpuaug.kernels.triton.step import Branches, step
+from gpuaug.kernels.triton.tone import tone
+from gpuaug.program import Op, Program
+from gpuaug.ragged import Ragged
+
+__all__ = ["Job"]
+
+LONGEST = 2**22  # pixels of a canvas side: `rint` is exact below
+LARGEST = 2**31  # bytes of an image
+
+
+class Job:
+    """The programs of one call: their parameters in host memory, then on the device, then the launches."""
+
+    def __init__(self, programs: list[Program], source: Tensor | Ragged) -> None:
+        _check(source)
+        self.device = source.device
+        block = Block(len(source))
+        at = block.column(keys(programs[0].keys))
+        assert (at, block.row_words) == (0, KEYS)
+        self.layouts = [lay_out(program, block, None if number else source) for number, program in enumerate(programs)]
+        self.words = block.words(self.device)
+        self.params = Params(self.words, block.head_words, block.row_words)
+        with self._on_device():
+            self.params = Params(upload(self.words, self.device), block.head_words, block.row_words)
+
+    def run(self, number: int, source: Tensor | Ragged) -> Tensor:
+        """Program `number`, on the canvas of what ran before it."""
+        with self._on_device():
+            return _run(self.layouts[number], self.params, source)
+
+    def labels(self, given: Tensor, num_classes: int | None) -> Tensor:
+        """Labels mixed as the last program mixes its samples."""
+        layout = self.layouts[-1]
+        finish = layout.program.finish
+        if finish is None or finish.mix is None:
+            return given
+        if given.device != self.device:
+            return twin_labels(given, num_classes, finish.mix)
+        with self._on_device():
+            return labels(given, num_classes, layout, self.params)
+
+    def _on_device(self) -> AbstractContextManager[object]:
+        return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
+
+
+def _run(layout: Layout, params: Params, source: Tensor | Ragged) -> Tensor:
+    program = layout.program
+    canvas = _canvas(layout, params, source)
+    branches = Branches()
+    for run in layout.runs:
+        canvas = _filtered(layout, run, params, canvas, source)
+        luts = tone(canvas, layout, run, params)
+        last = run is layout.runs[-1]
+        if last and program.finish is not None and (run.pure or program.finish.mix is None):
+            return finish(canvas, layout, run, params, luts, branches)
+        if run.count:
+            canvas = step(canvas, layout, run, params, luts, branches)
+    if program.finish is not None:
+        return finish(canvas, layout, Run(0), params, canvas, branches)
+    return canvas
+
+
+def _canvas(layout: Layout, params: Params, source: Tensor | Ragged) -> Tensor:
+    """The canvas: cropped, or the source itself where every draw would show it as it is."""
+    window = layout.program.window
+    if isinstance(source, Tensor) and (window is None or (window.whole and source.is_contiguous())):
+        return source.contiguous()
+    assert window is not None
+    return crop(source, layout, params)
+
+
+def _filtered(layout: Layout, run: Run, params: Params, canvas: Tensor, source: Tensor | Ragged) -> Tensor:
+    """The canvas after the filters that precede a run, which work in place, but never on what the caller gave."""
+    if run.filters and canvas is source:
+        canvas = canvas.clone()
+    for opcode in run.filters:
+        (blur if opcode == Op.BLUR else jpeg)(canvas, layout, run, params)
+    return canvas
+
+
+def _check(source: Tensor | Ragged) -> None:
+    sides = source.sizes.max(axis=0).tolist() if isinstance(source, Ragged) else list(source.shape[2:])
+    channels = source.channels if isinstance(source, Ragged) else source.shape[1]
+    if max(sides) >= LONGEST or sides[0] * sides[1] * channels >= LARGEST:
+        expected = f"smaller than {LONGEST} pixels a side and {LARGEST} bytes"
+        raise ValueError(
+            f'Augment: `images` must be {expected} for backend "triton", got {sides}. Use backend="torch".'
+        )

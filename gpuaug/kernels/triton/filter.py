@@ -1,0 +1,94 @@
+"""Filters: separable blur in two passes, and small two-dimensional kernels in one; integers, weights in Q14."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from gpuaug.kernels.triton.common import CONSTANT, REFLECT, read, tile, wrap
+from gpuaug.kernels.triton.launch import launch, tiling
+from gpuaug.kernels.triton.plan import Layout, Params, Run
+from gpuaug.program import Op
+
+__all__ = ["blur", "blur_across_kernel", "blur_down_kernel", "convolve"]
+
+BLUR = tl.constexpr(Op.BLUR)
+
+
+@triton.jit
+def convolve(canvas, weights, size, border, x, y, mask, height, width, C: tl.constexpr):
+    """Levels of the tile correlated with `weights` (size * size,) int16."""
+    a = tl.zeros(mask.shape, tl.int32) + 8192
+    b, c = a, a
+    for tap in range(size * size):
+        weight = tl.load(weights + tap).to(tl.int32)
+        row, column = y + (tap // size - size // 2), x + (tap % size - size // 2)
+        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        index = wrap(row, height, border) * width + wrap(column, width, border)
+        ta, tb, tc = read(canvas, index, mask & (inside | (border != CONSTANT)), height * width, C)
+        a, b, c = a + ta * weight, b + tb * weight, c + tc * weight
+    return _level(a, 14), _level(b, 14), _level(c, 14)
+
+
+@triton.jit
+def _level(total, shift: tl.constexpr):
+    return tl.minimum(tl.maximum(total >> shift, 0), 255)
+
+
+@triton.jit(do_not_specialize=["rows_at", "row_words", "slot_at", "weights_at"])
+def blur_across_kernel(
+    canvas, lines, block, rows_at, row_words, slot_at, weights_at, height, width, BH: tl.constexpr, BW: tl.constexpr
+):  # fmt: skip
+    """canvas (B, channels, H, W) uint8 to lines, int16 alike with 7 bits of fraction. Grid (tiles, B, channels)."""
+    sample = tl.program_id(1)
+    row = block + rows_at + sample * row_words
+    slot = row + slot_at
+    if tl.load(slot) == BLUR:
+        y, x = tile(width, BH, BW)
+        mask = (y < height) & (x < width)
+        here = (sample.to(tl.int64) * tl.num_programs(2) + tl.program_id(2)) * height * width
+        size = tl.load(slot + 1).to(tl.float32, bitcast=True).to(tl.int32)
+        weights = (row + weights_at).to(tl.pointer_type(tl.int16))
+        total = tl.zeros((BH, BW), tl.int32) + 64
+        for k in range(size):
+            at = y * width + wrap(x + (k - size // 2), width, REFLECT)
+            total += tl.load(canvas + here + at, mask, other=0).to(tl.int32) * tl.load(weights + k).to(tl.int32)
+        tl.store(lines + here + y * width + x, (total >> 7).to(tl.int16), mask)
+
+
+@triton.jit(do_not_specialize=["rows_at", "row_words", "slot_at", "weights_at"])
+def blur_down_kernel(
+    lines, canvas, block, rows_at, row_words, slot_at, weights_at, height, width, BH: tl.constexpr, BW: tl.constexpr
+):  # fmt: skip
+    """lines back to the canvas, for the samples whose instruction is a BLUR; the others' canvas stays as it is."""
+    sample = tl.program_id(1)
+    row = block + rows_at + sample * row_words
+    slot = row + slot_at
+    if tl.load(slot) == BLUR:
+        y, x = tile(width, BH, BW)
+        mask = (y < height) & (x < width)
+        here = (sample.to(tl.int64) * tl.num_programs(2) + tl.program_id(2)) * height * width
+        across = tl.load(slot + 1).to(tl.float32, bitcast=True).to(tl.int32)
+        size = tl.load(slot + 2).to(tl.float32, bitcast=True).to(tl.int32)
+        weights = (row + weights_at).to(tl.pointer_type(tl.int16)) + across
+        total = tl.zeros((BH, BW), tl.int32) + (1 << 20)
+        for k in range(size):
+            at = wrap(y + (k - size // 2), height, REFLECT) * width + x
+            total += tl.load(lines + here + at, mask, other=0).to(tl.int32) * tl.load(weights + k).to(tl.int32)
+        tl.store(canvas + here + y * width + x, _level(total, 21).to(tl.uint8), mask)
+
+
+def blur(canvas: Tensor, layout: Layout, run: Run, params: Params) -> None:
+    """BLUR in the first slot of `run`, in place."""
+    batch, channels, height, width = canvas.shape
+    lines = torch.empty_like(canvas, dtype=torch.int16)
+    slot_at, _, weights_at = layout.slots(run)
+    grid, sizes = tiling(height, width, batch, 1)
+    sizes.pop("C")
+    for kernel, source, target in ((blur_across_kernel, canvas, lines), (blur_down_kernel, lines, canvas)):
+        launch(
+            kernel, (*grid[:2], channels), source, target, *params.arguments, slot_at, weights_at, height, width,
+            **sizes,
+        )  # fmt: skip

@@ -1,0 +1,157 @@
+"""Finish: the last run, levels to values by a table, erase, mix, cast, layout, in one launch.
+
+A mix needs the partner's values: its run is evaluated once more, so no float canvas is ever in memory.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from gpuaug.kernels.triton.common import rint, tile
+from gpuaug.kernels.triton.launch import constants, launch, tiling
+from gpuaug.kernels.triton.noise import pixel_normals
+from gpuaug.kernels.triton.plan import Layout, Params, Run
+from gpuaug.kernels.triton.point import in_box
+from gpuaug.kernels.triton.step import Branches, evaluate
+
+__all__ = ["finish", "finish_kernel"]
+
+
+@triton.jit
+def _float(pointer):
+    return tl.load(pointer).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def _erase(value, inside, shift, scale, row, op, element, normals, RANDOM: tl.constexpr):
+    """`shift` and `scale` are this channel's."""
+    level = _float(shift)
+    if RANDOM:
+        level = level + _float(scale) * pixel_normals(row, op, element, normals)
+    return tl.where(inside, level, value)
+
+
+@triton.jit
+def _values(
+    canvas, block, rows_at, row_words, sample, slots_at, stride, weights_at, luts, normals, base, total, table_at, erases, erases_at,
+    x, y, mask, height, width, channel, channels,
+    C: tl.constexpr, MAY: tl.constexpr, N: tl.constexpr, TABLE: tl.constexpr, ERASES: tl.constexpr, RANDOM: tl.constexpr,
+):  # fmt: skip
+    """float32 values of the tile of `sample`: its run, the table, its erased boxes."""
+    plane = height * width
+    here = (sample.to(tl.int64) * channels + channel) * plane
+    row = block + rows_at + sample * row_words
+    a, b, c = evaluate(
+        canvas + here, row + slots_at, stride, N, (row + weights_at).to(tl.pointer_type(tl.int16)),
+        luts + sample * N * channels * 256, row, normals, base + here, total + here,
+        x, y, mask, height, width, channel, channels, C, MAY, N,
+    )  # fmt: skip
+    if TABLE:
+        own = block + table_at + channel * 256
+        p = tl.load(own + a).to(tl.float32, bitcast=True)
+        q, r = p, p
+        if C == 3:
+            q = tl.load(own + 256 + b).to(tl.float32, bitcast=True)
+            r = tl.load(own + 512 + c).to(tl.float32, bitcast=True)
+    else:
+        p, q, r = a.to(tl.float32), b.to(tl.float32), c.to(tl.float32)
+    for e in tl.static_range(ERASES):
+        inside = in_box(row + erases_at + 4 * e, x, y) & mask
+        head = block + erases + e * (2 * channels + 1)
+        op = tl.load(head)
+        shift, scale = head + 1 + channel, head + 1 + channels + channel
+        element = channel * plane + y * width + x
+        # a tile without an erased pixel draws nothing
+        if tl.max(tl.max(inside.to(tl.int32), axis=1), axis=0) > 0:
+            random: tl.constexpr = (RANDOM >> e) & 1
+            p = _erase(p, inside, shift, scale, row, op, element, normals, random)
+            if C == 3:
+                q = _erase(q, inside, shift + 1, scale + 1, row, op, element + plane, normals, random)
+                r = _erase(r, inside, shift + 2, scale + 2, row, op, element + 2 * plane, normals, random)
+    return p, q, r
+
+
+@triton.jit
+def _blend(own, other, inside, weight, rest):
+    return tl.where(inside, other, tl.where(weight == 1, own, other * rest + own * weight))
+
+
+@triton.jit
+def _store(pointer, value, mask):
+    if pointer.dtype.element_ty == tl.uint8:
+        value = tl.minimum(tl.maximum(rint(value), 0.0), 255.0)
+    tl.store(pointer, value.to(pointer.dtype.element_ty), mask)
+
+
+@triton.jit(
+    do_not_specialize=[
+        "rows_at",
+        "row_words",
+        "slots_at",
+        "stride",
+        "weights_at",
+        "table_at",
+        "erases",
+        "erases_at",
+        "mix_at",
+    ]
+)
+def finish_kernel(
+    canvas, out, block, rows_at, row_words, slots_at, stride, weights_at, luts, normals, base, total, table_at, erases, erases_at, mix_at,
+    out_y, out_x, out_c, height, width, channels, C: tl.constexpr, MAY: tl.constexpr, N: tl.constexpr,
+    TABLE: tl.constexpr, ERASES: tl.constexpr, RANDOM: tl.constexpr, MIX: tl.constexpr,
+    BH: tl.constexpr, BW: tl.constexpr,
+):  # fmt: skip
+    """canvas: (B, channels, H, W) uint8; out alike in any dtype, samples dense, with strides out_y, out_x, out_c.
+
+    At table_at: (channels, 256) float32. At erases: for each one op, shifts, scales. Grid (tiles, B, channels / C).
+    """
+    sample, channel = tl.program_id(1), tl.program_id(2)
+    y, x = tile(width, BH, BW)
+    mask = (y < height) & (x < width)
+    p, q, r = _values(
+        canvas, block, rows_at, row_words, sample, slots_at, stride, weights_at, luts, normals, base, total, table_at, erases, erases_at,
+        x, y, mask, height, width, channel, channels, C, MAY, N, TABLE, ERASES, RANDOM,
+    )  # fmt: skip
+    if MIX:
+        mix = block + rows_at + sample * row_words + mix_at
+        weight, rest = _float(mix + 1), _float(mix + 2)
+        inside = in_box(mix + 3, x, y) & mask
+        if (weight != 1) | (tl.max(tl.max(inside.to(tl.int32), axis=1), axis=0) > 0):
+            op, oq, orr = _values(
+                canvas, block, rows_at, row_words, tl.load(mix), slots_at, stride, weights_at, luts, normals, base, total, table_at,
+                erases, erases_at,
+                x, y, mask, height, width, channel, channels, C, MAY, N, TABLE, ERASES, RANDOM,
+            )  # fmt: skip
+            p = _blend(p, op, inside, weight, rest)
+            if C == 3:
+                q, r = _blend(q, oq, inside, weight, rest), _blend(r, orr, inside, weight, rest)
+    here = out + sample.to(tl.int64) * channels * height * width + channel * out_c + y * out_y + x * out_x
+    _store(here, p, mask)
+    if C == 3:
+        _store(here + out_c, q, mask)
+        _store(here + 2 * out_c, r, mask)
+
+
+def finish(
+    canvas: Tensor, layout: Layout, run: Run, params: Params, luts: Tensor, branches: Branches
+) -> Tensor:  # fmt: skip
+    """(B, C, H, W) in the asked dtype and layout, from the canvas before the last run."""
+    wanted = layout.program.finish
+    assert wanted is not None
+    batch, channels, height, width = canvas.shape
+    out = torch.empty(canvas.shape, dtype=wanted.dtype, device=canvas.device, memory_format=wanted.memory_format)
+    normals = constants("normals", canvas.device)
+    grid, sizes = tiling(height, width, batch, channels)
+    launch(
+        finish_kernel, grid, canvas, out, *params.arguments, *layout.slots(run), luts, normals,
+        canvas if branches.base is None else branches.base, normals if branches.total is None else branches.total,
+        layout.table_at, layout.erases, layout.erases_at, layout.mix_at,
+        out.stride(2), out.stride(3), out.stride(1), height, width, channels, MAY=run.mask, N=run.count,
+        TABLE=wanted.table is not None, ERASES=len(wanted.erases), RANDOM=layout.random, MIX=wanted.mix is not None,
+        **sizes,
+    )  # fmt: skip
+    return out

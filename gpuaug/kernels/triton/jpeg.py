@@ -1,0 +1,166 @@
+"""JPEG artefacts in two launches, in place: code every plane's blocks, then upsample and convert back, as the twin.
+
+Between its roundings a DCT of libjpeg is linear in integers, so eight products with a constant 8 x 8 matrix give its
+bits; no butterfly is needed.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from gpuaug.kernels.torch.jpeg import CHROMA_TABLE, LUMA_TABLE, _fdct, _idct
+from gpuaug.kernels.triton.common import read, tile, write
+from gpuaug.kernels.triton.launch import constants, launch, tiling
+from gpuaug.kernels.triton.plan import Layout, Params, Run
+from gpuaug.program import Op
+
+__all__ = ["jpeg", "jpeg_code_kernel", "jpeg_decode_kernel", "matrices"]
+
+JPEG = tl.constexpr(Op.JPEG)
+BLOCKS = 4  # 8 x 8 blocks of a program
+
+
+@lru_cache(maxsize=1)
+def matrices() -> Tensor:
+    """(256,) int32 on the host: forward and inverse DCT, luma and chroma tables, 64 each."""
+    unit = torch.eye(8, dtype=torch.int32, device="cpu") << 11
+    forward, inverse = _fdct(unit, 0, 11), _idct(unit, 0, 11)
+    tables = torch.tensor([LUMA_TABLE, CHROMA_TABLE], dtype=torch.int32, device="cpu")
+    return torch.cat([forward.flatten(), inverse.flatten(), tables.flatten()])
+
+
+@triton.jit
+def _transform(v, matrix, shift: tl.constexpr):
+    """v (n, 8, 8) times `matrix` along its last axis, rounded."""
+    k, j = tl.arange(0, 8)[:, None], tl.arange(0, 8)[None, :]
+    m = tl.load(matrix + 8 * k + j)
+    total = tl.sum(v[:, :, None, :] * m[None, None, :, :], axis=3)
+    return (total + (1 << (shift - 1))) >> shift
+
+
+@triton.jit
+def _turn(v):
+    return tl.permute(v, (0, 2, 1))
+
+
+@triton.jit
+def _luma(canvas, y, x, width, plane, C: tl.constexpr):
+    r, g, b = read(canvas, y * width + x, y >= 0, plane, C)
+    if C == 3:
+        r = (19595 * r + 38470 * g + 7471 * b + 32768) >> 16
+    return r
+
+
+@triton.jit
+def _chroma(canvas, y, x, width, plane, red):
+    """Cb, or Cr where `red`."""
+    r, g, b = read(canvas, y * width + x, y >= 0, plane, 3)
+    cb = -11059 * r - 21709 * g + 32768 * b
+    cr = 32768 * r - 27439 * g - 5329 * b
+    return (tl.where(red, cr, cb) + 8421375) >> 16
+
+
+@triton.jit(do_not_specialize=["rows_at", "row_words", "slot_at"])
+def jpeg_code_kernel(
+    canvas, planes, block, rows_at, row_words, slot_at, tables, height, width, C: tl.constexpr, N: tl.constexpr
+):  # fmt: skip
+    """canvas (B, C, H, W) to coded planes: each sample H * W luma, then two chroma planes of half size, uint8.
+
+    Grid (groups of N luma blocks, B, 1 or 3).
+    """
+    sample, component = tl.program_id(1), tl.program_id(2)
+    slot = block + rows_at + sample * row_words + slot_at
+    half_height, half_width = (height + 1) // 2, (width + 1) // 2
+    tall = tl.where(component == 0, height, half_height)
+    wide = tl.where(component == 0, width, half_width)
+    across = tl.cdiv(wide, 8)
+    first = tl.program_id(0) * N
+    if (tl.load(slot) == JPEG) & (first < across * tl.cdiv(tall, 8)):
+        plane = height * width
+        here = canvas + sample.to(tl.int64) * C * plane
+        chroma_size = half_height * half_width if C == 3 else 0
+        target = planes + sample.to(tl.int64) * (plane + 2 * chroma_size)
+        block = (first + tl.arange(0, N))[:, None, None]
+        y = (block // across) * 8 + tl.arange(0, 8)[None, :, None]
+        x = (block % across) * 8 + tl.arange(0, 8)[None, None, :]
+        row, column = tl.minimum(y, tall - 1), tl.minimum(x, width - 1)
+        if C == 3 and component > 0:
+            red = component == 2
+            top, bottom = 2 * row, tl.minimum(2 * row + 1, height - 1)
+            left, right = tl.minimum(2 * x, width - 1), tl.minimum(2 * x + 1, width - 1)
+            v = _chroma(here, top, left, width, plane, red) + _chroma(here, top, right, width, plane, red)
+            v += _chroma(here, bottom, left, width, plane, red) + _chroma(here, bottom, right, width, plane, red)
+            v = (v + 1 + (x & 1)) >> 2
+            target += plane + (component - 1) * chroma_size
+        else:
+            v = _luma(here, row, column, width, plane, C)
+        v = _transform(v - 128, tables, 11)
+        v = _turn(_transform(_turn(v), tables, 15))
+        k, j = tl.arange(0, 8)[:, None], tl.arange(0, 8)[None, :]
+        quality = tl.minimum(tl.maximum(tl.load(slot + 1).to(tl.float32, bitcast=True).to(tl.int32), 1), 100)
+        scale = tl.where(quality < 50, 5000 // quality, 200 - 2 * quality)
+        base = tl.load(tables + 128 + tl.where(component == 0, 0, 64) + 8 * k + j)
+        step = tl.minimum(tl.maximum((base * scale + 50) // 100, 1), 255)[None, :, :]
+        level = (tl.abs(v) + 4 * step) // (8 * step)
+        v = tl.where(v < 0, -level, level) * step
+        v = _turn(_transform(_turn(v), tables + 64, 11))
+        v = _transform(v, tables + 64, 18)
+        v = tl.minimum(tl.maximum(v + 128, 0), 255)
+        tl.store(target + y * wide + x, v.to(tl.uint8), (y < tall) & (x < wide))
+
+
+@triton.jit
+def _upsample(chroma, y, x, tall, wide, mask):
+    """The triangle filter; up to two columns libjpeg repeats samples instead."""
+    row, column = y // 2, x // 2
+    near = chroma + row * wide
+    far = chroma + tl.minimum(tl.maximum(row - 1 + 2 * (y & 1), 0), tall - 1) * wide
+    beside = tl.minimum(tl.maximum(column - 1 + 2 * (x & 1), 0), wide - 1)
+    own = 3 * tl.load(near + column, mask, other=0).to(tl.int32) + tl.load(far + column, mask, other=0).to(tl.int32)
+    other = 3 * tl.load(near + beside, mask, other=0).to(tl.int32) + tl.load(far + beside, mask, other=0).to(tl.int32)
+    repeated = tl.load(near + column, mask, other=0).to(tl.int32)
+    return tl.where(wide <= 2, repeated, (3 * own + other + 8 - (x & 1)) >> 4)
+
+
+@triton.jit(do_not_specialize=["rows_at", "row_words", "slot_at"])
+def jpeg_decode_kernel(
+    planes, canvas, block, rows_at, row_words, slot_at, height, width, C: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr
+):  # fmt: skip
+    """Coded planes back to the canvas, for the samples whose instruction is a JPEG. Grid (tiles, B)."""
+    sample = tl.program_id(1)
+    if tl.load(block + rows_at + sample * row_words + slot_at) == JPEG:
+        y, x = tile(width, BH, BW)
+        mask = (y < height) & (x < width)
+        plane = height * width
+        tall, wide = (height + 1) // 2, (width + 1) // 2
+        chroma_size = tall * wide if C == 3 else 0
+        coded = planes + sample.to(tl.int64) * (plane + 2 * chroma_size)
+        a = tl.load(coded + y * width + x, mask, other=0).to(tl.int32)
+        b, c = a, a
+        if C == 3:
+            cb = _upsample(coded + plane, y, x, tall, wide, mask) - 128
+            cr = _upsample(coded + plane + chroma_size, y, x, tall, wide, mask) - 128
+            b = tl.minimum(tl.maximum(a + ((-22554 * cb - 46802 * cr + 32768) >> 16), 0), 255)
+            c = tl.minimum(tl.maximum(a + ((116130 * cb + 32768) >> 16), 0), 255)
+            a = tl.minimum(tl.maximum(a + ((91881 * cr + 32768) >> 16), 0), 255)
+        write(canvas + sample.to(tl.int64) * C * plane, y * width + x, mask, plane, a, b, c, C)
+
+
+def jpeg(canvas: Tensor, layout: Layout, run: Run, params: Params) -> None:
+    """JPEG in the first slot of `run`, in place."""
+    batch, channels, height, width = canvas.shape
+    half = -(-height // 2) * -(-width // 2) if channels == 3 else 0
+    planes = torch.empty((batch, height * width + 2 * half), dtype=torch.uint8, device=canvas.device)
+    slot_at = layout.slots(run)[0]
+    groups = -(-(-(-height // 8) * -(-width // 8)) // BLOCKS)
+    launch(
+        jpeg_code_kernel, (groups, batch, channels), canvas, planes, *params.arguments, slot_at,
+        constants("jpeg", canvas.device), height, width, C=channels, N=BLOCKS,
+    )  # fmt: skip
+    grid, sizes = tiling(height, width, batch, channels)
+    launch(jpeg_decode_kernel, grid, planes, canvas, *params.arguments, slot_at, height, width, **sizes)

@@ -1,0 +1,118 @@
+"""The two ways to a device: a kernel launch, and one block of parameters. Everything the backend asks of it is here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+__all__ = ["Block", "constants", "interpreted", "launch", "staging", "tiling", "upload"]
+
+Array = NDArray[Any]
+
+TILE = (16, 32)  # pixels of a program: four for each of its 128 threads, next to one another
+
+
+def launch(kernel: Any, grid: Sequence[int], *arguments: Any, num_warps: int = 4, **constants: Any) -> None:
+    """Start a kernel on the current stream of the current device.
+
+    Fused multiply-adds are off: they round once where the contract rounds twice.
+    """
+    kernel[tuple(grid)](*arguments, num_warps=num_warps, enable_fp_fusion=False, **constants)
+
+
+def tiling(
+    height: int, width: int, batch: int, channels: int, tile: tuple[int, int] | None = None
+) -> tuple[tuple[int, int, int], dict[str, int]]:
+    """The grid of a pass over canvases, and the constants C, BH and BW of its kernel."""
+    together = 3 if channels == 3 else 1
+    rows, columns = tile or TILE
+    rows, columns = min(rows, _power(height)), min(columns, _power(width))
+    grid = (-(-height // rows) * -(-width // columns), batch, channels // together)
+    return grid, {"C": together, "BH": rows, "BW": columns}
+
+
+def _power(n: int) -> int:
+    """The least power of two that is at least `n`."""
+    return 1 << (n - 1).bit_length()
+
+
+def interpreted() -> bool:
+    """True if Triton's interpreter runs the kernels (TRITON_INTERPRET=1): on the CPU, slowly, to look into them."""
+    from triton.runtime.interpreter import InterpretedFunction
+
+    from gpuaug.kernels.triton.step import step_kernel
+
+    return isinstance(step_kernel, InterpretedFunction)
+
+
+def staging(count: int, device: torch.device) -> Tensor:
+    """(count,) int32 on the host, for a CUDA device in pinned memory, which it reads by itself.
+
+    PyTorch's allocator keeps such a block until the copies out of it are done, so calls, streams and threads never
+    share one.
+    """
+    return torch.empty(count, dtype=torch.int32, device="cpu", pin_memory=device.type == "cuda")
+
+
+def upload(words: Tensor, device: torch.device) -> Tensor:
+    """Pinned memory on `device`, by one copy that nobody waits for."""
+    return words.to(device, non_blocking=True)
+
+
+@lru_cache(maxsize=64)
+def constants(name: str, device: torch.device) -> Tensor:
+    """Tables that never change, on `device`: "normals", (65536,) float32, and "jpeg"; sent once and kept."""
+    from gpuaug.kernels.triton.jpeg import matrices
+    from gpuaug.philox import normal_table
+
+    values = matrices().numpy() if name == "jpeg" else normal_table().view(np.int32)
+    words = staging(len(values), device)
+    words.numpy()[:] = values
+    sent = upload(words, device)
+    return sent if name == "jpeg" else sent.view(torch.float32)
+
+
+class Block:
+    """The parameters of a call in words of 32 bits: a head that all samples share, then one row for each sample.
+
+    `head` and `column` say where their values will be (in words, from the block's start, or from a row's); `words`
+    is the whole.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.head_words = self.row_words = 0
+        self._head: list[tuple[int, Array]] = []
+        self._columns: list[tuple[int, Array]] = []
+
+    def head(self, values: Array) -> int:
+        """Where values of 4 bytes each will be, from the start of the block."""
+        at = self.head_words
+        self._head.append((at, np.ascontiguousarray(values).reshape(-1).view(np.int32)))
+        self.head_words += self._head[-1][1].size
+        return at
+
+    def column(self, values: Array) -> int:
+        """Where values (B, ...) of 4 bytes each, or more of fewer bytes, will be, from the start of a row."""
+        at = self.row_words
+        flat = np.ascontiguousarray(values).reshape(self.size, -1).view(np.int32)
+        self._columns.append((at, flat))
+        self.row_words += flat.shape[1]
+        return at
+
+    def words(self, device: torch.device) -> Tensor:
+        """(n,) int32 on the host, ready for `upload`."""
+        block = staging(self.head_words + self.size * self.row_words, device)
+        out = block.numpy()
+        for at, values in self._head:
+            out[at : at + values.size] = values
+        rows = out[self.head_words :].reshape(self.size, self.row_words)
+        for at, values in self._columns:
+            rows[:, at : at + values.shape[1]] = values
+        return block

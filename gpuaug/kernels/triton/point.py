@@ -1,0 +1,181 @@
+"""Point instructions: what a pixel becomes without looking at its neighbours. They run on registers, one after another."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from gpuaug.kernels.triton.common import (
+    BRANCH,
+    EQUALIZE,
+    ERASE,
+    GRAYSCALE,
+    HAS_BRANCH,
+    HAS_ERASE,
+    HAS_GRAYSCALE,
+    HAS_HUE,
+    HAS_JOIN,
+    HAS_MERGE,
+    HAS_NOISE,
+    HAS_PERMUTE,
+    HAS_SATURATION,
+    HAS_TABLE,
+    HUE,
+    JOIN,
+    MERGE,
+    NOISE,
+    PERMUTE,
+    SATURATION,
+    TABLE,
+    byte,
+    luma,
+)
+from gpuaug.kernels.triton.noise import pixel_normals
+
+__all__ = ["in_box", "point"]
+
+SIXTH = tl.constexpr(1 / 6)
+TO_LEVEL = tl.constexpr(255.999 / 255)  # torchvision's way back from [0, 1]
+
+
+@triton.jit
+def _operand(slot, number: tl.constexpr):
+    return tl.load(slot + 1 + number).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def in_box(box, x, y):
+    """Inside (top, left, height, width), four int32 at `box`."""
+    top, left = tl.load(box), tl.load(box + 1)
+    return (y >= top) & (y < top + tl.load(box + 2)) & (x >= left) & (x < left + tl.load(box + 3))
+
+
+@triton.jit
+def _look_up(table, step, a, b, c, C: tl.constexpr):
+    """Levels through uint8 tables that lie `step` bytes apart."""
+    a = tl.load(table + a).to(tl.int32)
+    if C == 3:
+        b = tl.load(table + step + b).to(tl.int32)
+        c = tl.load(table + 2 * step + c).to(tl.int32)
+    return a, b, c
+
+
+@triton.jit
+def _blend(level, factor, grey, weight):
+    return byte(tl.fma(grey, weight, level.to(tl.float32) * factor))
+
+
+@triton.jit
+def _saturation(slot, a, b, c):
+    grey = luma(a, b, c)
+    factor = _operand(slot, 0)
+    weight = tl.zeros(a.shape, tl.float32) + _operand(slot, 1)
+    return _blend(a, factor, grey, weight), _blend(b, factor, grey, weight), _blend(c, factor, grey, weight)
+
+
+@triton.jit
+def _wheel(k, high, chroma):
+    """One channel: `k` is its place on the colour circle, in sixths, before wrapping."""
+    k = k - 6.0 * tl.floor(k * SIXTH)
+    ramp = tl.maximum(tl.minimum(tl.minimum(k, 4.0 - k), 1.0), 0.0)
+    return byte((high - chroma * ramp) * TO_LEVEL)
+
+
+@triton.jit
+def _hue(slot, a, b, c):
+    red, green, blue = a.to(tl.float32), b.to(tl.float32), c.to(tl.float32)
+    high = tl.maximum(red, tl.maximum(green, blue))
+    chroma = high - tl.minimum(red, tl.minimum(green, blue))
+    is_red, is_green = high == red, high == green
+    difference = tl.where(is_red, green - blue, tl.where(is_green, blue - red, red - green))
+    sector = tl.where(is_red, 0.0, tl.where(is_green, 2.0, 4.0))
+    hue = tl.div_rn(difference, tl.maximum(chroma, 1.0)) + sector
+    hue = hue + _operand(slot, 0)
+    return _wheel(hue + 5.0, high, chroma), _wheel(hue + 3.0, high, chroma), _wheel(hue + 1.0, high, chroma)
+
+
+@triton.jit
+def _pick(order, a, b, c):
+    return tl.where(order == 0, a, tl.where(order == 1, b, c))
+
+
+@triton.jit
+def _noisy(slot, keys, level, element, normals):
+    z = pixel_normals(keys, _operand(slot, 3).to(tl.int32), element, normals)
+    total = level + (z * _operand(slot, 1) + _operand(slot, 0)).to(tl.int32)  # truncated, as torchvision
+    return tl.where(_operand(slot, 2) != 0, tl.minimum(tl.maximum(total, 0), 255), total & 255)
+
+
+@triton.jit
+def _join(base, total, weight, level, index, mask):
+    tl.store(total + index, tl.load(total + index, mask, other=0.0) + level.to(tl.float32) * weight, mask)
+    return tl.load(base + index, mask, other=0).to(tl.int32)
+
+
+@triton.jit
+def _branch(base, total, weight, level, index, mask):
+    tl.store(total + index, level.to(tl.float32) * weight, mask)
+    tl.store(base + index, level.to(tl.uint8), mask)
+
+
+@triton.jit
+def point(
+    slot, lut, keys, normals, base, total, a, b, c, x, y, mask, height, width, channel, channels,
+    C: tl.constexpr, MAY: tl.constexpr,
+):  # fmt: skip
+    """The instruction in `slot` on levels a, b, c; those that look at neighbours were `gather`'s, and pass.
+
+    slot: the opcode, 16 operands, a fill level for each channel, then the table, in words of 32 bits. lut: the
+    channel's table made by `tone` for this slot. base, total: this sample's channel, kept from BRANCH to MERGE.
+    """
+    opcode = tl.load(slot)
+    plane = height * width
+    index = y * width + x
+    if HAS_TABLE & MAY and opcode == TABLE:
+        a, b, c = _look_up((slot + 17 + channels).to(tl.pointer_type(tl.uint8)), 0, a, b, c, C)
+    elif (MAY & 0b11100) != 0 and (opcode > TABLE) & (opcode <= EQUALIZE):
+        a, b, c = _look_up(lut, 256, a, b, c, C)
+    elif C == 3 and HAS_SATURATION & MAY and opcode == SATURATION:
+        a, b, c = _saturation(slot, a, b, c)
+    elif C == 3 and HAS_GRAYSCALE & MAY and opcode == GRAYSCALE:
+        a = luma(a, b, c).to(tl.int32)
+        b = a
+        c = a
+    elif C == 3 and HAS_HUE & MAY and opcode == HUE:
+        a, b, c = _hue(slot, a, b, c)
+    elif C == 3 and HAS_PERMUTE & MAY and opcode == PERMUTE:
+        p, q, r = _operand(slot, 0), _operand(slot, 1), _operand(slot, 2)
+        a, b, c = _pick(p, a, b, c), _pick(q, a, b, c), _pick(r, a, b, c)
+    elif HAS_NOISE & MAY and opcode == NOISE:
+        element = channel * plane + index
+        a = _noisy(slot, keys, a, element, normals)
+        if C == 3:
+            b = _noisy(slot, keys, b, element + plane, normals)
+            c = _noisy(slot, keys, c, element + 2 * plane, normals)
+    elif HAS_ERASE & MAY and opcode == ERASE:
+        top, left = _operand(slot, 0).to(tl.int32), _operand(slot, 1).to(tl.int32)
+        bottom, right = top + _operand(slot, 2).to(tl.int32), left + _operand(slot, 3).to(tl.int32)
+        inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
+        fill = slot + 17 + channel
+        a = tl.where(inside, tl.load(fill).to(tl.float32, bitcast=True).to(tl.int32), a)
+        if C == 3:
+            b = tl.where(inside, tl.load(fill + 1).to(tl.float32, bitcast=True).to(tl.int32), b)
+            c = tl.where(inside, tl.load(fill + 2).to(tl.float32, bitcast=True).to(tl.int32), c)
+    elif HAS_BRANCH & MAY and opcode == BRANCH:
+        weight = _operand(slot, 0)
+        _branch(base, total, weight, a, index, mask)
+        if C == 3:
+            _branch(base + plane, total + plane, weight, b, index, mask)
+            _branch(base + 2 * plane, total + 2 * plane, weight, c, index, mask)
+    elif HAS_JOIN & MAY and opcode == JOIN:
+        weight = _operand(slot, 0)
+        a = _join(base, total, weight, a, index, mask)
+        if C == 3:
+            b = _join(base + plane, total + plane, weight, b, index, mask)
+            c = _join(base + 2 * plane, total + 2 * plane, weight, c, index, mask)
+    elif HAS_MERGE & MAY and opcode == MERGE:
+        a = byte(tl.load(total + index, mask, other=0.0))
+        if C == 3:
+            b = byte(tl.load(total + plane + index, mask, other=0.0))
+            c = byte(tl.load(total + 2 * plane + index, mask, other=0.0))
+    return a, b, c

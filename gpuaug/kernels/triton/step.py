@@ -1,0 +1,155 @@
+"""Step: a run of instructions on one canvas, giving the next.
+
+A run begins with an instruction that may look at its neighbours (`gather`: warp, flip, sharpness, convolution) and goes
+on with point instructions, which need no barrier: they run on registers. `evaluate` is the run of one tile; `step`,
+`tone` and `finish` are what is done with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from gpuaug.kernels.triton.common import (
+    CONVOLVE,
+    FLIP,
+    HAS_CONVOLVE,
+    HAS_FLIP,
+    HAS_PERMUTE,
+    HAS_SHARPNESS,
+    HAS_WARP,
+    PERMUTE,
+    SHARPNESS,
+    WARP,
+    byte,
+    read,
+    tile,
+    write,
+)
+from gpuaug.kernels.triton.filter import convolve
+from gpuaug.kernels.triton.launch import constants, launch, tiling
+from gpuaug.kernels.triton.plan import Layout, Params, Run
+from gpuaug.kernels.triton.point import point
+from gpuaug.kernels.triton.warp import warp
+from gpuaug.program import Op
+
+__all__ = ["Branches", "evaluate", "step", "step_kernel"]
+
+
+@triton.jit
+def _operand(slot, number: tl.constexpr):
+    return tl.load(slot + 1 + number).to(tl.float32, bitcast=True)
+
+
+@triton.jit
+def _sharpen(canvas, v, x, y, inside, height, width, weight):
+    """`v` is the tile; only `inside` pixels, those not on the border, change."""
+    total = 4 * v
+    for k in tl.static_range(9):
+        total += tl.load(canvas + (y + k // 3 - 1) * width + (x + k % 3 - 1), inside, other=0).to(tl.int32)
+    soft = ((2 * total + 13) * 40330) >> 20  # // 26, exact up to 2**15
+    level = v.to(tl.float32)
+    sharp = byte(tl.fma((soft - v).to(tl.float32), tl.zeros(v.shape, tl.float32) + weight, level))
+    return tl.where(inside, sharp, v)
+
+
+@triton.jit
+def gather(
+    canvas, slot, weights, x, y, mask, height, width, channel, channels, C: tl.constexpr, MAY: tl.constexpr
+):  # fmt: skip
+    """Levels of the tile after the instruction in `slot`, if it moves pixels or looks at neighbours, else as they are.
+
+    canvas: this sample's first channel (`channel`). weights: the kernel of a CONVOLVE, int16.
+    """
+    opcode = tl.load(slot)
+    plane = height * width
+    index = y * width + x
+    if HAS_WARP & MAY and opcode == WARP:
+        a, b, c = warp(canvas, slot, slot + 17 + channel, x, y, mask, height, width, C, MAY)
+    elif HAS_FLIP & MAY and opcode == FLIP:
+        column = tl.where(_operand(slot, 0) != 0, width - 1 - x, x)
+        row = tl.where(_operand(slot, 1) != 0, height - 1 - y, y)
+        a, b, c = read(canvas, row * width + column, mask, plane, C)
+    elif C == 1 and HAS_PERMUTE & MAY and opcode == PERMUTE:
+        other = tl.load(slot + 1 + channel).to(tl.float32, bitcast=True).to(tl.int32) - channel
+        a, b, c = read(canvas + other * plane, index, mask, plane, C)
+    elif HAS_CONVOLVE & MAY and opcode == CONVOLVE:
+        size, border = _operand(slot, 0).to(tl.int32), _operand(slot, 1).to(tl.int32)
+        a, b, c = convolve(canvas, weights, size, border, x, y, mask, height, width, C)
+    else:
+        a, b, c = read(canvas, index, mask, plane, C)
+        if HAS_SHARPNESS & MAY and opcode == SHARPNESS:
+            inside = (y > 0) & (y < height - 1) & (x > 0) & (x < width - 1)
+            weight = _operand(slot, 1)
+            a = _sharpen(canvas, a, x, y, inside, height, width, weight)
+            if C == 3:
+                b = _sharpen(canvas + plane, b, x, y, inside, height, width, weight)
+                c = _sharpen(canvas + 2 * plane, c, x, y, inside, height, width, weight)
+    return a, b, c
+
+
+@triton.jit
+def evaluate(
+    canvas, slots, stride, count, weights, luts, keys, normals, base, total,
+    x, y, mask, height, width, channel, channels, C: tl.constexpr, MAY: tl.constexpr, N: tl.constexpr,
+):  # fmt: skip
+    """Levels of the tile after the first `count` of the run's N instructions, `stride` words apart at `slots`."""
+    if N == 0:
+        a, b, c = read(canvas, y * width + x, mask, height * width, C)
+    else:
+        a, b, c = gather(canvas, slots, weights, x, y, mask, height, width, channel, channels, C, MAY)
+        for k in range(count):
+            a, b, c = point(
+                slots + k * stride, luts + (k * channels + channel) * 256, keys, normals, base, total,
+                a, b, c, x, y, mask, height, width, channel, channels, C, MAY,
+            )  # fmt: skip
+    return a, b, c
+
+
+@triton.jit(do_not_specialize=["rows_at", "row_words", "slots_at", "stride", "weights_at"])
+def step_kernel(
+    canvas, out, block, rows_at, row_words, slots_at, stride, weights_at, luts, normals, base, total,
+    height, width, channels, C: tl.constexpr, MAY: tl.constexpr, N: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr,
+):  # fmt: skip
+    """canvas, out: (B, channels, H, W) uint8. Grid (tiles, B, channels / C)."""
+    sample, channel = tl.program_id(1), tl.program_id(2)
+    y, x = tile(width, BH, BW)
+    mask = (y < height) & (x < width)
+    plane = height * width
+    here = (sample.to(tl.int64) * channels + channel) * plane
+    row = block + rows_at + sample * row_words
+    a, b, c = evaluate(
+        canvas + here, row + slots_at, stride, N, (row + weights_at).to(tl.pointer_type(tl.int16)),
+        luts + sample * N * channels * 256, row, normals, base + here, total + here,
+        x, y, mask, height, width, channel, channels, C, MAY, N,
+    )  # fmt: skip
+    write(out + here, y * width + x, mask, plane, a, b, c, C)
+
+
+@dataclass
+class Branches:
+    """What BRANCH, JOIN and MERGE keep between launches: base uint8 and total float32, both (B, C, H, W)."""
+
+    base: Tensor | None = None
+    total: Tensor | None = None
+
+
+def step(canvas: Tensor, layout: Layout, run: Run, params: Params, luts: Tensor, branches: Branches) -> Tensor:
+    """The canvas after a run, (B, C, H, W) uint8."""
+    batch, channels, height, width = canvas.shape
+    if Op.BRANCH in run.may and branches.base is None:
+        branches.base, branches.total = torch.empty_like(canvas), torch.empty_like(canvas, dtype=torch.float32)
+    base = canvas if branches.base is None else branches.base
+    normals = constants("normals", canvas.device)
+    total = normals if branches.total is None else branches.total
+    out = torch.empty_like(canvas)
+    grid, sizes = tiling(height, width, batch, channels)
+    launch(
+        step_kernel, grid, canvas, out, *params.arguments, *layout.slots(run), luts, normals, base, total,
+        height, width, channels, MAY=run.mask, N=run.count, **sizes,
+    )  # fmt: skip
+    return out

@@ -1,0 +1,168 @@
+"""Tone: the tables that follow from the pixels. CONTRAST, AUTOCONTRAST and EQUALIZE, histogram and table in one launch.
+
+One program per sample (and channel group) walks over the whole image, so no partial histograms are kept in memory and
+a sample without such an instruction costs nothing. An instruction later in the run sees the pixels after those before
+it, evaluated once more, without a canvas between.
+"""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from gpuaug.kernels.triton.common import (
+    AUTOCONTRAST,
+    CONTRAST,
+    EQUALIZE,
+    HAS_AUTOCONTRAST,
+    HAS_CONTRAST,
+    HAS_EQUALIZE,
+    byte,
+    luma,
+)
+from gpuaug.kernels.triton.launch import constants, launch, tiling
+from gpuaug.kernels.triton.plan import Layout, Params, Run
+from gpuaug.kernels.triton.step import evaluate
+
+__all__ = ["tone", "tone_kernel"]
+
+TILE = (16, 64)
+
+STEP = tl.constexpr(1 / 255)
+
+
+@triton.jit
+def _contrast(total, size, slot, levels):
+    factor = tl.load(slot + 1).to(tl.float32, bitcast=True)
+    weight = tl.load(slot + 2).to(tl.float32, bitcast=True)
+    mean = tl.div_rn(total.to(tl.float32), size * 1.0)
+    zero = tl.zeros(levels.shape, tl.float32)
+    return byte(tl.fma(zero + mean, zero + weight, levels.to(tl.float32) * factor))
+
+
+@triton.jit
+def _autocontrast(low, high, levels):
+    scale = tl.where(high > low, (high - low).to(tl.float32) * STEP, 1.0)
+    stretched = byte(tl.div_rn((levels - low).to(tl.float32), tl.zeros(levels.shape, tl.float32) + scale))
+    return tl.where(high > low, stretched, levels)
+
+
+@triton.jit
+def _equalize(counts, size, levels):
+    """Pillow's rule, in integers."""
+    last = tl.max(tl.where(counts > 0, levels, 0), axis=0)
+    step = (size - tl.sum(tl.where(levels == last, counts, 0), axis=0)) // 255
+    below = step // 2 + tl.cumsum(counts, axis=0) - counts
+    return tl.where(step > 0, tl.minimum(below // tl.maximum(step, 1), 255), levels)
+
+
+@triton.jit
+def _histogram(v, mask):
+    """Counts (256,) of the levels where `mask`."""
+    masked = tl.sum(tl.sum((~mask).to(tl.int32), axis=1), axis=0)
+    counts = tl.histogram(tl.reshape(tl.where(mask, v, 0), (v.shape[0] * v.shape[1],)), 256)
+    return counts - tl.where(tl.arange(0, 256) == 0, masked, 0)
+
+
+@triton.jit(do_not_specialize=["rows_at", "row_words", "slots_at", "stride", "weights_at"])
+def tone_kernel(
+    canvas, luts, block, rows_at, row_words, slots_at, stride, weights_at, normals,
+    height, width, channels, C: tl.constexpr, MAY: tl.constexpr, N: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr,
+):  # fmt: skip
+    """canvas: (B, channels, H, W) uint8; luts: (B, N, channels, 256) uint8, written for the samples that need one.
+
+    Grid (1, B, channels / C).
+    """
+    sample, channel = tl.program_id(1), tl.program_id(2)
+    plane = height * width
+    here = (sample.to(tl.int64) * channels + channel) * plane
+    row = block + rows_at + sample * row_words
+    own = luts + sample * N * channels * 256
+    weights = (row + weights_at).to(tl.pointer_type(tl.int16))
+    levels = tl.arange(0, 256)
+    for k in range(N):
+        slot = row + slots_at + k * stride
+        opcode = tl.load(slot)
+        if (opcode >= CONTRAST) & (opcode <= EQUALIZE):
+            table = own + (k * channels + channel) * 256 + levels
+            grey = tl.zeros((BH, BW), tl.int64)
+            low_a, high_a = tl.full((BH, BW), 255, tl.int32), tl.zeros((BH, BW), tl.int32)
+            low_b, high_b, low_c, high_c = low_a, high_a, low_a, high_a
+            bins_a = tl.zeros((256,), tl.int32)
+            bins_b, bins_c = bins_a, bins_a
+            across = tl.cdiv(width, BW)
+            for number in range(tl.cdiv(height, BH) * across):
+                y = ((number // across) * BH + tl.arange(0, BH))[:, None]
+                x = ((number % across) * BW + tl.arange(0, BW))[None, :]
+                mask = (y < height) & (x < width)
+                a, b, c = evaluate(
+                    canvas + here, row + slots_at, stride, k, weights, own, row, normals, canvas, normals,
+                    x, y, mask, height, width, channel, channels, C, MAY, N,
+                )  # fmt: skip
+                if HAS_CONTRAST & MAY and opcode == CONTRAST:
+                    v = luma(a, b, c).to(tl.int32) if C == 3 else a
+                    grey += tl.where(mask, v, 0).to(tl.int64)
+                elif HAS_EQUALIZE & MAY and opcode == EQUALIZE:
+                    bins_a += _histogram(a, mask)
+                    if C == 3:
+                        bins_b += _histogram(b, mask)
+                        bins_c += _histogram(c, mask)
+                else:
+                    low_a, high_a = _extend(low_a, high_a, a, mask)
+                    if C == 3:
+                        low_b, high_b = _extend(low_b, high_b, b, mask)
+                        low_c, high_c = _extend(low_c, high_c, c, mask)
+            if HAS_CONTRAST & MAY and opcode == CONTRAST:
+                contrast = _contrast(_sum(grey), plane, slot, levels).to(tl.uint8)
+                tl.store(table, contrast)
+                if C == 3:
+                    tl.store(table + 256, contrast)
+                    tl.store(table + 512, contrast)
+            elif HAS_EQUALIZE & MAY and opcode == EQUALIZE:
+                tl.store(table, _equalize(bins_a, plane, levels).to(tl.uint8))
+                if C == 3:
+                    tl.store(table + 256, _equalize(bins_b, plane, levels).to(tl.uint8))
+                    tl.store(table + 512, _equalize(bins_c, plane, levels).to(tl.uint8))
+            elif HAS_AUTOCONTRAST & MAY:
+                tl.store(table, _autocontrast(_min(low_a), _max(high_a), levels).to(tl.uint8))
+                if C == 3:
+                    tl.store(table + 256, _autocontrast(_min(low_b), _max(high_b), levels).to(tl.uint8))
+                    tl.store(table + 512, _autocontrast(_min(low_c), _max(high_c), levels).to(tl.uint8))
+            if N > 1:
+                tl.debug_barrier()  # the next instruction of this run reads the table
+
+
+@triton.jit
+def _extend(low, high, v, mask):
+    return tl.minimum(low, tl.where(mask, v, 255)), tl.maximum(high, tl.where(mask, v, 0))
+
+
+@triton.jit
+def _sum(v):
+    return tl.sum(tl.sum(v, axis=1), axis=0)
+
+
+@triton.jit
+def _min(v):
+    return tl.min(tl.min(v, axis=1), axis=0)
+
+
+@triton.jit
+def _max(v):
+    return tl.max(tl.max(v, axis=1), axis=0)
+
+
+def tone(canvas: Tensor, layout: Layout, run: Run, params: Params) -> Tensor:
+    """(B, slots, C, 256) uint8: the tables that a run's instructions make of the pixels; any tensor if none can."""
+    if not run.tones:
+        return canvas
+    batch, channels, height, width = canvas.shape
+    luts = torch.empty((batch, run.count, channels, 256), dtype=torch.uint8, device=canvas.device)
+    grid, sizes = tiling(height, width, batch, channels, TILE)
+    launch(
+        tone_kernel, (1, *grid[1:]), canvas, luts, *params.arguments, *layout.slots(run),
+        constants("normals", canvas.device), height, width, channels, MAY=run.mask, N=run.count, num_warps=16, **sizes,
+    )  # fmt: skip
+    return luts
