@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gpuaug import checks
+from gpuaug.capture import Captured
 from gpuaug.pipeline import Pipeline, evaluation
 from gpuaug.program import Keys
 from gpuaug.ragged import Ragged
@@ -64,7 +65,7 @@ class Augment(nn.Module):
             it as opaque steps.
         eval: transforms for evaluation. None: see `gpuaug.pipeline.evaluation`; off by itself after `.eval()`.
         seed: of all draws, in [0, 2**64 - 1].
-        backend: "auto", "numba" (CPU) or "torch" (anywhere).
+        backend: "auto", "triton" (CUDA, ROCm), "numba" (CPU) or "torch" (anywhere).
         memory_format: of the result, torch.contiguous_format or torch.channels_last.
         exact: resample once for each geometric transform, as torchvision does; False composes neighbouring
             RandomRotation, RandomAffine and RandomPerspective into one resample.
@@ -116,14 +117,14 @@ class Augment(nn.Module):
             labels (B, classes) float weights, which torch.nn.functional.cross_entropy takes as they are.
         """
         self._check(images, labels, self.training)
-        with _Reserved(self, len(images), index) as keys:
+        with self._reserved(len(images), index) as keys:
             draw = self._draw(images, keys)
             return self._render(images, draw, labels)
 
     def sample(self, images: Images, *, index: Tensor | None = None) -> Draw:
         """Draw the parameters for a batch of this shape. Everything random happens here."""
         self._check(images, None, self.training, mixes=False)
-        with _Reserved(self, len(images), index) as keys:
+        with self._reserved(len(images), index) as keys:
             return self._draw(images, keys)
 
     def _draw(self, images: Images, keys: Keys) -> Draw:
@@ -152,9 +153,36 @@ class Augment(nn.Module):
     def _render(self, images: Images, draw: Draw, labels: Tensor | None) -> Any:
         pipeline = self._pipeline(draw.training)
         items = pipeline.lower(draw.params, draw.keys, draw.canvas, self.exact, self.memory_format)
-        num_classes = None if pipeline.mix is None else pipeline.mix.num_classes
-        result, labels = render(items, images, self.backend, labels, num_classes)
+        result, labels = render(items, images, self.backend, labels, self._num_classes(draw.training))
         return result if labels is None else (result, labels)
+
+    def capture(self, images: Tensor, labels: Tensor | None = None) -> Captured:
+        """Record the launches for batches like this one as a CUDA graph, in the mode (train or eval) of the moment.
+
+        What a call then costs on the host is sampling, lowering, two or three copies and one replay. No draw is used
+        up. Draws, pixels and state are those of `forward`.
+
+        Args:
+            images, labels: a batch of the shape to come, on the CUDA device, as `forward` takes them.
+
+        Returns:
+            A callable like `forward`; its result is in memory that its next call writes again.
+
+        Raises:
+            ValueError: if images are Ragged or not on CUDA, labels are elsewhere, or the list has opaque steps.
+        """
+        return Captured(self, images, labels)
+
+    def _num_classes(self, training: bool) -> int | None:
+        mix = self._pipeline(training).mix
+        return None if mix is None else mix.num_classes
+
+    def _reserved(self, size: int, index: Tensor | None) -> _Reserved:
+        return _Reserved(self, size, index)
+
+    def _keys(self, size: int) -> Keys:
+        """Some keys, without using up draws."""
+        return Keys(self.seed, self.epoch, np.arange(size, dtype=np.uint64))
 
     def set_epoch(self, epoch: int) -> None:
         """Draw differently from now on; the same epoch draws the same again."""

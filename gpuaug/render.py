@@ -15,7 +15,7 @@ from torch import Tensor
 from gpuaug.program import Program
 from gpuaug.ragged import Ragged
 
-__all__ = ["BACKENDS", "choose", "render"]
+__all__ = ["BACKENDS", "choose", "render", "run"]
 
 # each module has Job(programs, source), with run(number, canvas) and labels(labels, num_classes)
 BACKENDS = {
@@ -88,16 +88,20 @@ def render(
     """
     device = source.device
     module = importlib.import_module(BACKENDS[choose(backend, device)])
-    canvas: Any = source
     with torch.autocast(device.type, enabled=False):
         job = module.Job([item for item in items if isinstance(item, Program)], source)
-        number = 0
-        for item in items:
-            if isinstance(item, Program):
-                canvas = job.run(number, canvas)
-                number += 1
-            else:
-                canvas = item(canvas)
-        if labels is not None:
-            labels = job.labels(labels, num_classes)
-    return canvas, labels
+        return run(items, job, source, labels, num_classes)
+
+
+def run(
+    items: Sequence[Any], job: Any, source: Any, labels: Tensor | None, num_classes: int | None
+) -> tuple[Tensor, Tensor | None]:
+    """The items' programs, as `job` has them, and what stands between; then the labels."""
+    number = 0
+    for item in items:
+        if isinstance(item, Program):
+            source = job.run(number, source)
+            number += 1
+        else:
+            source = item(source)
+    return source, None if labels is None else job.labels(labels, num_classes)

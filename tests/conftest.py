@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+
+os.environ.setdefault("TRITON_INTERPRET", "1")  # without a GPU the Triton kernels run in its interpreter
+
 from collections.abc import Iterator
 
 import pytest
@@ -10,11 +14,21 @@ import torch
 
 from gpuaug.render import BACKENDS
 
+INTERPRETED = os.environ["TRITON_INTERPRET"] == "1" and importlib.util.find_spec("triton") is not None
+
+if INTERPRETED:
+    from interpreter import mend, whole_images
+
+    mend()
+    whole_images()
+
 
 def runnable(name: str) -> str:
     """The backend's name; skips the test where the backend cannot run."""
     if name == "numba" and importlib.util.find_spec("numba") is None:
         pytest.skip("Numba is not installed")
+    if name == "triton" and not INTERPRETED:
+        pytest.skip("Triton's interpreter is not at hand")
     return name
 
 

@@ -7,6 +7,7 @@ static parts (`Slot.may`, `Window.scales`, shapes), never from a draw, so that a
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from gpuaug.kernels.triton.finish import finish
 from gpuaug.kernels.triton.jpeg import jpeg
 from gpuaug.kernels.triton.labels import labels
 from gpuaug.kernels.triton.launch import Block, upload
-from gpuaug.kernels.triton.plan import KEYS, Layout, Params, Run, keys, lay_out
+from gpuaug.kernels.triton.plan import Layout, Params, Run, keys, lay_out
 from gpuaug.kernels.triton.step import Branches, step
 from gpuaug.kernels.triton.tone import tone
 from gpuaug.program import Op, Program
@@ -35,15 +36,30 @@ class Job:
 
     def __init__(self, programs: list[Program], source: Tensor | Ragged) -> None:
         _check(source)
-        self.device = source.device
-        block = Block(len(source))
-        at = block.column(keys(programs[0].keys))
-        assert (at, block.row_words) == (0, KEYS)
-        self.layouts = [lay_out(program, block, None if number else source) for number, program in enumerate(programs)]
-        self.words = block.words(self.device)
-        self.params = Params(self.words, block.head_words, block.row_words)
+        self.device, self.size = source.device, len(source)
+        words = self._pack(programs, source)
         with self._on_device():
-            self.params = Params(upload(self.words, self.device), block.head_words, block.row_words)
+            self.params = Params(upload(words, self.device), self.head_words, self.row_words)
+
+    def _pack(self, programs: list[Program], source: Tensor | Ragged | None) -> Tensor:
+        """Lay the programs out. Returns the block on the host."""
+        block = Block(self.size)
+        block.column(keys(programs[0].keys))
+        self.layouts = [lay_out(program, block, None if number else source) for number, program in enumerate(programs)]
+        self.head_words, self.row_words = block.head_words, block.row_words
+        return block.words(self.device)
+
+    def replace(self, programs: list[Program]) -> None:
+        """Put another draw of the same list into the same block, for a graph that has its address."""
+        before = self._signature()
+        words = self._pack(programs, None)
+        if self._signature() != before:
+            raise RuntimeError("Augment: a captured list lowered to other launches. Capture once more.")
+        with self._on_device():
+            self.params.block.copy_(words, non_blocking=True)
+
+    def _signature(self) -> list[Any]:
+        return [self.head_words, self.row_words, *(layout.signature for layout in self.layouts)]
 
     def run(self, number: int, source: Tensor | Ragged) -> Tensor:
         """Program `number`, on the canvas of what ran before it."""

@@ -17,7 +17,6 @@ from torch import Tensor
 
 from gpuaug import program
 from gpuaug.kernels.triton.common import (
-    BICUBIC,
     BILINEAR,
     CONSTANT,
     EDGE,
@@ -225,8 +224,9 @@ def _line(data, at, stride_x, first, box_width, weights, length, taps, precision
 
 @triton.jit(do_not_specialize=["rows_at", "row_words", "window_at", "fill_at", "axis_words"])
 def crop_kernel(
-    source, out, block, rows_at, row_words, window_at, fill_at, taps, axis_words, batch_stride, stride_y, stride_x, stride_c,
-    height, width, channels, C: tl.constexpr, RAGGED: tl.constexpr, SCALES: tl.constexpr, PADDING: tl.constexpr,
+    source, out, block, rows_at, row_words, window_at, fill_at, taps, axis_words,
+    batch_stride, stride_y, stride_x, stride_c, height, width, channels,
+    C: tl.constexpr, RAGGED: tl.constexpr, SCALES: tl.constexpr, PADDING: tl.constexpr,
     BH: tl.constexpr, BW: tl.constexpr,
 ):  # fmt: skip
     """source: dense uint8 with these strides, or ragged: (height, width, channels) images, whose offset and width are

@@ -25,9 +25,10 @@ def convolve(canvas, weights, size, border, x, y, mask, height, width, C: tl.con
     for tap in range(size * size):
         weight = tl.load(weights + tap).to(tl.int32)
         row, column = y + (tap // size - size // 2), x + (tap % size - size // 2)
-        inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        within = (row >= 0) & (row < height) & (column >= 0) & (column < width)
+        inside = mask & tl.where(border == CONSTANT, within, mask)
         index = wrap(row, height, border) * width + wrap(column, width, border)
-        ta, tb, tc = read(canvas, index, mask & (inside | (border != CONSTANT)), height * width, C)
+        ta, tb, tc = read(canvas, index, inside, height * width, C)
         a, b, c = a + ta * weight, b + tb * weight, c + tc * weight
     return _level(a, 14), _level(b, 14), _level(c, 14)
 

@@ -36,9 +36,11 @@ def _erase(value, inside, shift, scale, row, op, element, normals, RANDOM: tl.co
 
 @triton.jit
 def _values(
-    canvas, block, rows_at, row_words, sample, slots_at, stride, weights_at, luts, normals, base, total, table_at, erases, erases_at,
+    canvas, block, rows_at, row_words, sample, slots_at, stride, weights_at, luts, normals, base, total,
+    table_at, erases, erases_at,
     x, y, mask, height, width, channel, channels,
-    C: tl.constexpr, MAY: tl.constexpr, N: tl.constexpr, TABLE: tl.constexpr, ERASES: tl.constexpr, RANDOM: tl.constexpr,
+    C: tl.constexpr, MAY: tl.constexpr, N: tl.constexpr,
+    TABLE: tl.constexpr, ERASES: tl.constexpr, RANDOM: tl.constexpr,
 ):  # fmt: skip
     """float32 values of the tile of `sample`: its run, the table, its erased boxes."""
     plane = height * width
@@ -100,7 +102,8 @@ def _store(pointer, value, mask):
     ]
 )
 def finish_kernel(
-    canvas, out, block, rows_at, row_words, slots_at, stride, weights_at, luts, normals, base, total, table_at, erases, erases_at, mix_at,
+    canvas, out, block, rows_at, row_words, slots_at, stride, weights_at, luts, normals, base, total,
+    table_at, erases, erases_at, mix_at,
     out_y, out_x, out_c, height, width, channels, C: tl.constexpr, MAY: tl.constexpr, N: tl.constexpr,
     TABLE: tl.constexpr, ERASES: tl.constexpr, RANDOM: tl.constexpr, MIX: tl.constexpr,
     BH: tl.constexpr, BW: tl.constexpr,
@@ -112,23 +115,29 @@ def finish_kernel(
     sample, channel = tl.program_id(1), tl.program_id(2)
     y, x = tile(width, BH, BW)
     mask = (y < height) & (x < width)
-    p, q, r = _values(
-        canvas, block, rows_at, row_words, sample, slots_at, stride, weights_at, luts, normals, base, total, table_at, erases, erases_at,
-        x, y, mask, height, width, channel, channels, C, MAY, N, TABLE, ERASES, RANDOM,
-    )  # fmt: skip
     if MIX:
         mix = block + rows_at + sample * row_words + mix_at
         weight, rest = _float(mix + 1), _float(mix + 2)
-        inside = in_box(mix + 3, x, y) & mask
-        if (weight != 1) | (tl.max(tl.max(inside.to(tl.int32), axis=1), axis=0) > 0):
-            op, oq, orr = _values(
-                canvas, block, rows_at, row_words, tl.load(mix), slots_at, stride, weights_at, luts, normals, base, total, table_at,
-                erases, erases_at,
+        pasted = tl.max(tl.max((in_box(mix + 3, x, y) & mask).to(tl.int32), axis=1), axis=0)
+        p = tl.zeros((BH, BW), tl.float32)
+        q, r = p, p
+        for part in range(tl.where((weight != 1) | (pasted > 0), 2, 1)):  # oneself, then the partner
+            u, v, w = _values(
+                canvas, block, rows_at, row_words, tl.where(part == 0, sample, tl.load(mix)), slots_at, stride,
+                weights_at, luts, normals, base, total, table_at, erases, erases_at,
                 x, y, mask, height, width, channel, channels, C, MAY, N, TABLE, ERASES, RANDOM,
             )  # fmt: skip
-            p = _blend(p, op, inside, weight, rest)
+            inside = in_box(mix + 3, x, y)
+            p = tl.where(part == 0, u, _blend(p, u, inside, weight, rest))
             if C == 3:
-                q, r = _blend(q, oq, inside, weight, rest), _blend(r, orr, inside, weight, rest)
+                q = tl.where(part == 0, v, _blend(q, v, inside, weight, rest))
+                r = tl.where(part == 0, w, _blend(r, w, inside, weight, rest))
+    else:
+        p, q, r = _values(
+            canvas, block, rows_at, row_words, sample, slots_at, stride, weights_at, luts, normals, base, total,
+            table_at, erases, erases_at,
+            x, y, mask, height, width, channel, channels, C, MAY, N, TABLE, ERASES, RANDOM,
+        )  # fmt: skip
     here = out + sample.to(tl.int64) * channels * height * width + channel * out_c + y * out_y + x * out_x
     _store(here, p, mask)
     if C == 3:
@@ -145,7 +154,7 @@ def finish(
     batch, channels, height, width = canvas.shape
     out = torch.empty(canvas.shape, dtype=wanted.dtype, device=canvas.device, memory_format=wanted.memory_format)
     normals = constants("normals", canvas.device)
-    grid, sizes = tiling(height, width, batch, channels)
+    grid, sizes = tiling(height, width, batch, channels, "levels" if wanted.dtype == torch.uint8 else "floats")
     launch(
         finish_kernel, grid, canvas, out, *params.arguments, *layout.slots(run), luts, normals,
         canvas if branches.base is None else branches.base, normals if branches.total is None else branches.total,

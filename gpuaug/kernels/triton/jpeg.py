@@ -15,14 +15,13 @@ from torch import Tensor
 
 from gpuaug.kernels.torch.jpeg import CHROMA_TABLE, LUMA_TABLE, _fdct, _idct
 from gpuaug.kernels.triton.common import read, tile, write
-from gpuaug.kernels.triton.launch import constants, launch, tiling
+from gpuaug.kernels.triton.launch import TILES, constants, launch, tiling
 from gpuaug.kernels.triton.plan import Layout, Params, Run
 from gpuaug.program import Op
 
 __all__ = ["jpeg", "jpeg_code_kernel", "jpeg_decode_kernel", "matrices"]
 
 JPEG = tl.constexpr(Op.JPEG)
-BLOCKS = 4  # 8 x 8 blocks of a program
 
 
 @lru_cache(maxsize=1)
@@ -85,9 +84,9 @@ def jpeg_code_kernel(
         here = canvas + sample.to(tl.int64) * C * plane
         chroma_size = half_height * half_width if C == 3 else 0
         target = planes + sample.to(tl.int64) * (plane + 2 * chroma_size)
-        block = (first + tl.arange(0, N))[:, None, None]
-        y = (block // across) * 8 + tl.arange(0, 8)[None, :, None]
-        x = (block % across) * 8 + tl.arange(0, 8)[None, None, :]
+        number = (first + tl.arange(0, N))[:, None, None]
+        y = (number // across) * 8 + tl.arange(0, 8)[None, :, None]
+        x = (number % across) * 8 + tl.arange(0, 8)[None, None, :]
         row, column = tl.minimum(y, tall - 1), tl.minimum(x, width - 1)
         if C == 3 and component > 0:
             red = component == 2
@@ -129,7 +128,8 @@ def _upsample(chroma, y, x, tall, wide, mask):
 
 @triton.jit(do_not_specialize=["rows_at", "row_words", "slot_at"])
 def jpeg_decode_kernel(
-    planes, canvas, block, rows_at, row_words, slot_at, height, width, C: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr
+    planes, canvas, block, rows_at, row_words, slot_at, height, width,
+    C: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr,
 ):  # fmt: skip
     """Coded planes back to the canvas, for the samples whose instruction is a JPEG. Grid (tiles, B)."""
     sample = tl.program_id(1)
@@ -157,10 +157,11 @@ def jpeg(canvas: Tensor, layout: Layout, run: Run, params: Params) -> None:
     half = -(-height // 2) * -(-width // 2) if channels == 3 else 0
     planes = torch.empty((batch, height * width + 2 * half), dtype=torch.uint8, device=canvas.device)
     slot_at = layout.slots(run)[0]
-    groups = -(-(-(-height // 8) * -(-width // 8)) // BLOCKS)
+    blocks = -(-height // 8) * -(-width // 8)
+    together = TILES["blocks"][0]
     launch(
-        jpeg_code_kernel, (groups, batch, channels), canvas, planes, *params.arguments, slot_at,
-        constants("jpeg", canvas.device), height, width, C=channels, N=BLOCKS,
+        jpeg_code_kernel, (-(-blocks // together), batch, channels), canvas, planes, *params.arguments, slot_at,
+        constants("jpeg", canvas.device), height, width, C=channels, N=together,
     )  # fmt: skip
     grid, sizes = tiling(height, width, batch, channels)
     launch(jpeg_decode_kernel, grid, planes, canvas, *params.arguments, slot_at, height, width, **sizes)

@@ -15,7 +15,12 @@ __all__ = ["Block", "constants", "interpreted", "launch", "staging", "tiling", "
 
 Array = NDArray[Any]
 
-TILE = (16, 32)  # pixels of a program: four for each of its 128 threads, next to one another
+TILES = {  # pixels of a program, (rows, columns)
+    "levels": (16, 32),  # four for each of 128 threads, next to one another: a uint8 store of 32 bits
+    "floats": (8, 32),  # two: still 32 bits or more, and half the registers
+    "tone": (16, 64),  # two for each of 512 threads
+    "blocks": (4, 64),  # 8 x 8 blocks of JPEG, two pixels for each of 128 threads
+}
 
 
 def launch(kernel: Any, grid: Sequence[int], *arguments: Any, num_warps: int = 4, **constants: Any) -> None:
@@ -27,11 +32,11 @@ def launch(kernel: Any, grid: Sequence[int], *arguments: Any, num_warps: int = 4
 
 
 def tiling(
-    height: int, width: int, batch: int, channels: int, tile: tuple[int, int] | None = None
+    height: int, width: int, batch: int, channels: int, tile: str = "levels"
 ) -> tuple[tuple[int, int, int], dict[str, int]]:
     """The grid of a pass over canvases, and the constants C, BH and BW of its kernel."""
     together = 3 if channels == 3 else 1
-    rows, columns = tile or TILE
+    rows, columns = TILES[tile]
     rows, columns = min(rows, _power(height)), min(columns, _power(width))
     grid = (-(-height // rows) * -(-width // columns), batch, channels // together)
     return grid, {"C": together, "BH": rows, "BW": columns}

@@ -16,7 +16,7 @@ from gpuaug.kernels.triton.launch import Block
 from gpuaug.program import Keys, Op, Program, Slot
 from gpuaug.ragged import Ragged
 
-__all__ = ["KEYS", "Layout", "Params", "Run", "lay_out", "runs"]
+__all__ = ["Layout", "Params", "Run", "lay_out", "runs"]
 
 Array = NDArray[Any]
 
@@ -24,7 +24,6 @@ GATHERS = frozenset({Op.WARP, Op.FLIP, Op.SHARPNESS, Op.CONVOLVE})
 FILTERS = frozenset({Op.BLUR, Op.JPEG})
 STATISTICS = frozenset({Op.CONTRAST, Op.AUTOCONTRAST, Op.EQUALIZE})
 BRANCHES = frozenset({Op.BRANCH, Op.JOIN})
-KEYS = 5  # words at the start of a row: seed low, high, epoch, index low, high
 
 
 @dataclass(frozen=True)
@@ -105,6 +104,16 @@ class Layout:
         return self.slots_at + run.first * self.stride, self.stride, self.weights_at.get(run.first, 0)
 
     @property
+    def signature(self) -> tuple[Any, ...]:
+        """All that decides what is launched with which numbers; equal for every draw."""
+        window, finish = self.program.window, self.program.finish
+        names = ("size", "interpolation", "antialias", "padding_mode", "scales", "whole")
+        crop = [getattr(window, name, None) for name in names]
+        end = None if finish is None else (finish.dtype, finish.memory_format, self.random, len(finish.erases))
+        places = [getattr(self, name) for name in vars(self) if name.endswith("_at") or name in ("erases", "stride")]
+        return crop, end, places, [(run.first, run.count, run.mask, run.filters) for run in self.runs]
+
+    @property
     def random(self) -> int:
         """Which erases draw their values, as bits."""
         assert self.program.finish is not None
@@ -112,7 +121,7 @@ class Layout:
 
 
 def keys(values: Keys) -> Array:
-    """(B, 5) uint32."""
+    """(B, 5) uint32, the start of a row: seed low, high, epoch, index low, high."""
     seed = np.broadcast_to(
         np.array([values.seed & 0xFFFFFFFF, values.seed >> 32, values.epoch], np.uint32), (len(values.index), 3)
     )

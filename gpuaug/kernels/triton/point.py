@@ -1,4 +1,4 @@
-"""Point instructions: what a pixel becomes without looking at its neighbours. They run on registers, one after another."""
+"""Point instructions: what a pixel becomes without looking at its neighbours. They run on registers, in a row."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ import triton.language as tl
 from torch import Tensor
 
 from gpuaug.kernels.triton.common import (
-    AUTOCONTRAST,
     CONTRAST,
     EQUALIZE,
     HAS_AUTOCONTRAST,
@@ -27,8 +26,6 @@ from gpuaug.kernels.triton.plan import Layout, Params, Run
 from gpuaug.kernels.triton.step import evaluate
 
 __all__ = ["tone", "tone_kernel"]
-
-TILE = (16, 64)
 
 STEP = tl.constexpr(1 / 255)
 
@@ -160,7 +157,7 @@ def tone(canvas: Tensor, layout: Layout, run: Run, params: Params) -> Tensor:
         return canvas
     batch, channels, height, width = canvas.shape
     luts = torch.empty((batch, run.count, channels, 256), dtype=torch.uint8, device=canvas.device)
-    grid, sizes = tiling(height, width, batch, channels, TILE)
+    grid, sizes = tiling(height, width, batch, channels, "tone")
     launch(
         tone_kernel, (1, *grid[1:]), canvas, luts, *params.arguments, *layout.slots(run),
         constants("normals", canvas.device), height, width, channels, MAY=run.mask, N=run.count, num_warps=16, **sizes,

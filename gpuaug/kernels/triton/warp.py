@@ -119,9 +119,10 @@ def _bicubic(canvas, sx, sy, f0, f1, f2, has_fill, mask, height, width, C: tl.co
     x0, y0 = fx.to(tl.int32) - 1, fy.to(tl.int32) - 1
     zero = tl.zeros(sx.shape, tl.float32)
     a, b, c, coverage = zero, zero, zero, zero
-    for j in range(4):  # not unrolled: sixteen taps at once need more registers than a thread has
+    taps = tl.where(height > 0, 4, 0)  # four, but the compiler must not unroll: sixteen taps need too many registers
+    for j in range(taps):
         line_a, line_b, line_c, line = zero, zero, zero, zero
-        for i in range(4):
+        for i in range(taps):
             ta, tb, tc, weight = _tap(canvas, x0 + i, y0 + j, _cubic(part_x, i), near, mask, height, width, C)
             line_a, line_b, line_c, line = line_a + ta, line_b + tb, line_c + tc, line + weight
         down = _cubic(part_y, j)

@@ -1,0 +1,110 @@
+"""A CUDA graph of an Augment: the launches of a batch recorded once, and replayed with other pixels and draws.
+
+A draw changes numbers in the parameter block, never what is launched, so replaying is exact. Sampling and lowering stay
+on the host; each call sends one block, copies the batch to where the graph reads it, and replays.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from gpuaug import checks
+from gpuaug.program import Program
+from gpuaug.ragged import Ragged
+from gpuaug.render import choose, run
+
+if TYPE_CHECKING:
+    from gpuaug.augment import Augment
+
+__all__ = ["Captured"]
+
+WARM_UPS = 2  # calls before the capture: kernels compile and load, constants go up
+
+
+class Captured:
+    """What `Augment.capture` returns: augment(images, labels, index=...) for batches of one shape, as a graph."""
+
+    def __init__(self, augment: Augment, images: Any, labels: Tensor | None) -> None:
+        from gpuaug.kernels.triton import Job
+
+        if isinstance(images, Ragged):
+            remedy = "A graph's sizes are fixed; crop ragged batches without capture."
+            raise checks.bad(augment, "images", "uint8 (B, C, H, W) to capture", "Ragged", remedy)
+        augment._check(images, labels, augment.training)
+        if choose(augment.backend, images.device) != "triton":
+            remedy = 'Use CUDA images and backend="auto" or "triton".'
+            raise checks.bad(
+                augment, "backend", '"triton" to capture', f"{augment.backend!r} on {images.device}", remedy
+            )
+        self.augment, self.training = augment, augment.training
+        items = self._items(images, augment._keys(len(images)))
+        if not all(isinstance(item, Program) for item in items):
+            remedy = "Leave out opaque steps and Grayscale(1), which run outside our kernels."
+            raise checks.bad(augment, "train", "of gpuaug's own pixel transforms to capture", "other steps", remedy)
+        if labels is not None and labels.device != images.device:
+            remedy = f"Move them with labels.to({str(images.device)!r})."
+            raise checks.bad(
+                augment, "labels", f"on {images.device}, as the images, to capture", str(labels.device), remedy
+            )
+        self.images = images.clone()
+        self.given = None if labels is None else labels.clone()
+        self.num_classes = augment._num_classes(self.training)
+        self.job = Job(items, self.images)
+        stream = torch.cuda.Stream(images.device)  # type: ignore[no-untyped-call]
+        stream.wait_stream(torch.cuda.current_stream(images.device))
+        with torch.no_grad(), torch.cuda.stream(stream):
+            for _ in range(WARM_UPS):
+                self._launch(items)
+        torch.cuda.current_stream(images.device).wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.no_grad(), torch.cuda.graph(self.graph):
+            self.result, self.labels = self._launch(items)
+
+    def _items(self, images: Tensor, keys: Any) -> list[Any]:
+        augment = self.augment
+        draw = augment._draw(images, keys)
+        pipeline = augment._pipeline(self.training)
+        return pipeline.lower(draw.params, draw.keys, draw.canvas, augment.exact, augment.memory_format)
+
+    def _launch(self, items: list[Any]) -> tuple[Tensor, Tensor | None]:
+        return run(items, self.job, self.images, self.given, self.num_classes)
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, labels: Tensor | None = None, *, index: Tensor | None = None) -> Any:
+        """Augment a batch of the captured shape.
+
+        Args:
+            images, labels, index: as `Augment.forward`, of the shapes, dtypes and device that were captured.
+
+        Returns:
+            As `Augment.forward`, in memory that the next call writes again: use it, or clone it, before that.
+
+        Raises:
+            ValueError: if the batch is not like the captured one, or the module changed from train to eval.
+        """
+        augment = self.augment
+        augment._check(images, labels, self.training)
+        self._same("images", images, self.images)
+        self._same("labels", labels, self.given)
+        if augment.training != self.training:
+            was, now = ("train", "eval") if self.training else ("eval", "train")
+            raise checks.bad(augment, "mode", f"{was}, as captured", now, "Capture each mode by itself.")
+        with augment._reserved(len(images), index) as keys:
+            self.job.replace(self._items(images, keys))
+            self.images.copy_(images, non_blocking=True)
+            if self.given is not None and labels is not None:
+                self.given.copy_(labels, non_blocking=True)
+            self.graph.replay()
+        return self.result if self.labels is None else (self.result, self.labels)
+
+    def _same(self, name: str, got: Tensor | None, expected: Tensor | None) -> None:
+        def kind(tensor: Tensor | None) -> Any:
+            return None if tensor is None else (tensor.shape, tensor.dtype, tensor.device)
+
+        if kind(got) != kind(expected):
+            wanted = "None" if expected is None else f"{checks.describe(expected)} on {expected.device}, as captured"
+            have = "None" if got is None else f"{checks.describe(got)} on {got.device}"
+            raise checks.bad(self.augment, name, wanted, have, "Capture once more for another shape.")
