@@ -1,0 +1,169 @@
+"""The audit harness can fail: it reports what waits, where it stands, and counts what it should."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+ROOT = Path(__file__).parents[1]
+CASES = ROOT / "tests" / "audit_cases.py"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+
+SEEDED = {  # case: (what is said of it, whether the host surely waits)
+    "item": (".item()", True),
+    "truth": (".item()", True),
+    "cpu": ("copy from the device", True),
+    "tolist": ("copy from the device", True),
+    "download": ("copy from the device, not waited for", False),
+    "pageable": ("blocking copy of pageable memory to the device", True),
+    "pageable_asynchronous": ("asynchronous copy of pageable memory to the device", False),
+    "pinned_blocking": ("blocking copy of pinned memory to the device", True),
+    "pinned_slice": ("asynchronous copy of pageable memory to the device", False),
+    "factory": ("blocking copy of pageable memory to the device", True),
+    "mask": ("boolean mask", True),
+    "nonzero": ("nonzero", True),
+    "host_index": ("copy of an index to the device", True),
+    "repeat": ("repeat_interleave without output_size", True),
+    "inverse": ("linalg error check", True),
+    "stream": ("Stream.synchronize", True),
+    "event": ("Event.synchronize", True),
+    "device": ("torch.cuda.synchronize", True),
+    "overwritten": ("pinned memory written while its copy may be under way", False),
+}
+
+
+def run(*command: str) -> str:
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def cases() -> dict[str, Any]:
+    """What the audit says of each case, from a process that may believe in a GPU."""
+    if torch.cuda.is_available():
+        pytest.skip("the harness stands in for a GPU that is missing")
+    return json.loads(run(str(CASES)))
+
+
+@pytest.mark.parametrize("case", SEEDED)
+def test_a_seeded_violation_is_reported_with_its_line(cases: dict[str, Any], case: str) -> None:
+    lines = CASES.read_text().splitlines()
+    (line,) = (number for number, text in enumerate(lines, 1) if text.endswith(f"  # {case}"))
+    kind, waits = SEEDED[case]
+    (finding,) = cases["seeded"][case]["findings"]
+    assert (finding["kind"], finding["waits"]) == (kind, waits)
+    assert (finding["file"], finding["line"]) == ("tests/audit_cases.py", line)
+    assert finding["text"] == lines[line - 1].strip()
+    assert cases["seeded"][case]["waits"] == waits
+
+
+def test_every_seeded_violation_is_expected(cases: dict[str, Any]) -> None:
+    assert set(cases["seeded"]) == set(SEEDED)
+
+
+def test_a_clean_chain_has_no_findings(cases: dict[str, Any]) -> None:
+    clean = cases["clean"]
+    assert clean["findings"] == []
+    assert clean["copies"] == [[True, 12, True, False], [True, 16, True, False]]  # both pinned, neither waits
+    assert (clean["uploads"], clean["downloads"], clean["pinned_blocks"]) == (2, 0, 1)
+
+
+def test_launches_and_bytes_of_a_known_chain(cases: dict[str, Any]) -> None:
+    known = cases["known"]
+    assert known["sequence"] == [
+        ["aten._to_copy.default", 768, 3072],
+        ["aten.mul_.Tensor", 3072, 3072],
+        ["aten.zeros.default", 0, 32],
+        ["aten.add.Tensor", 3104, 3072],
+        ["aten.arange.default", 0, 16],
+        ["aten.index_select.default", 1552, 1536],
+        ["aten.arange.default", 0, 16],
+        ["aten.index_copy_.default", 1552, 1536],
+    ]
+    assert known["launches"] == 8
+    assert known["mb_per_image"] == pytest.approx((10048 + 12352) / 1e6)
+    assert not known["findings"]
+
+
+def test_mixing_devices_raises(cases: dict[str, Any]) -> None:
+    *mixes, numpy = cases["mixed"]
+    assert len(mixes) == 6
+    assert all("Expected all tensors to be on the same device" in said for said in mixes)
+    assert "can't convert cuda:0 device type tensor to numpy" in numpy
+
+
+def test_the_torch_backend_asks_for_nothing_and_draws_the_same_pixels(cases: dict[str, Any]) -> None:
+    found = cases["gpuaug"]
+    assert len(found) > 30
+    assert [name for name, said in found.items() if not said["same"]] == []
+    assert {name: said["later"] for name, said in found.items() if said["later"]} == {}
+    assert all(said["launches"] for said in found.values())
+    # JPEG's quantisation tables go to a device once
+    assert {file for said in found.values() for file in said["first"]} <= {"gpuaug/kernels/torch/jpeg.py"}
+
+
+@pytest.fixture
+def triton(cases: dict[str, Any]) -> dict[str, Any]:
+    if cases["triton"] is None:
+        pytest.skip("Triton is not installed")
+    return cases["triton"]
+
+
+def test_triton_launches_run_in_the_interpreter_and_are_recorded(triton: dict[str, Any]) -> None:
+    assert triton["right"]
+    launch = triton["launch"]
+    assert (launch["name"], launch["grid"]) == ("strided", [4])
+    assert launch["constants"] == {"BLOCK": 32, "num_warps": 2}
+    assert launch["tensors"] == ["source", "out", "total"]
+    assert launch["place"]["file"] == "tests/audit_cases.py"
+    report = triton["report"]
+    assert (report["launches"], report["triton_launches"], report["uploads"]) == (1, 1, 1)
+    assert report["findings"] == []
+
+
+def test_bytes_of_a_triton_launch(triton: dict[str, Any]) -> None:
+    buffers = {buffer["names"][0]: buffer for buffer in triton["launch"]["buffers"]}
+    source, out, total = (buffers[name] for name in ("source", "out", "total"))
+    assert (source["size"], source["read"], source["written"], source["read_sectors"]) == (800, 400, 0, 800)
+    assert (out["read"], out["written"], out["written_sectors"]) == (0, 400, 416)
+    assert (total["read"], total["written"], total["loaded"], total["stored"]) == (4, 4, 16, 16)  # four programs add
+    assert (triton["report"]["read"], triton["report"]["written"]) == (404, 404)
+
+
+def test_bytes_that_were_not_counted_are_not_reported(triton: dict[str, Any]) -> None:
+    quick = triton["quick"]
+    assert quick["launches"] == 1
+    assert quick["mb_per_image"] is None
+    assert quick["buffers"] is None
+
+
+def test_a_kernel_that_would_read_elsewhere_raises(triton: dict[str, Any]) -> None:
+    host, outside = triton["errors"]
+    assert "source is a CPU tensor" in host
+    assert "reads outside its arguments" in outside
+
+
+def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("the harness stands in for a GPU that is missing")
+    file = tmp_path / "audit.json"
+    options = ("--only", "torchvision", "--batch", "2", "--seeds", "1", "--json", str(file))
+    shown = run("-m", "benchmarks.audit", *options)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "Nothing was timed" in shown
+    assert "one draw for the whole batch" in shown
+    written = json.loads(file.read_text())
+    assert written["timed"] is False
+    assert {row["recipe"] for row in written["rows"]} == {"+ RandAugment", "+ ColorJitter"}
+    jitter = written["rows"][1]["draws"][0]
+    assert jitter["waits"] >= 2  # Normalize makes tensors of its mean and std at every call
+    assert jitter["launches"] > 50
+    assert jitter["mb_per_image"] > 10
