@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import re
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import torch
 import triton
+from ptx import Emulator, compile_ptx, compiling, load_compiled
+from ptx_code import Counts
 from torch import Tensor
 from triton.backends.compiler import GPUTarget
 
@@ -25,7 +24,7 @@ import gpuaug as ga
 from gpuaug.program import Program
 from gpuaug.render import run
 
-__all__ = ["AMD", "NVIDIA", "Launch", "launches", "package", "resources"]
+__all__ = ["AMD", "NVIDIA", "Launch", "emulate", "launches", "resources"]
 
 PACKAGE = "gpuaug.kernels.triton"
 PASSES = ("crop", "filter", "finish", "jpeg", "labels", "step", "tone")
@@ -73,64 +72,77 @@ class _Driver:
         return torch.device("cuda", 0)
 
 
-@cache
-def package() -> ModuleType:
-    """The backend with compiled kernels; the one that tests import elsewhere is interpreted."""
-    names = [name for name in sys.modules if name == PACKAGE or name.startswith(PACKAGE + ".")]
-    interpreted = {name: sys.modules.pop(name) for name in names}
-    before = triton.knobs.runtime.interpret
-    triton.knobs.runtime.interpret = False
-    try:
-        module = importlib.import_module(PACKAGE)
-        for name in PASSES:
-            importlib.import_module(f"{PACKAGE}.{name}")
-        module.modules = {name: sys.modules[f"{PACKAGE}.{name}"] for name in PASSES}  # type: ignore[attr-defined]
-    finally:
-        triton.knobs.runtime.interpret = before
-        for name in [name for name in sys.modules if name == PACKAGE or name.startswith(PACKAGE + ".")]:
-            del sys.modules[name]
-        sys.modules.update(interpreted)
-        if PACKAGE in interpreted:
-            sys.modules["gpuaug.kernels"].triton = interpreted[PACKAGE]  # type: ignore[attr-defined]
-    return module
+def passes() -> list[ModuleType]:
+    """The modules that launch something, with kernels for the compiler; those imported elsewhere are interpreted."""
+    return [load_compiled(PACKAGE, name) for name in PASSES]
 
 
 @contextmanager
-def recorded(target: GPUTarget) -> Iterator[list[Launch]]:
-    """Every launch of the compiled package is compiled for `target` and noted, not run."""
-    found: list[Launch] = []
-
-    def launch(kernel: Any, grid: Any, *arguments: Any, num_warps: int = 4, **constants: Any) -> None:
-        compiled = kernel.warmup(*arguments, grid=grid, num_warps=num_warps, enable_fp_fusion=False, **constants)
-        found.append(Launch(kernel.__name__, tuple(grid), arguments, constants, compiled))
-
-    modules = package().modules.values()
+def replaced(launch: Any) -> Iterator[None]:
+    """`launch` in place of the backend's own, in the compiled package."""
+    modules = passes()
     originals = [module.launch for module in modules]
-    active = triton.runtime.driver
-    before = active._active
-    active.set_active(_Driver(target))
     for module in modules:
         module.launch = launch
     try:
-        yield found
+        yield
     finally:
-        active._active = before
         for module, original in zip(modules, originals, strict=True):
             module.launch = original
+
+
+def call(steps: list[Any], images: Any, labels: Tensor | None = None, **options: Any) -> tuple[Tensor, Tensor | None]:
+    """What a call of Augment(steps, **options) does, with the compiled package's launches."""
+    augment = ga.Augment(steps, backend="torch", **options)
+    draw = augment.sample(images, index=torch.arange(3, 3 + len(images)))
+    pipeline = augment.train_pipeline
+    items = pipeline.lower(draw.params, draw.keys, draw.canvas, augment.exact, augment.memory_format)
+    job = load_compiled(PACKAGE).Job([item for item in items if isinstance(item, Program)], images)
+    return run(items, job, images, labels, None if pipeline.mix is None else pipeline.mix.num_classes)
 
 
 def launches(
     steps: list[Any], images: Any, target: GPUTarget, labels: Tensor | None = None, **options: Any
 ) -> list[Launch]:
-    """What one call of Augment(steps, **options) would launch on `target`."""
-    augment = ga.Augment(steps, backend="torch", **options)
-    draw = augment.sample(images, index=torch.arange(len(images)))
-    pipeline = augment.train_pipeline
-    items = pipeline.lower(draw.params, draw.keys, draw.canvas, augment.exact, augment.memory_format)
-    with recorded(target) as found:
-        job = package().Job([item for item in items if isinstance(item, Program)], images)
-        run(items, job, images, labels, None if pipeline.mix is None else pipeline.mix.num_classes)
+    """What one call of Augment(steps, **options) would launch on `target`: compiled and noted, not run."""
+    found: list[Launch] = []
+
+    def launch(kernel: Any, grid: Any, *arguments: Any, num_warps: int = 4, **constants: Any) -> None:
+        with compiling():
+            compiled = kernel.warmup(*arguments, grid=grid, num_warps=num_warps, enable_fp_fusion=False, **constants)
+        found.append(Launch(kernel.__name__, tuple(grid), arguments, constants, compiled))
+
+    driver = triton.runtime.driver
+    before, driver._active = driver._active, _Driver(target)
+    try:
+        with replaced(launch):
+            call(steps, images, labels, **options)
+    finally:
+        driver._active = before
     return found
+
+
+def emulate(
+    steps: list[Any], images: Any, labels: Tensor | None = None, arch: int = 80, **options: Any
+) -> tuple[Tensor, Tensor | None, list[tuple[str, Counts]]]:
+    """One call of Augment(steps, **options) by the compiled kernels' PTX, and what each launch executed."""
+    found: list[tuple[str, Counts]] = []
+
+    def launch(kernel: Any, grid: Any, *arguments: Any, num_warps: int = 4, **constants: Any) -> None:
+        compiled = compile_ptx(kernel, arguments, constants, arch=arch, num_warps=num_warps)
+        key = compiled.kernel.hash
+        if key not in EMULATORS:
+            EMULATORS[key] = Emulator(compiled)
+        emulator = EMULATORS[key]
+        emulator.compiled = compiled
+        found.append((kernel.__name__, emulator.run(grid, *arguments)))
+
+    with replaced(launch):
+        result, mixed = call(steps, images, labels, **options)
+    return result, mixed, found
+
+
+EMULATORS: dict[str, Emulator] = {}
 
 
 def resources(kernel: Any) -> dict[str, int]:

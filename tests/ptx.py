@@ -85,8 +85,8 @@ def compiling() -> Iterator[None]:
 _LOADED: dict[str, dict[str, ModuleType]] = {}
 
 
-def load_compiled(package: str) -> ModuleType:
-    """`package`, imported afresh with its kernels for the compiler; sys.modules stays as it was.
+def load_compiled(package: str, module: str = "") -> ModuleType:
+    """`package` or a module of it, imported afresh with its kernels for the compiler; sys.modules stays as it was.
 
     What its functions import when they are called comes from the old modules.
     """
@@ -107,7 +107,7 @@ def load_compiled(package: str) -> ModuleType:
             sys.modules.update(old)
             if holder is not None and hasattr(holder, leaf):
                 _put(holder, leaf, attribute)
-    return _LOADED[package][package]
+    return _LOADED[package][f"{package}.{module}" if module else package]
 
 
 class _Driver:

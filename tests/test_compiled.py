@@ -1,4 +1,4 @@
-"""Ahead of time: every kernel compiles to machine code for real GPUs, without spills, and with exact arithmetic only."""
+"""Ahead of time: every kernel compiles for real GPUs, without spills, and with exact arithmetic only."""
 
 from __future__ import annotations
 

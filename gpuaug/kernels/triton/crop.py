@@ -142,7 +142,7 @@ def taps_kernel(
     n_in, n_out = tl.load(window + 2 + axis), tl.load(window + 4 + axis)
     small = tl.load(window + 4) + tl.load(window + 5) <= 128
     start, flip = tl.load(window + 6 + axis), tl.load(window + 9 - axis)  # flip is (horizontal, vertical)
-    length = tl.where(axis == 0, height, width)
+    length = height * (1 - axis) + width * axis  # a select would read the arguments through a pointer
     out = taps + (sample * 2 + axis) * axis_words
     offset = tl.arange(0, CHUNK)
     copies = n_in == n_out
