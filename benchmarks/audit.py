@@ -49,7 +49,9 @@ BANDWIDTHS: dict[str, float] = {
 ROOT = Path(__file__).resolve().parents[1]
 TORCH = str(Path(torch.__file__).parent) + os.sep
 CONTEXTLIB = contextlib.__file__
-HARNESS = {str(Path(__file__).with_name(name)) for name in ("audit.py", "audit_triton.py", "pseudocuda.py")}
+HARNESS = {
+    str(Path(__file__).with_name(name)) for name in ("audit.py", "audit_triton.py", "pseudocuda.py", "pseudograph.py")
+}
 
 # Operations that start no kernel, beside views
 NO_LAUNCH = {
@@ -247,8 +249,8 @@ class Audit:
         self._find(kind)
         self.passed()
 
-    def pin(self, count: int) -> None:
-        self.pinned.append(count)
+    def pin(self, size: int) -> None:
+        self.pinned.append(size)
 
     def passed(self) -> None:
         """The copies under way are over: their pinned sources must still hold what they held."""

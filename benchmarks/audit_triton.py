@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from benchmarks.pseudocuda import is_pinned, on_cuda, to_host
+from benchmarks.pseudograph import capturing
 
 __all__ = ["PLACE", "Buffer", "Listener", "TritonLaunch", "available", "intercept", "listeners", "real_tiles"]
 
@@ -126,22 +127,21 @@ def _launch(kernel: Any, grid: Any, *args: Any, **constants: Any) -> None:
             f"audit: {kernel} was compiled, not interpreted. Set TRITON_INTERPRET=1, or import benchmarks.pseudocuda, "
             "before Triton is imported."
         )
-    named = [*zip(function.arg_names, args, strict=False), *constants.items()]
-    tensors = {name: value for name, value in named if isinstance(value, Tensor)}
+    given = [*zip(function.arg_names, args, strict=False), *constants.items()]
+    tensors = {name: value for name, value in given if isinstance(value, Tensor)}
     for name, tensor in tensors.items():
         if not on_cuda(tensor) and not is_pinned(tensor):
             raise ValueError(f"{function.__name__}: pointer argument {name} is a CPU tensor, which no kernel can read")
-    scalars = {name: value for name, value in named if name not in tensors}
+    scalars = {name: value for name, value in given if name not in tensors}
     sizes = tuple(grid(scalars) if callable(grid) else grid)
     listener = listeners[-1] if listeners else Listener(lambda launch: None)
-    counters = _counters(tensors) if listener.count_bytes else None
-
-    def execute() -> None:
+    counters = _counters(tensors) if listener.count_bytes and not capturing else None
+    arguments, named = [to_host(arg) for arg in args], {name: to_host(value) for name, value in constants.items()}
+    if capturing:
+        capturing[-1].add(kernel[sizes], arguments, named)
+    elif listener.execute:
         with _disable_current_modes(), _counting(counters):
-            kernel[sizes](*map(to_host, args), **{name: to_host(value) for name, value in constants.items()})
-
-    if listener.execute:
-        execute()
+            kernel[sizes](*arguments, **named)
     buffers = None if counters is None else tuple(counter.total() for counter in counters)
     kept = {name: value for name, value in constants.items() if name not in tensors}
     numbers = {name: value for name, value in scalars.items() if name not in constants}

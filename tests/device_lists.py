@@ -12,7 +12,7 @@ from torch import Tensor
 
 import gpuaug as ga
 
-__all__ = ["CASES", "RECIPES", "Case", "bits", "place", "same"]
+__all__ = ["BATCHES", "CAPTURED", "CASES", "RECIPES", "Case", "bits", "place", "same"]
 
 COUNT = 4
 SHAPE = (40, 36)  # height, width of the images
@@ -27,7 +27,6 @@ class Case:
     ragged: bool = False
     training: bool = True
     options: dict[str, Any] = field(default_factory=dict)  # of Augment
-    captures: bool = True  # a graph can hold it
 
     def augment(self, backend: str, seed: int = 3) -> ga.Augment:
         return ga.Augment(self.steps, seed=seed, backend=backend, **self.options).train(self.training)
@@ -89,9 +88,13 @@ CASES: dict[str, Case] = {
         [*tail(torch.float16), ga.RandomChoice([ga.MixUp(num_classes=CLASSES), ga.CutMix(num_classes=CLASSES)])], "soft"
     ),
     "levels only": Case([ga.RandomPosterize(3), ga.RandomChannelPermutation()]),
-    "grey": Case([ga.RandomVerticalFlip(), ga.Grayscale(1), ga.Resize(20), ga.ToDtype(torch.float16)], captures=False),
-    "ragged": Case([ga.RandomResizedCrop(24), ga.RandAugment(), *tail()], ragged=True, captures=False),
+    "grey": Case([ga.RandomVerticalFlip(), ga.Grayscale(1), ga.Resize(20), ga.ToDtype(torch.float16)]),
+    "ragged": Case([ga.RandomResizedCrop(24), ga.RandAugment(), *tail()], ragged=True),
 }
+
+BATCHES = 3  # that a captured graph is given
+CAPTURED = ["crop, flip", "RandAugment", "RandAugment, MixUp", "GaussianBlur", "JPEG", "RandomErasing", "evaluation"]
+CAPTURED += ["CutMix", "AugMix, MixUp", "a mix or another", "segments and filters", "warps"]
 
 
 def bits(tensor: Tensor) -> Tensor:
