@@ -114,7 +114,7 @@ def test_faults_are_found(done: dict[str, Any]) -> None:
     """The tests above can fail: a graph that is not right is told from one that is."""
     faults = done["faults"]
     assert faults["right"]
-    assert not (faults["a launch less"] or faults["old images"] or faults["old parameters"])
+    assert [faults[name] for name in ("a launch less", "old images", "old parameters")] == [False] * 3
     assert "uses memory that was given back" in faults["memory given back"]
 
 
