@@ -28,7 +28,7 @@ NAMES = ("auto", *BACKENDS)
 
 def choose(backend: str, device: torch.device) -> str:
     """The backend for `device`; "auto" is the fastest that can run there, a named one that cannot run raises."""
-    numba = device.type == "cpu" and importlib.util.find_spec("numba") is not None
+    numba = device.type == "cpu" and installed("numba")
     if backend == "auto":
         if device.type == "cuda":  # CUDA, and ROCm, which torch calls so too
             return "triton" if _works("triton") else "torch"
@@ -54,9 +54,15 @@ def choose(backend: str, device: torch.device) -> str:
     return backend
 
 
+@lru_cache(maxsize=len(BACKENDS))
+def installed(name: str) -> bool:
+    """Whether a package can be found; asked once."""
+    return importlib.util.find_spec(name) is not None
+
+
 def interpreted() -> bool:
     """True if TRITON_INTERPRET=1 was set before Triton's kernels were imported: then they run on the CPU, slowly."""
-    if importlib.util.find_spec("triton") is None:
+    if not installed("triton"):
         return False
     launch = importlib.import_module("gpuaug.kernels.triton.launch")
     return bool(launch.interpreted())
@@ -65,7 +71,7 @@ def interpreted() -> bool:
 @lru_cache(maxsize=len(BACKENDS))
 def _works(name: str) -> bool:
     """False, with a warning, if the backend's compiler is installed but does not import."""
-    if importlib.util.find_spec(name) is None:
+    if not installed(name):
         return False
     try:
         importlib.import_module(BACKENDS[name])

@@ -86,13 +86,18 @@ def _run(layout: Layout, params: Params, source: Tensor | Ragged) -> Tensor:
         canvas = _filtered(layout, run, params, canvas, source)
         luts = tone(canvas, layout, run, params)
         last = run is layout.runs[-1]
-        if last and program.finish is not None and (run.pure or program.finish.mix is None):
+        if (
+            last
+            and program.finish is not None
+            and not program.finish.copies
+            and (run.pure or program.finish.mix is None)
+        ):
             return finish(canvas, layout, run, params, luts, branches)
         if run.count:
             canvas = step(canvas, layout, run, params, luts, branches)
-    if program.finish is not None:
-        return finish(canvas, layout, Run(0), params, canvas, branches)
-    return canvas
+    if program.finish is None or program.finish.copies:
+        return canvas.clone() if canvas is source else canvas  # never what the caller gave
+    return finish(canvas, layout, Run(0), params, canvas, branches)
 
 
 def _canvas(layout: Layout, params: Params, source: Tensor | Ragged) -> Tensor:
