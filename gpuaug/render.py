@@ -41,7 +41,7 @@ def choose(backend: str, device: torch.device) -> str:
         raise RuntimeError(
             'Augment: `backend` "numba" needs Numba, which is not installed. Run pip install "gpuaug[cpu]".'
         )
-    if backend == "triton" and importlib.util.find_spec("triton") is None:
+    if backend == "triton" and not installed("triton"):
         raise RuntimeError(
             'Augment: `backend` "triton" needs Triton, which is not installed. Run pip install triton, or use '
             'backend="auto".'
