@@ -17,7 +17,7 @@ from gpuaug.ragged import Ragged
 
 __all__ = ["BACKENDS", "choose", "render", "run"]
 
-# each module has Job(programs, source), with run(number, canvas) and labels(labels, num_classes)
+# each module has render(program, source), or a Job like the one below
 BACKENDS = {
     "triton": "gpuaug.kernels.triton",
     "numba": "gpuaug.kernels.numba",
@@ -100,8 +100,21 @@ def render(
     device = source.device
     module = importlib.import_module(BACKENDS[choose(backend, device)])
     with torch.autocast(device.type, enabled=False):
-        job = module.Job([item for item in items if isinstance(item, Program)], source)
+        programs = [item for item in items if isinstance(item, Program)]
+        job = module.Job(programs, source) if hasattr(module, "Job") else Job(programs, module)
         return run(items, job, source, labels, num_classes)
+
+
+class Job:
+    """The programs of one call, for a backend that prepares nothing."""
+
+    def __init__(self, programs: list[Program], module: Any) -> None:
+        self.programs, self.module = programs, module
+
+    def run(self, number: int, source: Tensor | Ragged) -> Tensor:
+        """Program `number`, on the canvas of what ran before it."""
+        result: Tensor = self.module.render(self.programs[number], source)
+        return result
 
 
 def run(
@@ -115,4 +128,10 @@ def run(
             number += 1
         else:
             source = item(source)
-    return source, None if labels is None else job.labels(labels, num_classes)
+    mix = None if items[-1].finish is None else items[-1].finish.mix  # the last item always is a program
+    if labels is None or mix is None:
+        return source, labels
+    if hasattr(job, "labels") and labels.device == source.device:  # where the parameters are
+        return source, job.labels(labels, num_classes)
+    twin = importlib.import_module(BACKENDS["torch"])
+    return source, twin.labels(labels, num_classes, mix)

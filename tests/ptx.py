@@ -70,11 +70,11 @@ def compiling() -> Iterator[None]:
     with triton.knobs.runtime.scope():
         triton.knobs.runtime.interpret = False
         for holder, names in LANGUAGE:
-            now = dict(vars(holder))
-            for name in names if isinstance(holder, ModuleType) else now | names:
-                if now.get(name, MISSING) is not names.get(name, MISSING):
-                    before.append((holder, name, now.get(name, MISSING)))
-                    _put(holder, name, names.get(name, MISSING))
+            now = vars(holder)
+            changed = [name for name in names if now.get(name, MISSING) is not names[name]]
+            before += [(holder, name, now.get(name, MISSING)) for name in changed]
+            for name in changed:
+                setattr(holder, name, names[name])
         try:
             yield
         finally:

@@ -427,6 +427,8 @@ def test_lanes_exchange() -> None:
     np.testing.assert_array_equal(found, a[np.arange(64) + np.where(lane % 8 < 5, 3, 0)])
     found = execute("shfl.sync.idx.b32 %d, %a, 7, 31, -1;", "u4", a)
     np.testing.assert_array_equal(found, np.repeat(a[7::32], 32))
+    found = execute("shfl.sync.idx.b32 %d, %a, 13, 0x181f, -1;", "u4", a)
+    np.testing.assert_array_equal(found, np.repeat(a[5::8], 8))
     found = execute("redux.sync.min.s32 %d, %a, -1;", "i4", a.view("i4"))
     np.testing.assert_array_equal(found, np.repeat(a.view("i4").reshape(2, 32).min(1), 32))
     with pytest.raises(NotImplementedError, match="part of a warp"):
@@ -461,19 +463,47 @@ def test_divergent_loops_meet_again() -> None:
 
 
 def test_barriers_on_both_sides_of_a_branch() -> None:
-    """The halves of a block write, wait at barriers in different places, and read each other."""
+    """The halves of a block write and wait in different places, and then read each other."""
     code = """
-        mad.lo.u32 %r1, %r0, 4, room; mul.lo.u32 %r2, %r0, 3; st.shared.b32 [%r1], %r2;
-        xor.b32 %r3, %r0, 64; mad.lo.u32 %r3, %r3, 4, room;
+        mad.lo.u32 %r1, %r0, 4, room; xor.b32 %r3, %r0, 64; mad.lo.u32 %r3, %r3, 4, room;
         setp.lt.u32 %p0, %r0, 64; @%p0 bra LOW;
-        bar.sync 0; ld.shared.b32 %r4, [%r3+0]; bra.uni DONE;
-        LOW: mov.b32 %r5, 1; bar.sync 0; ld.shared.b32 %r4, [%r3]; add.u32 %r4, %r4, %r5;
+        mul.lo.u32 %r2, %r0, 3; st.shared.b32 [%r1], %r2; bar.sync 0; ld.shared.b32 %r4, [%r3+0]; bra.uni DONE;
+        LOW: mul.lo.u32 %r2, %r0, 5; st.shared.b32 [%r1], %r2; bar.sync 0, 128; ld.shared.b32 %r4, [%r3];
         DONE: st.global.b32 [%x1], %r4;
     """
     out = np.zeros(128, np.uint32)
-    Emulator(entry(code, 128, 512)).run((3,), out)
+    counts = Emulator(entry(code, 128, 512)).run((3,), out)
     i = np.arange(128)
-    np.testing.assert_array_equal(out, (i ^ 64) * 3 + (i < 64))
+    np.testing.assert_array_equal(out, np.where(i < 64, (i + 64) * 3, (i - 64) * 5))
+    assert counts.instructions["ld.shared.b32"] == 3 * 4
+
+
+def test_blocks_along_three_sides() -> None:
+    code = """
+        mov.u32 %r1, %ctaid.z; mov.u32 %r2, %nctaid.y; mad.lo.u32 %r1, %r1, %r2, %ctaid.y;
+        mov.u32 %r2, %nctaid.x; mad.lo.u32 %r1, %r1, %r2, %ctaid.x; mov.u32 %r3, %ntid.x;
+        mad.lo.u32 %r4, %r1, %r3, %r0; mad.wide.u32 %x1, %r4, 4, %x0; atom.global.add.u32 %r5, [%x1], %r4;
+    """
+    out = np.zeros(2 * 4 * 3 * 64, np.uint32)
+    Emulator(entry(code, 64)).run((2, 4, 3), out)
+    np.testing.assert_array_equal(out, np.arange(out.size))
+
+
+@pytest.mark.parametrize("turned", ["", ".trans"])
+def test_tiles_of_eight_rows(turned: str) -> None:
+    """Lanes 0 to 7 name the rows of the first tile, 8 to 15 those of the second."""
+    code = f"""
+        mad.lo.u32 %r1, %r0, 4, room; mul.lo.u32 %r2, %r0, 0x20002; add.u32 %r2, %r2, 0x10000;
+        st.shared.b32 [%r1], %r2; st.shared.b32 [%r1+128], %r2; bar.sync 0;
+        and.b32 %r3, %r0, 15; xor.b32 %r3, %r3, 1; mad.lo.u32 %r3, %r3, 16, room;
+        ldmatrix.sync.aligned.m8n8.x2{turned}.shared.b16 {{%r4, %r5}}, [%r3];
+        shl.b32 %r5, %r5, 8; add.u32 %r4, %r4, %r5; st.global.b32 [%x1], %r4;
+    """
+    out = np.zeros(32, np.uint32)
+    Emulator(entry(code, 32, 256)).run((1,), out)
+    tile = np.arange(64, dtype=np.uint16).reshape(8, 8)[np.arange(8) ^ 1]
+    tile = np.ascontiguousarray(tile.T if turned else tile)
+    np.testing.assert_array_equal(out, tile.view(np.uint32).ravel() * 257)
 
 
 def test_jump_tables_and_atomics() -> None:

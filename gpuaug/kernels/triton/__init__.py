@@ -11,7 +11,6 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 from torch import Tensor
 
-from gpuaug.kernels.torch.labels import labels as twin_labels
 from gpuaug.kernels.triton.crop import crop
 from gpuaug.kernels.triton.filter import blur
 from gpuaug.kernels.triton.finish import finish
@@ -64,15 +63,9 @@ class Job:
             return _run(self.layouts[number], self.params, source)
 
     def labels(self, given: Tensor, num_classes: int | None) -> Tensor:
-        """Labels mixed as the last program mixes its samples."""
-        layout = self.layouts[-1]
-        finish = layout.program.finish
-        if finish is None or finish.mix is None:
-            return given
-        if given.device != self.device:
-            return twin_labels(given, num_classes, finish.mix)
+        """Labels on this device, mixed as the last program mixes its samples."""
         with self._on_device():
-            return labels(given, num_classes, layout, self.params)
+            return labels(given, num_classes, self.layouts[-1], self.params)
 
     def _on_device(self) -> AbstractContextManager[object]:
         return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
