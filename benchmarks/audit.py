@@ -36,7 +36,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from benchmarks.audit_triton import Buffer, Listener, TritonLaunch, intercept, listeners
+from benchmarks.audit_triton import Buffer, Listener, TritonLaunch, intercept, listeners, real_tiles
 from benchmarks.pseudocuda import COPIES, Call, PseudoCuda, is_pinned, on_cuda
 
 __all__ = ["BANDWIDTHS", "Audit", "Copy", "Finding", "Launch"]
@@ -49,7 +49,9 @@ BANDWIDTHS: dict[str, float] = {
 ROOT = Path(__file__).resolve().parents[1]
 TORCH = str(Path(torch.__file__).parent) + os.sep
 CONTEXTLIB = contextlib.__file__
-HARNESS = {str(Path(__file__).with_name(name)) for name in ("audit.py", "audit_triton.py", "pseudocuda.py")}
+HARNESS = {
+    str(Path(__file__).with_name(name)) for name in ("audit.py", "audit_triton.py", "pseudocuda.py", "pseudograph.py")
+}
 
 # Operations that start no kernel, beside views
 NO_LAUNCH = {
@@ -100,7 +102,8 @@ class Launch:
     written: int = 0
     grid: tuple[int, ...] | None = None
     constants: dict[str, Any] = field(default_factory=dict)
-    tensors: tuple[str, ...] = ()
+    numbers: dict[str, Any] = field(default_factory=dict)
+    tensors: dict[str, Any] = field(default_factory=dict)  # shape, strides, dtype
     buffers: tuple[Buffer, ...] | None = None  # None: not counted
 
 
@@ -132,19 +135,24 @@ class Audit:
 
     Args:
         count_bytes: count the bytes of Triton launches, by watching every load and store of the interpreter: slow.
+        execute: run Triton's kernels; False only writes down what would be launched, with the grids of a device.
     """
 
-    def __init__(self, count_bytes: bool = False) -> None:
+    def __init__(self, count_bytes: bool = False, execute: bool = True) -> None:
         self.launches: list[Launch] = []
         self.copies: list[Copy] = []
         self.findings: list[Finding] = []
         self.pinned: list[int] = []  # bytes of each block of pinned memory that was asked for
         self._in_flight: list[tuple[Tensor, Tensor, Place]] = []  # pinned source, what it held, where it was copied
-        self._listener = Listener(self._triton, count_bytes)
+        self._listener = Listener(self._triton, count_bytes, execute)
+        self._tiles: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
         self._mode = PseudoCuda(self)
 
     def __enter__(self) -> Audit:
         intercept()
+        if not self._listener.execute:
+            self._tiles = real_tiles()
+        self._tiles.__enter__()
         listeners.append(self._listener)
         self._mode.__enter__()
         return self
@@ -152,6 +160,7 @@ class Audit:
     def __exit__(self, *error: Any) -> None:
         self._mode.__exit__(*error)
         listeners.remove(self._listener)
+        self._tiles.__exit__(*error)
         self.passed()
 
     @property
@@ -181,9 +190,9 @@ class Audit:
         return all(launch.grid is None or launch.buffers is not None for launch in self.launches)
 
     @property
-    def sequence(self) -> list[tuple[str, tuple[int, ...] | None]]:
-        """Names and grids in their order: what a CUDA graph would have to find the same in every batch."""
-        return [(launch.name, launch.grid) for launch in self.launches]
+    def sequence(self) -> list[tuple[Any, ...]]:
+        """What is launched, in order: names and grids, numbers, shapes. A CUDA graph needs it the same for any draw."""
+        return [(one.name, one.grid, one.constants, one.numbers, one.tensors) for one in self.launches]
 
     def floor(self, bandwidth: float) -> float:
         """Seconds that moving the bytes takes at least, calculated; `bandwidth` in bytes/s."""
@@ -240,8 +249,8 @@ class Audit:
         self._find(kind)
         self.passed()
 
-    def pin(self, count: int) -> None:
-        self.pinned.append(count)
+    def pin(self, size: int) -> None:
+        self.pinned.append(size)
 
     def passed(self) -> None:
         """The copies under way are over: their pinned sources must still hold what they held."""
@@ -257,7 +266,7 @@ class Audit:
     def _triton(self, launch: TritonLaunch) -> None:
         buffers = launch.buffers or ()
         read, written = sum(b.read for b in buffers), sum(b.written for b in buffers)
-        more = (launch.grid, launch.constants, launch.tensors, launch.buffers)
+        more = (launch.grid, launch.constants, launch.numbers, launch.tensors, launch.buffers)
         self.launches.append(Launch(launch.name, caller(), read, written, *more))
 
     def _copy(self, call: Call, source: Tensor, target: Tensor, non_blocking: bool) -> None:

@@ -1,12 +1,14 @@
 """Triton launches without a GPU: every launch runs in Triton's interpreter, and the bytes it touches can be counted.
 
 gpuaug's Triton backend launches every kernel through `gpuaug.kernels.triton.launch.launch(kernel, grid, *args,
-**constants)`. `intercept` replaces that function for the rest of the process.
+**constants)`. `intercept` replaces that function for the rest of the process. A program is a whole image wherever that
+may be, since the interpreter's cost is per program; which bytes a launch touches does not depend on it.
 """
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,8 +21,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
 from benchmarks.pseudocuda import is_pinned, on_cuda, to_host
+from benchmarks.pseudograph import capturing
 
-__all__ = ["PLACE", "Buffer", "Listener", "TritonLaunch", "available", "intercept", "listeners"]
+__all__ = ["PLACE", "Buffer", "Listener", "TritonLaunch", "available", "intercept", "listeners", "real_tiles"]
 
 PACKAGE = "gpuaug.kernels.triton"
 PLACE = f"{PACKAGE}.launch"
@@ -56,42 +59,60 @@ class TritonLaunch:
     name: str
     grid: tuple[int, ...]
     constants: dict[str, Any]
-    tensors: tuple[str, ...]  # the arguments that are tensors
+    numbers: dict[str, Any]  # the arguments that are not tensors
+    tensors: dict[str, tuple[tuple[int, ...], tuple[int, ...], str]]  # shape, strides and dtype of the others
     buffers: tuple[Buffer, ...] | None  # None: not counted
 
 
 @dataclass
 class Listener:
-    """Who hears of launches: a function, and whether it wants the bytes counted, which is slow."""
+    """Who hears of launches: a function, whether it wants the bytes counted, which is slow, and the kernels run."""
 
     heard: Callable[[TritonLaunch], None]
-    count_bytes: bool
+    count_bytes: bool = False
+    execute: bool = True
 
 
 listeners: list[Listener] = []
 
 
+_tiles: dict[str, tuple[int, int]] = {}  # as the backend has them
+
+
 def available() -> bool:
-    """Whether gpuaug has a Triton backend."""
-    try:
-        importlib.import_module(PLACE)
-    except ModuleNotFoundError as error:
-        if error.name is not None and (PLACE + ".").startswith(error.name + "."):
-            return False
-        raise
-    return True
+    """Whether gpuaug has a Triton backend, and Triton is installed."""
+    return all(importlib.util.find_spec(name) is not None for name in ("triton", PACKAGE))
 
 
 def intercept() -> None:
     """Replace the backend's launch function, where there is one, by one that interprets and reports."""
     if not available():
         return
-    original = sys.modules[PLACE].launch
+    importlib.import_module(PACKAGE)  # all its modules, which have the function by name
+    place = sys.modules[PLACE]
+    original = place.launch
     if original is _launch:
         return
     for name, module in list(sys.modules.items()):
         if name.startswith(PACKAGE) and getattr(module, "launch", None) is original:
             module.launch = _launch  # type: ignore[attr-defined]
+    from tests.interpreter import mend, whole_images
+
+    _tiles.update(place.TILES)
+    mend()
+    whole_images()
+
+
+@contextmanager
+def real_tiles() -> Iterator[None]:
+    """Inside, grids are those of a device."""
+    tiles = sys.modules[PLACE].TILES
+    whole = dict(tiles)
+    tiles.update(_tiles)
+    try:
+        yield
+    finally:
+        tiles.update(whole)
 
 
 def _launch(kernel: Any, grid: Any, *args: Any, **constants: Any) -> None:
@@ -106,21 +127,26 @@ def _launch(kernel: Any, grid: Any, *args: Any, **constants: Any) -> None:
             f"audit: {kernel} was compiled, not interpreted. Set TRITON_INTERPRET=1, or import benchmarks.pseudocuda, "
             "before Triton is imported."
         )
-    named = [*zip(function.arg_names, args, strict=False), *constants.items()]
-    tensors = {name: value for name, value in named if isinstance(value, Tensor)}
+    given = [*zip(function.arg_names, args, strict=False), *constants.items()]
+    tensors = {name: value for name, value in given if isinstance(value, Tensor)}
     for name, tensor in tensors.items():
         if not on_cuda(tensor) and not is_pinned(tensor):
             raise ValueError(f"{function.__name__}: pointer argument {name} is a CPU tensor, which no kernel can read")
-    scalars = {name: value for name, value in named if name not in tensors}
+    scalars = {name: value for name, value in given if name not in tensors}
     sizes = tuple(grid(scalars) if callable(grid) else grid)
-    listener = listeners[-1] if listeners else None
-    counters = _counters(tensors) if listener is not None and listener.count_bytes else None
-    with _disable_current_modes(), _counting(counters):
-        kernel[sizes](*map(to_host, args), **{name: to_host(value) for name, value in constants.items()})
-    if listener is not None:
-        buffers = None if counters is None else tuple(counter.total() for counter in counters)
-        kept = {name: value for name, value in constants.items() if name not in tensors}
-        listener.heard(TritonLaunch(function.__name__, sizes, kept, tuple(tensors), buffers))
+    listener = listeners[-1] if listeners else Listener(lambda launch: None)
+    counters = _counters(tensors) if listener.count_bytes and not capturing else None
+    arguments, named = [to_host(arg) for arg in args], {name: to_host(value) for name, value in constants.items()}
+    if capturing:
+        capturing[-1].add(kernel[sizes], arguments, named)
+    elif listener.execute:
+        with _disable_current_modes(), _counting(counters):
+            kernel[sizes](*arguments, **named)
+    buffers = None if counters is None else tuple(counter.total() for counter in counters)
+    kept = {name: value for name, value in constants.items() if name not in tensors}
+    numbers = {name: value for name, value in scalars.items() if name not in constants}
+    kinds = {name: (tuple(t.shape), tuple(t.stride()), str(t.dtype)) for name, t in tensors.items()}
+    listener.heard(TritonLaunch(function.__name__, sizes, kept, numbers, kinds, buffers))
 
 
 @dataclass

@@ -20,6 +20,7 @@ os.environ.setdefault("TRITON_INTERPRET", "1")  # before anything imports Triton
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from types import SimpleNamespace
 from typing import Any, Protocol
 
@@ -29,6 +30,8 @@ from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
+
+from benchmarks.pseudograph import CUDAGraph, capturing, graph, refuse
 
 __all__ = ["Call", "PseudoCuda", "PseudoTensor", "Recorder", "install", "is_pinned", "on_cuda", "to_device", "to_host"]
 
@@ -67,8 +70,8 @@ class Recorder(Protocol):
     def passed(self) -> None:
         """The host learnt, without waiting, that the work so far is done."""
 
-    def pin(self, count: int) -> None:
-        """`count` bytes of pinned memory were asked for."""
+    def pin(self, size: int) -> None:
+        """`size` bytes of pinned memory were asked for."""
 
 
 class PseudoTensor(torch.Tensor):
@@ -166,7 +169,24 @@ def name_of(func: Any) -> str:
     return func._schema.name.split("::")[-1]
 
 
+# What a capture refuses, beside copies between host and device: the host would wait
+REFUSED = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "is_nonzero"}
+
+
 def run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Run one operation, or write it down if a graph is being captured."""
+    leaves = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    asked = kwargs.get("device")
+    if not capturing or not (any(map(on_cuda, leaves)) or (asked is not None and torch.device(asked).type == "cuda")):
+        return _run(func, args, kwargs)
+    name = name_of(func)
+    crosses = name in COPIES and not (all(map(on_cuda, leaves)) and torch.device(asked or DEVICE).type == "cuda")
+    if name in REFUSED or crosses:
+        refuse()
+    return capturing[-1].op(func, lambda: _run(func, args, kwargs), args, kwargs, to_host)
+
+
+def _run(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     """Run one operation on the CPU tensors underneath; its results are said to be where CUDA would have put them."""
     name = name_of(func)
     if name in ("is_pinned", "_pin_memory", "pin_memory"):
@@ -257,6 +277,7 @@ def _pinned_copy(tensor: Tensor) -> Tensor:
 
 def _waits(kind: str) -> Callable[..., None]:
     def wait(*_: Any, **__: Any) -> None:
+        refuse()
         for recorder in _recorders[-1:]:
             recorder.wait(kind)
 
@@ -288,14 +309,16 @@ class Event:
     synchronize = _waits("Event.synchronize")
 
 
+_handles = count()  # the default stream's is 0
+
+
 class Stream:
     """Stands in for torch.cuda.Stream; work is done when it is given."""
 
-    cuda_stream = 0
     device, device_index = DEVICE, 0
 
     def __init__(self, *_: Any, **__: Any) -> None:
-        pass
+        self.cuda_stream = next(_handles)
 
     def record_event(self, event: Event | None = None) -> Event:
         return Event() if event is None else event
@@ -344,6 +367,7 @@ def install() -> None:
     cuda._initialized = True
     cuda.default_generators = (torch.default_generator,)
     cuda.Stream, cuda.Event, cuda.stream = Stream, Event, _stream
+    cuda.CUDAGraph, cuda.graph = CUDAGraph, graph
     cuda.synchronize = _waits("torch.cuda.synchronize")
     answers: dict[str, Callable[..., Any]] = {
         "_lazy_init": lambda: None,
@@ -357,7 +381,7 @@ def install() -> None:
         "current_stream": lambda device=None: _current[-1],
         "default_stream": lambda device=None: _current[0],
         "set_stream": lambda stream: None,
-        "is_current_stream_capturing": lambda: False,
+        "is_current_stream_capturing": lambda: bool(capturing),
         "get_device_properties": _properties,
         "get_device_capability": lambda device=None: (8, 0),
         "get_device_name": lambda device=None: "pseudo",

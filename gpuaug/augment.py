@@ -91,7 +91,7 @@ class Augment(nn.Module):
         self.seed = checks.integer(self, "seed", seed, 0, 2**64 - 1)
         self.backend = checks.one_of(self, "backend", backend, NAMES)
         if backend != "auto":
-            choose(backend, torch.device("cpu"))
+            choose(backend, torch.device("cuda" if backend == "triton" and torch.cuda.is_available() else "cpu"))
         if memory_format not in MEMORY_FORMATS:
             raise checks.bad(self, "memory_format", " or ".join(map(str, MEMORY_FORMATS)), memory_format)
         self.memory_format = memory_format

@@ -25,42 +25,39 @@ WARM_UPS = 2  # calls before the capture: kernels compile and load, constants go
 
 
 class Captured:
-    """What `Augment.capture` returns: augment(images, labels, index=...) for batches of one shape, as a graph."""
+    """What `Augment.capture` returns: augment(images, labels, index=...) for batches of one shape, as a graph.
+
+    Its calls share memory: one stream and one thread at a time. Capture once for each.
+    """
 
     def __init__(self, augment: Augment, images: Any, labels: Tensor | None) -> None:
-        from gpuaug.kernels.triton import Job
-
-        if isinstance(images, Ragged):
-            remedy = "A graph's sizes are fixed; crop ragged batches without capture."
-            raise checks.bad(augment, "images", "uint8 (B, C, H, W) to capture", "Ragged", remedy)
-        augment._check(images, labels, augment.training)
-        if choose(augment.backend, images.device) != "triton":
-            remedy = 'Use CUDA images and backend="auto" or "triton".'
-            raise checks.bad(
-                augment, "backend", '"triton" to capture', f"{augment.backend!r} on {images.device}", remedy
-            )
+        _check(augment, images, labels)
         self.augment, self.training = augment, augment.training
         items = self._items(images, augment._keys(len(images)))
         if not all(isinstance(item, Program) for item in items):
             remedy = "Leave out opaque steps and Grayscale(1), which run outside our kernels."
-            raise checks.bad(augment, "train", "of gpuaug's own pixel transforms to capture", "other steps", remedy)
-        if labels is not None and labels.device != images.device:
-            remedy = f"Move them with labels.to({str(images.device)!r})."
-            raise checks.bad(
-                augment, "labels", f"on {images.device}, as the images, to capture", str(labels.device), remedy
-            )
-        self.images = images.clone()
-        self.given = None if labels is None else labels.clone()
+            name = "train" if self.training else "eval"
+            raise checks.bad(augment, name, "of gpuaug's own pixel transforms to capture", "other steps", remedy)
         self.num_classes = augment._num_classes(self.training)
+        with torch.no_grad(), torch.cuda.device(images.device):
+            self.images = images.clone()  # where the graph reads
+            self.given = None if labels is None else labels.clone()
+            self._record(items)
+
+    def _record(self, items: list[Any]) -> None:
+        """Warm up, then capture, both on a stream of our own: constants are sent once for each stream."""
+        from gpuaug.kernels.triton import Job
+
         self.job = Job(items, self.images)
-        stream = torch.cuda.Stream(images.device)  # type: ignore[no-untyped-call]
-        stream.wait_stream(torch.cuda.current_stream(images.device))
-        with torch.no_grad(), torch.cuda.stream(stream):
+        current, stream = torch.cuda.current_stream(), torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        stream.wait_stream(current)
+        with torch.cuda.stream(stream):
             for _ in range(WARM_UPS):
                 self._launch(items)
-        torch.cuda.current_stream(images.device).wait_stream(stream)
+        current.wait_stream(stream)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.no_grad(), torch.cuda.graph(self.graph):
+        # what other threads do meanwhile, as a loader that pins memory, is no error
+        with torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
             self.result, self.labels = self._launch(items)
 
     def _items(self, images: Tensor, keys: Any) -> list[Any]:
@@ -86,12 +83,12 @@ class Captured:
             ValueError: if the batch is not like the captured one, or the module changed from train to eval.
         """
         augment = self.augment
-        augment._check(images, labels, self.training)
-        self._same("images", images, self.images)
-        self._same("labels", labels, self.given)
         if augment.training != self.training:
             was, now = ("train", "eval") if self.training else ("eval", "train")
             raise checks.bad(augment, "mode", f"{was}, as captured", now, "Capture each mode by itself.")
+        augment._check(images, labels, self.training)
+        self._same("images", images, self.images)
+        self._same("labels", labels, self.given)
         with augment._reserved(len(images), index) as keys:
             self.job.replace(self._items(images, keys))
             self.images.copy_(images, non_blocking=True)
@@ -100,11 +97,34 @@ class Captured:
             self.graph.replay()
         return self.result if self.labels is None else (self.result, self.labels)
 
-    def _same(self, name: str, got: Tensor | None, expected: Tensor | None) -> None:
-        def kind(tensor: Tensor | None) -> Any:
-            return None if tensor is None else (tensor.shape, tensor.dtype, tensor.device)
+    def _same(self, name: str, got: Any, expected: Tensor | None) -> None:
+        def kind(tensor: Any) -> Any:
+            return (tensor.shape, tensor.dtype, tensor.device) if isinstance(tensor, Tensor) else tensor
 
         if kind(got) != kind(expected):
-            wanted = "None" if expected is None else f"{checks.describe(expected)} on {expected.device}, as captured"
-            have = "None" if got is None else f"{checks.describe(got)} on {got.device}"
-            raise checks.bad(self.augment, name, wanted, have, "Capture once more for another shape.")
+            remedy = "Capture once more for other batches."
+            raise checks.bad(self.augment, name, f"{_describe(expected)}, as captured", _describe(got), remedy)
+
+
+def _describe(value: Any) -> str:
+    if value is None:
+        return "None"
+    return checks.describe(value) + (f" on {value.device}" if isinstance(value, Tensor) else "")
+
+
+def _check(augment: Augment, images: Any, labels: Any) -> None:
+    """Raise if a graph cannot hold batches like this one; by metadata only."""
+    if isinstance(images, Ragged):
+        remedy = "A graph's sizes are fixed; crop ragged batches without capture."
+        raise checks.bad(augment, "images", "uint8 (B, C, H, W) to capture", "Ragged", remedy)
+    augment._check(images, labels, augment.training)
+    if images.device.type != "cuda":
+        remedy = 'Move them with images.to("cuda"); a graph is a CUDA graph.'
+        raise checks.bad(augment, "images", "on a CUDA device to capture", f"on {images.device}", remedy)
+    if choose(augment.backend, images.device) != "triton":
+        remedy = 'Use backend="auto" or "triton", with Triton installed.'
+        raise checks.bad(augment, "backend", '"triton" to capture', f"{augment.backend!r}", remedy)
+    if labels is not None and (not isinstance(labels, Tensor) or labels.device != images.device):
+        remedy = f"Move them with labels.to({str(images.device)!r})."
+        expected = f"a Tensor on {images.device}, as the images, to capture"
+        raise checks.bad(augment, "labels", expected, _describe(labels), remedy)

@@ -41,6 +41,11 @@ def choose(backend: str, device: torch.device) -> str:
         raise RuntimeError(
             'Augment: `backend` "numba" needs Numba, which is not installed. Run pip install "gpuaug[cpu]".'
         )
+    if backend == "triton" and not installed("triton"):
+        raise RuntimeError(
+            'Augment: `backend` "triton" needs Triton, which is not installed. Run pip install triton, or use '
+            'backend="auto".'
+        )
     if backend == "triton" and device.type != "cuda" and not interpreted():
         remedy = 'Move them with images.to("cuda"), or use backend="auto".'
         raise RuntimeError(

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import os
-
-os.environ.setdefault("TRITON_INTERPRET", "1")  # without a GPU the Triton kernels run in its interpreter
-
 from collections.abc import Iterator
 
 import pytest
 import torch
 
+if not torch.cuda.is_available():  # then Triton's interpreter runs the kernels; Triton asks when it is imported
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 from gpuaug.render import BACKENDS
 
-INTERPRETED = os.environ["TRITON_INTERPRET"] == "1" and importlib.util.find_spec("triton") is not None
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1" and importlib.util.find_spec("triton") is not None
 
 if INTERPRETED:
     from interpreter import mend, whole_images

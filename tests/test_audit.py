@@ -122,7 +122,9 @@ def test_triton_launches_run_in_the_interpreter_and_are_recorded(triton: dict[st
     launch = triton["launch"]
     assert (launch["name"], launch["grid"]) == ("strided", [4])
     assert launch["constants"] == {"BLOCK": 32, "num_warps": 2}
-    assert launch["tensors"] == ["source", "out", "total"]
+    assert launch["numbers"] == {"step": 2, "count": 100}
+    assert launch["tensors"]["source"] == [[200], [1], "torch.int32"]
+    assert list(launch["tensors"]) == ["source", "out", "total"]
     assert launch["place"]["file"] == "tests/audit_cases.py"
     report = triton["report"]
     assert (report["launches"], report["triton_launches"], report["uploads"]) == (1, 1, 1)

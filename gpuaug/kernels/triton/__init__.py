@@ -7,7 +7,6 @@ static parts (`Slot.may`, `Window.scales`, shapes), never from a draw, so that a
 from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,29 +35,27 @@ class Job:
     def __init__(self, programs: list[Program], source: Tensor | Ragged) -> None:
         _check(source)
         self.device, self.size = source.device, len(source)
-        words = self._pack(programs, source)
+        block, self.layouts = self._pack(programs, source)
         with self._on_device():
-            self.params = Params(upload(words, self.device), self.head_words, self.row_words)
+            self.params = Params(upload(block.words(self.device), self.device), block.head_words, block.row_words)
 
-    def _pack(self, programs: list[Program], source: Tensor | Ragged | None) -> Tensor:
-        """Lay the programs out. Returns the block on the host."""
+    def _pack(self, programs: list[Program], source: Tensor | Ragged | None) -> tuple[Block, list[Layout]]:
+        """Lay the programs out."""
         block = Block(self.size)
         block.column(keys(programs[0].keys))
-        self.layouts = [lay_out(program, block, None if number else source) for number, program in enumerate(programs)]
-        self.head_words, self.row_words = block.head_words, block.row_words
-        return block.words(self.device)
+        return block, [lay_out(program, block, None if number else source) for number, program in enumerate(programs)]
 
     def replace(self, programs: list[Program]) -> None:
         """Put another draw of the same list into the same block, for a graph that has its address."""
-        before = self._signature()
-        words = self._pack(programs, None)
-        if self._signature() != before:
-            raise RuntimeError("Augment: a captured list lowered to other launches. Capture once more.")
+        block, layouts = self._pack(programs, None)
+        words = block.head_words, block.row_words
+        alike = [layout.signature for layout in layouts] == [layout.signature for layout in self.layouts]
+        if not alike or words != (self.params.rows_at, self.params.row_words):
+            raise RuntimeError(
+                "Augment: the list, `exact` or `memory_format` changed after the capture. Capture once more."
+            )
         with self._on_device():
-            self.params.block.copy_(words, non_blocking=True)
-
-    def _signature(self) -> list[Any]:
-        return [self.head_words, self.row_words, *(layout.signature for layout in self.layouts)]
+            self.params.block.copy_(block.words(self.device), non_blocking=True)
 
     def run(self, number: int, source: Tensor | Ragged) -> Tensor:
         """Program `number`, on the canvas of what ran before it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -92,9 +92,16 @@ def upload(words: Tensor, device: torch.device) -> Tensor:
     return words.to(device, non_blocking=True)
 
 
-@lru_cache(maxsize=64)
 def constants(name: str, device: torch.device) -> Tensor:
-    """Tables that never change, on `device`: "normals", (65536,) float32, and "jpeg"; sent once and kept."""
+    """Tables that never change, on `device`: "normals", (65536,) float32, and "jpeg".
+
+    Sent once for each stream and kept: another stream would not wait until they have arrived.
+    """
+    return _constants(name, device, torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0)
+
+
+@cache  # a CUDA graph knows their addresses
+def _constants(name: str, device: torch.device, stream: int) -> Tensor:
     from gpuaug.kernels.triton.jpeg import matrices
     from gpuaug.philox import normal_table
 

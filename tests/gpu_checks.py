@@ -1,0 +1,205 @@
+"""What `test_gpu.py` checks on a CUDA device. Without one, the checks are rehearsed on tensors that claim to be there:
+
+    python tests/gpu_checks.py
+
+That finds slips in the checks and nothing about a GPU: streams do not overlap there, threads take turns, and nothing is
+compiled.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from device_lists import BATCHES, CASES, Case, place, same
+from helpers import noise
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+import gpuaug as ga
+
+DEVICE = "cuda"
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.uint8)
+FORMATS = (torch.contiguous_format, torch.channels_last)
+SHAPES = ((1, 1, 1), (1, 7, 5), (3, 33, 47), (3, 64, 64), (5, 31, 29), (3, 256, 200))  # channels, height, width
+BUSY = 20_000_000  # clock cycles for a stream to be busy, while the host goes on
+
+
+def there(batch: list[Any]) -> list[Any]:
+    return place(batch, lambda tensor: tensor.to(DEVICE))
+
+
+def here(result: Any) -> Any:
+    """A copy on the CPU, which the next call does not write to."""
+    return tree_map(lambda tensor: tensor.cpu(), result)
+
+
+def index(start: int, count: int = 4) -> Tensor:
+    return torch.arange(count) * 11 + start
+
+
+def equals_the_twin(case: Case, backend: str = "auto") -> None:
+    """Other batches and draws; the first call sends constants."""
+    augment, twin = case.augment(backend), case.augment("torch")
+    for number in range(BATCHES):
+        batch = case.batch(seed=number)
+        result = augment(*there(batch), index=index(100 * number))
+        assert result_device(result) == DEVICE
+        assert same(here(result), twin(*batch, index=index(100 * number))), f"batch {number}"
+
+
+def result_device(result: Any) -> str:
+    return (result if isinstance(result, Tensor) else result[0]).device.type
+
+
+def a_draw_equals_the_twins(steps: list[Any], images: Any, **options: Any) -> None:
+    """For lists whose images are given."""
+    twin = ga.Augment(steps, backend="torch", **options)
+    draw = twin.sample(images, index=index(3, len(images)))
+    result = ga.Augment(steps, backend="triton", **options).render(*there([images]), draw)
+    assert same(here(result), twin.render(images, draw))
+
+
+def every_dtype_layout_and_shape(dtype: torch.dtype, memory_format: torch.memory_format, shape: Any) -> None:
+    floats = dtype.is_floating_point
+    steps = [ga.RandomHorizontalFlip(), ga.GaussianNoise(), ga.ToDtype(dtype, scale=floats)]
+    steps += [ga.RandomErasing(0.7, value="random")] if floats else []
+    a_draw_equals_the_twins(steps, noise(4, *shape), memory_format=memory_format)
+
+
+def other_strides() -> None:
+    """Images that are channels_last, a slice, or the same for the whole batch."""
+    case, images = CASES["RandAugment"], noise(8, 3, 48, 45)
+    ways: list[Callable[[Tensor], Tensor]] = [
+        lambda batch: batch.contiguous(memory_format=torch.channels_last),
+        lambda batch: batch[::2, :, 3:44, 5:],
+        lambda batch: batch[:1].expand(4, -1, -1, -1),
+    ]
+    for way in ways:
+        batch, device = way(images), way(images.to(DEVICE))
+        keys = index(0, len(batch))
+        assert same(here(case.augment("triton")(device, index=keys)), case.augment("torch")(batch, index=keys))
+
+
+@contextmanager
+def no_sync() -> Any:
+    """Inside, torch raises where the host would wait."""
+    torch.cuda.synchronize()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch says that it does not notice everything
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def does_not_wait(case: Case) -> None:
+    """After the first call."""
+    augment, batch = case.augment("triton"), there(case.batch())
+    augment(*batch, index=index(0))
+    with no_sync():
+        for number in range(1, 4):
+            result = augment(*batch, index=index(number))
+    assert same(here(result), case.augment("torch")(*case.batch(), index=index(3)))
+
+
+def replays_are_forward(case: Case) -> None:
+    """A real graph, and that its calls do not wait."""
+    augment, twin = case.augment("triton"), case.augment("torch")
+    graph = augment.capture(*there(case.batch()))
+    assert augment.get_extra_state() == twin.get_extra_state()
+    for number in range(BATCHES):
+        batch = case.batch(seed=number)
+        moved = there(batch)
+        with no_sync():
+            result = graph(*moved)
+        assert same(here(result), twin(*batch)), f"batch {number}"
+    assert augment.get_extra_state() == twin.get_extra_state()
+
+
+def streams_do_not_disturb_one_another(case: Case, rounds: int = 20) -> None:
+    """Two streams, both busy while the host goes on: blocks of parameters and constants must be each one's own."""
+    batches = [case.batch(seed=number) for number in (0, 1)]
+    twins = [[case.augment("torch")(*batch, index=index(n)) for n in range(rounds)] for batch in batches]
+    moved, augment = [there(batch) for batch in batches], case.augment("triton")
+    streams = [torch.cuda.Stream() for _ in batches]
+    torch.cuda.synchronize()
+    results: list[list[Any]] = [[], []]
+    for number in range(rounds):
+        for stream, batch, own in zip(streams, moved, results, strict=True):
+            with torch.cuda.stream(stream):
+                if number % 5 == 0:
+                    torch.cuda._sleep(BUSY)
+                own.append(augment(*batch, index=index(number)))
+    torch.cuda.synchronize()
+    for own, expected in zip(results, twins, strict=True):
+        assert all(same(here(a), b) for a, b in zip(own, expected, strict=True))
+
+
+def threads_do_not_disturb_one_another(
+    case: Case, rounds: int = 20, executor: Callable[[int], Executor] = ThreadPoolExecutor
+) -> None:
+    """Two threads with one module, each on a stream of its own."""
+    batches = [case.batch(seed=number) for number in (0, 1)]
+    moved, augment, twin = [there(batch) for batch in batches], case.augment("triton"), case.augment("torch")
+    augment(*moved[0], index=index(0))  # compiles
+    torch.cuda.synchronize()
+
+    def run(batch: list[Any], start: int) -> list[Any]:
+        with torch.cuda.stream(torch.cuda.Stream()):
+            results = [augment(*batch, index=index(start + number)) for number in range(rounds)]
+            torch.cuda.current_stream().synchronize()
+        return results
+
+    with executor(2) as pool:
+        running = [pool.submit(run, batch, 1000 * number) for number, batch in enumerate(moved)]
+        done = [future.result() for future in running]
+    for number, (results, batch) in enumerate(zip(done, batches, strict=True)):
+        for n, result in enumerate(results):
+            assert same(here(result), twin(*batch, index=index(1000 * number + n))), f"thread {number}, round {n}"
+
+
+class Turns(Executor):
+    """Runs what it is given at once, for the rehearsal."""
+
+    def __init__(self, workers: int) -> None:
+        pass
+
+    def submit(self, function: Any, /, *arguments: Any, **named: Any) -> Future[Any]:  # type: ignore[override]
+        future: Future[Any] = Future()
+        future.set_result(function(*arguments, **named))
+        return future
+
+
+def rehearse() -> None:
+    """Every check once, on tensors that claim to be on a device, with Triton's interpreter."""
+    from benchmarks.audit_triton import intercept
+    from benchmarks.pseudocuda import PseudoCuda, install
+
+    install()
+    torch.set_num_threads(1)
+    torch.cuda._sleep = torch.cuda.set_sync_debug_mode = lambda *_: None
+    policy, mix = CASES["RandAugment"], CASES["CutMix"]
+    with PseudoCuda():
+        intercept()
+        equals_the_twin(mix)
+        equals_the_twin(CASES["ragged"], "triton")
+        a_draw_equals_the_twins([ga.RandomInvert()], noise())
+        every_dtype_layout_and_shape(torch.float16, torch.channels_last, (3, 33, 47))
+        every_dtype_layout_and_shape(torch.uint8, torch.contiguous_format, (1, 7, 5))
+        other_strides()
+        does_not_wait(policy)
+        replays_are_forward(mix)
+        streams_do_not_disturb_one_another(policy, 2)
+        threads_do_not_disturb_one_another(policy, 2, Turns)
+    print("rehearsed")
+
+
+if __name__ == "__main__":
+    sys.exit(rehearse())
