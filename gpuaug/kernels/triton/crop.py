@@ -217,7 +217,7 @@ def _line(data, at, stride_x, first, box_width, weights, length, taps, precision
     total = tl.zeros(mask.shape, tl.int32) + (1 << (precision - 1))
     for j in range(taps):
         x = tl.minimum(first + j, box_width - 1)  # beyond the last tap the weight is zero
-        weight = tl.load(weights + j * length, x >= 0, other=0)
+        weight = tl.load(weights + j * length, first >= 0, other=0)
         total += tl.load(data + at + x * stride_x, mask, other=0).to(tl.int32) * weight
     return tl.minimum(tl.maximum(total >> precision, 0), 255)
 
