@@ -191,6 +191,12 @@ class Finish:
     erases: list[Erase] = field(default_factory=list)
     mix: Mix | None = None
 
+    @property
+    def copies(self) -> bool:
+        """True if the canvas is the result as it is."""
+        plain = self.dtype == torch.uint8 and self.memory_format == torch.contiguous_format
+        return plain and not self.erases and self.mix is None
+
 
 @dataclass
 class Keys:

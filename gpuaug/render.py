@@ -17,7 +17,7 @@ from gpuaug.ragged import Ragged
 
 __all__ = ["BACKENDS", "choose", "render", "run"]
 
-# each module has Job(programs, source), with run(number, canvas) and labels(labels, num_classes)
+# each module has render(program, source), or a Job like the one below
 BACKENDS = {
     "triton": "gpuaug.kernels.triton",
     "numba": "gpuaug.kernels.numba",
@@ -28,7 +28,7 @@ NAMES = ("auto", *BACKENDS)
 
 def choose(backend: str, device: torch.device) -> str:
     """The backend for `device`; "auto" is the fastest that can run there, a named one that cannot run raises."""
-    numba = device.type == "cpu" and importlib.util.find_spec("numba") is not None
+    numba = device.type == "cpu" and installed("numba")
     if backend == "auto":
         if device.type == "cuda":  # CUDA, and ROCm, which torch calls so too
             return "triton" if _works("triton") else "torch"
@@ -49,9 +49,15 @@ def choose(backend: str, device: torch.device) -> str:
     return backend
 
 
+@lru_cache(maxsize=len(BACKENDS))
+def installed(name: str) -> bool:
+    """Whether a package can be found; asked once."""
+    return importlib.util.find_spec(name) is not None
+
+
 def interpreted() -> bool:
     """True if TRITON_INTERPRET=1 was set before Triton's kernels were imported: then they run on the CPU, slowly."""
-    if importlib.util.find_spec("triton") is None:
+    if not installed("triton"):
         return False
     launch = importlib.import_module("gpuaug.kernels.triton.launch")
     return bool(launch.interpreted())
@@ -60,7 +66,7 @@ def interpreted() -> bool:
 @lru_cache(maxsize=len(BACKENDS))
 def _works(name: str) -> bool:
     """False, with a warning, if the backend's compiler is installed but does not import."""
-    if importlib.util.find_spec(name) is None:
+    if not installed(name):
         return False
     try:
         importlib.import_module(BACKENDS[name])
@@ -89,8 +95,21 @@ def render(
     device = source.device
     module = importlib.import_module(BACKENDS[choose(backend, device)])
     with torch.autocast(device.type, enabled=False):
-        job = module.Job([item for item in items if isinstance(item, Program)], source)
+        programs = [item for item in items if isinstance(item, Program)]
+        job = module.Job(programs, source) if hasattr(module, "Job") else Job(programs, module)
         return run(items, job, source, labels, num_classes)
+
+
+class Job:
+    """The programs of one call, for a backend that prepares nothing."""
+
+    def __init__(self, programs: list[Program], module: Any) -> None:
+        self.programs, self.module = programs, module
+
+    def run(self, number: int, source: Tensor | Ragged) -> Tensor:
+        """Program `number`, on the canvas of what ran before it."""
+        result: Tensor = self.module.render(self.programs[number], source)
+        return result
 
 
 def run(
@@ -104,4 +123,10 @@ def run(
             number += 1
         else:
             source = item(source)
-    return source, None if labels is None else job.labels(labels, num_classes)
+    mix = None if items[-1].finish is None else items[-1].finish.mix  # the last item always is a program
+    if labels is None or mix is None:
+        return source, labels
+    if hasattr(job, "labels") and labels.device == source.device:  # where the parameters are
+        return source, job.labels(labels, num_classes)
+    twin = importlib.import_module(BACKENDS["torch"])
+    return source, twin.labels(labels, num_classes, mix)

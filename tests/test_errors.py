@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import re
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 import gpuaug as ga
+from gpuaug import render
 from gpuaug.transform import Transform
 
 # who: `argument` must be what, got value. Remedy.
@@ -270,11 +270,30 @@ def test_a_bad_epoch_leaves_the_epoch(epoch: Any) -> None:
 
 
 def test_numba_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name, *_: None if name == "numba" else find(name))
+    monkeypatch.setattr(render, "installed", lambda name: name != "numba")
     with pytest.raises(RuntimeError, match=r'`backend` "numba" needs Numba, which is not installed\. Run pip install'):
         ga.Augment([INVERT], backend="numba")
     assert torch.equal(ga.Augment([ga.RandomInvert(p=1)])(X), 255 - X)  # "auto" does without
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_triton_where_there_is_no_cuda(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
+    monkeypatch.setattr(render, "interpreted", lambda: False)
+    message = rf'`backend` "triton" runs on a CUDA or ROCm device, got images on {device}\. Move them with'
+    with pytest.raises(RuntimeError, match=message):
+        render.choose("triton", torch.device(device))
+    if not torch.cuda.is_available():
+        with pytest.raises(RuntimeError, match="runs on a CUDA or ROCm device"):
+            ga.Augment([INVERT], backend="triton")
+
+
+def test_auto_is_triton_on_cuda_if_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    cuda = torch.device("cuda")
+    monkeypatch.setattr(render, "_works", lambda name: True)
+    assert render.choose("auto", cuda) == "triton"
+    assert render.choose("auto", torch.device("mps")) == "torch"
+    monkeypatch.setattr(render, "_works", lambda name: False)
+    assert render.choose("auto", cuda) == "torch"
 
 
 def test_numba_on_a_device_it_does_not_run_on() -> None:

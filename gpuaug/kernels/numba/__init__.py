@@ -24,12 +24,11 @@ from gpuaug.kernels.numba.noise import noise
 from gpuaug.kernels.numba.pool import SAMPLES_AT_ONCE, share
 from gpuaug.kernels.numba.step import rare, scratch_size
 from gpuaug.kernels.numba.warp import bicubic, bilinear
-from gpuaug.kernels.torch import Job as TwinJob
 from gpuaug.philox import MASK, normal_table
 from gpuaug.program import BICUBIC, OPERANDS, Finish, Op, Program, Window
 from gpuaug.ragged import Ragged, layout
 
-__all__ = ["Job", "render"]
+__all__ = ["render"]
 
 Array = NDArray[Any]
 
@@ -46,18 +45,11 @@ KINDS = {  # output dtype -> (numpy dtype that holds its bits, code for `finish`
 def render(program: Program, source: Tensor | Ragged) -> Tensor:
     """Run one segment: (B, C, h, w) uint8, or what its finish says."""
     threads = torch.get_num_threads()
-    job = _Batch(program, source)
+    job = _Job(program, source)
     share(job.work, job.batch, threads)
     if job.mixes:  # a sample needs its partner's canvas, so all canvases came first
         share(job.mix, job.batch, threads)
     return job.out
-
-
-class Job(TwinJob):
-    """As the twin's; labels are few, and torch mixes them."""
-
-    def run(self, number: int, source: Tensor | Ragged) -> Tensor:
-        return render(self.programs[number], source)
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -69,7 +61,7 @@ def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
     return array
 
 
-class _Batch:
+class _Job:
     """One batch: its program as arrays with one row per sample, its source and its result."""
 
     def __init__(self, program: Program, source: Tensor | Ragged) -> None:

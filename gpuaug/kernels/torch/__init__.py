@@ -17,7 +17,7 @@ from gpuaug.kernels.torch.step import Branches, step
 from gpuaug.program import Op, Program
 from gpuaug.ragged import Ragged
 
-__all__ = ["Job", "render"]
+__all__ = ["labels", "render"]
 
 Array = NDArray[Any]
 
@@ -40,19 +40,3 @@ def render(program: Program, source: Tensor | Ragged) -> Tensor:
         for slot in program.slots:
             step(part, slot.take(rows), keys, branches)
     return canvas if program.finish is None else finish(canvas, program.finish, program.keys)
-
-
-class Job:
-    """The programs of one call."""
-
-    def __init__(self, programs: list[Program], source: Tensor | Ragged) -> None:
-        self.programs = programs
-
-    def run(self, number: int, source: Tensor | Ragged) -> Tensor:
-        """Program `number`, on the canvas of what ran before it."""
-        return render(self.programs[number], source)
-
-    def labels(self, given: Tensor, num_classes: int | None) -> Tensor:
-        """Labels mixed as the last program mixes its samples."""
-        finish = self.programs[-1].finish
-        return given if finish is None or finish.mix is None else labels(given, num_classes, finish.mix)

@@ -10,6 +10,7 @@ Written from the algorithms; `jpeg_numba.jpeg` is the one-sample CPU kernel and 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
@@ -85,6 +86,14 @@ def _idct(x: Tensor, dim: int, shift: int) -> Tensor:
     o3, o2, o1, o0 = _odd_part(x7, x5, x3, x1)
     out = torch.stack((e0 + o0, e1 + o1, e2 + o2, e3 + o3, e3 - o3, e2 - o2, e1 - o1, e0 - o0), dim)
     return (out + (1 << (shift - 1))) >> shift
+
+
+def _matrix(transform: Callable[[Tensor, int, int], Tensor]) -> list[int]:
+    """(64,): before its rounding a transform is linear, so what it makes of unit vectors says all of it."""
+    return transform(torch.eye(8, dtype=torch.int32, device="cpu") << 11, 0, 11).flatten().tolist()
+
+
+FORWARD, INVERSE = _matrix(_fdct), _matrix(_idct)  # row: result, column: input; scaled by 2**13
 
 
 def _pad(x: Tensor, rows: int, cols: int) -> Tensor:

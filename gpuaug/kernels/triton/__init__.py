@@ -12,7 +12,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gpuaug.kernels.torch.labels import labels as twin_labels
 from gpuaug.kernels.triton.crop import crop
 from gpuaug.kernels.triton.filter import blur
 from gpuaug.kernels.triton.finish import finish
@@ -67,15 +66,9 @@ class Job:
             return _run(self.layouts[number], self.params, source)
 
     def labels(self, given: Tensor, num_classes: int | None) -> Tensor:
-        """Labels mixed as the last program mixes its samples."""
-        layout = self.layouts[-1]
-        finish = layout.program.finish
-        if finish is None or finish.mix is None:
-            return given
-        if given.device != self.device:
-            return twin_labels(given, num_classes, finish.mix)
+        """Labels on this device, mixed as the last program mixes its samples."""
         with self._on_device():
-            return labels(given, num_classes, layout, self.params)
+            return labels(given, num_classes, self.layouts[-1], self.params)
 
     def _on_device(self) -> AbstractContextManager[object]:
         return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
@@ -89,13 +82,18 @@ def _run(layout: Layout, params: Params, source: Tensor | Ragged) -> Tensor:
         canvas = _filtered(layout, run, params, canvas, source)
         luts = tone(canvas, layout, run, params)
         last = run is layout.runs[-1]
-        if last and program.finish is not None and (run.pure or program.finish.mix is None):
+        if (
+            last
+            and program.finish is not None
+            and not program.finish.copies
+            and (run.pure or program.finish.mix is None)
+        ):
             return finish(canvas, layout, run, params, luts, branches)
         if run.count:
             canvas = step(canvas, layout, run, params, luts, branches)
-    if program.finish is not None:
-        return finish(canvas, layout, Run(0), params, canvas, branches)
-    return canvas
+    if program.finish is None or program.finish.copies:
+        return canvas.clone() if canvas is source else canvas  # never what the caller gave
+    return finish(canvas, layout, Run(0), params, canvas, branches)
 
 
 def _canvas(layout: Layout, params: Params, source: Tensor | Ragged) -> Tensor:

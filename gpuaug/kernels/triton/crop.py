@@ -33,7 +33,7 @@ from gpuaug.ragged import Ragged
 
 __all__ = ["crop", "crop_kernel", "taps_kernel"]
 
-TAPS_AHEAD = tl.constexpr(2)  # words before the taps of an axis: precision, how many taps
+TAPS_AHEAD = tl.constexpr(16)  # words before the taps of an axis: precision, how many taps, and 14 to stay aligned
 CHUNK = 256  # outputs of an axis at a time
 COPY = tl.constexpr(14)  # precision of a tap of weight one
 
@@ -90,7 +90,7 @@ def _span(output, scale, n_in, MODE: tl.constexpr, ANTIALIAS: tl.constexpr):
 def _wide_tap(j, first, count, center, inverse, MODE: tl.constexpr):
     """Tap j of the antialiasing filter, before it is normalised."""
     w = _filter(tl.abs((j + first - center + 0.5) * inverse), -0.5, MODE)
-    return tl.where(j < count, w, 0.0)
+    return tl.where((j >= 0) & (j < count), w, 0.0)
 
 
 @triton.jit
@@ -129,7 +129,7 @@ def _fixed(weight, precision):
     return tl.where(scaled < 0, scaled - 0.5, scaled + 0.5).to(tl.int32)
 
 
-@triton.jit(do_not_specialize=["rows_at", "row_words", "window_at", "axis_words"])
+@triton.jit(do_not_specialize=["rows_at", "row_words", "window_at"])
 def taps_kernel(
     block, rows_at, row_words, window_at, taps, axis_words, height, width,
     MODE: tl.constexpr, ANTIALIAS: tl.constexpr, PADDING: tl.constexpr, CHUNK: tl.constexpr,
@@ -142,7 +142,7 @@ def taps_kernel(
     n_in, n_out = tl.load(window + 2 + axis), tl.load(window + 4 + axis)
     small = tl.load(window + 4) + tl.load(window + 5) <= 128
     start, flip = tl.load(window + 6 + axis), tl.load(window + 9 - axis)  # flip is (horizontal, vertical)
-    length = tl.where(axis == 0, height, width)
+    length = height * (1 - axis) + width * axis  # a select would read the arguments through a pointer
     out = taps + (sample * 2 + axis) * axis_words
     offset = tl.arange(0, CHUNK)
     copies = n_in == n_out
@@ -196,33 +196,30 @@ def taps_kernel(
             tl.store(at + length, tl.full((CHUNK,), 1, tl.int32) << COPY, mask)
         else:
             first, count, center = _span(wanted, scale, n_in, MODE, ANTIALIAS)
-            tl.store(at, tl.where(inside, first, -1), mask)
+            # `most` taps from here on are inside the box, so that `crop` need not check
+            begin = tl.minimum(first, n_in - most)
+            before = first - begin
+            tl.store(at, tl.where(inside, begin, -1), mask)
             if ANTIALIAS:
                 total = tl.zeros((CHUNK,), tl.float64)
                 for j in range(most):
                     total += _wide_tap(j, first, count, center, inverse, MODE)
                 total = tl.where(total == 0.0, 1.0, total)
                 for j in range(most):
-                    weight = _wide_tap(j, first, count, center, inverse, MODE) / total
+                    weight = _wide_tap(j - before, first, count, center, inverse, MODE) / total
                     tl.store(at + (j + 1) * length, _fixed(weight, precision), mask)
             else:
                 for j in range(most):
-                    weight = _plain_tap(j, first, count, center, n_in, MODE)
+                    weight = _plain_tap(j - before, first, count, center, n_in, MODE)
                     tl.store(at + (j + 1) * length, _fixed(weight, precision), mask)
 
 
 @triton.jit
-def _line(data, at, stride_x, first, box_width, weights, length, taps, precision, mask):
-    """One line of the source at the canvas columns of the tile: whole levels, int32."""
-    total = tl.zeros(mask.shape, tl.int32) + (1 << (precision - 1))
-    for j in range(taps):
-        x = tl.minimum(first + j, box_width - 1)  # beyond the last tap the weight is zero
-        weight = tl.load(weights + j * length, first >= 0, other=0)
-        total += tl.load(data + at + x * stride_x, mask, other=0).to(tl.int32) * weight
+def _level(total, precision):
     return tl.minimum(tl.maximum(total >> precision, 0), 255)
 
 
-@triton.jit(do_not_specialize=["rows_at", "row_words", "window_at", "fill_at", "axis_words"])
+@triton.jit(do_not_specialize=["rows_at", "row_words", "window_at", "fill_at"])
 def crop_kernel(
     source, out, block, rows_at, row_words, window_at, fill_at, taps, axis_words,
     batch_stride, stride_y, stride_x, stride_c, height, width, channels,
@@ -248,8 +245,7 @@ def crop_kernel(
         source + offset + top.to(tl.int64) * stride_y + left.to(tl.int64) * stride_x + channel.to(tl.int64) * stride_c
     )
     y, x = tile(width, BH, BW)
-    in_y, in_x = y < height, x < width
-    mask = in_y & in_x
+    mask = (y < height) & (x < width)
     a = tl.zeros((BH, BW), tl.int32)
     b, c = a, a
     if SCALES:
@@ -257,27 +253,30 @@ def crop_kernel(
         across = down + axis_words
         precision_y, taps_y = tl.load(down), tl.load(down + 1)
         precision_x, taps_x = tl.load(across), tl.load(across + 1)
-        first_y = tl.load(down + TAPS_AHEAD + y, in_y, other=-1)
-        first_x = tl.load(across + TAPS_AHEAD + x, in_x, other=-1)
-        inside = (first_y >= 0) & (first_x >= 0) & mask
-        weights = across + TAPS_AHEAD + width + x
-        weights_y = down + TAPS_AHEAD + height + y
+        # beyond the tile's edge the last row and column are read again: no load needs a mask
+        row, column = tl.minimum(y, height - 1), tl.minimum(x, width - 1)
+        first_y, first_x = tl.load(down + TAPS_AHEAD + row), tl.load(across + TAPS_AHEAD + column)
+        inside = (first_y >= 0) & (first_x >= 0)
+        weights_y, weights_x = down + TAPS_AHEAD + height + row, across + TAPS_AHEAD + width + column
+        data += tl.maximum(first_y, 0) * stride_y + tl.maximum(first_x, 0) * stride_x
+        half = tl.zeros((BH, BW), tl.int32) + (1 << (precision_x - 1))
         a += 1 << (precision_y - 1)
         b, c = a, a
         for k in range(taps_y):
-            weight = tl.load(weights_y + k * height, in_y, other=0)
-            at = tl.minimum(first_y + k, box_height - 1) * stride_y
-            a += _line(data, at, stride_x, first_x, box_width, weights, width, taps_x, precision_x, inside) * weight
+            line_a, line_b, line_c = half, half, half
+            for j in range(taps_x):
+                weight = tl.load(weights_x + j * width)
+                at = data + (k * stride_y + j * stride_x)
+                line_a += tl.load(at).to(tl.int32) * weight
+                if C == 3:
+                    line_b += tl.load(at + stride_c).to(tl.int32) * weight
+                    line_c += tl.load(at + 2 * stride_c).to(tl.int32) * weight
+            weight = tl.load(weights_y + k * height)
+            a += _level(line_a, precision_x) * weight
             if C == 3:
-                b += _line(
-                    data + stride_c, at, stride_x, first_x, box_width, weights, width, taps_x, precision_x, inside
-                ) * weight  # fmt: skip
-                c += _line(
-                    data + 2 * stride_c, at, stride_x, first_x, box_width, weights, width, taps_x, precision_x, inside
-                ) * weight  # fmt: skip
-        a = tl.minimum(tl.maximum(a >> precision_y, 0), 255)
-        b = tl.minimum(tl.maximum(b >> precision_y, 0), 255)
-        c = tl.minimum(tl.maximum(c >> precision_y, 0), 255)
+                b += _level(line_b, precision_x) * weight
+                c += _level(line_c, precision_x) * weight
+        a, b, c = _level(a, precision_y), _level(b, precision_y), _level(c, precision_y)
     else:
         wanted_y, inside_y = _position(y, height, tl.load(window + 9), tl.load(window + 6), box_height, PADDING)
         wanted_x, inside_x = _position(x, width, tl.load(window + 8), tl.load(window + 7), box_width, PADDING)
@@ -305,7 +304,7 @@ def _taps(window: Window, size: tuple[int, int], layout: Layout, params: Params)
     support = (1 if window.interpolation == program.BILINEAR else 2) * max(shrink, 1.0)
     most = 4 if not window.antialias else 2 * math.ceil(support) + 1
     most = 1 if window.interpolation in (program.NEAREST, program.NEAREST_EXACT) else most
-    axis_words = TAPS_AHEAD.value + max(height, width) * (1 + most)
+    axis_words = -(-(TAPS_AHEAD.value + max(height, width) * (1 + most)) // 16) * 16
     batch = len(window.box)
     taps = torch.empty((batch, 2, axis_words), dtype=torch.int32, device=params.block.device)
     launch(

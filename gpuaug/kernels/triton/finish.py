@@ -16,6 +16,7 @@ from gpuaug.kernels.triton.noise import pixel_normals
 from gpuaug.kernels.triton.plan import Layout, Params, Run
 from gpuaug.kernels.triton.point import in_box
 from gpuaug.kernels.triton.step import Branches, evaluate
+from gpuaug.program import May
 
 __all__ = ["finish", "finish_kernel"]
 
@@ -154,7 +155,8 @@ def finish(
     batch, channels, height, width = canvas.shape
     out = torch.empty(canvas.shape, dtype=wanted.dtype, device=canvas.device, memory_format=wanted.memory_format)
     normals = constants("normals", canvas.device)
-    grid, sizes = tiling(height, width, batch, channels, "levels" if wanted.dtype == torch.uint8 else "floats")
+    heavy = wanted.mix is not None or run.may & {May.BILINEAR, May.BICUBIC}
+    grid, sizes = tiling(height, width, batch, channels, "floats" if heavy else "levels")
     launch(
         finish_kernel, grid, canvas, out, *params.arguments, *layout.slots(run), luts, normals,
         canvas if branches.base is None else branches.base, normals if branches.total is None else branches.total,

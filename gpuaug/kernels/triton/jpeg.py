@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from gpuaug.kernels.torch.jpeg import CHROMA_TABLE, LUMA_TABLE, _fdct, _idct
+from gpuaug.kernels.torch.jpeg import CHROMA_TABLE, FORWARD, INVERSE, LUMA_TABLE
 from gpuaug.kernels.triton.common import read, tile, write
 from gpuaug.kernels.triton.launch import TILES, constants, launch, tiling
 from gpuaug.kernels.triton.plan import Layout, Params, Run
@@ -27,10 +27,7 @@ JPEG = tl.constexpr(Op.JPEG)
 @lru_cache(maxsize=1)
 def matrices() -> Tensor:
     """(256,) int32 on the host: forward and inverse DCT, luma and chroma tables, 64 each."""
-    unit = torch.eye(8, dtype=torch.int32, device="cpu") << 11
-    forward, inverse = _fdct(unit, 0, 11), _idct(unit, 0, 11)
-    tables = torch.tensor([LUMA_TABLE, CHROMA_TABLE], dtype=torch.int32, device="cpu")
-    return torch.cat([forward.flatten(), inverse.flatten(), tables.flatten()])
+    return torch.tensor([*FORWARD, *INVERSE, *LUMA_TABLE, *CHROMA_TABLE], dtype=torch.int32, device="cpu")
 
 
 @triton.jit

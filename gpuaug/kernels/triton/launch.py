@@ -15,6 +15,7 @@ __all__ = ["Block", "constants", "interpreted", "launch", "staging", "tiling", "
 
 Array = NDArray[Any]
 
+HIP = torch.version.hip is not None
 TILES = {  # pixels of a program, (rows, columns)
     "levels": (16, 32),  # four for each of 128 threads, next to one another: a uint8 store of 32 bits
     "floats": (8, 32),  # two: still 32 bits or more, and half the registers
@@ -23,12 +24,33 @@ TILES = {  # pixels of a program, (rows, columns)
 }
 
 
+COMPILED: dict[Any, Any] = {}  # what a launch is specialised on -> the compiled kernel, and the order of its constants
+
+
 def launch(kernel: Any, grid: Sequence[int], *arguments: Any, num_warps: int = 4, **constants: Any) -> None:
     """Start a kernel on the current stream of the current device.
 
-    Fused multiply-adds are off: they round once where the contract rounds twice.
+    Fused multiply-adds are off: they round once where the contract rounds twice. A kernel that was launched with
+    arguments of this kind before starts without Triton's checks, which cost several times the launch itself.
     """
-    kernel[tuple(grid)](*arguments, num_warps=num_warps, enable_fp_fusion=False, **constants)
+    grid = (*grid, 1, 1)[:3]
+    key = (kernel, num_warps, arguments[0].device, *constants.items(), *map(_kind, arguments))
+    known = COMPILED.get(key)
+    if known is None:
+        compiled = kernel[grid](*arguments, num_warps=num_warps, enable_fp_fusion=False, **constants)
+        if compiled is not None:  # the interpreter gives nothing
+            COMPILED[key] = compiled, [name for name in kernel.arg_names if name in constants]
+        return
+    compiled, order = known
+    compiled[grid](*arguments, *[constants[name] for name in order])
+
+
+def _kind(argument: Any) -> Any:
+    """What Triton compiles for: dtype, alignment and size of a tensor, and of a number if it is 1 or divisible."""
+    if isinstance(argument, Tensor):
+        small = HIP and argument.untyped_storage().nbytes() < 2**31
+        return argument.dtype, argument.data_ptr() % 16 == 0, small
+    return argument == 1, argument % 16 == 0, -(2**31) <= argument < 2**31
 
 
 def tiling(
