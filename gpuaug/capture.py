@@ -6,7 +6,7 @@ on the host; each call sends one block, copies the batch to where the graph read
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,8 +16,7 @@ from gpuaug.program import Program
 from gpuaug.ragged import Ragged
 from gpuaug.render import choose, run
 
-if TYPE_CHECKING:
-    from gpuaug.augment import Augment
+Augment = Any  # gpuaug.Augment, which imports this module
 
 __all__ = ["Captured"]
 
