@@ -74,7 +74,7 @@ class Job:
 def _run(layout: Layout, params: Params, source: Tensor | Ragged) -> Tensor:
     program = layout.program
     canvas = _canvas(layout, params, source)
-    branches = Branches()
+    branches = Branches.of(canvas, any(Op.BRANCH in run.may for run in layout.runs))
     for run in layout.runs:
         canvas = _filtered(layout, run, params, canvas, source)
         luts = tone(canvas, layout, run, params)

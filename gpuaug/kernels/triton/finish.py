@@ -159,7 +159,7 @@ def finish(
     grid, sizes = tiling(height, width, batch, channels, "floats" if heavy else "levels")
     launch(
         finish_kernel, grid, canvas, out, *params.arguments, *layout.slots(run), luts, normals,
-        canvas if branches.base is None else branches.base, normals if branches.total is None else branches.total,
+        branches.base, branches.total,
         layout.table_at, layout.erases, layout.erases_at, layout.mix_at,
         out.stride(2), out.stride(3), out.stride(1), height, width, channels, MAY=run.mask, N=run.count,
         TABLE=wanted.table is not None, ERASES=len(wanted.erases), RANDOM=layout.random, MIX=wanted.mix is not None,

@@ -167,12 +167,14 @@ def point(
         if C == 3:
             _branch(base + plane, total + plane, weight, b, index, mask)
             _branch(base + 2 * plane, total + 2 * plane, weight, c, index, mask)
+        tl.debug_barrier()  # who reads it next may be another thread of this program
     elif HAS_JOIN & MAY and opcode == JOIN:
         weight = _operand(slot, 0)
         a = _join(base, total, weight, a, index, mask)
         if C == 3:
             b = _join(base + plane, total + plane, weight, b, index, mask)
             c = _join(base + 2 * plane, total + 2 * plane, weight, c, index, mask)
+        tl.debug_barrier()
     elif HAS_MERGE & MAY and opcode == MERGE:
         a = byte(tl.load(total + index, mask, other=0.0))
         if C == 3:

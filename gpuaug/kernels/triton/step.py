@@ -35,7 +35,6 @@ from gpuaug.kernels.triton.launch import constants, launch, tiling
 from gpuaug.kernels.triton.plan import Layout, Params, Run
 from gpuaug.kernels.triton.point import point
 from gpuaug.kernels.triton.warp import warp
-from gpuaug.program import Op
 
 __all__ = ["Branches", "evaluate", "step", "step_kernel"]
 
@@ -132,24 +131,27 @@ def step_kernel(
 
 @dataclass
 class Branches:
-    """What BRANCH, JOIN and MERGE keep between launches: base uint8 and total float32, both (B, C, H, W)."""
+    """What BRANCH, JOIN and MERGE keep between launches: base uint8 and total float32, (B, C, H, W) if needed."""
 
-    base: Tensor | None = None
-    total: Tensor | None = None
+    base: Tensor
+    total: Tensor
+
+    @classmethod
+    def of(cls, canvas: Tensor, needed: bool) -> Branches:
+        """Memory for a program; where none is needed, anything a kernel can be given."""
+        if not needed:
+            return cls(canvas, constants("normals", canvas.device))
+        return cls(torch.empty_like(canvas), torch.empty_like(canvas, dtype=torch.float32))
 
 
 def step(canvas: Tensor, layout: Layout, run: Run, params: Params, luts: Tensor, branches: Branches) -> Tensor:
     """The canvas after a run, (B, C, H, W) uint8."""
     batch, channels, height, width = canvas.shape
-    if Op.BRANCH in run.may and branches.base is None:
-        branches.base, branches.total = torch.empty_like(canvas), torch.empty_like(canvas, dtype=torch.float32)
-    base = canvas if branches.base is None else branches.base
     normals = constants("normals", canvas.device)
-    total = normals if branches.total is None else branches.total
     out = torch.empty_like(canvas)
     grid, sizes = tiling(height, width, batch, channels)
     launch(
-        step_kernel, grid, canvas, out, *params.arguments, *layout.slots(run), luts, normals, base, total,
-        height, width, channels, MAY=run.mask, N=run.count, **sizes,
+        step_kernel, grid, canvas, out, *params.arguments, *layout.slots(run), luts, normals,
+        branches.base, branches.total, height, width, channels, MAY=run.mask, N=run.count, **sizes,
     )  # fmt: skip
     return out
