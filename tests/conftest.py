@@ -14,6 +14,9 @@ if not torch.cuda.is_available():  # then Triton's interpreter runs the kernels;
 
 from gpuaug.render import BACKENDS
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: threads of one would wait for those of another
+    torch.set_num_threads(1)
+
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1" and importlib.util.find_spec("triton") is not None
 
 if INTERPRETED:

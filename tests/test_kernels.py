@@ -440,8 +440,8 @@ def test_mutants_are_caught(module: str, name: str, mutant: Any, steps: list[Any
 @pytest.mark.parametrize(
     ("count", "message"),
     [
-        (1, r"load at byte 595 of `canvas`, program \(4, 0, 0\): outside its memory"),
-        (2, r"load at byte 595 of `canvas`, program \(4, 0, 0\): outside the part of its sample"),
+        (1, r"load at byte 595 of `canvas`, program \(2, 0, 0\): outside its memory"),
+        (2, r"load at byte 595 of `canvas`, program \(2, 0, 0\): outside the part of its sample"),
     ],
 )
 def test_a_canvas_too_small_is_caught(count: int, message: str) -> None:

@@ -55,5 +55,5 @@ def test_two_commands_set_up_a_fresh_machine() -> None:
     commands = re.findall(r"^```bash\n(.*?)^```", TEXT, re.M | re.S)
     lines = [command.strip() for command in commands if "venv" in command]
     assert all("\n" not in line for line in lines)
-    assert [line.split("&& ")[-1] for line in lines] == ["gpuaug demo", "pytest"]
-    assert re.search(r"<!-- ci -->\s*```bash\n[^\n]*&& pytest\n```", TEXT)
+    assert [line.split("&& ")[-1] for line in lines] == ["gpuaug demo", "pytest -n auto"]
+    assert re.search(r"<!-- ci -->\s*```bash\n[^\n]*&& pytest -n auto\n```", TEXT)
