@@ -287,6 +287,22 @@ def test_triton_where_there_is_no_cuda(monkeypatch: pytest.MonkeyPatch, device: 
             ga.Augment([INVERT], backend="triton")
 
 
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((70000, 1, 2, 2), r"at most 65535 for backend .triton., got 70000\. Split the batch"),
+        ((1, 3, 40000, 40000), r"and 2147483648 bytes each for backend .triton., got 40000 x 40000 x 3\. Use"),
+        ((1, 1, 1, 2**23), r"smaller than 4194304 pixels a side .*, got 1 x 8388608 x 1\. Use backend="),
+    ],
+)
+def test_what_the_kernels_cannot_count(shape: tuple[int, ...], message: str) -> None:
+    if not render.interpreted():
+        pytest.skip("Triton's interpreter is not at hand")
+    images = torch.zeros((1, 1, 1, 1), dtype=torch.uint8).expand(shape)
+    with pytest.raises(ValueError, match=message):
+        ga.Augment([INVERT], backend="triton")(images)
+
+
 def test_auto_is_triton_on_cuda_if_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = torch.device("cuda")
     monkeypatch.setattr(render, "_works", lambda name: True)

@@ -27,13 +27,14 @@ __all__ = ["Job"]
 
 LONGEST = 2**22  # pixels of a canvas side: `rint` is exact below
 LARGEST = 2**31  # bytes of an image
+MOST = 2**16 - 1  # images of a batch: the second axis of a CUDA grid
 
 
 class Job:
     """The programs of one call: their parameters in host memory, then on the device, then the launches."""
 
     def __init__(self, programs: list[Program], source: Tensor | Ragged) -> None:
-        _check(source)
+        _check(source, programs)
         self.device, self.size = source.device, len(source)
         block, self.layouts = self._pack(programs, source)
         with self._on_device():
@@ -111,11 +112,16 @@ def _filtered(layout: Layout, run: Run, params: Params, canvas: Tensor, source: 
     return canvas
 
 
-def _check(source: Tensor | Ragged) -> None:
-    sides = source.sizes.max(axis=0).tolist() if isinstance(source, Ragged) else list(source.shape[2:])
-    channels = source.channels if isinstance(source, Ragged) else source.shape[1]
-    if max(sides) >= LONGEST or sides[0] * sides[1] * channels >= LARGEST:
-        expected = f"smaller than {LONGEST} pixels a side and {LARGEST} bytes"
-        raise ValueError(
-            f'Augment: `images` must be {expected} for backend "triton", got {sides}. Use backend="torch".'
-        )
+def _check(source: Tensor | Ragged, programs: list[Program]) -> None:
+    """Raise if a batch is beyond what the kernels' 32-bit offsets and a CUDA grid can count."""
+    if len(source) > MOST:
+        expected = f'at most {MOST} for backend "triton"'
+        raise ValueError(f"Augment: `images` must be {expected}, got {len(source)}. Split the batch.")
+    channels = programs[0].channels
+    sizes = [program.window.size for program in programs if program.window is not None]
+    sizes += source.sizes.tolist() if isinstance(source, Ragged) else [(source.shape[2], source.shape[3])]
+    height, width = max(sizes, key=lambda size: size[0] * size[1])
+    if max(map(max, sizes)) >= LONGEST or height * width * channels >= LARGEST:
+        expected = f'smaller than {LONGEST} pixels a side and {LARGEST} bytes each for backend "triton"'
+        got = f"{height} x {width} x {channels}"
+        raise ValueError(f'Augment: `images` must be {expected}, got {got}. Use backend="torch".')

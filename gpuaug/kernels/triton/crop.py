@@ -143,7 +143,7 @@ def taps_kernel(
     small = tl.load(window + 4) + tl.load(window + 5) <= 128
     start, flip = tl.load(window + 6 + axis), tl.load(window + 9 - axis)  # flip is (horizontal, vertical)
     length = height * (1 - axis) + width * axis  # a select would read the arguments through a pointer
-    out = taps + (sample * 2 + axis) * axis_words
+    out = taps + (sample.to(tl.int64) * 2 + axis) * axis_words
     offset = tl.arange(0, CHUNK)
     copies = n_in == n_out
     scale = n_in.to(tl.float64) / n_out.to(tl.float64)
@@ -249,7 +249,7 @@ def crop_kernel(
     a = tl.zeros((BH, BW), tl.int32)
     b, c = a, a
     if SCALES:
-        down = taps + sample * 2 * axis_words
+        down = taps + sample.to(tl.int64) * 2 * axis_words
         across = down + axis_words
         precision_y, taps_y = tl.load(down), tl.load(down + 1)
         precision_x, taps_x = tl.load(across), tl.load(across + 1)

@@ -49,7 +49,7 @@ def _values(
     row = block + rows_at + sample * row_words
     a, b, c = evaluate(
         canvas + here, row + slots_at, stride, N, (row + weights_at).to(tl.pointer_type(tl.int16)),
-        luts + sample * N * channels * 256, row, normals, base + here, total + here,
+        luts + sample.to(tl.int64) * (N * channels * 256), row, normals, base + here, total + here,
         x, y, mask, height, width, channel, channels, C, MAY, N,
     )  # fmt: skip
     if TABLE:

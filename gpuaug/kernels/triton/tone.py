@@ -76,7 +76,7 @@ def tone_kernel(
     plane = height * width
     here = (sample.to(tl.int64) * channels + channel) * plane
     row = block + rows_at + sample * row_words
-    own = luts + sample * N * channels * 256
+    own = luts + sample.to(tl.int64) * (N * channels * 256)
     weights = (row + weights_at).to(tl.pointer_type(tl.int16))
     levels = tl.arange(0, 256)
     for k in range(N):
