@@ -207,6 +207,8 @@ class Augment(nn.Module):
                 if images.ndim == 3 and images.dtype == torch.uint8:
                     remedy = "Add a batch dimension with images[None]."
                 raise checks.bad(self, "images", "uint8 (B, C, H, W) or Ragged", checks.describe(images), remedy)
+            if images.layout != torch.strided:
+                raise checks.bad(self, "images", "a dense tensor", str(images.layout), "Call images.to_dense().")
             if 0 in images.shape:
                 raise checks.bad(self, "images", "at least one image of at least one pixel", checks.describe(images))
         elif not isinstance(images, Ragged):

@@ -55,6 +55,7 @@ class Builder:
         self._scaled = self._cut = self._padded = self._touched = self._turned = False
         self._interpolation, self._antialias, self._padding_mode = BILINEAR, True, CONSTANT
         self._fill: Array | None = None
+        self._least = (1, 1)
         self._slots: list[Slot] = []
         self._composable = False
 
@@ -66,7 +67,7 @@ class Builder:
             parts = (self._box, self._resized, self._start, self._flip)
             box, resized, start, flip = (np.ascontiguousarray(part, np.int32) for part in parts)
             statics = (self._interpolation, self._antialias, self._padding_mode, self._fill)
-            window = Window(size, box, resized, start, flip, *statics, scales=self._scaled, whole=not self._touched)
+            window = Window(size, box, resized, start, flip, *statics, self._scaled, self._least, not self._touched)
         if window is not None or self._slots or finish is not None:
             self.items.append(Program(self.keys, self.canvas.channels, window, self._slots, finish))
         self._open()
@@ -86,6 +87,8 @@ class Builder:
             self._resized, self._start = placement.resized, start
             self._interpolation, self._antialias = placement.interpolation, placement.antialias
             self._scaled = True
+            least = placement.resized.min(axis=0) if placement.least is None else placement.least
+            self._least = int(least[0]), int(least[1])
             self._cut = placement.cuts
         else:
             self._start = self._start + box_start + start

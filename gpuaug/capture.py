@@ -98,7 +98,7 @@ class Captured:
 
     def _same(self, name: str, got: Any, expected: Tensor | None) -> None:
         def kind(tensor: Any) -> Any:
-            return (tensor.shape, tensor.dtype, tensor.device) if isinstance(tensor, Tensor) else tensor
+            return (tensor.shape, tensor.dtype, tensor.device) if isinstance(tensor, Tensor) else type(tensor)
 
         if kind(got) != kind(expected):
             remedy = "Capture once more for other batches."

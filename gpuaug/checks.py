@@ -24,7 +24,7 @@ def describe(value: object) -> str:
     """A tensor as `float32 (8, 3, 32, 32)`, anything else as its repr, cut to a line."""
     if isinstance(value, torch.Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
-    text = repr(value)
+    text = " ".join(repr(value).split())
     return text if len(text) <= 60 else f"{type(value).__name__} {text[:50]}..."
 
 

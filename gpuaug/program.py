@@ -132,8 +132,8 @@ class Window:
     the part of that which starts at `start` (B, 2), may lie outside (padding), and is then mirrored where `flip`
     (B, 2) int32 (horizontal, vertical) says so. `size` is the canvas (H, W), the same for every sample.
 
-    `scales` and `whole` follow from the list and the shapes, not from the draw: whether any draw may resample, and
-    whether every draw shows the source as it is.
+    `scales`, `least` and `whole` follow from the list and the shapes, not from the draw: whether any draw may resample,
+    the least size (height, width) that it resamples to, and whether every draw shows the source as it is.
     """
 
     size: tuple[int, int]
@@ -146,6 +146,7 @@ class Window:
     padding_mode: int = CONSTANT
     fill: Array | None = None  # (C,) uint8
     scales: bool = True
+    least: tuple[int, int] = (1, 1)
     whole: bool = False
 
     @property

@@ -143,6 +143,7 @@ class Placement:
     scales: bool = True  # any draw may resample, ...
     cuts: bool = False  # ... show a part of what was resampled, ...
     pads: bool = False  # ... or stick out of the image: of all draws, so that what is launched does not depend on one
+    least: Array | None = None  # (2,) the least `resized` of any draw; None: that of this one
 
     @classmethod
     def cut(

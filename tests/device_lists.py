@@ -69,6 +69,12 @@ CASES: dict[str, Case] = {
     "AutoAugment": Case([ga.RandomCrop(32, padding=4), ga.AutoAugment(), *tail(torch.float16)]),
     "TrivialAugmentWide": Case([ga.TrivialAugmentWide(), *tail(torch.float32)], options=CHANNELS_LAST),
     "AugMix": Case([ga.AugMix(), *tail()]),
+    "RandomChoice of crops": Case(
+        [
+            ga.RandomChoice([ga.RandomResizedCrop(20), ga.CenterCrop(20), ga.Resize((20, 20))], p=[0.1, 0.8, 0.1]),
+            *tail(),
+        ]
+    ),
     "RandomChoice": Case([ga.RandomChoice([ga.GaussianBlur(3), ga.RandomInvert(1.0), ga.RandomRotation(30)]), *tail()]),
     "RandomApply": Case([ga.RandomApply([ga.ColorJitter(0.4, 0.4), ga.GaussianBlur(5)], p=0.6), *tail()]),
     "RandomOrder": Case([ga.RandomOrder([*PIXELS, ga.RandomAdjustSharpness(2.0)]), *tail()]),
@@ -94,7 +100,7 @@ CASES: dict[str, Case] = {
 
 BATCHES = 3  # that a captured graph is given
 CAPTURED = ["crop, flip", "RandAugment", "RandAugment, MixUp", "GaussianBlur", "JPEG", "RandomErasing", "evaluation"]
-CAPTURED += ["CutMix", "AugMix, MixUp", "a mix or another", "segments and filters", "warps"]
+CAPTURED += ["RandomChoice of crops", "CutMix", "AugMix, MixUp", "a mix or another", "segments and filters", "warps"]
 
 
 def bits(tensor: Tensor) -> Tensor:

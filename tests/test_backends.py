@@ -191,6 +191,30 @@ def test_random_lists_of_pixels(seed: int, other: str) -> None:
     assert unequal(random_pixels(seed), images, other, seed=seed) == ""
 
 
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("after", [[], [ga.RandomHorizontalFlip()], [ga.Pad(2), ga.Resize(20), ga.RandomCrop(16)]])
+def test_what_is_lowered_to_does_not_depend_on_the_draw(count: int, after: list[Any]) -> None:
+    """Choices of crops, which may resample or not, in small batches, where one draw is all there is."""
+    crops = [ga.RandomResizedCrop(32, scale=(0.1, 0.9)), ga.CenterCrop(32), ga.RandomCrop(32, 2)]
+    augment = ga.Augment([ga.RandomChoice(crops), *after], backend="torch")
+    images = batch("noise", count, 3, (48, 40))
+    seen = set()
+    for number in range(40):
+        draw = augment.sample(images, index=torch.arange(count) + 7 * number)
+        items = augment.train_pipeline.lower(draw.params, draw.keys, draw.canvas, False, augment.memory_format)
+        windows = [getattr(item, "window", None) for item in items]
+        seen.add(tuple(w and (w.size, w.scales, w.least, w.whole, w.padding_mode, w.interpolation) for w in windows))
+    assert len(seen) == 1
+
+
+def test_far_strides(other: str) -> None:
+    """A sample that spans more bytes than 32 bits count."""
+    memory = torch.empty(2**31 + 2**12, dtype=torch.uint8)  # touched only where the images are
+    images = memory.as_strided((2, 3, 9, 11), (1, 2**30, 64, 4))
+    images.copy_(batch("noise", 2, 3, (9, 11)))
+    assert unequal([ga.RandomResizedCrop(8), FLOATS], images, other) == ""
+
+
 @pytest.mark.parametrize("threads", [2, 3, 8])
 def test_threads(threads: int, other: str) -> None:
     """A batch shared between threads is what one thread makes of it."""

@@ -303,6 +303,24 @@ def test_what_the_kernels_cannot_count(shape: tuple[int, ...], message: str) -> 
         ga.Augment([INVERT], backend="triton")(images)
 
 
+@pytest.mark.parametrize("soft", [torch.zeros(8, 0), torch.zeros(8, 3, dtype=torch.complex64)], ids=repr)
+def test_soft_labels_that_cannot_be_mixed(soft: Tensor) -> None:
+    augment = ga.Augment([ga.ToDtype(torch.float32, scale=True), ga.MixUp()])
+    with pytest.raises(ValueError, match="of bool, integers or floats, with at least one class, got"):
+        augment(torch.zeros((8, 3, 9, 9), dtype=torch.uint8), soft)
+
+
+def test_sparse_images() -> None:
+    with pytest.raises(ValueError, match=r"a dense tensor, got torch\.sparse_coo\. Call images\.to_dense\(\)"):
+        ga.Augment([INVERT])(torch.zeros((8, 3, 9, 9), dtype=torch.uint8).to_sparse())
+
+
+def test_an_array_is_described_in_one_line() -> None:
+    with pytest.raises(ValueError, match="got ndarray") as error:
+        ga.Augment([INVERT])(np.zeros((8, 3, 9, 9), np.uint8))
+    assert "\n" not in str(error.value)
+
+
 def test_auto_is_triton_on_cuda_if_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = torch.device("cuda")
     monkeypatch.setattr(render, "_works", lambda name: True)

@@ -220,6 +220,7 @@ class RandomChoice(Container):
             name: np.stack([getattr(p, name) for p in placements])[chosen, rows] for name in ("box", "resized", "start")
         }
         fields |= {name: any(getattr(p, name) for p in placements) for name in ("scales", "cuts", "pads")}
+        fields["least"] = np.min([p.resized.min(axis=0) for p in placements], axis=0)
         return replace(placements[0], **fields)
 
     @staticmethod

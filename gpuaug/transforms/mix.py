@@ -19,6 +19,18 @@ __all__ = ["CutMix", "Mix", "MixUp"]
 Array = NDArray[Any]
 
 MODES = ("batch", "pair", "elem")
+WHOLE = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+SOFT = (
+    *WHOLE,
+    torch.uint16,
+    torch.uint32,
+    torch.uint64,
+    torch.bool,
+    torch.float16,
+    torch.bfloat16,
+    torch.float32,
+    torch.float64,
+)
 
 
 class Mix(Transform, abc.ABC):
@@ -126,11 +138,14 @@ def check_labels(owner: object, mix: Mix, labels: object, size: int) -> None:
     if len(labels) != size:
         raise checks.bad(owner, "labels", f"as many as the images, {size}", f"{len(labels)}")
     if labels.ndim == 2:
+        if labels.dtype not in SOFT or labels.shape[1] == 0:
+            expected = "(B, classes) of bool, integers or floats, with at least one class"
+            raise checks.bad(owner, "labels", expected, checks.describe(labels))
         if mix.num_classes is not None and labels.shape[1] != mix.num_classes:
             expected = f"(B, {mix.num_classes}), as num_classes says"
             raise checks.bad(owner, "labels", expected, checks.describe(labels))
         return
-    if labels.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):
+    if labels.dtype not in WHOLE:
         remedy = "Use labels.long(), or (B, classes) for soft labels."
         raise checks.bad(owner, "labels", "integer class numbers when (B,)", checks.describe(labels), remedy)
     if mix.num_classes is None:

@@ -6,6 +6,7 @@ static parts (`Slot.may`, `Window.scales`, shapes), never from a draw, so that a
 
 from __future__ import annotations
 
+import math
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
@@ -117,11 +118,12 @@ def _check(source: Tensor | Ragged, programs: list[Program]) -> None:
     if len(source) > MOST:
         expected = f'at most {MOST} for backend "triton"'
         raise ValueError(f"Augment: `images` must be {expected}, got {len(source)}. Split the batch.")
+    height, width = source.sizes.max(axis=0).tolist() if isinstance(source, Ragged) else source.shape[2:]
     channels = programs[0].channels
-    sizes = [program.window.size for program in programs if program.window is not None]
-    sizes += source.sizes.tolist() if isinstance(source, Ragged) else [(source.shape[2], source.shape[3])]
-    height, width = max(sizes, key=lambda size: size[0] * size[1])
-    if max(map(max, sizes)) >= LONGEST or height * width * channels >= LARGEST:
+    canvases = [(*program.window.size, program.channels) for program in programs if program.window is not None]
+    height, width, channels = max([(height, width, channels), *canvases], key=math.prod)
+    sides = [height, width, *(side for canvas in canvases for side in canvas[:2])]
+    if max(sides) >= LONGEST or height * width * channels >= LARGEST:
         expected = f'smaller than {LONGEST} pixels a side and {LARGEST} bytes each for backend "triton"'
         got = f"{height} x {width} x {channels}"
         raise ValueError(f'Augment: `images` must be {expected}, got {got}. Use backend="torch".')

@@ -300,11 +300,13 @@ def crop_kernel(
 def _taps(window: Window, size: tuple[int, int], layout: Layout, params: Params) -> tuple[Tensor, int]:
     """The taps of every sample's axes, and how many words an axis has, whatever box is drawn from images of `size`."""
     height, width = window.size
-    shrink = max(source / int(least) for source, least in zip(size, window.resized.min(axis=0), strict=True))
-    support = (1 if window.interpolation == program.BILINEAR else 2) * max(shrink, 1.0)
-    most = 4 if not window.antialias else 2 * math.ceil(support) + 1
-    most = 1 if window.interpolation in (program.NEAREST, program.NEAREST_EXACT) else most
-    axis_words = -(-(TAPS_AHEAD.value + max(height, width) * (1 + most)) // 16) * 16
+    reach = 1 if window.interpolation == program.BILINEAR else 2
+    words = 0
+    for source, least, length in zip(size, window.least, window.size, strict=True):
+        most = 2 * math.ceil(reach * max(source / least, 1.0)) + 1 if window.antialias else 4
+        most = 1 if window.interpolation in (program.NEAREST, program.NEAREST_EXACT) else most
+        words = max(words, TAPS_AHEAD.value + length * (1 + most))
+    axis_words = -(-words // 16) * 16
     batch = len(window.box)
     taps = torch.empty((batch, 2, axis_words), dtype=torch.int32, device=params.block.device)
     launch(
@@ -323,6 +325,8 @@ def crop(source: Tensor | Ragged, layout: Layout, params: Params) -> Tensor:
         data, channels, strides = source.data, source.channels, (0, 0, 0, 0)
         size = tuple(source.sizes.max(axis=0).tolist())
     else:
+        span = sum((n - 1) * stride for n, stride in zip(source.shape[1:], source.stride()[1:], strict=True))
+        source = source.contiguous() if span >= 2**31 else source  # offsets within a sample have 32 bits
         data, channels, size = source, source.shape[1], tuple(source.shape[2:])
         strides = source.stride(0), source.stride(2), source.stride(3), source.stride(1)
     taps, axis_words = _taps(window, size, layout, params) if window.scales else (params.block, 0)

@@ -107,9 +107,8 @@ class Layout:
     def signature(self) -> tuple[Any, ...]:
         """All that decides what is launched with which numbers; equal for every draw."""
         window, finish = self.program.window, self.program.finish
-        names = ("size", "interpolation", "antialias", "padding_mode", "scales", "whole")
+        names = ("size", "interpolation", "antialias", "padding_mode", "scales", "least", "whole")
         crop = [getattr(window, name, None) for name in names]
-        crop.append(None if window is None else window.resized.min(axis=0).tolist())  # how many taps there may be
         end = None if finish is None else (finish.dtype, finish.memory_format, self.random, len(finish.erases))
         places = [getattr(self, name) for name in vars(self) if name.endswith("_at") or name in ("erases", "stride")]
         return crop, end, places, [(run.first, run.count, run.mask, run.filters) for run in self.runs]

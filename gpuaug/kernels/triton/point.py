@@ -180,4 +180,5 @@ def point(
         if C == 3:
             b = byte(tl.load(total + plane + index, mask, other=0.0))
             c = byte(tl.load(total + 2 * plane + index, mask, other=0.0))
+        tl.debug_barrier()  # a BRANCH that follows writes it
     return a, b, c
