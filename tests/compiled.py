@@ -24,7 +24,7 @@ import gpuaug as ga
 from gpuaug.program import Program
 from gpuaug.render import run
 
-__all__ = ["AMD", "NVIDIA", "Launch", "emulate", "launches", "resources"]
+__all__ = ["AMD", "NVIDIA", "Launch", "emulate", "launches", "recompiled", "resources"]
 
 PACKAGE = "gpuaug.kernels.triton"
 PASSES = ("crop", "filter", "finish", "jpeg", "labels", "step", "tone")
@@ -120,6 +120,18 @@ def launches(
     finally:
         driver._active = before
     return found
+
+
+def recompiled(launch: Launch, target: GPUTarget, **options: Any) -> Any:
+    """The kernel of a launch, compiled with other options."""
+    kernel = next(value for module in passes() if (value := getattr(module, launch.name, None)) is not None)
+    driver = triton.runtime.driver
+    before, driver._active = driver._active, _Driver(target)
+    try:
+        with compiling():
+            return kernel.warmup(*launch.arguments, grid=launch.grid, **launch.constants, **options)
+    finally:
+        driver._active = before
 
 
 def emulate(

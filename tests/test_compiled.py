@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from functools import cache
+from typing import Any
 
 import pytest
 import torch
-from compiled import AMD, NVIDIA, Launch, launches, resources
+from compiled import AMD, NVIDIA, Launch, launches, recompiled, resources
 from lists import cases, channel_counts
 
 import gpuaug as ga
@@ -65,6 +66,9 @@ MORE = {
 }
 
 
+INEXACT = re.compile(r"\.approx|div\.full|sin\.|cos\.|ex2\.|lg2\.")
+
+
 def bound(launch: Launch) -> int:
     may = launch.constants.get("MAY", 0)
     kinds = [kind for kind, bit in (("convolve", 13), ("bilinear", 24), ("bicubic", 25)) if may >> bit & 1]
@@ -104,7 +108,7 @@ def test_arithmetic_is_exact(name: str) -> None:
     """No approximation, and no multiply-add that the kernel did not ask for."""
     for launch in compiled(name, "80"):
         ptx, constants = launch.kernel.asm["ptx"], launch.constants
-        assert not re.findall(r"\.approx|div\.full|sin\.|cos\.|ex2\.|lg2\.", ptx), launch.id
+        assert not INEXACT.findall(ptx), launch.id
         assert "contract" not in launch.kernel.asm["llir"], launch.id
         asked = launch.kernel.asm["ttir"].count("math.fma")
         pixels = constants.get("BH", 1) * constants.get("BW", 1) // (32 * launch.kernel.metadata.num_warps)
@@ -137,10 +141,19 @@ def test_shared_memory(name: str) -> None:
 
 
 def test_gates_can_fail() -> None:
-    """A fused multiply-add, an approximate division and a spill are seen."""
-    crop = next(launch for launch in compiled("imagenet", "80") if launch.name == "crop_kernel")
-    assert resources(crop.kernel)["registers"] > 16
-    assert re.findall(r"\.approx|div\.full", "div.full.f32 %f1, %f2, %f3;")
+    """A spill, a fused multiply-add and an approximate division are seen where they are."""
+    finish = next(one for one in compiled("randaugment", "80") if one.name == "finish_kernel")
+    saturation = 3 * 2  # of the multiplications that an addition follows, some in each channel
+
+    def again(**options: object) -> Any:
+        return recompiled(finish, NVIDIA(80), **options)
+
+    cramped = resources(again(maxnreg=24, enable_fp_fusion=False))
+    assert cramped["stack"] or cramped["local"]
+    fused, apart = (again(enable_fp_fusion=fusion).asm["ptx"].count("fma.rn.f32") for fusion in (True, False))
+    assert fused >= apart + saturation
+    assert INEXACT.findall("div.full.f32 %f1, %f2, %f3;")
+    assert INEXACT.findall("ex2.approx.ftz.f32 %f1, %f2;")
 
 
 @pytest.mark.parametrize("steps", cases())

@@ -425,7 +425,7 @@ def tile_too_wide(width, BH: tl.constexpr, BW: tl.constexpr):  # noqa: N803
 
 
 MUTANTS = [  # in which module, what stands for what, and what is said of it
-    ("filter", "wrap", unwrapped, [ga.GaussianBlur(5, 1.0)], "blur_across_kernel: load at byte .* of `canvas`"),
+    ("filter", "wrap", unwrapped, [ga.GaussianBlur(5, 1.0)], "blur_kernel: load at byte .* of `source`"),
     ("finish", "tile", tile_too_wide, [FLOATS], "finish_kernel: store at byte .* of `out`, .* written already"),
 ]
 

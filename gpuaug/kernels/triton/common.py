@@ -14,7 +14,7 @@ import triton.language as tl
 from gpuaug import program
 from gpuaug.program import May, Op
 
-__all__ = ["byte", "luma", "read", "rint", "tile", "wrap"]
+__all__ = ["byte", "luma", "operand", "read", "rint", "tile", "wrap"]
 
 IDENTITY = tl.constexpr(Op.IDENTITY)
 TABLE = tl.constexpr(Op.TABLE)
@@ -74,6 +74,12 @@ def tile(width, BH: tl.constexpr, BW: tl.constexpr):
     y = (number // across) * BH + tl.arange(0, BH)
     x = (number % across) * BW + tl.arange(0, BW)
     return y[:, None], x[None, :]
+
+
+@triton.jit
+def operand(slot, number: tl.constexpr):
+    """Operand `number` of the instruction at `slot`."""
+    return tl.load(slot + 1 + number).to(tl.float32, bitcast=True)
 
 
 @triton.jit

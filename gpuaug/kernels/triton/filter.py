@@ -7,12 +7,12 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from gpuaug.kernels.triton.common import CONSTANT, REFLECT, read, tile, wrap
+from gpuaug.kernels.triton.common import CONSTANT, REFLECT, operand, read, tile, wrap
 from gpuaug.kernels.triton.launch import launch, tiling
 from gpuaug.kernels.triton.plan import Layout, Params, Run
 from gpuaug.program import Op
 
-__all__ = ["blur", "blur_across_kernel", "blur_down_kernel", "convolve"]
+__all__ = ["blur", "blur_kernel", "convolve"]
 
 BLUR = tl.constexpr(Op.BLUR)
 
@@ -39,10 +39,14 @@ def _level(total, shift: tl.constexpr):
 
 
 @triton.jit(do_not_specialize=["rows_at", "row_words", "slot_at", "weights_at"])
-def blur_across_kernel(
-    canvas, lines, block, rows_at, row_words, slot_at, weights_at, height, width, BH: tl.constexpr, BW: tl.constexpr
+def blur_kernel(
+    source, target, block, rows_at, row_words, slot_at, weights_at, height, width,
+    DOWN: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr,
 ):  # fmt: skip
-    """canvas (B, channels, H, W) uint8 to lines, int16 alike with 7 bits of fraction. Grid (tiles, B, channels)."""
+    """Along x: canvas (B, channels, H, W) uint8 to lines, int16 alike with 7 bits of fraction. Along y (DOWN): back.
+
+    Only samples whose instruction is a BLUR are touched. Grid (tiles, B, channels).
+    """
     sample = tl.program_id(1)
     row = block + rows_at + sample * row_words
     slot = row + slot_at
@@ -50,35 +54,18 @@ def blur_across_kernel(
         y, x = tile(width, BH, BW)
         mask = (y < height) & (x < width)
         here = (sample.to(tl.int64) * tl.num_programs(2) + tl.program_id(2)) * height * width
-        size = tl.load(slot + 1).to(tl.float32, bitcast=True).to(tl.int32)
         weights = (row + weights_at).to(tl.pointer_type(tl.int16))
-        total = tl.zeros((BH, BW), tl.int32) + 64
+        size = operand(slot, 0).to(tl.int32)
+        if DOWN:
+            weights += size
+            size = operand(slot, 1).to(tl.int32)
+        total = tl.zeros((BH, BW), tl.int32) + (1 << 20 if DOWN else 64)
         for k in range(size):
-            at = y * width + wrap(x + (k - size // 2), width, REFLECT)
-            total += tl.load(canvas + here + at, mask, other=0).to(tl.int32) * tl.load(weights + k).to(tl.int32)
-        tl.store(lines + here + y * width + x, (total >> 7).to(tl.int16), mask)
-
-
-@triton.jit(do_not_specialize=["rows_at", "row_words", "slot_at", "weights_at"])
-def blur_down_kernel(
-    lines, canvas, block, rows_at, row_words, slot_at, weights_at, height, width, BH: tl.constexpr, BW: tl.constexpr
-):  # fmt: skip
-    """lines back to the canvas, for the samples whose instruction is a BLUR; the others' canvas stays as it is."""
-    sample = tl.program_id(1)
-    row = block + rows_at + sample * row_words
-    slot = row + slot_at
-    if tl.load(slot) == BLUR:
-        y, x = tile(width, BH, BW)
-        mask = (y < height) & (x < width)
-        here = (sample.to(tl.int64) * tl.num_programs(2) + tl.program_id(2)) * height * width
-        across = tl.load(slot + 1).to(tl.float32, bitcast=True).to(tl.int32)
-        size = tl.load(slot + 2).to(tl.float32, bitcast=True).to(tl.int32)
-        weights = (row + weights_at).to(tl.pointer_type(tl.int16)) + across
-        total = tl.zeros((BH, BW), tl.int32) + (1 << 20)
-        for k in range(size):
-            at = wrap(y + (k - size // 2), height, REFLECT) * width + x
-            total += tl.load(lines + here + at, mask, other=0).to(tl.int32) * tl.load(weights + k).to(tl.int32)
-        tl.store(canvas + here + y * width + x, _level(total, 21).to(tl.uint8), mask)
+            tap = k - size // 2
+            at = wrap(y + tap, height, REFLECT) * width + x if DOWN else y * width + wrap(x + tap, width, REFLECT)
+            total += tl.load(source + here + at, mask, other=0).to(tl.int32) * tl.load(weights + k).to(tl.int32)
+        result = _level(total, 21).to(tl.uint8) if DOWN else (total >> 7).to(tl.int16)
+        tl.store(target + here + y * width + x, result, mask)
 
 
 def blur(canvas: Tensor, layout: Layout, run: Run, params: Params) -> None:
@@ -88,8 +75,8 @@ def blur(canvas: Tensor, layout: Layout, run: Run, params: Params) -> None:
     slot_at, _, weights_at = layout.slots(run)
     grid, sizes = tiling(height, width, batch, 1)
     sizes.pop("C")
-    for kernel, source, target in ((blur_across_kernel, canvas, lines), (blur_down_kernel, lines, canvas)):
+    for source, target, down in ((canvas, lines, False), (lines, canvas, True)):
         launch(
-            kernel, (*grid[:2], channels), source, target, *params.arguments, slot_at, weights_at, height, width,
-            **sizes,
+            blur_kernel, (*grid[:2], channels), source, target, *params.arguments, slot_at, weights_at, height, width,
+            DOWN=down, **sizes,
         )  # fmt: skip

@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from gpuaug.kernels.torch.jpeg import CHROMA_TABLE, FORWARD, INVERSE, LUMA_TABLE
-from gpuaug.kernels.triton.common import read, tile, write
+from gpuaug.kernels.triton.common import operand, read, tile, write
 from gpuaug.kernels.triton.launch import TILES, constants, launch, tiling
 from gpuaug.kernels.triton.plan import Layout, Params, Run
 from gpuaug.program import Op
@@ -98,7 +98,7 @@ def jpeg_code_kernel(
         v = _transform(v - 128, tables, 11)
         v = _turn(_transform(_turn(v), tables, 15))
         k, j = tl.arange(0, 8)[:, None], tl.arange(0, 8)[None, :]
-        quality = tl.minimum(tl.maximum(tl.load(slot + 1).to(tl.float32, bitcast=True).to(tl.int32), 1), 100)
+        quality = tl.minimum(tl.maximum(operand(slot, 0).to(tl.int32), 1), 100)
         scale = tl.where(quality < 50, 5000 // quality, 200 - 2 * quality)
         base = tl.load(tables + 128 + tl.where(component == 0, 0, 64) + 8 * k + j)
         step = tl.minimum(tl.maximum((base * scale + 50) // 100, 1), 255)[None, :, :]

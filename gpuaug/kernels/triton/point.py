@@ -29,6 +29,7 @@ from gpuaug.kernels.triton.common import (
     TABLE,
     byte,
     luma,
+    operand,
 )
 from gpuaug.kernels.triton.noise import pixel_normals
 
@@ -36,11 +37,6 @@ __all__ = ["in_box", "point"]
 
 SIXTH = tl.constexpr(1 / 6)
 TO_LEVEL = tl.constexpr(255.999 / 255)  # torchvision's way back from [0, 1]
-
-
-@triton.jit
-def _operand(slot, number: tl.constexpr):
-    return tl.load(slot + 1 + number).to(tl.float32, bitcast=True)
 
 
 @triton.jit
@@ -68,8 +64,8 @@ def _blend(level, factor, grey, weight):
 @triton.jit
 def _saturation(slot, a, b, c):
     grey = luma(a, b, c)
-    factor = _operand(slot, 0)
-    weight = tl.zeros(a.shape, tl.float32) + _operand(slot, 1)
+    factor = operand(slot, 0)
+    weight = tl.zeros(a.shape, tl.float32) + operand(slot, 1)
     return _blend(a, factor, grey, weight), _blend(b, factor, grey, weight), _blend(c, factor, grey, weight)
 
 
@@ -90,7 +86,7 @@ def _hue(slot, a, b, c):
     difference = tl.where(is_red, green - blue, tl.where(is_green, blue - red, red - green))
     sector = tl.where(is_red, 0.0, tl.where(is_green, 2.0, 4.0))
     hue = tl.div_rn(difference, tl.maximum(chroma, 1.0)) + sector
-    hue = hue + _operand(slot, 0)
+    hue = hue + operand(slot, 0)
     return _wheel(hue + 5.0, high, chroma), _wheel(hue + 3.0, high, chroma), _wheel(hue + 1.0, high, chroma)
 
 
@@ -101,9 +97,9 @@ def _pick(order, a, b, c):
 
 @triton.jit
 def _noisy(slot, keys, level, element, normals):
-    z = pixel_normals(keys, _operand(slot, 3).to(tl.int32), element, normals)
-    total = level + (z * _operand(slot, 1) + _operand(slot, 0)).to(tl.int32)  # truncated, as torchvision
-    return tl.where(_operand(slot, 2) != 0, tl.minimum(tl.maximum(total, 0), 255), total & 255)
+    z = pixel_normals(keys, operand(slot, 3).to(tl.int32), element, normals)
+    total = level + (z * operand(slot, 1) + operand(slot, 0)).to(tl.int32)  # truncated, as torchvision
+    return tl.where(operand(slot, 2) != 0, tl.minimum(tl.maximum(total, 0), 255), total & 255)
 
 
 @triton.jit
@@ -144,7 +140,7 @@ def point(
     elif C == 3 and HAS_HUE & MAY and opcode == HUE:
         a, b, c = _hue(slot, a, b, c)
     elif C == 3 and HAS_PERMUTE & MAY and opcode == PERMUTE:
-        p, q, r = _operand(slot, 0), _operand(slot, 1), _operand(slot, 2)
+        p, q, r = operand(slot, 0), operand(slot, 1), operand(slot, 2)
         a, b, c = _pick(p, a, b, c), _pick(q, a, b, c), _pick(r, a, b, c)
     elif HAS_NOISE & MAY and opcode == NOISE:
         element = channel * plane + index
@@ -153,8 +149,8 @@ def point(
             b = _noisy(slot, keys, b, element + plane, normals)
             c = _noisy(slot, keys, c, element + 2 * plane, normals)
     elif HAS_ERASE & MAY and opcode == ERASE:
-        top, left = _operand(slot, 0).to(tl.int32), _operand(slot, 1).to(tl.int32)
-        bottom, right = top + _operand(slot, 2).to(tl.int32), left + _operand(slot, 3).to(tl.int32)
+        top, left = operand(slot, 0).to(tl.int32), operand(slot, 1).to(tl.int32)
+        bottom, right = top + operand(slot, 2).to(tl.int32), left + operand(slot, 3).to(tl.int32)
         inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
         fill = slot + 17 + channel
         a = tl.where(inside, tl.load(fill).to(tl.float32, bitcast=True).to(tl.int32), a)
@@ -162,14 +158,14 @@ def point(
             b = tl.where(inside, tl.load(fill + 1).to(tl.float32, bitcast=True).to(tl.int32), b)
             c = tl.where(inside, tl.load(fill + 2).to(tl.float32, bitcast=True).to(tl.int32), c)
     elif HAS_BRANCH & MAY and opcode == BRANCH:
-        weight = _operand(slot, 0)
+        weight = operand(slot, 0)
         _branch(base, total, weight, a, index, mask)
         if C == 3:
             _branch(base + plane, total + plane, weight, b, index, mask)
             _branch(base + 2 * plane, total + 2 * plane, weight, c, index, mask)
         tl.debug_barrier()  # who reads it next may be another thread of this program
     elif HAS_JOIN & MAY and opcode == JOIN:
-        weight = _operand(slot, 0)
+        weight = operand(slot, 0)
         a = _join(base, total, weight, a, index, mask)
         if C == 3:
             b = _join(base + plane, total + plane, weight, b, index, mask)

@@ -26,6 +26,7 @@ from gpuaug.kernels.triton.common import (
     SHARPNESS,
     WARP,
     byte,
+    operand,
     read,
     tile,
     write,
@@ -37,11 +38,6 @@ from gpuaug.kernels.triton.point import point
 from gpuaug.kernels.triton.warp import warp
 
 __all__ = ["Branches", "evaluate", "step", "step_kernel"]
-
-
-@triton.jit
-def _operand(slot, number: tl.constexpr):
-    return tl.load(slot + 1 + number).to(tl.float32, bitcast=True)
 
 
 @triton.jit
@@ -70,20 +66,20 @@ def gather(
     if HAS_WARP & MAY and opcode == WARP:
         a, b, c = warp(canvas, slot, slot + 17 + channel, x, y, mask, height, width, C, MAY)
     elif HAS_FLIP & MAY and opcode == FLIP:
-        column = tl.where(_operand(slot, 0) != 0, width - 1 - x, x)
-        row = tl.where(_operand(slot, 1) != 0, height - 1 - y, y)
+        column = tl.where(operand(slot, 0) != 0, width - 1 - x, x)
+        row = tl.where(operand(slot, 1) != 0, height - 1 - y, y)
         a, b, c = read(canvas, row * width + column, mask, plane, C)
     elif C == 1 and HAS_PERMUTE & MAY and opcode == PERMUTE:
         other = tl.load(slot + 1 + channel).to(tl.float32, bitcast=True).to(tl.int32) - channel
         a, b, c = read(canvas + other * plane, index, mask, plane, C)
     elif HAS_CONVOLVE & MAY and opcode == CONVOLVE:
-        size, border = _operand(slot, 0).to(tl.int32), _operand(slot, 1).to(tl.int32)
+        size, border = operand(slot, 0).to(tl.int32), operand(slot, 1).to(tl.int32)
         a, b, c = convolve(canvas, weights, size, border, x, y, mask, height, width, C)
     else:
         a, b, c = read(canvas, index, mask, plane, C)
         if HAS_SHARPNESS & MAY and opcode == SHARPNESS:
             inside = (y > 0) & (y < height - 1) & (x > 0) & (x < width - 1)
-            weight = _operand(slot, 1)
+            weight = operand(slot, 1)
             a = _sharpen(canvas, a, x, y, inside, height, width, weight)
             if C == 3:
                 b = _sharpen(canvas + plane, b, x, y, inside, height, width, weight)

@@ -20,6 +20,7 @@ from gpuaug.kernels.triton.common import (
     HAS_EQUALIZE,
     byte,
     luma,
+    operand,
 )
 from gpuaug.kernels.triton.launch import constants, launch, tiling
 from gpuaug.kernels.triton.plan import Layout, Params, Run
@@ -32,8 +33,7 @@ STEP = tl.constexpr(1 / 255)
 
 @triton.jit
 def _contrast(total, size, slot, levels):
-    factor = tl.load(slot + 1).to(tl.float32, bitcast=True)
-    weight = tl.load(slot + 2).to(tl.float32, bitcast=True)
+    factor, weight = operand(slot, 0), operand(slot, 1)
     mean = tl.div_rn(total.to(tl.float32), size * 1.0)
     zero = tl.zeros(levels.shape, tl.float32)
     return byte(tl.fma(zero + mean, zero + weight, levels.to(tl.float32) * factor))

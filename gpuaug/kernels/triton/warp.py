@@ -5,24 +5,28 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from gpuaug.kernels.triton.common import BICUBIC, HAS_BICUBIC, HAS_BILINEAR, HAS_PROJECTIVE, NEAREST, read, rint
+from gpuaug.kernels.triton.common import (
+    BICUBIC,
+    HAS_BICUBIC,
+    HAS_BILINEAR,
+    HAS_PROJECTIVE,
+    NEAREST,
+    operand,
+    read,
+    rint,
+)
 
 __all__ = ["warp"]
-
-
-@triton.jit
-def _operand(slot, number: tl.constexpr):
-    return tl.load(slot + 1 + number).to(tl.float32, bitcast=True)
 
 
 @triton.jit
 def _source(slot, x, y, MAY: tl.constexpr):
     """Where each pixel of the tile reads."""
     column, row = x.to(tl.float32), y.to(tl.float32)
-    sx = _operand(slot, 0) * column + (_operand(slot, 1) * row + _operand(slot, 2))
-    sy = _operand(slot, 3) * column + (_operand(slot, 4) * row + _operand(slot, 5))
-    if HAS_PROJECTIVE & MAY and _operand(slot, 11) != 0:
-        depth = _operand(slot, 6) * column + (_operand(slot, 7) * row + _operand(slot, 8))
+    sx = operand(slot, 0) * column + (operand(slot, 1) * row + operand(slot, 2))
+    sy = operand(slot, 3) * column + (operand(slot, 4) * row + operand(slot, 5))
+    if HAS_PROJECTIVE & MAY and operand(slot, 11) != 0:
+        depth = operand(slot, 6) * column + (operand(slot, 7) * row + operand(slot, 8))
         sx = tl.div_rn(sx, depth)
         sy = tl.div_rn(sy, depth)
     return sx, sy
@@ -32,14 +36,14 @@ def _source(slot, x, y, MAY: tl.constexpr):
 def warp(canvas, slot, fill, x, y, mask, height, width, C: tl.constexpr, MAY: tl.constexpr):
     """Levels of the tile after the WARP in `slot`; `fill` points to the channel's levels, float32 bits."""
     sx, sy = _source(slot, x, y, MAY)
-    has_fill = _operand(slot, 10) != 0
+    has_fill = operand(slot, 10) != 0
     f0 = tl.where(has_fill, tl.load(fill).to(tl.float32, bitcast=True), 0.0)
     f1 = f0
     f2 = f0
     if C == 3:
         f1 = tl.where(has_fill, tl.load(fill + 1).to(tl.float32, bitcast=True), 0.0)
         f2 = tl.where(has_fill, tl.load(fill + 2).to(tl.float32, bitcast=True), 0.0)
-    interpolation = _operand(slot, 9).to(tl.int32)
+    interpolation = operand(slot, 9).to(tl.int32)
     if HAS_BICUBIC & MAY and interpolation == BICUBIC:
         a, b, c = _bicubic(canvas, sx, sy, f0, f1, f2, has_fill, mask, height, width, C)
     elif HAS_BILINEAR & MAY and interpolation != NEAREST:
