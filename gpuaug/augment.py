@@ -98,6 +98,7 @@ class Augment(nn.Module):
         self.exact = bool(exact)
         self.epoch = 0
         self._counter = 0
+        self._ahead = 0  # how many of the counter's last numbers belong to batches that are not handed out yet
         steps = [*self.train_pipeline.steps, *self.eval_pipeline.steps]
         self.opaque = nn.ModuleList(
             s.module for s in steps if isinstance(s, Opaque) and isinstance(s.module, nn.Module)
@@ -189,12 +190,28 @@ class Augment(nn.Module):
         self.epoch = checks.integer(self, "epoch", epoch, 0, 2**32 - 1)
 
     def get_extra_state(self) -> dict[str, int]:
-        return {"epoch": self.epoch, "counter": self._counter}
+        return {"epoch": self.epoch, "counter": self._counter - self._ahead}
 
     def set_extra_state(self, state: dict[str, int]) -> None:
         epoch = checks.integer(self, "epoch", state["epoch"], 0, 2**32 - 1)
         self._counter = checks.integer(self, "counter", state["counter"], 0, HIGHEST_INDEX)
         self.epoch = epoch
+        self._ahead = 0
+
+    def _take(self, size: int) -> tuple[int, Tensor]:
+        """The counter's next numbers, the first of them and the keys, for a batch made ahead; `_settle` must follow."""
+        with COUNTER:
+            start = self._counter
+            self._counter += size
+            self._ahead += size
+        return start, torch.from_numpy(_numbers(start, size).astype(np.int64))
+
+    def _settle(self, start: int, size: int, used: bool) -> None:
+        """Such a batch was handed out, or nobody will see it, and its numbers, if they are the last, are free again."""
+        with COUNTER:
+            self._ahead = max(0, self._ahead - size)
+            if not used and self._counter == start + size:
+                self._counter = start
 
     def _pipeline(self, training: bool) -> Pipeline:
         return self.train_pipeline if training else self.eval_pipeline
@@ -260,9 +277,7 @@ class _Reserved:
             self.taken = self.size if self.index is None and augment.training else 0
             augment._counter += self.taken
         if self.index is None:
-            world, rank = _world()
-            first = start if augment.training else 0
-            self.index = (np.arange(first, first + self.size, dtype=np.uint64) * world + rank).astype(np.uint64)
+            self.index = _numbers(start if augment.training else 0, self.size)
         self.start = start
         return Keys(augment.seed, epoch, self.index)
 
@@ -286,6 +301,12 @@ def check_index(owner: object, index: object, size: int) -> Array:
         wrong = numbers[(numbers < 0) | (numbers > HIGHEST_INDEX)][0]
         raise checks.bad(owner, "index", "in [0, 2**48 - 1]", int(wrong))
     return numbers.astype(np.uint64)
+
+
+def _numbers(start: int, size: int) -> Array:
+    """(size,) uint64, the keys for the counter's numbers from `start` on; no two ranks have one in common."""
+    world, rank = _world()
+    return (np.arange(start, start + size, dtype=np.uint64) * world + rank).astype(np.uint64)
 
 
 def _world() -> tuple[int, int]:

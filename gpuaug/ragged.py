@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -57,8 +57,13 @@ class Ragged:
         self.offsets: NDArray[np.int64] = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
 
     @classmethod
-    def from_images(cls, images: Sequence[Tensor]) -> Ragged:
-        """Pack uint8 (C, H, W) tensors; any strides, decoded JPEGs are packed without reordering."""
+    def from_images(cls, images: Sequence[Tensor], empty: Callable[[int], Tensor] | None = None) -> Ragged:
+        """Pack uint8 (C, H, W) tensors; any strides, decoded JPEGs are packed without reordering.
+
+        Args:
+            images: on one device.
+            empty: gives (bytes,) uint8 memory to pack them into. None: where the images are.
+        """
         if len(images) == 0:
             raise checks.bad("Ragged.from_images", "images", "at least one image", "none")
         first = images[0]
@@ -71,8 +76,13 @@ class Ragged:
                 remedy = "Decode to RGB, as uint8 (3, H, W), and leave out what is no image."
                 raise checks.bad("Ragged.from_images", "images", expected, got, remedy)
         sizes = np.array([image.shape[1:] for image in images], np.int32)
-        data = torch.cat([image.permute(1, 2, 0).reshape(-1) for image in images])
-        return cls(data, sizes, channels)
+        parts = [image.permute(1, 2, 0).reshape(-1) for image in images]
+        out = None if empty is None else empty(sum(map(len, parts)))
+        return cls(torch.cat(parts, out=out), sizes, channels)
+
+    def describe(self) -> tuple[Any, ...]:
+        """The arguments of the constructor after `data`."""
+        return self.sizes, self.channels
 
     def __len__(self) -> int:
         return len(self.sizes)

@@ -16,6 +16,7 @@ ROOT = Path(gpuaug.__file__).parent
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("checks", "philox", "matrix", "tone"),
     ("ragged", "photographs"),
+    ("data",),
     ("program",),
     ("resample",),
     ("kernels",),

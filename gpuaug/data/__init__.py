@@ -1,0 +1,8 @@
+"""From disk to the device: data sets whose workers only decode, and batches that travel as one object."""
+
+from gpuaug.data.collate import Batch, ragged_collate
+from gpuaug.data.dataset import ImageFolder, Indexed
+from gpuaug.data.decode import ImageError
+from gpuaug.data.encoded import Encoded
+
+__all__ = ["Batch", "Encoded", "ImageError", "ImageFolder", "Indexed", "ragged_collate"]

@@ -1,0 +1,91 @@
+"""Samples of different sizes as one batch in one buffer, packed in the worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpuaug import checks
+from gpuaug.data import shared
+from gpuaug.data.encoded import Encoded, EncodedImage
+from gpuaug.ragged import Ragged
+
+__all__ = ["Batch", "ragged_collate"]
+
+
+class _Fields(NamedTuple):
+    images: Ragged | Encoded
+    labels: Tensor
+    index: Tensor | None
+
+
+class Batch(_Fields):
+    """What `ragged_collate` makes of samples, a tuple (images, labels, index).
+
+    It travels from a worker as one object in shared memory, however many samples it holds: labels and index are a few
+    bytes and go with the message.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        whole = shared.segment(self.images.data)
+        if whole is None:
+            return Batch, tuple(self)
+        described = self.images.describe()
+        return _received, (type(self.images), whole, len(self.images.data), described, *map(_inline, self[1:]))
+
+
+def _inline(tensor: Tensor | None) -> Any:
+    """As a NumPy array, which pickles by value; NumPy has no bfloat16."""
+    return tensor if tensor is None or tensor.dtype == torch.bfloat16 else tensor.numpy()
+
+
+def _received(kind: Any, whole: Tensor, size: int, described: tuple[Any, ...], labels: Any, index: Any) -> Batch:
+    images = kind(shared.lease(whole, size), *described)
+    return Batch(
+        images, *(torch.from_numpy(part) if isinstance(part, np.ndarray) else part for part in (labels, index))
+    )
+
+
+def ragged_collate(samples: Sequence[tuple[Any, ...]]) -> Batch:
+    """Pack (image, label, index) samples into one batch; the `collate_fn` of a DataLoader.
+
+    Args:
+        samples: of uint8 (C, H, W) images of any sizes, or of encoded ones (`decode="device"`); labels are numbers, or
+            tensors of one shape; index is the sample's number in the data set, or left out.
+
+    Returns:
+        (images: Ragged or Encoded, labels: (B, ...), index: (B,) int64 or None).
+
+    Raises:
+        ValueError: if the samples are something else.
+    """
+    if not samples:
+        raise checks.bad("ragged_collate", "samples", "at least one", "none")
+    first = samples[0]
+    good = isinstance(first, tuple) and len(first) in (2, 3)
+    if not good or not all(isinstance(sample, tuple) and len(sample) == len(first) for sample in samples):
+        remedy = "Wrap the data set in ga.data.Indexed."
+        raise checks.bad("ragged_collate", "samples", "(image, label, index) or (image, label)", _kind(first), remedy)
+    images, labels, *index = zip(*samples, strict=True)
+    kind = Encoded if isinstance(images[0], EncodedImage) else Ragged
+    packed = kind.from_images(images, shared.empty)
+    return Batch(packed, _stacked(labels), torch.tensor(index[0], dtype=torch.int64) if index else None)
+
+
+def _stacked(labels: Sequence[Any]) -> Tensor:
+    try:
+        return torch.stack([torch.as_tensor(label) for label in labels])
+    except (TypeError, ValueError, RuntimeError):
+        expected = "numbers, or tensors of one shape"
+        kinds = ", ".join(sorted({_kind(label) for label in labels})[:4])
+        raise checks.bad("ragged_collate", "labels", expected, kinds) from None
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_kind, value))})"
+    return checks.describe(value) if isinstance(value, Tensor) else type(value).__name__

@@ -1,0 +1,207 @@
+"""Data sets that only decode: (uint8 image, label, index), the index to key the draws with."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset, get_worker_info
+from torchvision import datasets
+
+from gpuaug import checks
+from gpuaug.data.decode import ImageError, decode, read, rgb
+from gpuaug.data.encoded import EncodedImage, skipped, unreadable
+
+__all__ = ["Decoded", "ImageFolder", "Indexed", "Strings"]
+
+TRIES = 100  # files in a row that cannot be read, after which skipping gives up
+WORKERS = 1024  # that count skips apart
+ON_ERROR = ("raise", "skip")
+DECODE = ("worker", "device")
+
+Sample = tuple[Any, Any, int]  # image, label, index
+
+
+class Decoded(Dataset[Sample]):
+    """A map-style data set that yields (image, label, index). Abstract: `_load` is the hook.
+
+    `dataset[7]` is image 7, and 7 is its index. `dataset[7, 2]` is the same image as its third copy: its index is
+    `7 + 2 * len(dataset)`, so it has a draw of its own; see RepeatedAugmentationSampler.
+
+    Args:
+        on_error: "raise" names a file that cannot be read. "skip" puts the next readable image and its label in its
+            place, under the index that was asked for, warns once for each file and worker, and counts in `skipped`.
+    """
+
+    def __init__(self, on_error: str = "raise") -> None:
+        self.on_error = checks.one_of(self, "on_error", on_error, ON_ERROR)
+        self._skips = torch.zeros(WORKERS, dtype=torch.int64)
+        if on_error == "skip":
+            self._skips.share_memory_()  # type: ignore[no-untyped-call]  # workers count here, each in its own place
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def _load(self, number: int) -> tuple[Any, Any]:
+        """Image and label `number`; ImageError or OSError if it cannot be read."""
+
+    def _name(self, number: int) -> str:
+        """Of the image, for errors."""
+        return f"item {number}"
+
+    @property
+    def skipped(self) -> int:
+        """How many samples were replaced so far, in all workers."""
+        return int(self._skips.sum())
+
+    def __getitem__(self, number: int | tuple[int, int]) -> Sample:
+        number, copy = number if isinstance(number, tuple) else (number, 0)
+        size = len(self)
+        if not -size <= number < size:
+            raise IndexError(f"{type(self).__name__}: image {number} of {size}")
+        number = int(number) % size
+        try:
+            image, label = self._load(number)
+        except (ImageError, OSError) as error:
+            image, label = self._stand_in(number, error)
+        return image, label, number + int(copy) * size
+
+    def __iter__(self) -> Iterator[Sample]:
+        return (self[number] for number in range(len(self)))
+
+    def _stand_in(self, number: int, error: Exception) -> tuple[Any, Any]:
+        """The next image that can be read."""
+        name = type(self).__name__
+        if self.on_error == "raise":
+            raise unreadable(name, self._name(number), error) from None
+        for step in range(1, min(TRIES, len(self))):
+            other = (number + step) % len(self)
+            try:
+                loaded = self._load(other)
+            except (ImageError, OSError):
+                continue
+            worker = get_worker_info()
+            self._skips[0 if worker is None else 1 + worker.id % (WORKERS - 1)] += 1
+            warnings.warn(skipped(name, self._name(number), error, self._name(other)), stacklevel=4)
+            return loaded
+        raise unreadable(name, f"{self._name(number)} and the {step} after it", error) from None
+
+
+class ImageFolder(Decoded):
+    """Images in folders named after their classes, as torchvision.datasets.ImageFolder finds them.
+
+    Args:
+        root: holds a folder for each class.
+        decode: "worker": images are uint8 (3, H, W); see `gpuaug.data.decode.decode` for the formats. "device": the
+            compressed bytes travel, and DeviceLoader decodes them on its device.
+        on_error: see Decoded. With decode="device" another image of the batch stands in for one that the device
+            cannot decode.
+
+    Attributes:
+        classes, class_to_idx: as torchvision's. `samples` and `targets` are made when asked for: millions of Python
+            objects would be copied into each worker.
+
+    Raises:
+        FileNotFoundError: if there are no classes, or one is empty, as torchvision.
+    """
+
+    def __init__(self, root: str | Path, decode: str = "worker", on_error: str = "raise") -> None:
+        super().__init__(on_error)
+        self.decode = checks.one_of(self, "decode", decode, DECODE)
+        found = datasets.ImageFolder(root)
+        self.root, self.classes, self.class_to_idx = Path(root), found.classes, found.class_to_idx
+        self._paths = Strings([path for path, _ in found.samples])
+        self._labels = np.array(found.targets, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    @property
+    def samples(self) -> list[tuple[str, int]]:
+        return list(zip(self._paths, self.targets, strict=True))
+
+    @property
+    def targets(self) -> list[int]:
+        return self._labels.tolist()
+
+    def _name(self, number: int) -> str:
+        return self._paths[number]
+
+    def _load(self, number: int) -> tuple[Tensor | EncodedImage, int]:
+        path = self._paths[number]
+        return load(read(path), path, self.decode, self.on_error), int(self._labels[number])
+
+    def __repr__(self) -> str:
+        return f"ImageFolder({str(self.root)!r}, decode={self.decode!r}, on_error={self.on_error!r})"
+
+
+def load(data: Tensor, name: str, where: str, on_error: str) -> Tensor | EncodedImage:
+    """An encoded image, decoded here unless that is for the device to do."""
+    if where == "worker":
+        return decode(data)
+    return EncodedImage(data, name, on_error)
+
+
+class Indexed(Decoded):
+    """Any map-style data set that yields (image, label), as one that yields (uint8 image, label, index).
+
+    Args:
+        dataset: its images are Pillow images, uint8 tensors (C, H, W), or uint8 arrays (H, W) or (H, W, C). It must
+            not augment: wrap a torchvision data set that has no transform.
+        on_error: see Decoded; OSError and ImageError of the data set count as files that cannot be read.
+    """
+
+    def __init__(self, dataset: Any, on_error: str = "raise") -> None:
+        super().__init__(on_error)
+        if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
+            expected = "a map-style data set, with __getitem__ and __len__"
+            raise checks.bad(self, "dataset", expected, checks.describe(dataset))
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def _load(self, number: int) -> tuple[Tensor, Any]:
+        item = self.dataset[number]
+        if not isinstance(item, (tuple, list)) or len(item) != 2:
+            raise checks.bad(self, "dataset", "one that yields (image, label)", checks.describe(item))
+        image, label = item
+        if isinstance(image, Image.Image):
+            return rgb(image), label
+        if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3):
+            return torch.from_numpy(image if image.ndim == 3 else image[..., None]).permute(2, 0, 1), label
+        if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3:
+            return image, label
+        got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else checks.describe(image)
+        remedy = "Take float conversion and augmentation out of it; gpuaug.Augment does them on the batch."
+        raise checks.bad(self, "dataset", "one of uint8 images (C, H, W) or Pillow images", got, remedy)
+
+    def __repr__(self) -> str:
+        return f"Indexed({self.dataset!r}, on_error={self.on_error!r})"
+
+
+class Strings(Sequence[str]):
+    """Many strings in two arrays: nothing for a worker to count references of, and quick to pickle."""
+
+    def __init__(self, strings: Sequence[str]) -> None:
+        encoded = [os.fsencode(string) for string in strings]
+        self._ends = np.cumsum([0, *map(len, encoded)])
+        self._bytes = np.frombuffer(b"".join(encoded), np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, number: Any) -> Any:
+        if not -len(self) <= number < len(self):
+            raise IndexError(number)
+        number %= len(self)
+        return os.fsdecode(self._bytes[self._ends[number] : self._ends[number + 1]].tobytes())

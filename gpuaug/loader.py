@@ -1,0 +1,184 @@
+"""From a DataLoader of raw batches to augmented ones on the device, the next one under way while this one is used."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gpuaug import checks
+from gpuaug.augment import Augment
+from gpuaug.data.encoded import Encoded
+from gpuaug.ragged import Ragged
+
+__all__ = ["DeviceLoader"]
+
+
+class Ready(NamedTuple):
+    """A batch on its way to the user."""
+
+    result: Any  # what the user gets
+    taken: tuple[int, int]  # the numbers it took from the module's counter: the first, how many
+    place: Any  # the wrapped loader's state after it, if it has one
+
+
+class DeviceLoader:
+    """Iterate over augmented batches on a device.
+
+    On CUDA each batch is copied on a side stream while the device works on the one before, and augmented on the
+    current stream. Elsewhere a background thread fetches and augments the next batch during the consumer's step.
+
+    Args:
+        loader: a DataLoader, or what iterates like one, of batches (images, labels, index), (images, labels) or
+            images. Images are uint8 (B, C, H, W), Ragged or Encoded, as `ragged_collate` makes them; without an index
+            the module's counter numbers the samples. Give it pin_memory=True for CUDA.
+        device: where to augment.
+        augment: the module. Its mode when iteration begins (train or eval) is the mode of every batch.
+
+    Yields:
+        (images, targets), as `augment` returns them; images alone where the loader gives no labels.
+
+    Raises:
+        ValueError: if an argument is something else, or a batch is.
+    """
+
+    def __init__(self, loader: Any, device: torch.device | str, augment: Augment) -> None:
+        if not isinstance(augment, Augment):
+            raise checks.bad(self, "augment", "a gpuaug.Augment", checks.describe(augment))
+        if not hasattr(loader, "__iter__"):
+            raise checks.bad(self, "loader", "a DataLoader", checks.describe(loader))
+        self.loader, self.augment = loader, augment
+        self.device = torch.device(device)
+        if self.device.type == "cuda" and self.device.index is None and torch.cuda.is_available():
+            self.device = torch.device("cuda", torch.cuda.current_device())
+        self._place: Any = None  # of the wrapped loader, after the batch that was last handed out
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Tell the sampler, so that it shuffles anew, and the module, so that it draws anew; before the epoch."""
+        self.augment.set_epoch(epoch)
+        batches = getattr(self.loader, "batch_sampler", None)
+        samplers = [getattr(self.loader, "sampler", None), batches, getattr(batches, "sampler", None)]
+        for sampler in {id(sampler): sampler for sampler in samplers}.values():
+            if hasattr(sampler, "set_epoch"):
+                sampler.set_epoch(epoch)
+
+    def state_dict(self) -> Any:
+        """The wrapped loader's state after the batch that was last handed out, whatever was fetched ahead since.
+
+        The module's own state is in `augment.state_dict()`, which counts in the same way.
+
+        Raises:
+            ValueError: if the loader keeps no state.
+        """
+        self._must_be_stateful("state_dict")
+        return self.loader.state_dict() if self._place is None else self._place
+
+    def load_state_dict(self, state: Any) -> None:
+        """Go on after that batch when iteration begins next."""
+        self._must_be_stateful("load_state_dict")
+        self.loader.load_state_dict(state)
+        self._place = None
+
+    def _must_be_stateful(self, who: str) -> None:
+        if not hasattr(self.loader, "state_dict") or not hasattr(self.loader, "load_state_dict"):
+            remedy = "Use torchdata.stateful_dataloader.StatefulDataLoader."
+            kind = type(self.loader).__name__
+            raise checks.bad(f"DeviceLoader.{who}", "loader", "one that knows its place", f"a {kind}", remedy)
+
+    def __iter__(self) -> Iterator[Any]:
+        return self._streamed() if self.device.type == "cuda" else self._threaded()
+
+    # ---- CPU, and devices without streams: a thread works ahead ------------------------------------------------------
+
+    def _threaded(self) -> Iterator[Any]:
+        batches = iter(self.loader)  # here, not in the thread: it may fork
+        with ThreadPoolExecutor(1, "gpuaug-loader") as thread:
+            coming = thread.submit(self._next, batches)
+            try:
+                while (ready := coming.result()) is not None:
+                    coming = thread.submit(self._next, batches)
+                    box = [self._handed_out(ready)]
+                    del ready
+                    yield box.pop()  # the consumer alone holds it, so that its memory can be used again
+            finally:
+                self._taken_back(coming)
+        self._place = None
+
+    def _next(self, batches: Iterator[Any]) -> Ready | None:
+        """The next batch, fetched, moved and augmented."""
+        moved = self._moved(batches)
+        return None if moved is None else self._augmented(*moved)
+
+    def _taken_back(self, coming: Future[Ready | None]) -> None:
+        """The consumer left: the batch that was made ahead has used up no draws."""
+        if not coming.cancel() and coming.exception() is None and (ready := coming.result()) is not None:
+            self.augment._settle(*ready.taken, used=False)
+
+    # ---- CUDA: a stream copies ahead ---------------------------------------------------------------------------------
+
+    def _streamed(self) -> Iterator[Any]:
+        stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
+        batches = iter(self.loader)
+        moved = self._moved(batches, stream)
+        while moved is not None:
+            current = torch.cuda.current_stream(self.device)
+            current.wait_stream(stream)
+            for part in moved[:2]:
+                data = part.data if isinstance(part, Ragged) else part
+                if data is not None:
+                    data.record_stream(current)  # allocated on the other stream, which may not have it back before
+            box = [self._handed_out(self._augmented(*moved))]
+            del part, data
+            moved = self._moved(batches, stream)  # its copy runs while the device works on the batch of the box
+            yield box.pop()
+        self._place = None
+
+    # ---- one batch ---------------------------------------------------------------------------------------------------
+
+    def _moved(
+        self, batches: Iterator[Any], stream: Any = None
+    ) -> tuple[Any, Tensor | None, Tensor | None, Any] | None:
+        """The next batch on the device: images, labels, index, the loader's place after it; None at the end."""
+        end = object()
+        batch = next(batches, end)
+        if batch is end:
+            return None
+        place = self.loader.state_dict() if hasattr(self.loader, "state_dict") else None
+        images, labels, index = self._parts(batch)
+        with torch.cuda.stream(stream):  # does nothing without one
+            if isinstance(images, Encoded):
+                images, shown = images.decode(self.device)
+                labels = None if labels is None else labels[shown]
+            images = images.to(self.device, non_blocking=True)
+            labels = None if labels is None else labels.to(self.device, non_blocking=True)
+        return images, labels, index, place
+
+    def _parts(self, batch: Any) -> tuple[Any, Tensor | None, Tensor | None]:
+        parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
+        good = 1 <= len(parts) <= 3 and isinstance(parts[0], (Tensor, Ragged, Encoded))
+        if not good or not all(part is None or isinstance(part, Tensor) for part in parts[1:]):
+            expected = "(images, labels, index), (images, labels) or images, as tensors or Ragged"
+            got = f"({', '.join(type(part).__name__ for part in parts)})"
+            remedy = "Make such tuples in the loader's collate_fn; ga.ragged_collate does."
+            raise checks.bad(self, "loader", f"one of batches {expected}", got, remedy)
+        return (*parts, None, None)[:3]  # type: ignore[return-value]
+
+    def _augmented(self, images: Any, labels: Tensor | None, index: Tensor | None, place: Any) -> Ready:
+        size = len(images) if index is None and self.augment.training else 0
+        start, numbers = self.augment._take(size) if size else (0, index)
+        try:
+            return Ready(self.augment(images, labels, index=numbers), (start, size), place)
+        except BaseException:
+            self.augment._settle(start, size, used=False)
+            raise
+
+    def _handed_out(self, ready: Ready) -> Any:
+        self.augment._settle(*ready.taken, used=True)
+        self._place = ready.place
+        return ready.result
