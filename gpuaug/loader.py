@@ -65,7 +65,7 @@ class DeviceLoader:
         batches = getattr(self.loader, "batch_sampler", None)
         samplers = [getattr(self.loader, "sampler", None), batches, getattr(batches, "sampler", None)]
         for sampler in {id(sampler): sampler for sampler in samplers}.values():
-            if hasattr(sampler, "set_epoch"):
+            if sampler is not None and hasattr(sampler, "set_epoch"):
                 sampler.set_epoch(epoch)
 
     def state_dict(self) -> Any:
@@ -167,7 +167,7 @@ class DeviceLoader:
             got = f"({', '.join(type(part).__name__ for part in parts)})"
             remedy = "Make such tuples in the loader's collate_fn; ga.ragged_collate does."
             raise checks.bad(self, "loader", f"one of batches {expected}", got, remedy)
-        return (*parts, None, None)[:3]  # type: ignore[return-value]
+        return (*parts, None, None)[:3]
 
     def _augmented(self, images: Any, labels: Tensor | None, index: Tensor | None, place: Any) -> Ready:
         size = len(images) if index is None and self.augment.training else 0

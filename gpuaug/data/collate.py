@@ -20,7 +20,7 @@ __all__ = ["Batch", "ragged_collate"]
 class _Fields(NamedTuple):
     images: Ragged | Encoded
     labels: Tensor
-    index: Tensor | None
+    index: Tensor | None  # type: ignore[assignment]  # hides tuple.index
 
 
 class Batch(_Fields):

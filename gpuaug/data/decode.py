@@ -41,7 +41,7 @@ def read(path: str | os.PathLike[str]) -> Tensor:
     with open(path, "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         data = torch.empty(size, dtype=torch.uint8)
-        memory, done = memoryview(data.numpy()), 0
+        memory, done = memoryview(data.numpy()), 0  # type: ignore[arg-type]
         while done < size and (more := file.readinto(memory[done:])):  # a network file system may give less
             done += more
     if done == 0:
