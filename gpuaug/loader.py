@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -151,7 +152,7 @@ class DeviceLoader:
             return None
         place = self.loader.state_dict() if hasattr(self.loader, "state_dict") else None
         images, labels, index = self._parts(batch)
-        with torch.cuda.stream(stream):  # does nothing without one
+        with nullcontext() if stream is None else torch.cuda.stream(stream):
             if isinstance(images, Encoded):
                 images, shown = images.decode(self.device)
                 labels = None if labels is None else labels[shown]
@@ -163,10 +164,10 @@ class DeviceLoader:
         parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
         good = 1 <= len(parts) <= 3 and isinstance(parts[0], (Tensor, Ragged, Encoded))
         if not good or not all(part is None or isinstance(part, Tensor) for part in parts[1:]):
-            expected = "(images, labels, index), (images, labels) or images, as tensors or Ragged"
+            expected = "one that yields (images, labels, index), (images, labels) or images, as tensors or Ragged"
             got = f"({', '.join(type(part).__name__ for part in parts)})"
             remedy = "Make such tuples in the loader's collate_fn; ga.ragged_collate does."
-            raise checks.bad(self, "loader", f"one of batches {expected}", got, remedy)
+            raise checks.bad(self, "loader", expected, got, remedy)
         return (*parts, None, None)[:3]
 
     def _augmented(self, images: Any, labels: Tensor | None, index: Tensor | None, place: Any) -> Ready:

@@ -1,0 +1,382 @@
+"""DeviceLoader: what it yields, how far it works ahead, what it leaves behind."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+
+import gpuaug as ga
+
+FLOATS = ga.ToDtype(torch.float32, scale=True)
+COUNT, SIDE = 10, 24
+
+
+class Photos(torch.utils.data.Dataset[Any]):
+    """Images of different sizes, their labels, and their numbers."""
+
+    def __len__(self) -> int:
+        return COUNT
+
+    def __getitem__(self, number: int) -> tuple[Tensor, int, int]:
+        generator = torch.Generator().manual_seed(number)
+        return torch.randint(256, (3, 30 + number, 40), generator=generator, dtype=torch.uint8), number % 3, number
+
+
+def augment(**options: Any) -> ga.Augment:
+    return ga.Augment([ga.RandomResizedCrop(SIDE), ga.RandAugment(), FLOATS], seed=5, **options)
+
+
+def batches(workers: int = 0, **options: Any) -> DataLoader[Any]:
+    return DataLoader(Photos(), 4, num_workers=workers, collate_fn=ga.ragged_collate, **options)
+
+
+def plain() -> DataLoader[Any]:
+    """Without an index: the module's counter numbers the samples."""
+    images = torch.randint(256, (COUNT, 3, 30, 30), generator=torch.Generator().manual_seed(1), dtype=torch.uint8)
+    return DataLoader(TensorDataset(images, torch.arange(COUNT)), 4)
+
+
+def same(one: Any, other: Any) -> bool:
+    return len(one) == len(other) and all(
+        torch.equal(a, b) for pair in zip(one, other, strict=True) for a, b in zip(*pair, strict=True)
+    )
+
+
+# ---- what it yields --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches_are_what_the_module_makes_of_them(workers: int) -> None:
+    module = augment()
+    expected = [module(images, labels, index=index) for images, labels, index in batches()]
+    assert same(list(ga.DeviceLoader(batches(workers), "cpu", augment())), expected)
+    assert [len(targets) for _, targets in expected] == [4, 4, 2]
+    module.set_epoch(1)
+    other = [module(images, labels, index=index) for images, labels, index in batches()]
+    assert not same(other, expected)
+
+
+def test_the_counter_numbers_samples_without_an_index() -> None:
+    module, expected = augment(), augment()
+    loader = ga.DeviceLoader(plain(), "cpu", module)
+    for _ in range(2):  # the second epoch goes on where the first one ended
+        assert same(list(loader), [expected(images, labels) for images, labels in plain()])
+    assert module.get_extra_state() == expected.get_extra_state() == {"epoch": 0, "counter": 2 * COUNT}
+
+
+def test_images_alone() -> None:
+    alone = DataLoader(torch.zeros(6, 3, 30, 30, dtype=torch.uint8), 3)
+    results = list(ga.DeviceLoader(alone, "cpu", augment()))
+    assert [result.shape for result in results] == [(3, 3, SIDE, SIDE)] * 2
+
+
+def test_mixed_targets() -> None:
+    module = ga.Augment([ga.Resize((SIDE, SIDE)), FLOATS, ga.MixUp(alpha=1.0, num_classes=3)])
+    for _, targets in ga.DeviceLoader(batches(), "cpu", module):
+        assert targets.shape[1] == 3
+        torch.testing.assert_close(targets.sum(1), torch.ones(len(targets)))
+
+
+def test_evaluation_draws_nothing() -> None:
+    module = augment().eval()
+    loader = ga.DeviceLoader(plain(), "cpu", module)
+    first = list(loader)
+    assert same(list(loader), first)
+    assert module.get_extra_state()["counter"] == 0
+    assert torch.equal(torch.cat([targets for _, targets in first]), torch.arange(COUNT))
+
+
+def test_length_and_epochs() -> None:
+    sampler: Any = DistributedSampler(Photos(), num_replicas=2, rank=0, shuffle=True)
+    loader = ga.DeviceLoader(batches(sampler=sampler), "cpu", augment())
+    assert len(loader) == 2
+    loader.set_epoch(7)
+    assert sampler.epoch == loader.augment.epoch == 7
+
+
+def test_set_epoch_reaches_the_sampler_of_a_batch_sampler() -> None:
+    sampler: Any = DistributedSampler(Photos(), num_replicas=2, rank=0)
+    chunks = torch.utils.data.BatchSampler(sampler, 2, drop_last=False)
+    inner = DataLoader(Photos(), batch_sampler=chunks, collate_fn=ga.ragged_collate)
+    ga.DeviceLoader(inner, "cpu", augment()).set_epoch(3)
+    assert sampler.epoch == 3
+
+
+def test_progress_bars_know_the_length() -> None:
+    rich_progress = pytest.importorskip("rich.progress")
+    from rich.console import Console
+
+    loader = ga.DeviceLoader(batches(), "cpu", augment())
+    assert len(list(rich_progress.track(loader, console=Console(quiet=True)))) == 3
+    tqdm = pytest.importorskip("tqdm")
+    bar = tqdm.tqdm(loader, disable=True)
+    assert bar.total == 3 or len(bar) == 3
+    assert len(list(bar)) == 3
+
+
+# ---- ahead, but no further -------------------------------------------------------------------------------------------
+
+
+class Watched:
+    """A loader that says how many batches were fetched."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner, self.fetched = inner, 0
+
+    def __len__(self) -> int:
+        return len(self.inner)
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self.inner:
+            self.fetched += 1
+            yield batch
+
+
+def until(condition: Any) -> bool:
+    end = time.monotonic() + 30
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.002)
+    return bool(condition())
+
+
+def test_one_batch_is_made_during_the_consumers_step() -> None:
+    watched = Watched(batches())
+    threads = set()
+    module = augment()
+    module.register_forward_hook(lambda *_: threads.add(threading.current_thread()))
+    for number, _ in enumerate(ga.DeviceLoader(watched, "cpu", module)):
+        ahead = min(number + 2, 3)
+        assert until(lambda ahead=ahead: watched.fetched >= ahead)
+        time.sleep(0.05)
+        assert watched.fetched == ahead
+    assert len(threads) == 1
+    assert threading.main_thread() not in threads
+
+
+def test_state_is_that_of_the_batch_in_hand() -> None:
+    """The batch made ahead does not count, for the module nor for the loader."""
+    module = augment()
+    watched = Watched(plain())
+    for number, _ in enumerate(ga.DeviceLoader(watched, "cpu", module)):
+        assert until(lambda number=number: watched.fetched >= min(number + 2, 3))
+        time.sleep(0.05)
+        assert module.get_extra_state()["counter"] == min(4 * (number + 1), COUNT)
+        assert module._counter > 4 * (number + 1) or number == 2, "nothing was made ahead: this test saw nothing"
+
+
+@pytest.mark.parametrize("seen", [1, 2])
+def test_leaving_early_uses_up_the_draws_that_were_seen(seen: int) -> None:
+    module, expected = augment(), augment()
+    for number, _ in enumerate(ga.DeviceLoader(plain(), "cpu", module), 1):
+        if number == seen:
+            break
+    assert module._counter == module.get_extra_state()["counter"] == 4 * seen
+    for (images, _), _ in zip(plain(), range(seen), strict=False):
+        expected(images)
+    images = next(iter(plain()))[0]
+    assert torch.equal(module(images), expected(images))
+
+
+def test_a_call_in_between_never_shares_draws() -> None:
+    module = augment()
+    seen = []
+    original = module.train_pipeline.sample
+
+    def sample(keys: Any, canvas: Any) -> Any:
+        seen.extend(keys.index.tolist())
+        return original(keys, canvas)
+
+    module.train_pipeline.sample = sample  # type: ignore[method-assign]
+    for number, _ in enumerate(ga.DeviceLoader(plain(), "cpu", module)):
+        time.sleep(0.05)
+        module(torch.zeros(2, 3, 30, 30, dtype=torch.uint8))
+        if number == 1:
+            break
+    module(torch.zeros(5, 3, 30, 30, dtype=torch.uint8))
+    assert len(seen) == len(set(seen))
+
+
+# ---- errors ----------------------------------------------------------------------------------------------------------
+
+
+def test_errors_of_the_loader_and_of_the_module_reach_the_consumer() -> None:
+    class Broken(Photos):
+        def __getitem__(self, number: int) -> Any:
+            if number == 5:
+                raise OSError("disk on fire")
+            return super().__getitem__(number)
+
+    loader = ga.DeviceLoader(DataLoader(Broken(), 2, collate_fn=ga.ragged_collate), "cpu", augment())
+    iterator = iter(loader)
+    assert len([next(iterator), next(iterator)]) == 2, "batches before the broken one are handed out"
+    with pytest.raises(OSError, match="disk on fire"):
+        next(iterator)
+
+    module = augment()
+    floats = DataLoader(TensorDataset(torch.rand(4, 3, 8, 8), torch.arange(4)), 2)
+    with pytest.raises(ValueError, match=r"Augment: `images` must be uint8"):
+        next(iter(ga.DeviceLoader(floats, "cpu", module)))
+    assert module.get_extra_state()["counter"] == 0
+    assert module._ahead == 0
+
+
+def test_arguments() -> None:
+    with pytest.raises(ValueError, match=r"DeviceLoader: `augment` must be a gpuaug.Augment"):
+        ga.DeviceLoader(plain(), "cpu", torch.nn.Identity())  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"DeviceLoader: `loader` must be a DataLoader, got 3"):
+        ga.DeviceLoader(3, "cpu", augment())
+    for strange in ({"image": 1}, (1, 2), (torch.zeros(1),) * 4, "text", ()):
+        with pytest.raises(
+            ValueError, match=r"DeviceLoader: `loader` must be one that yields \(images, .*ragged_collate does"
+        ):
+            next(iter(ga.DeviceLoader([strange], "cpu", augment())))
+    stateless = ga.DeviceLoader(plain(), "cpu", augment())
+    with pytest.raises(ValueError, match=r"DeviceLoader.state_dict: `loader` must be one that knows its place"):
+        stateless.state_dict()
+    with pytest.raises(ValueError, match=r"DeviceLoader.load_state_dict: .*StatefulDataLoader"):
+        stateless.load_state_dict({})
+
+
+# ---- nothing is left behind ------------------------------------------------------------------------------------------
+
+
+def loader_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("gpuaug-loader")]
+
+
+@pytest.mark.parametrize("how", ["end", "break", "raise", "close"])
+def test_threads_workers_and_batches_are_gone(how: str) -> None:
+    import multiprocessing
+
+    assert not loader_threads()
+    loader = ga.DeviceLoader(batches(workers=2), "cpu", augment())
+    kept: list[weakref.ref[Any]] = []
+
+    def consume() -> None:
+        iterator = iter(loader)
+        for number, (images, _) in enumerate(iterator):
+            kept.append(weakref.ref(images))
+            assert loader_threads()
+            assert multiprocessing.active_children()
+            if number == 1 and how == "break":
+                return
+            if number == 1 and how == "raise":
+                raise KeyError
+            if number == 1 and how == "close":
+                iterator.close()  # type: ignore[attr-defined]
+
+    if how == "raise":
+        with pytest.raises(KeyError):
+            consume()
+    else:
+        consume()
+    gc.collect()
+    assert not loader_threads()
+    assert until(lambda: not multiprocessing.active_children())
+    assert all(reference() is None for reference in kept)
+    assert len(list(loader)) == 3, "it can be used again"
+
+
+def test_the_consumer_alone_holds_a_batch() -> None:
+    iterator = iter(ga.DeviceLoader(batches(), "cpu", augment()))
+    images, targets = next(iterator)
+    reference = weakref.ref(images)
+    del images, targets
+    gc.collect()
+    assert reference() is None
+    del iterator
+
+
+# ---- CUDA, as far as it can be followed without one ------------------------------------------------------------------
+
+
+class Stream:
+    """A stream that only notes."""
+
+    def __init__(self, log: list[Any], name: str) -> None:
+        self.log, self.name = log, name
+
+    def wait_stream(self, other: Stream) -> None:
+        self.log.append((f"{self.name} waits for {other.name}",))
+
+
+@pytest.fixture
+def log(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What happens in order, with a device that only notes where each copy goes."""
+    events: list[Any] = []
+    current = [Stream(events, "current")]
+
+    @contextmanager
+    def use(stream: Stream) -> Iterator[None]:
+        current.append(stream)
+        yield
+        current.pop()
+
+    genuine = Tensor.to
+
+    def to(tensor: Tensor, *args: Any, **options: Any) -> Tensor:
+        if args and str(args[0]) == "cuda":
+            events.append(("copy", current[-1].name, len(tensor), options))
+            return tensor.clone()
+        return genuine(tensor, *args, **options)
+
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream(events, "side"))
+    monkeypatch.setattr(torch.cuda, "stream", use)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: current[-1])
+    monkeypatch.setattr(Tensor, "to", to)
+    monkeypatch.setattr(Tensor, "record_stream", lambda tensor, stream: events.append(("kept for", stream.name)))
+    return events
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device: tests/test_gpu.py")
+def test_on_cuda_a_side_stream_copies_one_batch_ahead(log: list[Any]) -> None:
+    module = augment()
+    module.register_forward_hook(lambda _, inputs, __: log.append(("augment", len(inputs[0]))))
+    for images, _ in ga.DeviceLoader(batches(), "cuda", module):
+        log.append(("step", len(images)))
+    stays = {"non_blocking": True}
+
+    def copied(size: int) -> list[Any]:
+        images = sum((30 + number) * 40 * 3 for number in range({4: 0, 2: 8}[size], {4: 4, 2: 10}[size]))
+        return [("copy", "side", images, stays), ("copy", "side", size, stays)]
+
+    second = sum((30 + number) * 40 * 3 for number in range(4, 8))
+    augmented = [("current waits for side",), ("kept for", "current"), ("kept for", "current")]
+    assert log == [
+        *copied(4),
+        *augmented,
+        ("augment", 4),
+        ("copy", "side", second, stays),  # while the device works on the batch before
+        ("copy", "side", 4, stays),
+        ("step", 4),
+        *augmented,
+        ("augment", 4),
+        *copied(2),
+        ("step", 4),
+        *augmented,
+        ("augment", 2),
+        ("step", 2),
+    ]
+    assert not loader_threads()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device: tests/test_gpu.py")
+def test_on_cuda_the_pixels_and_the_state_are_the_same(log: list[Any]) -> None:
+    module = augment()
+    expected = list(ga.DeviceLoader(plain(), "cpu", augment()))
+    results = []
+    for number, batch in enumerate(ga.DeviceLoader(plain(), "cuda", module)):
+        results.append(batch)
+        assert module.get_extra_state()["counter"] == min(4 * (number + 1), COUNT)
+    assert same(results, expected)
+    assert ("copy", "side", 4, {"non_blocking": True}) in log
