@@ -15,7 +15,8 @@ from rich.table import Table
 
 from gpuaug import checks, learning, speed
 from gpuaug.augment import Augment
-from gpuaug.photographs import decode, paths
+from gpuaug.data.decode import decode, read
+from gpuaug.photographs import paths
 from gpuaug.preview import preview
 from gpuaug.render import choose
 
@@ -53,7 +54,7 @@ def run(
     with _progress(console) as progress:
         task = progress.add_task("1/3 drawing the picture", total=None)
         shown = files[:: max(1, len(files) // SHOWN)][:SHOWN]
-        preview(Augment(train=speed.standard(), backend=backend), [decode(file) for file in shown], out)
+        preview(Augment(train=speed.standard(), backend=backend), [decode(read(file)) for file in shown], out)
         progress.update(task, total=1, completed=1)
         speeds = _speeds(files, backend, quick, progress)
         task_or_reason = _task(data)
@@ -89,8 +90,8 @@ def _speeds(files: Sequence[Path], backend: str, quick: bool, progress: Progress
     task = progress.add_task("2/3 measuring speed", total=3 * (repeats + 1))
     speeds: dict[str, list[float]] = {speed.TORCHVISION: [], speed.GPUAUG: [], speed.DECODE: []}
     with tempfile.TemporaryDirectory() as temporary:
-        copies = speed.write_files(files[:: max(1, len(files) // count)], Path(temporary), count)
-        for name, value in speed.rounds(copies, backend=backend, repeats=repeats):
+        folder = speed.write_files(files[:: max(1, len(files) // count)], Path(temporary), count)
+        for name, value in speed.rounds(folder, backend=backend, repeats=repeats):
             if value is not None:
                 speeds[name].append(value)
             progress.advance(task)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PIL import Image
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
-__all__ = ["decode", "paths", "photographs"]
+from gpuaug.data.decode import decode, read
+
+__all__ = ["paths", "photographs"]
 
 ASSETS = Path(__file__).parent / "assets"
 
@@ -18,13 +18,6 @@ def paths() -> list[Path]:
     return sorted(ASSETS.glob("*.jpg"))
 
 
-def decode(path: str | Path) -> Tensor:
-    """An image file as uint8 (3, H, W), grey ones too."""
-    with Image.open(path) as image:
-        decoded: Tensor = functional.pil_to_tensor(image.convert("RGB"))
-    return decoded
-
-
 def photographs() -> list[Tensor]:
     """The photographs, decoded: uint8 (3, H, W) each, of four different sizes between 300 and 576 pixels."""
-    return [decode(path) for path in paths()]
+    return [decode(read(path)) for path in paths()]

@@ -6,19 +6,20 @@ import multiprocessing
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
+from torchvision import datasets
 from torchvision.transforms import v2
 
-from gpuaug import checks
 from gpuaug.augment import Augment
-from gpuaug.photographs import decode
-from gpuaug.ragged import Ragged
+from gpuaug.data import ImageFolder, ragged_collate
+from gpuaug.data.decode import decode, read
+from gpuaug.loader import DeviceLoader
 from gpuaug.transforms.convert import Normalize, ToDtype
 from gpuaug.transforms.crop import RandomResizedCrop
 from gpuaug.transforms.geometric import RandomHorizontalFlip
@@ -60,97 +61,73 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def write_files(files: Sequence[Path], folder: Path, count: int) -> list[Path]:
-    """Copies of `files` in turn until there are `count`, so that each is a file of its own."""
-    paths = []
+def write_files(files: Sequence[Path], folder: Path, count: int) -> Path:
+    """An ImageFolder of one class: copies of `files` in turn until there are `count`, each a file of its own."""
+    (folder / "all").mkdir()
     for number in range(count):
         source = files[number % len(files)]
-        path = folder / f"{number:05d}{source.suffix}"
-        shutil.copyfile(source, path)
-        paths.append(path)
-    return paths
+        shutil.copyfile(source, folder / "all" / f"{number:05d}{source.suffix}")
+    return folder
 
 
-class Files(Dataset[tuple[Tensor, int]]):
-    """Decodes file `number`, transforms it if there is a transform, and says its number."""
-
-    def __init__(self, paths: Sequence[Path], transform: Callable[[Tensor], Tensor] | None = None) -> None:
-        self.paths, self.transform = paths, transform
-
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    def __getitem__(self, number: int) -> tuple[Tensor, int]:
-        image = decode(self.paths[number])
-        return (image if self.transform is None else self.transform(image)), number
+def decoded(path: str) -> Tensor:
+    """For torchvision's ImageFolder, so that both sides decode alike."""
+    return decode(read(path))
 
 
-def collate(samples: Sequence[tuple[Tensor, int]]) -> tuple[Ragged, Tensor]:
-    """Images of any sizes and their numbers, as one batch."""
-    images, numbers = zip(*samples, strict=True)
-    return Ragged.from_images(images), torch.tensor(numbers)
-
-
-def _loader(paths: Sequence[Path], transform: Any, batch: int, workers: int) -> DataLoader[Any]:
+def _loader(folder: Path, transform: Any, batch: int, workers: int) -> DataLoader[Any]:
     # not fork: threads of torch and numba run by now, and a forked child would wait for them for ever
     methods = multiprocessing.get_all_start_methods()
-    method = "forkserver" if "forkserver" in methods else "spawn"
+    plain = transform is None
     return DataLoader(
-        Files(paths, transform),
+        ImageFolder(folder) if plain else datasets.ImageFolder(folder, transform, loader=decoded),
         batch,
         shuffle=True,
         num_workers=workers,
-        collate_fn=collate if transform is None else None,
+        collate_fn=ragged_collate if plain else None,
         persistent_workers=True,
-        multiprocessing_context=method,
+        multiprocessing_context="forkserver" if "forkserver" in methods else "spawn",
     )
 
 
 def rounds(
-    paths: Sequence[Path], *, backend: str = "auto", repeats: int = 5, seconds: float = 60, workers: int | None = None
+    folder: Path, *, backend: str = "auto", repeats: int = 5, seconds: float = 60, workers: int | None = None
 ) -> Iterator[tuple[str, float | None]]:
     """Read all files three ways in turn; yield (way, images per second), None for the first round, which warms up.
 
-    All three decode with Pillow, use the same batch size and as many worker processes as there are cores, which work
-    on one thread each. gpuaug augments in the main process, on as many threads as torch uses, next to the workers. The
-    clock runs from asking for the first batch to having the last one as float32 (B, 3, 224, 224).
+    All three decode alike, use the same batch size and as many worker processes as there are cores, which work on one
+    thread each. gpuaug augments in the main process, on as many threads as torch uses, next to the workers. The clock
+    runs from asking for the first batch to having the last one as float32 (B, 3, 224, 224).
 
     Args:
-        paths: image files.
+        folder: an ImageFolder.
         backend: of Augment.
         repeats: rounds after the first, at most.
         seconds: no new round begins after that long.
         workers: worker processes; None is one for each core.
-
-    Raises:
-        ValueError: if there are no files.
     """
-    if not paths:
-        raise checks.bad("rounds", "paths", "at least one file", "none")
     workers = workers or cores()
-    batch = min(BATCH, max(1, len(paths) // (2 * workers)), _fits(workers))
+    count = len(ImageFolder(folder))
+    batch = min(BATCH, max(1, count // (2 * workers)), _fits(workers))
     augment = Augment(train=standard(), backend=backend)
-    plain, transformed = (_loader(paths, transform, batch, workers) for transform in (None, standard_torchvision()))
-
-    def read(loader: DataLoader[Any], finish: Callable[[Any, Tensor], Any]) -> float:
-        start, count = time.perf_counter(), 0
-        for images, numbers in loader:
-            count += len(finish(images, numbers))
-        return count / (time.perf_counter() - start)
-
-    ways: dict[str, Callable[[], float]] = {
-        TORCHVISION: lambda: read(transformed, lambda images, numbers: images),
-        GPUAUG: lambda: read(plain, lambda images, numbers: augment(images, index=numbers)),
-        DECODE: lambda: read(plain, lambda images, numbers: images),
-    }
+    plain, transformed = (_loader(folder, transform, batch, workers) for transform in (None, standard_torchvision()))
+    ways = {TORCHVISION: transformed, GPUAUG: DeviceLoader(plain, "cpu", augment), DECODE: plain}
     begin = time.perf_counter()
     for number in range(repeats + 1):
         if number > 1 and time.perf_counter() - begin > seconds:
             return
         augment.set_epoch(number)
         for name, way in ways.items():
-            speed = way()
+            speed = read_all(way)
             yield name, None if number == 0 else speed
+
+
+def read_all(loader: Any) -> float:
+    """Images a second that a loader gives, from asking for the first batch on."""
+    start, count = time.perf_counter(), 0
+    for batch in loader:
+        count += len(batch[0])
+    return count / (time.perf_counter() - start)
 
 
 def _fits(workers: int) -> int:

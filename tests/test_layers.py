@@ -15,8 +15,9 @@ ROOT = Path(gpuaug.__file__).parent
 # Lowest first. A module may import from lower layers, and from its own layer only within one package.
 LAYERS: tuple[tuple[str, ...], ...] = (
     ("checks", "philox", "matrix", "tone"),
-    ("ragged", "photographs"),
+    ("ragged",),
     ("data",),
+    ("photographs",),
     ("program",),
     ("resample",),
     ("kernels",),
@@ -26,7 +27,8 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("pipeline",),
     ("capture",),
     ("augment",),
-    ("loader", "preview", "speed", "learning", "report"),
+    ("loader", "preview"),
+    ("speed", "learning"),
     ("demo",),
     ("__init__",),
     ("cli", "__main__"),
