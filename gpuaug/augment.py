@@ -117,20 +117,23 @@ class Augment(nn.Module):
             (B, C, h, w) in the dtype of ToDtype and the memory format; with labels, (images, labels). A mix makes
             labels (B, classes) float weights, which torch.nn.functional.cross_entropy takes as they are.
         """
-        self._check(images, labels, self.training)
-        with self._reserved(len(images), index) as keys:
-            draw = self._draw(images, keys)
-            return self._render(images, draw, labels)
+        return self._run(images, labels, index, self.training, self.epoch)
+
+    def _run(self, images: Images, labels: Tensor | None, index: Tensor | None, training: bool, epoch: int) -> Any:
+        """`forward` in a mode and an epoch, which another thread may be changing."""
+        self._check(images, labels, training)
+        with self._reserved(len(images), index, training, epoch) as keys:
+            return self._render(images, self._draw(images, keys, training), labels)
 
     def sample(self, images: Images, *, index: Tensor | None = None) -> Draw:
         """Draw the parameters for a batch of this shape. Everything random happens here."""
         self._check(images, None, self.training, mixes=False)
-        with self._reserved(len(images), index) as keys:
-            return self._draw(images, keys)
+        with self._reserved(len(images), index, self.training, self.epoch) as keys:
+            return self._draw(images, keys, self.training)
 
-    def _draw(self, images: Images, keys: Keys) -> Draw:
+    def _draw(self, images: Images, keys: Keys, training: bool) -> Draw:
         canvas = _canvas(images)
-        return Draw(keys, self._pipeline(self.training).sample(keys, canvas), self.training, canvas)
+        return Draw(keys, self._pipeline(training).sample(keys, canvas), training, canvas)
 
     def render(self, images: Images, draw: Draw, labels: Tensor | None = None) -> Any:
         """Render a draw, on the images it was drawn for or on others of the same sizes.
@@ -178,8 +181,8 @@ class Augment(nn.Module):
         mix = self._pipeline(training).mix
         return None if mix is None else mix.num_classes
 
-    def _reserved(self, size: int, index: Tensor | None) -> _Reserved:
-        return _Reserved(self, size, index)
+    def _reserved(self, size: int, index: Tensor | None, training: bool, epoch: int) -> _Reserved:
+        return _Reserved(self, size, index, training, epoch)
 
     def _keys(self, size: int) -> Keys:
         """Some keys, without using up draws."""
@@ -266,20 +269,20 @@ def _canvas(images: Images) -> Canvas:
 class _Reserved:
     """The keys of one batch. Without an index it takes the counter's next numbers, and gives them back on an error."""
 
-    def __init__(self, augment: Augment, size: int, index: Tensor | None) -> None:
-        self.augment, self.size = augment, size
+    def __init__(self, augment: Augment, size: int, index: Tensor | None, training: bool, epoch: int) -> None:
+        self.augment, self.size, self.training, self.epoch = augment, size, training, epoch
         self.index = None if index is None else check_index(augment, index, size)
 
     def __enter__(self) -> Keys:
         augment = self.augment
         with COUNTER:
-            start, epoch = augment._counter, augment.epoch
-            self.taken = self.size if self.index is None and augment.training else 0
+            start = augment._counter
+            self.taken = self.size if self.index is None and self.training else 0
             augment._counter += self.taken
         if self.index is None:
-            self.index = _numbers(start if augment.training else 0, self.size)
+            self.index = _numbers(start if self.training else 0, self.size)
         self.start = start
-        return Keys(augment.seed, epoch, self.index)
+        return Keys(augment.seed, self.epoch, self.index)
 
     def __exit__(self, kind: object, *_: object) -> None:
         with COUNTER:

@@ -63,7 +63,7 @@ class Captured:
 
     def _items(self, images: Tensor, keys: Any) -> list[Any]:
         augment = self.augment
-        draw = augment._draw(images, keys)
+        draw = augment._draw(images, keys, self.training)
         pipeline = augment._pipeline(self.training)
         return pipeline.lower(draw.params, draw.keys, draw.canvas, augment.exact, augment.memory_format)
 
@@ -90,7 +90,7 @@ class Captured:
         augment._check(images, labels, self.training)
         self._same("images", images, self.images)
         self._same("labels", labels, self.given)
-        with augment._reserved(len(images), index) as keys:
+        with augment._reserved(len(images), index, self.training, augment.epoch) as keys:
             self.job.replace(self._items(images, keys))
             self.images.copy_(images, non_blocking=True)
             if self.given is not None and labels is not None:

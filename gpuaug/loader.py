@@ -18,12 +18,24 @@ from gpuaug.ragged import Ragged
 __all__ = ["DeviceLoader"]
 
 
+Mode = tuple[bool, int]  # whether the module trains, and its epoch
+
+
+class Moved(NamedTuple):
+    """A batch on the device."""
+
+    images: Tensor | Ragged
+    labels: Tensor | None
+    index: Tensor | None  # type: ignore[assignment]  # hides tuple.index
+    place: Any  # the wrapped loader's state after it, if it has one
+
+
 class Ready(NamedTuple):
     """A batch on its way to the user."""
 
     result: Any  # what the user gets
     taken: tuple[int, int]  # the numbers it took from the module's counter: the first, how many
-    place: Any  # the wrapped loader's state after it, if it has one
+    place: Any
 
 
 class DeviceLoader:
@@ -37,7 +49,7 @@ class DeviceLoader:
             images. Images are uint8 (B, C, H, W), Ragged or Encoded, as `ragged_collate` makes them; without an index
             the module's counter numbers the samples. Give it pin_memory=True for CUDA.
         device: where to augment.
-        augment: the module. Its mode when iteration begins (train or eval) is the mode of every batch.
+        augment: the module. Its mode (train or eval) and epoch when iteration begins are those of every batch.
 
     Yields:
         (images, targets), as `augment` returns them; images alone where the loader gives no labels.
@@ -93,17 +105,18 @@ class DeviceLoader:
             raise checks.bad(f"DeviceLoader.{who}", "loader", "one that knows its place", f"a {kind}", remedy)
 
     def __iter__(self) -> Iterator[Any]:
-        return self._streamed() if self.device.type == "cuda" else self._threaded()
+        mode = (self.augment.training, self.augment.epoch)
+        return self._streamed(mode) if self.device.type == "cuda" else self._threaded(mode)
 
     # ---- CPU, and devices without streams: a thread works ahead ------------------------------------------------------
 
-    def _threaded(self) -> Iterator[Any]:
+    def _threaded(self, mode: Mode) -> Iterator[Any]:
         batches = iter(self.loader)  # here, not in the thread: it may fork
         with ThreadPoolExecutor(1, "gpuaug-loader") as thread:
-            coming = thread.submit(self._next, batches)
+            coming = thread.submit(self._next, batches, mode)
             try:
                 while (ready := coming.result()) is not None:
-                    coming = thread.submit(self._next, batches)
+                    coming = thread.submit(self._next, batches, mode)
                     box = [self._handed_out(ready)]
                     del ready
                     yield box.pop()  # the consumer alone holds it, so that its memory can be used again
@@ -111,10 +124,10 @@ class DeviceLoader:
                 self._taken_back(coming)
         self._place = None
 
-    def _next(self, batches: Iterator[Any]) -> Ready | None:
+    def _next(self, batches: Iterator[Any], mode: Mode) -> Ready | None:
         """The next batch, fetched, moved and augmented."""
         moved = self._moved(batches)
-        return None if moved is None else self._augmented(*moved)
+        return None if moved is None else self._augmented(moved, mode)
 
     def _taken_back(self, coming: Future[Ready | None]) -> None:
         """The consumer left: the batch that was made ahead has used up no draws."""
@@ -123,7 +136,7 @@ class DeviceLoader:
 
     # ---- CUDA: a stream copies ahead ---------------------------------------------------------------------------------
 
-    def _streamed(self) -> Iterator[Any]:
+    def _streamed(self, mode: Mode) -> Iterator[Any]:
         stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         batches = iter(self.loader)
         moved = self._moved(batches, stream)
@@ -134,7 +147,7 @@ class DeviceLoader:
                 data = part.data if isinstance(part, Ragged) else part
                 if data is not None:
                     data.record_stream(current)  # allocated on the other stream, which may not have it back before
-            box = [self._handed_out(self._augmented(*moved))]
+            box = [self._handed_out(self._augmented(moved, mode))]
             del part, data
             moved = self._moved(batches, stream)  # its copy runs while the device works on the batch of the box
             yield box.pop()
@@ -142,10 +155,8 @@ class DeviceLoader:
 
     # ---- one batch ---------------------------------------------------------------------------------------------------
 
-    def _moved(
-        self, batches: Iterator[Any], stream: Any = None
-    ) -> tuple[Any, Tensor | None, Tensor | None, Any] | None:
-        """The next batch on the device: images, labels, index, the loader's place after it; None at the end."""
+    def _moved(self, batches: Iterator[Any], stream: Any = None) -> Moved | None:
+        """The next batch on the device; None at the end."""
         end = object()
         batch = next(batches, end)
         if batch is end:
@@ -158,7 +169,7 @@ class DeviceLoader:
                 labels = None if labels is None else labels[shown]
             images = images.to(self.device, non_blocking=True)
             labels = None if labels is None else labels.to(self.device, non_blocking=True)
-        return images, labels, index, place
+        return Moved(images, labels, index, place)
 
     def _parts(self, batch: Any) -> tuple[Any, Tensor | None, Tensor | None]:
         parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
@@ -170,11 +181,12 @@ class DeviceLoader:
             raise checks.bad(self, "loader", expected, got, remedy)
         return (*parts, None, None)[:3]
 
-    def _augmented(self, images: Any, labels: Tensor | None, index: Tensor | None, place: Any) -> Ready:
-        size = len(images) if index is None and self.augment.training else 0
+    def _augmented(self, moved: Moved, mode: Mode) -> Ready:
+        images, labels, index, place = moved
+        size = len(images) if index is None and mode[0] else 0
         start, numbers = self.augment._take(size) if size else (0, index)
         try:
-            return Ready(self.augment(images, labels, index=numbers), (start, size), place)
+            return Ready(self.augment._run(images, labels, numbers, *mode), (start, size), place)
         except BaseException:
             self.augment._settle(start, size, used=False)
             raise

@@ -46,6 +46,19 @@ def plain() -> DataLoader[Any]:
     return DataLoader(TensorDataset(images, torch.arange(COUNT)), 4)
 
 
+def spied(look: Any) -> ga.Augment:
+    """A module that shows each batch it is given."""
+    module = augment()
+    original = module._run
+
+    def run(images: Any, *rest: Any) -> Any:
+        look(images)
+        return original(images, *rest)
+
+    module._run = run  # type: ignore[method-assign]
+    return module
+
+
 def same(one: Any, other: Any) -> bool:
     return len(one) == len(other) and all(
         torch.equal(a, b) for pair in zip(one, other, strict=True) for a, b in zip(*pair, strict=True)
@@ -152,8 +165,7 @@ def until(condition: Any) -> bool:
 def test_one_batch_is_made_during_the_consumers_step() -> None:
     watched = Watched(batches())
     threads = set()
-    module = augment()
-    module.register_forward_hook(lambda *_: threads.add(threading.current_thread()))
+    module = spied(lambda _: threads.add(threading.current_thread()))
     for number, _ in enumerate(ga.DeviceLoader(watched, "cpu", module)):
         ahead = min(number + 2, 3)
         assert until(lambda ahead=ahead: watched.fetched >= ahead)
@@ -204,6 +216,18 @@ def test_a_call_in_between_never_shares_draws() -> None:
             break
     module(torch.zeros(5, 3, 30, 30, dtype=torch.uint8))
     assert len(seen) == len(set(seen))
+
+
+def test_mode_and_epoch_are_those_of_the_beginning() -> None:
+    """A validation in the middle of an epoch does not reach the batch that is being made ahead."""
+    expected, module = list(ga.DeviceLoader(plain(), "cpu", augment())), augment()
+    results = []
+    for batch in ga.DeviceLoader(plain(), "cpu", module):
+        module.eval().set_epoch(9)
+        time.sleep(0.02)
+        module.train()
+        results.append(batch)
+    assert same(results, expected)
 
 
 # ---- errors ----------------------------------------------------------------------------------------------------------
@@ -340,8 +364,7 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device: tests/test_gpu.py")
 def test_on_cuda_a_side_stream_copies_one_batch_ahead(log: list[Any]) -> None:
-    module = augment()
-    module.register_forward_hook(lambda _, inputs, __: log.append(("augment", len(inputs[0]))))
+    module = spied(lambda images: log.append(("augment", len(images))))
     for images, _ in ga.DeviceLoader(batches(), "cuda", module):
         log.append(("step", len(images)))
     stays = {"non_blocking": True}
