@@ -10,11 +10,9 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from PIL import Image
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Subset
-from torchvision import datasets, models
-from torchvision.transforms.v2.functional import pil_to_tensor
+from torch import nn
+from torch.utils.data import DataLoader, Subset
+from torchvision import models
 
 import gpuaug as ga
 
@@ -36,36 +34,18 @@ parser.add_argument("--seed", type=int, default=0)
 # ---- data: uint8 images as they come, their labels, and their numbers, which key the draws ---------------------------
 
 
-class Decoded(Dataset):
-    def __init__(self, folder: datasets.ImageFolder):
-        self.samples = folder.samples
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, number: int) -> tuple[Tensor, int, int]:
-        path, label = self.samples[number]
-        with Image.open(path) as image:
-            return pil_to_tensor(image.convert("RGB")), label, number
-
-
-def collate(samples: list[tuple[Tensor, int, int]]) -> tuple[ga.Ragged, Tensor, Tensor]:
-    images, labels, numbers = zip(*samples, strict=True)
-    return ga.Ragged.from_images(images), torch.tensor(labels), torch.tensor(numbers)
-
-
 def load(args: argparse.Namespace) -> tuple[DataLoader, DataLoader, int]:
     """Training and validation batches, and the number of classes."""
     halves = [args.data / "train", args.data / "val"]
     if halves[1].is_dir():
-        folders = [datasets.ImageFolder(half) for half in halves]
+        folders = [ga.data.ImageFolder(half) for half in halves]
         parts = [torch.randperm(len(folder))[: args.limit] for folder in folders]
     else:
-        folders = [datasets.ImageFolder(args.data)] * 2
+        folders = [ga.data.ImageFolder(args.data)] * 2
         order = torch.randperm(len(folders[0]))[: args.limit]
         parts = [order[len(order) // 5 :], order[: len(order) // 5]]
-    train, val = (Subset(Decoded(folder), part.tolist()) for folder, part in zip(folders, parts, strict=True))
-    options = {"num_workers": args.workers, "collate_fn": collate, "pin_memory": torch.cuda.is_available()}
+    train, val = (Subset(folder, part.tolist()) for folder, part in zip(folders, parts, strict=True))
+    options = {"num_workers": args.workers, "collate_fn": ga.ragged_collate, "pin_memory": torch.cuda.is_available()}
     if args.workers:  # spawn: a child of fork would inherit threads that are not there
         options |= {"multiprocessing_context": "spawn", "persistent_workers": True}
     batches = DataLoader(train, args.batch, shuffle=True, **options), DataLoader(val, args.batch, **options)
@@ -94,6 +74,8 @@ def main(args: argparse.Namespace) -> None:
         memory_format=torch.channels_last,
     )  # eval, left out, is Resize(256), CenterCrop(224), ToDtype, Normalize at size 224
 
+    train, val = (ga.DeviceLoader(loader, device, augment) for loader in (train, val))
+
     model = models.get_model(args.model, weights=None if args.weights == "none" else "DEFAULT")
     model.fc = nn.Linear(model.fc.in_features, classes)
     model.to(device, memory_format=torch.channels_last)
@@ -103,12 +85,11 @@ def main(args: argparse.Namespace) -> None:
 
     print("epoch    loss   validation %")
     for epoch in range(args.epochs):
-        augment.train().set_epoch(epoch)
+        augment.train()
         model.train()
+        train.set_epoch(epoch)
         total = torch.zeros((), device=device)
-        for images, labels, index in train:
-            images, labels = images.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-            images, targets = augment(images, labels, index=index)  # targets: (B, classes) weights
+        for images, targets in train:  # targets: (B, classes) weights
             with autocast:
                 loss = F.cross_entropy(model(images), targets)
             optimizer.zero_grad()
@@ -122,13 +103,10 @@ def main(args: argparse.Namespace) -> None:
         model.eval()
         correct = torch.zeros((), device=device)
         with torch.inference_mode(), autocast:
-            for images, labels, _ in val:
-                outputs = model(augment(images.to(device, non_blocking=True)))
-                correct += (outputs.argmax(1) == labels.to(device)).sum()
-        print(
-            f"{epoch + 1:5d}   {total.item() / len(train):5.3f}   {100 * correct.item() / len(val.dataset):12.1f}",
-            flush=True,
-        )
+            for images, labels in val:
+                correct += (model(images).argmax(1) == labels).sum()
+        percent = 100 * correct.item() / len(val.loader.dataset)
+        print(f"{epoch + 1:5d}   {total.item() / len(train):5.3f}   {percent:12.1f}", flush=True)
 
 
 if __name__ == "__main__":

@@ -68,9 +68,15 @@ class DeviceLoader:
         if self.device.type == "cuda" and self.device.index is None and torch.cuda.is_available():
             self.device = torch.device("cuda", torch.cuda.current_device())
         self._place: Any = None  # of the wrapped loader, after the batch that was last handed out
+        self._replaced = 0  # images that could not be decoded here
 
     def __len__(self) -> int:
         return len(self.loader)
+
+    @property
+    def skipped(self) -> int:
+        """How many samples were replaced so far because their file could not be read (`on_error="skip"`)."""
+        return self._replaced + getattr(getattr(self.loader, "dataset", None), "skipped", 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Tell the sampler, so that it shuffles anew, and the module, so that it draws anew; before the epoch."""
@@ -166,6 +172,7 @@ class DeviceLoader:
         with nullcontext() if stream is None else torch.cuda.stream(stream):
             if isinstance(images, Encoded):
                 images, shown = images.decode(self.device)
+                self._replaced += int((shown != torch.arange(len(shown))).sum())
                 labels = None if labels is None else labels[shown]
             images = images.to(self.device, non_blocking=True)
             labels = None if labels is None else labels.to(self.device, non_blocking=True)
