@@ -8,6 +8,7 @@ compiled.
 
 from __future__ import annotations
 
+import io
 import sys
 import warnings
 from collections.abc import Callable
@@ -15,13 +16,20 @@ from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import torch
 from device_lists import BATCHES, CASES, Case, place, same
 from helpers import noise
+from PIL import Image
 from torch import Tensor
 from torch.utils._pytree import tree_map
+from torch.utils.data import DataLoader, Dataset
 
 import gpuaug as ga
+from gpuaug import photographs
+from gpuaug.data import Encoded, ImageError
+from gpuaug.data.decode import read
+from gpuaug.data.encoded import EncodedImage
 
 DEVICE = "cuda"
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.uint8)
@@ -165,6 +173,64 @@ def threads_do_not_disturb_one_another(
             assert same(here(result), twin(*batch, index=index(1000 * number + n))), f"thread {number}, round {n}"
 
 
+class Photos(Dataset[Any]):
+    """Cuts of the photographs, of different sizes."""
+
+    def __init__(self) -> None:
+        self.photographs = photographs.photographs()
+
+    def __len__(self) -> int:
+        return 30
+
+    def __getitem__(self, number: int) -> tuple[Tensor, int, int]:
+        return self.photographs[number % 6][:, 4 * number :, number:], number % 7, number
+
+
+def the_loader_gives_the_twins_pixels(workers: int, busy: int = BUSY) -> None:
+    """Pinned batches copied on a side stream, while the device is busy with the consumer's steps."""
+    options: dict[str, Any] = {"collate_fn": ga.ragged_collate, "num_workers": workers}
+    if workers:
+        options |= {"multiprocessing_context": "spawn", "persistent_workers": True, "pin_memory": True}
+    inner = DataLoader(Photos(), 4, **options)
+    case = CASES["ragged"]
+    loader = ga.DeviceLoader(inner, DEVICE, case.augment("triton"))
+    twin = case.augment("torch")
+    for epoch in range(3):
+        loader.set_epoch(epoch)
+        twin.set_epoch(epoch)
+        results = []
+        for batch in loader:
+            torch.cuda._sleep(busy)
+            results.append(batch)
+        expected = [twin(images, labels, index=index) for images, labels, index in inner]
+        assert len(results) == len(expected)
+        assert all(same(here(result), answer) for result, answer in zip(results, expected, strict=True))
+
+
+def jpegs_are_decoded_on_the_device() -> None:
+    """nvJPEG's pixels are near those of the CPU; what it does not take comes from the CPU as it is."""
+    files = [EncodedImage(read(path), path.name) for path in photographs.paths()]
+    png = io.BytesIO()
+    Image.fromarray(noise(1, 3, 40, 30)[0].permute(1, 2, 0).numpy()).save(png, "PNG")
+    files.append(EncodedImage(torch.frombuffer(bytearray(png.getvalue()), dtype=torch.uint8), "noise.png"))
+    batch = Encoded.from_images(files)
+    decoded, shown = batch.decode(DEVICE)
+    answer, _ = batch.decode("cpu")
+    assert shown.tolist() == list(range(len(files)))
+    assert decoded.device.type == "cuda"
+    for image, expected in zip(decoded, answer, strict=True):
+        assert image.shape == expected.shape
+        assert (image.cpu().int() - expected.int()).abs().float().mean() < 2
+    assert torch.equal(decoded[len(files) - 1].cpu(), answer[len(files) - 1])
+    broken = Encoded.from_images([*files, EncodedImage(files[0].data[:2000], "broken.jpg", "skip")])
+    with pytest.raises(ImageError, match=r"broken\.jpg"):
+        broken.decode(DEVICE)
+    broken.on_error = "skip"
+    with pytest.warns(UserWarning, match=r"skipped broken\.jpg"):
+        decoded, shown = broken.decode(DEVICE)
+    assert shown.tolist() == [*range(len(files)), 0]
+
+
 class Turns(Executor):
     """Runs what it is given at once, for the rehearsal."""
 
@@ -198,6 +264,7 @@ def rehearse() -> None:
         replays_are_forward(mix)
         streams_do_not_disturb_one_another(policy, 2)
         threads_do_not_disturb_one_another(policy, 2, Turns)
+        the_loader_gives_the_twins_pixels(0)
     print("rehearsed")
 
 

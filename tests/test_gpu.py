@@ -96,6 +96,17 @@ def test_threads_do_not_disturb_one_another(name: str) -> None:
     gpu_checks.threads_do_not_disturb_one_another(CASES[name])
 
 
+@gpu
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_loader_gives_the_twins_pixels(workers: int) -> None:
+    gpu_checks.the_loader_gives_the_twins_pixels(workers)
+
+
+@gpu
+def test_jpegs_are_decoded_on_the_device() -> None:
+    gpu_checks.jpegs_are_decoded_on_the_device()
+
+
 @pytest.mark.skipif(CUDA, reason="there is a CUDA device: the checks themselves run")
 def test_the_checks_run_on_tensors_that_claim_to_be_there() -> None:
     pytest.importorskip("triton", reason="Triton is not installed")
