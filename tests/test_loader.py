@@ -321,6 +321,43 @@ def test_the_consumer_alone_holds_a_batch() -> None:
     del iterator
 
 
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="pins for real")
+@pytest.mark.parametrize(("workers", "prefetch"), [(1, 2), (2, 2), (2, 4)])
+def test_pinned_memory_is_bounded(monkeypatch: pytest.MonkeyPatch, workers: int, prefetch: int) -> None:
+    """torch's pinning thread, with memory that only claims to be pinned: at most (prefetched + 2) image buffers."""
+    alive, most, pinned = [0], [0], []
+
+    def pin(tensor: Tensor) -> Tensor:
+        copy = tensor.clone()
+        if copy.dtype == torch.uint8:  # not labels and numbers
+            pinned.append(len(copy))
+            alive[0] += 1
+            most.append(alive[0])
+            weakref.finalize(copy, lambda: alive.__setitem__(0, alive[0] - 1))
+        return copy
+
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda *_: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "current_device_index", lambda: 0)
+    monkeypatch.setattr(torch.accelerator, "set_device_index", lambda _: None)
+    monkeypatch.setattr(Tensor, "pin_memory", pin)
+    many = torch.utils.data.ConcatDataset([Photos() for _ in range(8)])
+    inner = DataLoader(
+        many, 2, num_workers=workers, prefetch_factor=prefetch, collate_fn=ga.ragged_collate, pin_memory=True
+    )
+    for number, _ in enumerate(ga.DeviceLoader(inner, "cpu", augment())):
+        if number % 10 == 0:
+            time.sleep(0.2)  # whatever may be fetched ahead is fetched
+    assert len(pinned) == len(inner) == 40
+    assert sum(pinned) == sum(map(len, (Photos()[n % COUNT][0].flatten() for n in range(8 * COUNT))))
+    bound = workers * prefetch + 2
+    assert max(most) <= bound
+    assert max(most) >= workers * prefetch - 1, "too little was fetched ahead: this test saw nothing"
+
+
 # ---- CUDA, as far as it can be followed without one ------------------------------------------------------------------
 
 

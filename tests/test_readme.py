@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 
 import gpuaug as ga
+from gpuaug import photographs
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -23,6 +25,10 @@ def section(title: str) -> str:
 def test_snippets_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("matplotlib")
     monkeypatch.chdir(tmp_path)
+    for number, path in enumerate(photographs.paths()):  # what the reader has
+        folder = tmp_path / "photos" / "train" / f"class{number % 2}"
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, folder / path.name)
     names: dict[str, object] = {}  # one after another, as a reader would
     snippets = re.findall(r"^```python\n(.*?)^```", TEXT, re.M | re.S)
     assert len(snippets) >= 2
