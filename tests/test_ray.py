@@ -76,7 +76,7 @@ def run(cwd: Path, *command: object) -> str:
     filters = ["-W", "error", "-W", "ignore::DeprecationWarning:ray.data.context"]
     done = subprocess.run(
         [sys.executable, *filters, *map(str, command)],
-        cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=150,
+        cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=240,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -89,7 +89,7 @@ def test_ray_data(tmp_path: Path, ray_folder: str) -> None:
         for copy in range(2):
             shutil.copyfile(path, folder / f"{number}-{copy}.jpg")
     (tmp_path / "records.py").write_text(RECORDS)
-    settings = ["--epochs", 2, "--batch", 3, "--size", 48, "--model", "shufflenet_v2_x0_5", "--seed", 7]
+    settings = ["--epochs", 2, "--batch", 3, "--size", 48, "--model", "shufflenet_v2_x0_5", "--seed", 7, "--actors", 2]
     printed = run(tmp_path, "records.py", ray_folder, "--data", "data", *settings)
     assert re.findall(r"^ +(\d) +8 +\d\.\d{3}$", printed, re.M) == ["1", "2"], printed
 
