@@ -4,5 +4,14 @@ from gpuaug.data.collate import Batch, ragged_collate
 from gpuaug.data.dataset import ImageFolder, Indexed
 from gpuaug.data.decode import ImageError
 from gpuaug.data.encoded import Encoded
+from gpuaug.data.sampler import RepeatedAugmentationSampler
 
-__all__ = ["Batch", "Encoded", "ImageError", "ImageFolder", "Indexed", "ragged_collate"]
+__all__ = [
+    "Batch",
+    "Encoded",
+    "ImageError",
+    "ImageFolder",
+    "Indexed",
+    "RepeatedAugmentationSampler",
+    "ragged_collate",
+]
