@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
+import numpy as np
 import torch
 import torchvision.io  # loads torch.ops.image
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -108,8 +109,8 @@ def rgb(image: Image.Image) -> Tensor:
             raise ImageError("it holds 32-bit integers, not bytes")
         image = ImageOps.exif_transpose(image)
         if image.mode.startswith("I"):  # 16 bits; Pillow would clip at 255
-            levels = functional.pil_to_tensor(image).to(torch.int32) >> 8
-            return levels.to(torch.uint8).expand(3, -1, -1)
+            levels = np.asarray(image).astype(np.int32) >> 8  # of either byte order
+            return torch.from_numpy(levels.astype(np.uint8)).expand(3, -1, -1)
         if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
             image = image.convert("RGBA")  # a palette with alpha would warn
         return functional.pil_to_tensor(image.convert("RGB"))
