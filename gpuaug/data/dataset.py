@@ -92,7 +92,7 @@ class Decoded(Dataset[Sample]):
                 continue
             worker = get_worker_info()
             self._skips[0 if worker is None else 1 + worker.id % (WORKERS - 1)] += 1
-            warnings.warn(skipped(name, self._name(number), error, self._name(other)), stacklevel=4)
+            warnings.warn(skipped(name, self._name(number), error, self._name(other)), stacklevel=3)
             return loaded
         raise unreadable(name, f"{self._name(number)} and the {len(others)} after it", error) from None
 
