@@ -1,7 +1,9 @@
-"""Data sets that decode: torchvision's discovery, the pixels of every file, errors that name files, skips that count."""
+"""Data sets that decode: torchvision's discovery, every file's pixels, errors that name files, skips that count."""
 
 from __future__ import annotations
 
+import gc
+import io
 import json
 import os
 import pickle
@@ -9,8 +11,7 @@ import pickletools
 import shutil
 import subprocess
 import sys
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,15 @@ from gpuaug.photographs import paths
 ImageError, ImageFolder, Indexed = ga.data.ImageError, ga.data.ImageFolder, ga.data.Indexed
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process")  # Python 3.12 and later, of fork beside threads
+
+
+@pytest.fixture(scope="module", autouse=True)
+def short_waits() -> Iterator[None]:
+    """PyTorch waits this long for each worker after an error, 5 seconds if it is let to."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.utils.data._utils, "MP_STATUS_CHECK_INTERVAL", 0.3)
+        yield
+        gc.collect()
 
 
 @pytest.fixture
@@ -272,17 +282,15 @@ def test_what_is_no_map_style_data_set(dataset: Any) -> None:
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp", "tiff", "gif", "bmp"])
-def test_a_damaged_file_behind_indexed(kind: str, tmp_path: Path) -> None:
+def test_a_damaged_file_behind_indexed(kind: str) -> None:
     """Pillow reads the pixels late, in Indexed."""
     data = kinds()[kind]
-    (tmp_path / "bad").write_bytes(data[: len(data) // 2])
 
     class Lazy(Items):
         def __getitem__(self, number: Any) -> Any:
-            return Image.open(tmp_path / "bad"), 0
+            return Image.open(io.BytesIO(data[: len(data) // 2])), 0
 
-    with warnings.catch_warnings(), pytest.raises(ImageError, match=r"Indexed: `file` must be .* item 0 \("):
-        warnings.simplefilter("ignore", ResourceWarning)
+    with pytest.raises(ImageError, match=r"Indexed: `file` must be .* item 0 \("):
         Indexed(Lazy([0]))[0]
 
 
