@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -65,24 +66,33 @@ def ragged_collate(samples: Sequence[tuple[Any, ...]]) -> Batch:
     """
     if not samples:
         raise checks.bad("ragged_collate", "samples", "at least one", "none")
-    first = samples[0]
-    good = isinstance(first, tuple) and len(first) in (2, 3)
-    if not good or not all(isinstance(sample, tuple) and len(sample) == len(first) for sample in samples):
+    kinds = {len(sample) if isinstance(sample, tuple) else type(sample): sample for sample in samples}
+    if len(kinds) > 1 or not kinds.keys() <= {2, 3}:
         remedy = "Wrap the data set in ga.data.Indexed."
-        raise checks.bad("ragged_collate", "samples", "(image, label, index) or (image, label)", _kind(first), remedy)
+        got = " and ".join(map(_kind, kinds.values()))
+        raise checks.bad("ragged_collate", "samples", "(image, label, index) or (image, label)", got, remedy)
     images, labels, *index = zip(*samples, strict=True)
-    kind = Encoded if isinstance(images[0], EncodedImage) else Ragged
+    kind = Encoded if any(isinstance(image, EncodedImage) for image in images) else Ragged
     packed = kind.from_images(images, shared.empty)
-    return Batch(packed, _stacked(labels), torch.tensor(index[0], dtype=torch.int64) if index else None)
+    return Batch(packed, _stacked(labels), _numbers(index[0]) if index else None)
 
 
 def _stacked(labels: Sequence[Any]) -> Tensor:
     try:
-        return torch.stack([torch.as_tensor(label) for label in labels])
+        return torch.stack([torch.as_tensor(label) for label in labels]).detach()
     except (TypeError, ValueError, RuntimeError):
-        expected = "numbers, or tensors of one shape"
-        kinds = ", ".join(sorted({_kind(label) for label in labels})[:4])
-        raise checks.bad("ragged_collate", "labels", expected, kinds) from None
+        raise checks.bad("ragged_collate", "labels", "numbers, or tensors of one shape", _kinds(labels)) from None
+
+
+def _numbers(index: Sequence[Any]) -> Tensor:
+    try:
+        return torch.tensor([operator.index(number) for number in index])
+    except (TypeError, ValueError, RuntimeError):
+        raise checks.bad("ragged_collate", "index", "integers of 64 bits", _kinds(index)) from None
+
+
+def _kinds(values: Sequence[Any]) -> str:
+    return ", ".join(sorted({_kind(value) for value in values})[:4])
 
 
 def _kind(value: object) -> str:

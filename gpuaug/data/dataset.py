@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import warnings
 from abc import abstractmethod
@@ -64,16 +65,16 @@ class Decoded(Dataset[Sample]):
         return int(self._skips.sum())
 
     def __getitem__(self, number: int | tuple[int, int]) -> Sample:
-        number, copy = number if isinstance(number, tuple) else (number, 0)
+        number, copy = map(operator.index, number if isinstance(number, tuple) else (number, 0))
         size = len(self)
         if not -size <= number < size:
             raise IndexError(f"{type(self).__name__}: image {number} of {size}")
-        number = int(number) % size
+        number %= size
         try:
             image, label = self._load(number)
         except (ImageError, OSError) as error:
             image, label = self._stand_in(number, error)
-        return image, label, number + int(copy) * size
+        return image, label, number + copy * size
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[number] for number in range(len(self)))
@@ -83,17 +84,17 @@ class Decoded(Dataset[Sample]):
         name = type(self).__name__
         if self.on_error == "raise":
             raise unreadable(name, self._name(number), error) from None
-        for step in range(1, min(TRIES, len(self))):
-            other = (number + step) % len(self)
+        others = [(number + step) % len(self) for step in range(1, min(TRIES, len(self)))]
+        for other in others:
             try:
                 loaded = self._load(other)
             except (ImageError, OSError):
                 continue
             worker = get_worker_info()
             self._skips[0 if worker is None else 1 + worker.id % (WORKERS - 1)] += 1
-            warnings.warn(skipped(name, self._name(number), error, self._name(other)), stacklevel=4)
+            warnings.warn(skipped(name, self._name(number), error, self._name(other)), stacklevel=3)
             return loaded
-        raise unreadable(name, f"{self._name(number)} and the {step} after it", error) from None
+        raise unreadable(name, f"{self._name(number)} and the {len(others)} after it", error) from None
 
 
 class ImageFolder(Decoded):
@@ -178,6 +179,7 @@ class Indexed(Decoded):
         if isinstance(image, Image.Image):
             return rgb(image), label
         if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3):
+            image = np.require(image, requirements=("C", "W"))  # PyTorch refuses flipped and read-only arrays
             return torch.from_numpy(image if image.ndim == 3 else image[..., None]).permute(2, 0, 1), label
         if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3:
             return image, label

@@ -10,21 +10,32 @@ from __future__ import annotations
 import io
 import os
 import re
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 
+import numpy as np
 import torch
 import torchvision.io  # loads torch.ops.image
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-__all__ = ["ImageError", "decode", "is_jpeg", "is_upright", "read", "rgb"]
+__all__ = ["ImageError", "decode", "is_jpeg", "is_upright", "is_whole", "read", "rgb"]
 
 RGB = torchvision.io.ImageReadMode.RGB.value
 # The operator of torchvision.io.decode_jpeg; the function itself warns that TorchCodec will take its place one day.
 DECODE_JPEG = torch.ops.image.decode_jpeg
 
+# Of what Pillow reads: others start programs (EPS), take any bytes for an image (TGA), or show what is cut short as a
+# blur (JPEG 2000).
+FORMATS = ("PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
+
 ORIENTATION = 274  # EXIF tag
-EXIF_WITHIN = 1 << 16  # bytes; the APP1 segment follows the first marker
+APP1, START_OF_SCAN = 0xE1, 0xDA  # JPEG markers
+FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # those that say the size
+ALONE = {0x01, *range(0xD0, 0xDA)}  # those that nothing follows
 
 
 class ImageError(ValueError):
@@ -56,58 +67,118 @@ def decode(data: Tensor) -> Tensor:
     is its first frame.
 
     Args:
-        data: (n,) uint8 on the CPU, the bytes of a JPEG, PNG, WebP, GIF, BMP, TIFF, PPM or whatever else Pillow reads.
+        data: (n,) uint8 on the CPU, the bytes of a JPEG, PNG, WebP, GIF, BMP, TIFF, PPM or AVIF.
 
     Raises:
-        ImageError: if the bytes are no image, are damaged or cut short, or hold floats.
+        ImageError: if the bytes are no image, are damaged or cut short, hold floats or 32-bit integers, or claim more
+            pixels than Pillow's limit, twice PIL.Image.MAX_IMAGE_PIXELS.
     """
-    if is_jpeg(data):
+    with _image_errors():
+        if is_jpeg(data):
+            _limit_size(data)
+            return DECODE_JPEG(data, RGB, True)  # True: upright
         try:
-            decoded: Tensor = DECODE_JPEG(data, RGB, True)  # True: upright
-        except RuntimeError as error:
-            raise ImageError(reason(error)) from None
-        return decoded
-    try:
-        with Image.open(io.BytesIO(data.numpy().tobytes())) as image:
-            return rgb(image)
-    except UnidentifiedImageError:
-        raise ImageError("no image format that is known here") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise ImageError(reason(error)) from None
+            return _by_pillow(data)
+        except Warning:  # they are errors here; a large image is none
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+                return _by_pillow(data)
+
+
+def _by_pillow(data: Tensor) -> Tensor:
+    with Image.open(io.BytesIO(data.numpy().tobytes()), formats=_formats()) as image:
+        return rgb(image)
+
+
+@cache
+def _formats() -> list[str]:
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
 
 
 def rgb(image: Image.Image) -> Tensor:
-    """A Pillow image as uint8 (3, H, W), upright."""
-    if image.mode == "F":
-        raise ImageError("it holds floats, not bytes")
-    image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):  # 16 bits; Pillow would clip at 255
-        levels = functional.pil_to_tensor(image).to(torch.int32) >> 8
-        if levels.min() < 0 or levels.max() > 255:
-            raise ImageError("it holds 32 bits a pixel")
-        return levels.to(torch.uint8).expand(3, -1, -1)
-    if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-        image = image.convert("RGBA")  # a palette with alpha would warn
-    return functional.pil_to_tensor(image.convert("RGB"))
+    """A Pillow image as uint8 (3, H, W), upright.
+
+    Raises:
+        ImageError: as `decode`; a file is read only now.
+    """
+    with _image_errors():
+        if image.mode == "F":
+            raise ImageError("it holds floats, not bytes")
+        if image.mode == "I" and image.format not in ("PNG", "PPM"):  # these have 16 bits at most
+            raise ImageError("it holds 32-bit integers, not bytes")
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I"):  # 16 bits; Pillow would clip at 255
+            levels = np.asarray(image).astype(np.int32) >> 8  # of either byte order
+            return torch.from_numpy(levels.astype(np.uint8)).expand(3, -1, -1)
+        if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
+            image = image.convert("RGBA")  # a palette with alpha would warn
+        return functional.pil_to_tensor(image.convert("RGB"))
+
+
+@contextmanager
+def _image_errors() -> Iterator[None]:
+    """Whatever a decoder raises becomes an ImageError: damaged files lead Pillow to nearly every kind of exception."""
+    try:
+        yield
+    except (ImageError, Warning):
+        raise
+    except UnidentifiedImageError:
+        raise ImageError("no image format that is known here, or damaged from the start") from None
+    except Exception as error:
+        raise ImageError(reason(error)) from None
 
 
 def is_jpeg(data: Tensor) -> bool:
     return bytes(data[:3].numpy()) == b"\xff\xd8\xff"
 
 
+def is_whole(data: Tensor) -> bool:
+    """Whether a JPEG ends as it should."""
+    return bytes(data[-2:].numpy()) == b"\xff\xd9"
+
+
 def is_upright(data: Tensor) -> bool:
     """Whether a JPEG has no EXIF orientation that asks for a turn or a mirror."""
-    head = data[:EXIF_WITHIN].numpy().tobytes()
-    if b"Exif\0\0" not in head:
+    if not any(marker == APP1 and bytes(content[:4]) == b"Exif" for marker, content in _segments(data)):
         return True
     try:
-        with Image.open(io.BytesIO(data.numpy().tobytes())) as image:
+        with Image.open(io.BytesIO(data.numpy().tobytes()), formats=["JPEG"]) as image:
             return bool(image.getexif().get(ORIENTATION, 1) in (0, 1))
-    except (OSError, SyntaxError, ValueError):
+    except Exception:
         return False  # whoever decodes it will say what is wrong
 
 
+def _limit_size(data: Tensor) -> None:
+    """Pillow's limit; memory for the pixels a header claims would be taken and written before the data runs out."""
+    for marker, content in _segments(data):
+        if marker in FRAMES and len(content) >= 5 and (most := Image.MAX_IMAGE_PIXELS) is not None:
+            height, width = int.from_bytes(content[1:3], "big"), int.from_bytes(content[3:5], "big")
+            if height * width > 2 * most:
+                raise ImageError(f"its size ({height}, {width}) exceeds the limit of {2 * most} pixels")
+
+
+def _segments(data: Tensor) -> Iterator[tuple[int, memoryview]]:
+    """(marker, content) of a JPEG up to its pixels, found as libjpeg finds them."""
+    memory, at = memoryview(data.numpy()), 2  # type: ignore[arg-type]
+    end = len(memory)
+    while at < end:
+        while at < end and memory[at] != 0xFF:
+            at += 1
+        while at < end and memory[at] == 0xFF:
+            at += 1
+        if at + 2 >= end or memory[at] == START_OF_SCAN:
+            return
+        marker = memory[at]
+        at += 1
+        if marker == 0 or marker in ALONE:
+            continue
+        length = int.from_bytes(memory[at : at + 2], "big")
+        yield marker, memory[at + 2 : at + length]
+        at += max(2, length)
+
+
 def reason(error: BaseException) -> str:
-    """The message of a decoder, without torchvision's source position and torch's stack."""
-    text = str(error).split("\n")[0]
+    """The message of a decoder in one line, without torchvision's source position and torch's stack."""
+    text = str(error).strip().split("\n")[0]
     return re.sub(r"^\S+, \S+\.cpp:\d+, ", "", text).strip().rstrip(".") or type(error).__name__

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpuaug import checks
-from gpuaug.data.decode import RGB, ImageError, decode, is_jpeg, is_upright, reason
+from gpuaug.data.decode import RGB, ImageError, decode, is_jpeg, is_upright, is_whole, reason
 from gpuaug.ragged import Ragged
 
 __all__ = ["Encoded", "EncodedImage"]
@@ -59,6 +59,9 @@ class Encoded:
 
     def __getitem__(self, number: int) -> Tensor:
         """The bytes of image `number`."""
+        if not -len(self) <= number < len(self):
+            raise IndexError(f"Encoded: image {number} of a batch of {len(self)}")
+        number %= len(self)
         end = int(self.lengths[: number + 1].sum())
         return self.data[end - int(self.lengths[number]) : end]
 
@@ -69,8 +72,9 @@ class Encoded:
     def decode(self, device: torch.device | str) -> tuple[Ragged, Tensor]:
         """Decode the batch on `device`.
 
-        On CUDA nvJPEG decodes what it can: upright JPEGs it does not refuse. The CPU decodes the rest, as many at a
-        time as torch has threads, and everything on other devices. nvJPEG's pixels differ a little from the CPU's.
+        On CUDA nvJPEG decodes what it can: whole, upright JPEGs it does not refuse. The CPU decodes the rest, as many
+        at a time as torch has threads, and everything on other devices. nvJPEG's pixels differ a little from the
+        CPU's.
 
         Returns:
             The images on `device`, and (B,) int64, the number of the image that stands in each place: its own, but
@@ -83,7 +87,7 @@ class Encoded:
         files = [self[number] for number in range(len(self))]
         images: list[Tensor | ImageError | None] = [None] * len(files)
         if device.type == "cuda":
-            suited = [number for number, file in enumerate(files) if is_jpeg(file) and is_upright(file)]
+            suited = [number for number, file in enumerate(files) if _suits_device(file)]
             decoded = _on_device([files[number] for number in suited], device)
             for number, image in zip(suited, decoded, strict=True):
                 images[number] = image
@@ -109,6 +113,11 @@ def _next(good: Sequence[int], number: int) -> int:
     return next((other for other in good if other >= number), good[0])
 
 
+def _suits_device(file: Tensor) -> bool:
+    """nvJPEG ignores the orientation, and need not say that a file is cut short."""
+    return is_jpeg(file) and is_whole(file) and is_upright(file)
+
+
 def _on_device(files: Sequence[Tensor], device: torch.device) -> list[Tensor | None]:
     """Decoded by nvJPEG; None for what it refuses."""
     try:
@@ -116,7 +125,8 @@ def _on_device(files: Sequence[Tensor], device: torch.device) -> list[Tensor | N
     except RuntimeError:  # one bad file fails the batch
         if len(files) == 1:
             return [None]
-    return [_on_device([file], device)[0] for file in files]
+    half = len(files) // 2
+    return _on_device(files[:half], device) + _on_device(files[half:], device)
 
 
 def device_jpegs(files: Sequence[Tensor], device: torch.device) -> list[Tensor | None]:
@@ -141,9 +151,15 @@ def _on_cpu(files: Sequence[Tensor]) -> list[Tensor | ImageError]:
 def unreadable(owner: object, name: str, error: BaseException) -> ImageError:
     """The error for a file that cannot be decoded."""
     remedy = 'Replace it, or pass on_error="skip".'
-    return ImageError(str(checks.bad(owner, "file", "an image that can be read", f"{name} ({reason(error)})", remedy)))
+    got = f"{printable(name)} ({reason(error)})"
+    return ImageError(str(checks.bad(owner, "file", "an image that can be read", got, remedy)))
 
 
 def skipped(owner: str, name: str, error: BaseException, stand_in: str) -> str:
     """The warning for it."""
-    return f"{owner}: skipped {name} ({reason(error)}); {stand_in} stands in its place."
+    return f"{owner}: skipped {printable(name)} ({reason(error)}); {printable(stand_in)} stands in its place."
+
+
+def printable(name: str) -> str:
+    """Without line breaks, or bytes that are no text, which file names may hold."""
+    return name if name.isprintable() else repr(name)

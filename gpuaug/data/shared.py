@@ -1,8 +1,12 @@
-"""Shared memory that workers write batches into, used again once the reader has let go of a batch.
+"""Shared memory that workers write batches into, used again once nobody holds a batch any more.
 
-A fresh segment costs a page fault for every 4 KiB of a batch, in the worker and again in the reader: half as long as
-decoding (benchmarks/NOTES.md). So a worker keeps its segments. The first byte of a segment says whether somebody reads
-it: the worker sets it, and the reader clears it when the last tensor over the segment is gone, views included.
+A fresh segment costs a page fault for every 4 KiB of a batch: half as long as decoding (benchmarks/NOTES.md). So a
+worker keeps its segments. Two bytes before the batch say whether the worker still holds it, and how it is with the
+reader; each side clears its own when its last tensor over the segment is gone, views included.
+
+A worker that is ahead of its reader has time for page faults, but memory is short: when it has no free segment, it
+leaves those that the reader holds to the reader, whose memory they are until it lets go of them. So the segments of all
+workers are at most the batches that are asked for ahead, and those that the reader holds.
 """
 
 from __future__ import annotations
@@ -18,63 +22,82 @@ from torch.utils.data import get_worker_info
 
 __all__ = ["empty", "lease", "segment"]
 
-HEADER = 64  # bytes before the batch: whether it is in use, whether it was sent; keeps the batch aligned
-IN_USE, SENT = 0, 1
+HEADER = 64  # bytes before the batch; keeps it aligned
+WORKER, READER = 0, 1  # the bytes of the header that say who holds the batch
+NOBODY, HELD = 0, 1
+SENT = 2  # of READER: on its way
+FORKED = 3  # of READER: it forked while it held the batch, so that its child has it for good
+SPARE = 2  # segments with the reader that workers keep all the same: the batch at hand and the one before
 SLACK = 1.25  # batches vary in size; pages that are never written cost nothing
 
 _segments: list[Tensor] = []  # of this process: whole segments as uint8
+_forks = 0  # of this process so far
 
 
-def _forget() -> None:
+def _in_child() -> None:
     """A forked child writes into segments of its own."""
     _segments.clear()
 
 
+def _in_parent() -> None:
+    global _forks
+    _forks += 1
+
+
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_in_child, after_in_parent=_in_parent)
 
 
 def empty(size: int) -> Tensor:
     """(size,) uint8: in a worker process in shared memory, elsewhere as torch.empty."""
-    if get_worker_info() is None:
+    worker = get_worker_info()
+    if worker is None:
         return torch.empty(size, dtype=torch.uint8)
-    free = [whole for whole in _segments if not whole[IN_USE]]
-    fitting = [whole for whole in free if len(whole) >= HEADER + size]
+    fitting = [whole for whole in _in_state(NOBODY, NOBODY) if len(whole) >= HEADER + size]
     if fitting:
-        whole = min(fitting, key=len)
-    else:
-        if free:  # too small: its memory goes back before more is taken
-            largest = max(free, key=len)
-            _segments[:] = [whole for whole in _segments if whole is not largest]
-            del largest, free
-        storage = torch.UntypedStorage._new_shared(HEADER + int(SLACK * size))  # type: ignore[no-untyped-call]
-        whole = torch.empty(0, dtype=torch.uint8).set_(storage)
-        _segments.append(whole)
-    whole[IN_USE], whole[SENT] = 1, 0
-    return whole[HEADER : HEADER + size]
+        return lease(min(fitting, key=len), size, WORKER)
+    _make_room(SPARE // worker.num_workers)
+    storage = torch.UntypedStorage._new_shared(HEADER + int(SLACK * size))  # type: ignore[no-untyped-call]
+    whole = torch.empty(0, dtype=torch.uint8).set_(storage)
+    whole[:HEADER] = 0
+    _segments.append(whole)
+    return lease(whole, size, WORKER)
+
+
+def _in_state(worker: int, reader: int) -> list[Tensor]:
+    return [whole for whole in _segments if whole[: READER + 1].tolist() == [worker, reader]]
+
+
+def _make_room(spare: int) -> None:
+    """Let go of a free segment, which is too small, else of those with the reader but for `spare`; before a new one."""
+    free, theirs = _in_state(NOBODY, NOBODY), _in_state(NOBODY, HELD)
+    gone = [min(free, key=len)] if free else theirs[: max(0, len(theirs) - spare)]
+    gone += _in_state(NOBODY, FORKED)
+    _segments[:] = [whole for whole in _segments if not any(whole is other for other in gone)]
 
 
 def segment(data: Tensor) -> Tensor | None:
     """The whole segment that `data` from `empty` lies in, to be sent to the reader; None if it is in none.
 
-    A segment is sent once: its second reader would find it written over when the first one is done.
+    Nor has it one for a second reader while there is a first: the first says when it is free.
     """
     address = data.untyped_storage().data_ptr()
     for whole in _segments:
-        if whole.data_ptr() == address and not whole[SENT]:
-            whole[SENT] = 1
+        if whole.data_ptr() + HEADER == address and whole[READER] == NOBODY:
+            whole[READER] = SENT
             return whole
     return None
 
 
-def lease(whole: Tensor, size: int) -> Tensor:
-    """The (size,) uint8 of a batch in a segment that came from a worker; free again when nobody holds its memory."""
+def lease(whole: Tensor, size: int, holder: int = READER) -> Tensor:
+    """The (size,) uint8 of a batch in a segment; the holder's byte says so until nobody there holds its memory."""
     array: NDArray[Any] = whole.numpy()[HEADER : HEADER + size]  # the tensor's storage will hold this very object
-    release = weakref.finalize(array, _release, whole, os.getpid())
+    whole[holder] = HELD
+    release = weakref.finalize(array, _release, whole, holder, os.getpid(), _forks)
     release.atexit = False
     return torch.from_numpy(array)
 
 
-def _release(whole: Tensor, owner: int) -> None:
-    if os.getpid() == owner:  # a forked child's copy says nothing about its parent
-        whole[IN_USE] = 0
+def _release(whole: Tensor, holder: int, process: int, forks: int) -> None:
+    if os.getpid() == process:  # a forked child's copy says nothing about its parent
+        whole[holder] = NOBODY if forks == _forks else FORKED

@@ -1,0 +1,420 @@
+"""A batch travels as one object in shared memory, whose memory is used again, but never while anybody reads it."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import pickle
+import sys
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing.reduction import ForkingPickler
+from pathlib import Path
+from typing import Any
+
+import data_cases
+import numpy as np
+import pytest
+import torch
+from data_cases import BATCH, Numbers, image, intact, loader, segments
+from files import folder
+from test_data import run_case
+from torch import Tensor
+from torch.utils.data import DataLoader, get_worker_info
+from torch.utils.data._utils.pin_memory import pin_memory
+
+import gpuaug as ga
+from gpuaug.data import shared
+from gpuaug.data.encoded import EncodedImage
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This process"),  # Python 3.12 and later, of fork beside threads
+    pytest.mark.filterwarnings("ignore:This DataLoader will create"),
+]
+on_linux = pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="counts segments in /proc")
+
+IMAGE = torch.zeros(3, 4, 5, dtype=torch.uint8)
+
+
+# ---- what is packed --------------------------------------------------------------------------------------------------
+
+
+def collated(*labels: Any) -> ga.data.Batch:
+    return ga.ragged_collate([(IMAGE, label, number) for number, label in enumerate(labels)])
+
+
+def test_a_batch_of_different_sizes() -> None:
+    samples = [Numbers()[number] for number in (3, 0, 7)]
+    images, labels, index = ga.ragged_collate(samples)
+    assert isinstance(images, ga.Ragged)
+    assert len({tuple(found.shape) for found in images}) == 3
+    assert all(torch.equal(found, image) for found, (image, _, _) in zip(images, samples, strict=True))
+    assert labels.tolist() == [3, 0, 0]
+    assert index.tolist() == [3, 0, 7]
+    assert (labels.dtype, index.dtype) == (torch.int64, torch.int64)
+
+
+def test_a_batch_without_index() -> None:
+    batch = ga.ragged_collate([(IMAGE, 3), (IMAGE, 4)])
+    assert batch.index is None
+    assert batch.labels.tolist() == [3, 4]
+
+
+LABELS: dict[str, tuple[Any, Any, torch.dtype]] = {
+    "ints": (1, 2, torch.int64),
+    "floats": (1.5, 2.0, torch.float32),
+    "int and float": (1, 2.5, torch.float32),
+    "bools": (True, False, torch.bool),
+    "numpy ints": (np.int64(1), np.int64(2), torch.int64),
+    "numpy floats": (np.float64(1), np.float64(2), torch.float64),
+    "tensor and int": (torch.tensor(1), 2, torch.int64),
+    "multi-hot": (torch.tensor([1.0, 0, 1]), torch.tensor([0.0, 0, 1]), torch.float32),
+    "bfloat16": (torch.ones(3, dtype=torch.bfloat16), torch.zeros(3, dtype=torch.bfloat16), torch.bfloat16),
+    "arrays": (np.ones(2), np.zeros(2), torch.float64),
+    "lists": ([1, 2], [3, 4], torch.int64),
+    "leaves of a graph": (torch.ones(2, requires_grad=True), torch.ones(2), torch.float32),
+}
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_of_each_kind(name: str) -> None:
+    first, second, dtype = LABELS[name]
+    labels = collated(first, second).labels
+    assert labels.dtype == dtype
+    for label, given in zip(labels, (first, second), strict=True):
+        assert torch.equal(label, torch.as_tensor(given).detach().to(dtype))
+
+
+@pytest.mark.parametrize(
+    ("labels", "got"),
+    [
+        (("a", "b"), "str"),
+        ((None, None), "NoneType"),
+        ((1, "b"), "int, str"),
+        ((torch.ones(3), torch.ones(4)), r"float32 \(3,\), float32 \(4,\)"),
+        (({"a": 1}, {"a": 2}), "dict"),
+        (((1, 2), (3,)), r"\(int\), \(int, int\)"),
+        ((2**70, 1), "int"),
+    ],
+)
+def test_bad_labels(labels: tuple[Any, ...], got: str) -> None:
+    with pytest.raises(ValueError, match=rf"ragged_collate: `labels` must be numbers, or .* shape, got {got}\.$"):
+        collated(*labels)
+
+
+ENCODED = EncodedImage(torch.ones(4, dtype=torch.uint8), "a.jpg")
+BAD_SAMPLES: dict[str, tuple[Any, str]] = {
+    "none": ([], "`samples` must be at least one, got none"),
+    "images alone": ([IMAGE], r"`samples` must be .*, got uint8 \(3, 4, 5\)\. Wrap"),
+    "lists": ([[IMAGE, 1, 2]], r"got list\. Wrap"),
+    "some with index": ([(IMAGE, 1), (IMAGE, 1, 2)], r"got \(uint8 .*, int\) and \(uint8 .*, int, int\)\. Wrap"),
+    "too long": ([(IMAGE, 1, 2, 3)], r"int, int, int\)\. Wrap"),
+    "no index": ([(IMAGE, 1, None)], "`index` must be integers of 64 bits, got NoneType"),
+    "index with fraction": ([(IMAGE, 1, 1.5)], "`index` must be .*, got float"),
+    "index of more bits": ([(IMAGE, 1, 2**70)], "`index` must be .*, got int"),
+    "floats": ([(IMAGE.float(), 1, 1)], r"`images` must be uint8 .* got float32 \(3, 4, 5\) for image 0"),
+    "no image": ([(IMAGE, 1, 1), (None, 1, 1)], "`images` must be uint8 .* got None for image 1"),
+    "other channels": ([(IMAGE, 1, 1), (IMAGE[:1], 1, 1)], r"got uint8 \(1, 4, 5\) for image 1"),
+    "encoded first": ([(ENCODED, 1, 1), (IMAGE, 1, 1)], "`images` must be all encoded or all decoded"),
+    "encoded last": ([(IMAGE, 1, 1), (ENCODED, 1, 1)], "`images` must be all encoded or all decoded"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_SAMPLES)
+def test_bad_samples(name: str) -> None:
+    samples, message = BAD_SAMPLES[name]
+    with pytest.raises(ValueError, match=message) as caught:
+        ga.ragged_collate(samples)
+    assert "\n" not in str(caught.value)
+
+
+# ---- what travels ----------------------------------------------------------------------------------------------------
+
+
+class Counting:
+    """A collate_fn that tells in `index` how many storages the batch before took to shared memory, and their bytes."""
+
+    def __init__(self, collate: Any) -> None:
+        self.collate, self.last, self.shared = collate, (0, 0), []
+
+    def __call__(self, samples: Any) -> Any:
+        if not hasattr(self, "original"):  # in the worker, once
+            self.original = torch.multiprocessing.reductions.reduce_storage
+            ForkingPickler.register(torch.UntypedStorage, self.reduce)
+        taken, self.shared = list(self.shared), []
+        return self.collate(samples), taken
+
+    def reduce(self, storage: Any) -> Any:
+        self.shared.append(storage.nbytes())
+        return self.original(storage)
+
+
+def storages(collate: Any) -> list[list[int]]:
+    """Bytes of each storage that was shared for each batch but the last."""
+    batches = loader(workers=1, prefetch_factor=1, collate_fn=Counting(collate))
+    taken = []
+    for _, before in batches:
+        taken.append(before)
+        time.sleep(0.01)  # the queue of the worker pickles in a thread
+    return taken[1:]
+
+
+def test_one_object_in_shared_memory_for_each_batch() -> None:
+    ours = storages(ga.ragged_collate)
+    theirs = storages(lambda samples: samples)  # the usual way for images of different sizes
+    assert [len(batch) for batch in theirs] == [BATCH] * 11
+    assert [len(batch) for batch in ours] == [1] * 11
+    for batch, images in zip(ours, theirs, strict=True):
+        assert batch[0] >= sum(images)
+    needed = max(map(sum, theirs))
+    assert max(max(batch) for batch in ours) <= shared.HEADER + shared.SLACK * needed
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_through_a_worker(name: str) -> None:
+    labels = LABELS[name][:2]
+
+    class Two(Numbers):
+        def __getitem__(self, number: int) -> Any:
+            return image(number), labels[number], number
+
+    ((batch),) = DataLoader(Two(2), 2, num_workers=1, collate_fn=ga.ragged_collate)
+    assert isinstance(batch, ga.data.Batch)
+    assert torch.equal(batch.labels, collated(*labels).labels)
+    assert batch.labels.dtype == LABELS[name][2]
+    batch.labels[0] = batch.labels[1]  # they may be written to
+    assert torch.equal(batch.images[1], image(1))
+
+
+def test_no_index_through_a_worker() -> None:
+    class Pairs(Numbers):
+        def __getitem__(self, number: int) -> Any:
+            return image(number), number
+
+    for batch in DataLoader(Pairs(8), 4, num_workers=1, collate_fn=ga.ragged_collate):
+        assert batch.index is None
+
+
+def test_encoded_batches_through_workers(tmp_path: Path) -> None:
+    dataset = ga.data.ImageFolder(folder(tmp_path), decode="device")
+    here = list(DataLoader(dataset, 5, collate_fn=ga.ragged_collate))
+    there = list(DataLoader(dataset, 5, num_workers=2, collate_fn=ga.ragged_collate))
+    for mine, theirs in zip(here, there, strict=True):
+        assert isinstance(theirs.images, ga.data.Encoded)
+        assert torch.equal(mine.images.data, theirs.images.data)
+        assert mine.images.names == theirs.images.names
+        assert np.array_equal(mine.images.lengths, theirs.images.lengths)
+        assert torch.equal(mine.index, theirs.index)
+        assert theirs.images.pin_memory() is theirs.images
+
+
+def test_pinning_takes_the_batch_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As PyTorch's pin thread does it; there is no CUDA here to pin for."""
+    pinned: list[Tensor] = []
+    monkeypatch.setattr(Tensor, "pin_memory", lambda self, device=None: (pinned.append(self), self.clone())[1])
+    for batch in (*loader(8), ga.ragged_collate([(IMAGE, 1)])):
+        pinned.clear()
+        result = pin_memory(batch)
+        assert isinstance(result, ga.data.Batch)
+        assert isinstance(result.images, ga.Ragged)
+        parts = [part for part in (batch.images.data, batch.labels, batch.index) if part is not None]
+        assert list(map(id, pinned)) == list(map(id, parts))
+        assert result.images.data.data_ptr() != batch.images.data.data_ptr()
+        assert torch.equal(result.images.data, batch.images.data)
+
+
+# ---- memory ----------------------------------------------------------------------------------------------------------
+
+
+@on_linux
+@pytest.mark.parametrize("pace", ["fast", "slow"])
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_segments_are_bounded(workers: int, pace: str) -> None:
+    """By the batches that are asked for ahead, the one at hand, and the one before, which `batch` still names."""
+    batches = iter(loader(60 * BATCH, workers))
+    processes = [os.getpid(), *(worker.pid for worker in batches._workers)]
+    most, seen = 0, set()
+    for batch in batches:
+        if pace == "slow":
+            time.sleep(0.003)
+        now = set().union(*map(segments, processes))
+        most, seen = max(most, len(now)), seen | now
+        assert intact(batch)
+    assert workers < most <= workers * 2 + 2
+    if workers <= 2:  # and they are used again
+        assert len(seen) < 40
+
+
+@on_linux
+def test_nothing_is_left_behind() -> None:
+    gc.collect()
+    assert not segments()
+    batches = iter(loader(workers=2, persistent_workers=True))
+    batch = next(batches)
+    assert len(segments()) >= 1
+    workers = batches._workers
+    del batches, batch
+    gc.collect()
+    assert not segments()
+    assert not any(worker.is_alive() for worker in workers)
+
+
+@on_linux
+def test_batches_that_are_never_sent_take_no_memory() -> None:
+    """A collate_fn may make something else of them."""
+
+    def total(samples: Any) -> tuple[int, int]:
+        return int(ga.ragged_collate(samples).images.data.sum(dtype=torch.int64)), len(shared._segments)
+
+    taken = [segments for _, segments in loader(30 * BATCH, workers=1, collate_fn=total)]
+    assert max(taken) <= 2
+
+
+def test_a_part_of_a_batch_is_sent_as_a_copy() -> None:
+    def part(samples: Any) -> Any:
+        batch = ga.ragged_collate(samples)
+        return batch.images, batch.index
+
+    held = list(loader(workers=2, collate_fn=part))
+    for images, index in held:
+        assert all(torch.equal(found, image(number)) for found, number in zip(images, index.tolist(), strict=True))
+
+
+class InAWorker:
+    """What happens in a worker, without one: its segments, and what its queue pickles."""
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def batch(self, *numbers: int) -> ga.data.Batch:
+        return ga.ragged_collate([Numbers()[number] for number in numbers])
+
+
+@pytest.fixture
+def in_a_worker(monkeypatch: pytest.MonkeyPatch) -> Iterator[InAWorker]:
+    class Info:
+        num_workers = 4
+
+    monkeypatch.setattr(shared, "get_worker_info", Info)
+    monkeypatch.setattr(shared, "_segments", [])
+    assert get_worker_info() is None
+    yield InAWorker()
+    gc.collect()
+
+
+def sent(batch: ga.data.Batch) -> bytes:
+    return bytes(ForkingPickler.dumps(batch))
+
+
+def addresses() -> list[int]:
+    return [whole.data_ptr() for whole in shared._segments]
+
+
+def test_a_segment_is_used_again_when_both_sides_let_go(in_a_worker: InAWorker) -> None:
+    batch = in_a_worker.batch(1, 2)
+    message = sent(batch)
+    (place,) = addresses()
+    del batch
+    received = pickle.loads(message)
+    other = in_a_worker.batch(1, 3)  # the reader holds the first
+    assert intact(received)
+    assert intact(other)
+    del received, other
+    again = in_a_worker.batch(2, 1)
+    assert len(addresses()) == 1
+    assert addresses()[0] == again.images.data.data_ptr() - shared.HEADER
+    assert place not in addresses()  # it was left to the reader
+
+
+def test_a_batch_on_its_way_is_not_written_over(in_a_worker: InAWorker) -> None:
+    messages = [sent(in_a_worker.batch(number, number + 1)) for number in range(6)]
+    assert len(set(addresses())) == 6
+    for message in messages:
+        assert intact(pickle.loads(message))
+    in_a_worker.batch(1)
+    assert len(addresses()) == 6
+
+
+def test_a_batch_that_is_sent_twice(in_a_worker: InAWorker) -> None:
+    batch = in_a_worker.batch(4, 5)
+    first, second = sent(batch), sent(batch)
+    del batch
+    received = pickle.loads(first)
+    assert intact(received)
+    del received
+    written_over = in_a_worker.batch(5, 4)
+    late = pickle.loads(second)
+    assert intact(late)
+    assert intact(written_over)
+
+
+def test_a_batch_that_the_worker_keeps_and_sends_again(in_a_worker: InAWorker) -> None:
+    batch = in_a_worker.batch(4, 5)
+    for _ in range(3):
+        received = pickle.loads(sent(batch))
+        assert intact(received)
+        del received
+        assert intact(in_a_worker.batch(5, 6))
+        assert intact(batch)
+
+
+def test_the_smallest_segment_that_fits(in_a_worker: InAWorker) -> None:
+    small, large = in_a_worker.batch(0), in_a_worker.batch(0, 1, 2, 3)
+    places = addresses()
+    del small, large
+    assert in_a_worker.batch(0).images.data.data_ptr() == places[0] + shared.HEADER
+    assert in_a_worker.batch(2, 3, 1, 0).images.data.data_ptr() == places[1] + shared.HEADER
+    in_a_worker.batch(*range(12))
+    assert len(addresses()) == 2
+    assert places[1] in addresses()  # the smaller one went
+
+
+# ---- nothing is written over while anybody reads it ------------------------------------------------------------------
+
+
+def forked(case: Callable[..., None], *arguments: str) -> None:
+    """Run a case in a process of its own, without importing everything anew."""
+    gc.collect()
+    process = multiprocessing.get_context("fork").Process(target=case, args=arguments)
+    process.start()
+    process.join(60)
+    ended = process.exitcode
+    process.kill()
+    assert ended == 0
+
+
+@on_linux
+@pytest.mark.parametrize(
+    ("strategy", "persistent"),
+    [("file_descriptor", "persistent"), ("file_system", "once"), ("file_descriptor", "once")],
+)
+def test_what_is_held_is_not_written_over(strategy: str, persistent: str) -> None:
+    forked(data_cases.holding, "fork", strategy, persistent)
+
+
+@on_linux
+@pytest.mark.parametrize(("context", "strategy"), [("spawn", "file_system"), ("forkserver", "file_descriptor")])
+def test_what_is_held_is_not_written_over_by_other_workers(context: str, strategy: str) -> None:
+    result, errors = run_case("holding", context, strategy, "persistent")
+    assert result == "held"
+    assert "resource_tracker" not in errors
+
+
+@on_linux
+@pytest.mark.parametrize("case", [data_cases.forking, data_cases.freeing_in_a_thread])
+def test_other_readers(case: Callable[[], None]) -> None:
+    forked(case)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no fork")
+def test_workers_are_forked_beside_threads(tmp_path: Path) -> None:
+    pytest.importorskip("numba")
+    run_case("forking_beside_threads", str(folder(tmp_path)), timeout=100)
+
+
+def test_two_epochs_are_two_serial_reads() -> None:
+    batches = loader(persistent_workers=True)
+    held = [*batches, *batches]
+    assert [number for batch in held for number in batch.index.tolist()] == 2 * list(range(48))
+    assert all(map(intact, held))
