@@ -27,6 +27,7 @@ from torchvision.transforms import v2
 
 import gpuaug as ga
 from gpuaug import speed
+from gpuaug.data.decode import decode_file
 
 RECIPES: dict[str, tuple[list[Any], list[Any]]] = {
     "crop + flip": ([], []),
@@ -47,7 +48,7 @@ def stock(folder: Path, transforms: list[Any], pil: bool) -> datasets.ImageFolde
     steps = [v2.RandomResizedCrop(224, antialias=True), v2.RandomHorizontalFlip(), *transforms]
     steps += [v2.PILToTensor()] if pil else []
     steps += [v2.ToDtype(torch.float32, scale=True), v2.Normalize(speed.MEAN, speed.STD)]
-    loader = {} if pil else {"loader": speed.decoded}
+    loader = {} if pil else {"loader": decode_file}
     return datasets.ImageFolder(folder, v2.Compose(steps), **loader)
 
 

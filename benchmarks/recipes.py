@@ -27,7 +27,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 import gpuaug as ga
-from gpuaug.data.decode import decode, read
+from gpuaug.data.decode import decode_file
 from gpuaug.photographs import photographs
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -238,7 +238,7 @@ def load(data: str | None, count: int) -> list[Tensor]:
         images = photographs()
     else:
         paths = sorted(p for p in Path(data).rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
-        images = [decode(read(path)) for path in paths[:count]]
+        images = [decode_file(path) for path in paths[:count]]
     return [images[i % len(images)] for i in range(count)]
 
 

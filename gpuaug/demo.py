@@ -15,7 +15,7 @@ from rich.table import Table
 
 from gpuaug import checks, learning, speed
 from gpuaug.augment import Augment
-from gpuaug.data.decode import decode, read
+from gpuaug.data.decode import decode_file
 from gpuaug.photographs import paths
 from gpuaug.preview import preview
 from gpuaug.render import choose
@@ -54,7 +54,7 @@ def run(
     with _progress(console) as progress:
         task = progress.add_task("1/3 drawing the picture", total=None)
         shown = files[:: max(1, len(files) // SHOWN)][:SHOWN]
-        preview(Augment(train=speed.standard(), backend=backend), [decode(read(file)) for file in shown], out)
+        preview(Augment(train=speed.standard(), backend=backend), [decode_file(file) for file in shown], out)
         progress.update(task, total=1, completed=1)
         speeds = _speeds(files, backend, quick, progress)
         task_or_reason = _task(data)

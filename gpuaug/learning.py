@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gpuaug import checks
 from gpuaug.augment import Augment
-from gpuaug.data.decode import decode, read
+from gpuaug.data.decode import decode_file
 from gpuaug.ragged import Ragged
 from gpuaug.transforms.convert import Normalize, ToDtype
 from gpuaug.transforms.crop import RandomCrop, Resize
@@ -93,7 +93,7 @@ def folder(path: Path, most_classes: int = 10, most_images: int = 200) -> Task:
         remedy = "Give a folder with more images for each class to compare accuracies."
         raise checks.bad("folder", "path", "an ImageFolder with two classes of at least 4 images", str(path), remedy)
     resize = Augment(train=[Resize((32, 32))])
-    images = [resize(Ragged.from_images([decode(read(file)) for file in group])) for group in largest]
+    images = [resize(Ragged.from_images([decode_file(file) for file in group])) for group in largest]
     labels = torch.repeat_interleave(torch.arange(len(largest)), torch.tensor([len(group) for group in largest]))
     half = min(len(group) for group in largest) // 2
     augment = [RandomCrop(32, padding=4, padding_mode="reflect"), RandomHorizontalFlip()]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from gpuaug.data.decode import decode, read
+from gpuaug.data.decode import decode_file
 
 __all__ = ["paths", "photographs"]
 
@@ -20,4 +20,4 @@ def paths() -> list[Path]:
 
 def photographs() -> list[Tensor]:
     """The photographs, decoded: uint8 (3, H, W) each, of four different sizes between 300 and 576 pixels."""
-    return [decode(read(path)) for path in paths()]
+    return [decode_file(path) for path in paths()]

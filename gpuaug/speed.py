@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 from torchvision import datasets
 from torchvision.transforms import v2
 
 from gpuaug.augment import Augment
 from gpuaug.data import ImageFolder, ragged_collate
-from gpuaug.data.decode import decode, read
+from gpuaug.data.decode import decode_file
 from gpuaug.loader import DeviceLoader
 from gpuaug.transforms.convert import Normalize, ToDtype
 from gpuaug.transforms.crop import RandomResizedCrop
@@ -70,17 +69,13 @@ def write_files(files: Sequence[Path], folder: Path, count: int) -> Path:
     return folder
 
 
-def decoded(path: str) -> Tensor:
-    """For torchvision's ImageFolder, so that both sides decode alike."""
-    return decode(read(path))
-
-
 def _loader(folder: Path, transform: Any, batch: int, workers: int) -> DataLoader[Any]:
+    """Both kinds decode alike."""
     # not fork: threads of torch and numba run by now, and a forked child would wait for them for ever
     methods = multiprocessing.get_all_start_methods()
     plain = transform is None
     return DataLoader(
-        ImageFolder(folder) if plain else datasets.ImageFolder(folder, transform, loader=decoded),
+        ImageFolder(folder) if plain else datasets.ImageFolder(folder, transform, loader=decode_file),
         batch,
         shuffle=True,
         num_workers=workers,

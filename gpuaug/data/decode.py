@@ -22,7 +22,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
-__all__ = ["ImageError", "decode", "is_jpeg", "is_upright", "is_whole", "read", "rgb"]
+__all__ = ["ImageError", "decode", "decode_file", "is_jpeg", "is_upright", "is_whole", "read", "rgb"]
 
 RGB = torchvision.io.ImageReadMode.RGB.value
 # The operator of torchvision.io.decode_jpeg; the function itself warns that TorchCodec will take its place one day.
@@ -83,6 +83,18 @@ def decode(data: Tensor) -> Tensor:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", module=r"PIL\.")
                 return _by_pillow(data)
+
+
+def decode_file(path: str | os.PathLike[str]) -> Tensor:
+    """An image file as uint8 (3, H, W), as `decode`.
+
+    Raises:
+        ImageError: if it cannot be read; names it.
+    """
+    try:
+        return decode(read(path))
+    except (ImageError, OSError) as error:
+        raise ImageError(f"{path} cannot be read as an image ({reason(error)}).") from None
 
 
 def _by_pillow(data: Tensor) -> Tensor:
