@@ -370,6 +370,24 @@ def test_the_smallest_segment_that_fits(in_a_worker: InAWorker) -> None:
     assert places[1] in addresses()  # the smaller one went
 
 
+@on_linux
+@pytest.mark.parametrize("holder", ["worker", "reader"])
+def test_what_a_forked_child_has_is_left_to_it(in_a_worker: InAWorker, holder: str) -> None:
+    for _ in range(5):
+        batch = in_a_worker.batch(1, 2)
+        if holder == "reader":
+            batch = pickle.loads(sent(batch))
+        kept = shared._segments[-1]
+        child = os.fork()
+        if child == 0:
+            os._exit(0)
+        os.waitpid(child, 0)
+        del batch
+        gc.collect()
+        assert shared.FORKED in kept[:2].tolist()
+    assert len(addresses()) == 1  # nor does the worker keep it
+
+
 # ---- nothing is written over while anybody reads it ------------------------------------------------------------------
 
 

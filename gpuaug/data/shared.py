@@ -26,7 +26,7 @@ HEADER = 64  # bytes before the batch; keeps it aligned
 WORKER, READER = 0, 1  # the bytes of the header that say who holds the batch
 NOBODY, HELD = 0, 1
 SENT = 2  # of READER: on its way
-FORKED = 3  # of READER: it forked while it held the batch, so that its child has it for good
+FORKED = 3  # the holder forked meanwhile, so that its child has the batch for good
 SPARE = 2  # segments with the reader that workers keep all the same: the batch at hand and the one before
 SLACK = 1.25  # batches vary in size; pages that are never written cost nothing
 
@@ -72,7 +72,7 @@ def _make_room(spare: int) -> None:
     """Let go of a free segment, which is too small, else of those with the reader but for `spare`; before a new one."""
     free, theirs = _in_state(NOBODY, NOBODY), _in_state(NOBODY, HELD)
     gone = [min(free, key=len)] if free else theirs[: max(0, len(theirs) - spare)]
-    gone += _in_state(NOBODY, FORKED)
+    gone += [whole for whole in _segments if FORKED in whole[: READER + 1].tolist()]
     _segments[:] = [whole for whole in _segments if not any(whole is other for other in gone)]
 
 
