@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +15,7 @@ from torchvision.transforms import v2
 
 from gpuaug import checks
 from gpuaug.augment import Augment
+from gpuaug.data.workers import cores, start_method
 from gpuaug.photographs import decode
 from gpuaug.ragged import Ragged
 from gpuaug.transforms.convert import Normalize, ToDtype
@@ -55,11 +54,6 @@ def standard_torchvision() -> v2.Compose:
     )
 
 
-def cores() -> int:
-    """Processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def write_files(files: Sequence[Path], folder: Path, count: int) -> list[Path]:
     """Copies of `files` in turn until there are `count`, so that each is a file of its own."""
     paths = []
@@ -92,9 +86,6 @@ def collate(samples: Sequence[tuple[Tensor, int]]) -> tuple[Ragged, Tensor]:
 
 
 def _loader(paths: Sequence[Path], transform: Any, batch: int, workers: int) -> DataLoader[Any]:
-    # not fork: threads of torch and numba run by now, and a forked child would wait for them for ever
-    methods = multiprocessing.get_all_start_methods()
-    method = "forkserver" if "forkserver" in methods else "spawn"
     return DataLoader(
         Files(paths, transform),
         batch,
@@ -102,7 +93,7 @@ def _loader(paths: Sequence[Path], transform: Any, batch: int, workers: int) -> 
         num_workers=workers,
         collate_fn=collate if transform is None else None,
         persistent_workers=True,
-        multiprocessing_context=method,
+        multiprocessing_context=start_method(),
     )
 
 

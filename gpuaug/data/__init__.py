@@ -4,5 +4,7 @@ from gpuaug.data.collate import Batch, ragged_collate
 from gpuaug.data.dataset import ImageFolder, Indexed
 from gpuaug.data.decode import ImageError
 from gpuaug.data.encoded import Encoded
+from gpuaug.data.packed import Packed
+from gpuaug.data.packing import pack
 
-__all__ = ["Batch", "Encoded", "ImageError", "ImageFolder", "Indexed", "ragged_collate"]
+__all__ = ["Batch", "Encoded", "ImageError", "ImageFolder", "Indexed", "Packed", "pack", "ragged_collate"]
