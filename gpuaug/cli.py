@@ -117,6 +117,8 @@ def one_line_errors() -> Iterator[None]:
 
     try:
         yield
+    except typer.Exit:  # a RuntimeError
+        raise
     except (ValueError, RuntimeError, OSError) as error:
         typer.echo(" ".join(str(error).split()), err=True)
         raise typer.Exit(1) from None

@@ -29,7 +29,8 @@ class Packed(Decoded):
     Args:
         path: of the pack.
         decode: of a JPEG pack, see ImageFolder. A raw pack has nothing left for the device to decode.
-        on_error: see Decoded; a damaged image is one that cannot be read.
+        on_error: see Decoded; a damaged image is one that cannot be read. A shard with a damaged table is more of them
+            in a row than "skip" bears.
         verify: compare the checksum of each image whenever it is read. Tables are compared when a shard is opened,
             also without it.
 
