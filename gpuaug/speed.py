@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -18,6 +16,7 @@ from torchvision.transforms import v2
 from gpuaug.augment import Augment
 from gpuaug.data import ImageFolder, ragged_collate
 from gpuaug.data.decode import decode_file
+from gpuaug.data.workers import cores, start_method
 from gpuaug.loader import DeviceLoader
 from gpuaug.transforms.convert import Normalize, ToDtype
 from gpuaug.transforms.crop import RandomResizedCrop
@@ -55,11 +54,6 @@ def standard_torchvision() -> v2.Compose:
     )
 
 
-def cores() -> int:
-    """Processor cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def write_files(files: Sequence[Path], folder: Path, count: int) -> Path:
     """An ImageFolder of one class: copies of `files` in turn until there are `count`, each a file of its own."""
     (folder / "all").mkdir()
@@ -71,8 +65,6 @@ def write_files(files: Sequence[Path], folder: Path, count: int) -> Path:
 
 def _loader(folder: Path, transform: Any, batch: int, workers: int) -> DataLoader[Any]:
     """Both kinds decode alike."""
-    # not fork: threads of torch and numba run by now, and a forked child would wait for them for ever
-    methods = multiprocessing.get_all_start_methods()
     plain = transform is None
     return DataLoader(
         ImageFolder(folder) if plain else datasets.ImageFolder(folder, transform, loader=decode_file),
@@ -81,7 +73,7 @@ def _loader(folder: Path, transform: Any, batch: int, workers: int) -> DataLoade
         num_workers=workers,
         collate_fn=ragged_collate if plain else None,
         persistent_workers=True,
-        multiprocessing_context="forkserver" if "forkserver" in methods else "spawn",
+        multiprocessing_context=start_method(),
     )
 
 

@@ -7,7 +7,19 @@ import sys
 
 import pytest
 
-HEAVY = ("kornia", "numba", "llvmlite", "sklearn", "scipy", "matplotlib", "rich", "typer", "pandas", "triton")
+HEAVY = (
+    "kornia",
+    "numba",
+    "llvmlite",
+    "sklearn",
+    "scipy",
+    "matplotlib",
+    "rich",
+    "typer",
+    "pandas",
+    "triton",
+    "pyarrow",
+)
 
 PLAIN = """
 import torch

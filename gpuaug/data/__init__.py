@@ -4,6 +4,8 @@ from gpuaug.data.collate import Batch, ragged_collate
 from gpuaug.data.dataset import ImageFolder, Indexed
 from gpuaug.data.decode import ImageError
 from gpuaug.data.encoded import Encoded
+from gpuaug.data.packed import Packed
+from gpuaug.data.packing import pack
 from gpuaug.data.sampler import RepeatedAugmentationSampler
 
 __all__ = [
@@ -12,6 +14,8 @@ __all__ = [
     "ImageError",
     "ImageFolder",
     "Indexed",
+    "Packed",
     "RepeatedAugmentationSampler",
+    "pack",
     "ragged_collate",
 ]

@@ -19,7 +19,7 @@ from torchvision import datasets
 
 from gpuaug import checks
 from gpuaug.data.decode import ImageError, decode, read, rgb
-from gpuaug.data.encoded import EncodedImage, skipped, unreadable
+from gpuaug.data.encoded import REPLACE, EncodedImage, skipped, unreadable
 
 __all__ = ["Decoded", "ImageFolder", "Indexed", "Strings"]
 
@@ -41,6 +41,8 @@ class Decoded(Dataset[Sample]):
         on_error: "raise" names a file that cannot be read. "skip" puts the next readable image and its label in its
             place, under the index that was asked for, warns once for each file and worker, and counts in `skipped`.
     """
+
+    remedy = REPLACE  # ends the error for an image that cannot be read
 
     def __init__(self, on_error: str = "raise") -> None:
         self.on_error = checks.one_of(self, "on_error", on_error, ON_ERROR)
@@ -83,7 +85,7 @@ class Decoded(Dataset[Sample]):
         """The next image that can be read."""
         name = type(self).__name__
         if self.on_error == "raise":
-            raise unreadable(name, self._name(number), error) from None
+            raise unreadable(name, self._name(number), error, self.remedy) from None
         others = [(number + step) % len(self) for step in range(1, min(TRIES, len(self)))]
         for other in others:
             try:
@@ -94,7 +96,7 @@ class Decoded(Dataset[Sample]):
             self._skips[0 if worker is None else 1 + worker.id % (WORKERS - 1)] += 1
             warnings.warn(skipped(name, self._name(number), error, self._name(other)), stacklevel=3)
             return loaded
-        raise unreadable(name, f"{self._name(number)} and the {len(others)} after it", error) from None
+        raise unreadable(name, f"{self._name(number)} and the {len(others)} after it", error, self.remedy) from None
 
 
 class ImageFolder(Decoded):

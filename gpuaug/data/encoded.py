@@ -148,9 +148,11 @@ def _on_cpu(files: Sequence[Tensor]) -> list[Tensor | ImageError]:
         return list(pool.map(attempt, files))
 
 
-def unreadable(owner: object, name: str, error: BaseException) -> ImageError:
+REPLACE = 'Replace it, or pass on_error="skip".'
+
+
+def unreadable(owner: object, name: str, error: BaseException, remedy: str = REPLACE) -> ImageError:
     """The error for a file that cannot be decoded."""
-    remedy = 'Replace it, or pass on_error="skip".'
     got = f"{printable(name)} ({reason(error)})"
     return ImageError(str(checks.bad(owner, "file", "an image that can be read", got, remedy)))
 

@@ -1,0 +1,405 @@
+"""Decode, shrink and write a folder of images once, so that later epochs read them through the page cache."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms.v2 import InterpolationMode, functional
+
+from gpuaug import checks
+from gpuaug.data import shards
+from gpuaug.data.dataset import ON_ERROR, ImageFolder, Strings
+from gpuaug.data.decode import ImageError, decode, read, reason
+from gpuaug.data.shards import ENCODINGS, INDEX, PARTIAL, Entry, Index
+from gpuaug.data.workers import cores, start_method
+
+__all__ = ["Packing", "pack"]
+
+# The operator of torchvision.io.encode_jpeg; the function itself warns that TorchCodec will take its place one day.
+ENCODE_JPEG = torch.ops.image.encode_jpeg
+
+BATCH_BYTES = 64 << 20  # of images in a record batch: what packing holds in memory, but for an image larger than that
+AHEAD = 4  # images that each worker may have ready
+
+Report = Callable[[int, int], None]
+
+
+class Packing(NamedTuple):
+    """What `pack` made.
+
+    Args:
+        images: in the pack.
+        bytes: of its shards.
+        skipped: source files that are not in it, relative to the source, and why.
+        seconds: this call took.
+        written: images that this call wrote; an earlier one wrote the others.
+    """
+
+    images: int
+    bytes: int
+    skipped: dict[str, str]
+    seconds: float
+    written: int
+
+
+def pack(
+    source: str | Path,
+    destination: str | Path,
+    *,
+    short_side: int | None = 256,
+    encoding: str = "raw",
+    quality: int = 95,
+    workers: int | None = None,
+    shard_images: int = 1024,
+    on_error: str = "raise",
+    report: Report | None = None,
+) -> Packing:
+    """Write the images of a folder into shards that `Packed` reads.
+
+    A call that was interrupted, in whatever way, goes on where it stopped when it is made again: a finished shard is
+    kept if its length and table are right. Worker processes import the calling script anew, so a script calls this
+    under `if __name__ == "__main__":`, or with workers=0.
+
+    Args:
+        source: holds a folder for each class, see ImageFolder.
+        destination: a new or empty folder, or what an earlier call left.
+        short_side: pixels. Larger images are made that small, by torchvision's bilinear resize with antialias on uint8;
+            smaller ones stay as they are, none is enlarged. None: all keep their sizes.
+        encoding: "raw": the pixels, (height, width, 3) uint8. "jpeg": encoded again, upright and in RGB, with colour at
+            half the resolution (4:2:0), as torchvision.io.encode_jpeg; about a seventh of the space, and to be decoded.
+        quality: of "jpeg", in [1, 100].
+        workers: processes that decode; None is one for each core, 0 decodes here.
+        shard_images: source files that make one shard.
+        on_error: "raise" stops at a file that cannot be read. "skip" leaves it out, and names it in the result.
+        report: called with (done, all) source files, at first with what an earlier call did.
+
+    Raises:
+        ImageError: if a file cannot be read, or none can. Finished shards stay.
+        FileNotFoundError: if `source` has no classes, or an empty one, as torchvision.
+        ValueError: if an argument is out of range, or `destination` holds something else: another pack, one of a source
+            that has changed, or no pack.
+        ModuleNotFoundError: without pyarrow.
+    """
+    begin = time.perf_counter()
+    shards.arrow()
+    checks.one_of("pack", "encoding", encoding, ENCODINGS)
+    checks.one_of("pack", "on_error", on_error, ON_ERROR)
+    quality = checks.integer("pack", "quality", quality, 1, 100)
+    shard_images = checks.integer("pack", "shard_images", shard_images, 1)
+    short_side = short_side if short_side is None else checks.integer("pack", "short_side", short_side, 1)
+    workers = cores() if workers is None else checks.integer("pack", "workers", workers, 0)
+    source, folder = Path(source).expanduser(), Path(destination).expanduser()
+    if folder.resolve().is_relative_to(source.resolve()):
+        raise checks.bad("pack", "destination", "outside of the source", str(folder), "It would be taken for a class.")
+    listing = Listing(source)
+    index = Index(
+        encoding=encoding,
+        quality=quality if encoding == "jpeg" else None,
+        short_side=short_side,
+        files=len(listing),
+        shard_images=shard_images,
+        source=listing.digest(),
+        classes=listing.classes,
+        shards=[None] * -(-len(listing) // shard_images),
+    )
+    with locked(folder):
+        index.shards = kept(folder, index, listing)
+        written = _write(folder, index, listing, workers, on_error, report)
+    entries = [entry for entry in index.shards if entry is not None]
+    skipped = {path: why for entry in entries for path, why in entry.skipped.items()}
+    images = sum(entry.images for entry in entries)
+    if images == 0:
+        path, why = next(iter(skipped.items()))
+        raise checks.bad("pack", "source", "a folder with images that can be read", f"{source} ({path}: {why}, ...)")
+    return Packing(images, sum(entry.bytes for entry in entries), skipped, time.perf_counter() - begin, written)
+
+
+# ---- the source ------------------------------------------------------------------------------------------------------
+
+
+class Listing:
+    """The files of a source, in their order."""
+
+    def __init__(self, root: Path) -> None:
+        found = ImageFolder(root)
+        self.root, self.classes, self.labels = root, found.classes, np.array(found.targets, np.int64)
+        self.paths = Strings([path for path, _ in found.samples])
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def name(self, number: int) -> str:
+        """The path relative to the root; what is not UTF-8 in it is escaped."""
+        path = self.paths[number][len(str(self.root)) :].lstrip(os.sep).replace(os.sep, "/")
+        return path.encode("utf-8", "backslashreplace").decode()
+
+    def digest(self, numbers: range | None = None) -> str:
+        """Of paths and labels; of some files also their lengths."""
+        state = hashlib.blake2b(digest_size=8)
+        for number in range(len(self)) if numbers is None else numbers:
+            length = 0 if numbers is None else self._length(number)
+            state.update(f"{self.name(number)}\0{self.labels[number]}\0{length}\n".encode())
+        return state.hexdigest()
+
+    def _length(self, number: int) -> int:
+        try:
+            return os.stat(self.paths[number]).st_size
+        except OSError:  # a dangling link
+            return -1
+
+
+def span(index: Index, shard: int) -> range:
+    """Numbers of the source files of a shard."""
+    return range(shard * index.shard_images, min((shard + 1) * index.shard_images, index.files))
+
+
+# ---- what an earlier call left ---------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """One process at a time writes into a folder, which is made; the system opens the lock when the process ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(handle)
+        got = f"{folder}, which another process writes into"
+        raise checks.bad("pack", "destination", "a folder that nobody uses", got, "Wait for it.") from None
+    except OSError:
+        pass  # a network file system without locks
+    try:
+        yield
+    finally:
+        os.close(handle)
+
+
+def kept(folder: Path, index: Index, listing: Listing) -> list[Entry | None]:
+    """The finished shards of an earlier call; the index of a new pack is written here."""
+    names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    if INDEX not in names:
+        other = sorted(name for name in names if not name.endswith(PARTIAL))
+        if other:
+            got = f"{folder} with {other[0]} in it"
+            raise checks.bad("pack", "destination", "a new or empty folder, or what an earlier call left", got)
+        index.write(folder)
+    old = Index.read("pack", folder)
+    _must_match(folder, old, index)
+    for name in names:
+        if name.endswith(PARTIAL):
+            (folder / name).unlink(missing_ok=True)
+    whole = [entry if entry and is_whole(folder, entry) else None for entry in old.shards]
+    for shard, entry in enumerate(whole):
+        if entry and entry.source != listing.digest(span(index, shard)):
+            first, last = (listing.name(span(index, shard)[end]) for end in (0, -1))
+            got = f"files of other lengths between {first} and {last}"
+            remedy = f"Delete {folder / entry.file} to have them packed again, or choose another destination."
+            raise checks.bad("pack", "source", f"as it was when {folder} was packed from it", got, remedy)
+    return whole
+
+
+def _must_match(folder: Path, old: Index, new: Index) -> None:
+    """One error that says what differs from the pack that is there."""
+    expected = f"as in the pack that {folder} holds"
+    for name in ("encoding", "quality", "short_side", "shard_images"):
+        before, now = getattr(old, name), getattr(new, name)
+        if before != now:
+            remedy = "Pass the same settings, or another destination."
+            raise checks.bad("pack", name, f"{before!r}, {expected}", repr(now), remedy)
+    if old.source != new.source or old.classes != new.classes:
+        before, now = (f"{index.files} files in {len(index.classes)} classes" for index in (old, new))
+        got = f"{now}, with other names" if before == now else now
+        raise checks.bad("pack", "source", f"{before}, {expected}", got, "Choose another destination.")
+
+
+def is_whole(folder: Path, entry: Entry) -> bool:
+    """By its length and its table; `gpuaug verify` reads the images too."""
+    try:
+        shards.open_shard(folder, entry)
+    except (ImageError, OSError):
+        return False
+    return True
+
+
+# ---- writing ---------------------------------------------------------------------------------------------------------
+
+
+class Image(NamedTuple):
+    """A row of a shard, but for label and path."""
+
+    data: NDArray[np.uint8]
+    height: int
+    width: int
+    crc32: int
+
+
+class Images(Dataset[Image | str]):
+    """What goes into the pack, made in the workers; in place of one that cannot be read, the reason."""
+
+    def __init__(self, paths: Strings, short_side: int | None, quality: int | None) -> None:
+        self.paths, self.short_side, self.quality = paths, short_side, quality
+
+    def __getitem__(self, number: int) -> Image | str:
+        try:
+            image = shrunk(decode(read(self.paths[number])), self.short_side)
+            data = pixels(image) if self.quality is None else encoded(image, self.quality)
+        except (ImageError, OSError) as error:
+            return reason(error)
+        return Image(data.numpy(), image.shape[1], image.shape[2], zlib.crc32(data.numpy().data))
+
+
+def shrunk(image: Tensor, short_side: int | None) -> Tensor:
+    if short_side is None or min(image.shape[1:]) <= short_side:
+        return image
+    return functional.resize(image, [short_side], InterpolationMode.BILINEAR, antialias=True)
+
+
+def pixels(image: Tensor) -> Tensor:
+    return image.permute(1, 2, 0).reshape(-1)
+
+
+def encoded(image: Tensor, quality: int) -> Tensor:
+    try:
+        data: Tensor = ENCODE_JPEG(image.contiguous(), quality)
+    except RuntimeError as error:  # sides of 65,536 pixels
+        raise ImageError(reason(error)) from None
+    return data
+
+
+def _write(
+    folder: Path, index: Index, listing: Listing, workers: int, on_error: str, report: Report | None
+) -> int:  # images
+    """Write the shards that are missing."""
+    missing = [shard for shard, entry in enumerate(index.shards) if entry is None]
+    numbers = [number for shard in missing for number in span(index, shard)]
+    report = report or (lambda done, total: None)
+    done, written = index.files - len(numbers), 0
+    report(done, index.files)
+    images = iter(_loader(Images(listing.paths, index.short_side, index.quality), numbers, workers))
+    for shard in missing:
+        skipped = {}
+        with Writer(folder / f"shard-{shard:05d}.arrow", index.encoding) as writer:
+            for number in span(index, shard):
+                image, name = next(images), listing.name(number)
+                if isinstance(image, Image):
+                    writer.add(image, int(listing.labels[number]), name)
+                elif on_error == "raise":
+                    raise _unreadable(listing.paths[number], image)
+                else:
+                    skipped[name] = image
+                done += 1
+                report(done, index.files)
+            digest = listing.digest(span(index, shard))
+            index.shards[shard] = writer.finish(digest, skipped)
+        index.write(folder)
+        written += writer.images
+    return written
+
+
+def _unreadable(path: str, why: str) -> ImageError:
+    remedy = 'Replace it, or pass on_error="skip", and pack again: finished shards stay.'
+    return ImageError(str(checks.bad("pack", "file", "an image that can be read", f"{path} ({why})", remedy)))
+
+
+def _loader(images: Images, numbers: Sequence[int], workers: int) -> DataLoader[Any]:
+    return DataLoader(
+        images,
+        batch_size=None,
+        sampler=numbers,
+        num_workers=min(workers, len(numbers)),
+        collate_fn=as_it_is,  # arrays go through a pipe: /dev/shm may be too small for images of any size
+        prefetch_factor=AHEAD if workers and numbers else None,
+        multiprocessing_context=start_method() if workers and numbers else None,
+        worker_init_fn=ignore_interrupts,
+    )
+
+
+def as_it_is(image: Any) -> Any:
+    return image
+
+
+def ignore_interrupts(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal. The main one ends the workers; it waits 5 s for one that is gone."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class Writer:
+    """A shard in the making: under its own name once it is finished, and gone if it is not."""
+
+    def __init__(self, path: Path, encoding: str) -> None:
+        self._pa = pa = shards.arrow()
+        self.path, self.images = path, 0
+        self._partial = path.with_name(path.name + PARTIAL)
+        columns = {"image": pa.large_binary(), "height": pa.int32(), "width": pa.int32(), "label": pa.int64()}
+        about = {"gpuaug.version": str(shards.VERSION), "gpuaug.encoding": encoding}
+        self._schema = pa.schema({**columns, "path": pa.string(), "crc32": pa.uint32()}, about)
+        self._clear()
+
+    def _clear(self) -> None:
+        self._data, self._ends = bytearray(), [0]
+        self._columns: dict[str, list[Any]] = {name: [] for name in ("height", "width", "label", "path", "crc32")}
+
+    def __enter__(self) -> Writer:
+        self._file = open(self._partial, "wb")
+        self._arrow = self._pa.ipc.new_file(self._file, self._schema)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if not self._file.closed:
+            with contextlib.suppress(OSError):  # a full disk cannot take the rest either
+                self._file.close()
+            self._partial.unlink()
+
+    def add(self, image: Image, label: int, path: str) -> None:
+        if self._data and len(self._data) + len(image.data) > BATCH_BYTES:
+            self._flush()
+        self._data += image.data.data
+        self._ends.append(len(self._data))
+        row = {"height": image.height, "width": image.width, "label": label, "path": path, "crc32": image.crc32}
+        for name, value in row.items():
+            self._columns[name].append(value)
+        self.images += 1
+
+    def _flush(self) -> None:
+        """Write a record batch; the images are one buffer already."""
+        pa = self._pa
+        buffers = [None, pa.py_buffer(np.array(self._ends, np.int64)), pa.py_buffer(self._data)]
+        images = pa.Array.from_buffers(pa.large_binary(), len(self._ends) - 1, buffers)
+        columns = [
+            images if field.name == "image" else pa.array(self._columns[field.name], field.type)
+            for field in self._schema
+        ]
+        self._arrow.write_batch(pa.record_batch(columns, schema=self._schema))
+        self._clear()
+
+    def finish(self, source: str, skipped: dict[str, str]) -> Entry:
+        """Close the file, read it back and give it its name."""
+        if self._data:
+            self._flush()
+        self._arrow.close()
+        shards.sync(self._file)
+        self._file.close()
+        length = self._partial.stat().st_size
+        crc32, spans = shards.describe(shards.mapped(self._partial, length))
+        os.replace(self._partial, self.path)
+        return Entry(self.path.name, self.images, length, crc32, spans, source, skipped)
