@@ -76,7 +76,7 @@ def test_unreadable_files(source: Path, tmp_path: Path) -> None:
     assert "Traceback" not in result.output
     result = invoke("pack", source, tmp_path / "pack", "--workers", 0, "--on-error", "skip")
     assert result.exit_code == 0
-    assert "Skipped class1/003.png (no image format that is known here).\n" in result.output
+    assert "Skipped class1/003.png (no image format that is known here, or damaged from the start).\n" in result.output
     assert "5 images; 0.00 GB; 2 skipped;" in result.output
 
 
