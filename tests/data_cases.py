@@ -46,7 +46,8 @@ class Numbers(torch.utils.data.Dataset[Any]):
 
 def loader(count: int = 48, workers: int = 2, **options: Any) -> DataLoader[Any]:
     collate = options.pop("collate_fn", ga.ragged_collate)
-    return DataLoader(Numbers(count), BATCH, num_workers=workers, collate_fn=collate, **options)
+    # A hang becomes an error.
+    return DataLoader(Numbers(count), BATCH, num_workers=workers, collate_fn=collate, timeout=30, **options)
 
 
 def intact(batch: ga.data.Batch) -> bool:

@@ -71,6 +71,7 @@ LABELS: dict[str, tuple[Any, Any, torch.dtype]] = {
     "tensor and int": (torch.tensor(1), 2, torch.int64),
     "multi-hot": (torch.tensor([1.0, 0, 1]), torch.tensor([0.0, 0, 1]), torch.float32),
     "bfloat16": (torch.ones(3, dtype=torch.bfloat16), torch.zeros(3, dtype=torch.bfloat16), torch.bfloat16),
+    "eight bits": (*torch.ones(2, 3).to(torch.float8_e5m2), torch.float8_e5m2),
     "arrays": (np.ones(2), np.zeros(2), torch.float64),
     "lists": ([1, 2], [3, 4], torch.int64),
     "leaves of a graph": (torch.ones(2, requires_grad=True), torch.ones(2), torch.float32),
@@ -179,7 +180,7 @@ def test_labels_through_a_worker(name: str) -> None:
         def __getitem__(self, number: int) -> Any:
             return image(number), labels[number], number
 
-    ((batch),) = DataLoader(Two(2), 2, num_workers=1, collate_fn=ga.ragged_collate)
+    (batch,) = DataLoader(Two(2), 2, num_workers=1, collate_fn=ga.ragged_collate, timeout=10)
     assert isinstance(batch, ga.data.Batch)
     assert torch.equal(batch.labels, collated(*labels).labels)
     assert batch.labels.dtype == LABELS[name][2]

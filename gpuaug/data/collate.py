@@ -40,8 +40,11 @@ class Batch(_Fields):
 
 
 def _inline(tensor: Tensor | None) -> Any:
-    """As a NumPy array, which pickles by value; NumPy has no bfloat16."""
-    return tensor if tensor is None or tensor.dtype == torch.bfloat16 else tensor.numpy()
+    """As a NumPy array, which pickles by value, if NumPy has such; what fails in a worker's queue hangs its reader."""
+    try:
+        return None if tensor is None else tensor.numpy()
+    except (TypeError, RuntimeError):
+        return tensor
 
 
 def _received(kind: Any, whole: Tensor, size: int, described: tuple[Any, ...], labels: Any, index: Any) -> Batch:
