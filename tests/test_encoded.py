@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -219,6 +220,30 @@ def test_a_damaged_file_on_the_device(play: Callable[..., Player]) -> None:
         images, shown = batch(files, "skip").decode("cuda")
     assert shown.tolist() == [0, 2, 2]
     assert torch.equal(images[1], images[2])
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_nvjpeg_neither_overtakes_the_stream_nor_outlasts_an_error(
+    monkeypatch: pytest.MonkeyPatch, refused: bool
+) -> None:
+    log: list[str] = []
+
+    class Stream:
+        def synchronize(self) -> None:
+            log.append("stream")
+
+    def operator(*_: Any) -> list[Tensor]:
+        log.append("decode")
+        if refused:
+            raise RuntimeError("Error while decoding JPEG images: 5")
+        return []
+
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream())
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: log.append("device"))
+    monkeypatch.setattr(torch.ops.image, "decode_jpegs_cuda", operator, raising=False)
+    with pytest.raises(RuntimeError) if refused else nullcontext():
+        module.device_jpegs([tensor(FILES["a.jpg"])], torch.device("cuda", 1))
+    assert log == ["stream", "decode", *(["device"] if refused else [])]
 
 
 @pytest.mark.gpu

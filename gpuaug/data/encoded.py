@@ -130,8 +130,17 @@ def _on_device(files: Sequence[Tensor], device: torch.device) -> list[Tensor | N
 
 
 def device_jpegs(files: Sequence[Tensor], device: torch.device) -> list[Tensor | None]:
-    """The operator of torchvision.io.decode_jpeg(files, device=device)."""
-    return list(torch.ops.image.decode_jpegs_cuda(list(files), RGB, device))
+    """The operator of torchvision.io.decode_jpeg(files, device=device).
+
+    It writes on a stream of its own, into memory of the current stream that it does not wait for: what was there before
+    may still be read, and after an error it may still be writing into what is free again.
+    """
+    torch.cuda.current_stream(device).synchronize()
+    try:
+        return list(torch.ops.image.decode_jpegs_cuda(list(files), RGB, device))
+    except RuntimeError:
+        torch.cuda.synchronize(device)
+        raise
 
 
 def _on_cpu(files: Sequence[Tensor]) -> list[Tensor | ImageError]:
