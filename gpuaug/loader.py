@@ -79,7 +79,8 @@ class DeviceLoader:
     @property
     def skipped(self) -> int:
         """How many samples were replaced so far because their file could not be read (`on_error="skip"`)."""
-        return self._replaced + getattr(getattr(self.loader, "dataset", None), "skipped", 0)
+        counting = {id(dataset): dataset for dataset in _counting(self.loader)}
+        return self._replaced + sum(dataset.skipped for dataset in counting.values())
 
     def set_epoch(self, epoch: int) -> None:
         """Tell the sampler, so that it shuffles anew, and the module, so that it draws anew; before the epoch."""
@@ -228,3 +229,13 @@ class DeviceLoader:
             self.augment._settle(ready.taken, used=True)
         self._place = ready.place
         return ready.result
+
+
+def _counting(dataset: Any) -> Iterator[Any]:
+    """The data sets that count skips: this one, or those that a Subset or a ConcatDataset is of."""
+    if hasattr(dataset, "skipped"):
+        yield dataset
+    else:
+        for part in (*getattr(dataset, "datasets", ()), getattr(dataset, "dataset", None)):
+            if part is not None:
+                yield from _counting(part)

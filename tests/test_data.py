@@ -422,3 +422,15 @@ def test_batches_of_workers_equal_batches_of_this_process(root: Path, make: Call
         assert np.array_equal(mine.images.sizes, theirs.images.sizes)
         assert torch.equal(mine.labels, theirs.labels)
         assert torch.equal(mine.index, theirs.index)
+
+
+def test_skips_are_counted_through_parts_of_a_data_set(tmp_path: Path) -> None:
+    dataset = ga.data.ImageFolder(folder(tmp_path), on_error="skip")
+    Path(dataset.samples[1][0]).write_bytes(b"")
+    halves = Subset(dataset, range(6)), Subset(dataset, range(6, 12))
+    augment = ga.Augment([ga.Resize((8, 8))])
+    for number, parts in enumerate((dataset, halves[0], torch.utils.data.ConcatDataset(halves)), 1):
+        batches = ga.DeviceLoader(DataLoader(parts, 3, collate_fn=ga.ragged_collate), "cpu", augment)
+        with pytest.warns(UserWarning, match="ImageFolder: skipped"):
+            list(batches)
+        assert batches.skipped == dataset.skipped == number
