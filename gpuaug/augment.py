@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from gpuaug import checks
 from gpuaug.capture import Captured
+from gpuaug.data.workers import world
 from gpuaug.pipeline import Pipeline, evaluation
 from gpuaug.program import Keys
 from gpuaug.ragged import Ragged
@@ -41,6 +42,14 @@ if hasattr(os, "register_at_fork"):
 
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
 HIGHEST_INDEX = 2**48 - 1
+
+
+@dataclass(eq=False)
+class Ahead:
+    """The counter's numbers from `start` on that a batch has which is not handed out yet; equal to itself alone."""
+
+    start: int
+    size: int
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,7 @@ class Augment(nn.Module):
         self.exact = bool(exact)
         self.epoch = 0
         self._counter = 0
-        self._ahead = 0  # how many of the counter's last numbers belong to batches that are not handed out yet
+        self._ahead: list[Ahead] = []
         steps = [*self.train_pipeline.steps, *self.eval_pipeline.steps]
         self.opaque = nn.ModuleList(
             s.module for s in steps if isinstance(s, Opaque) and isinstance(s.module, nn.Module)
@@ -193,28 +202,35 @@ class Augment(nn.Module):
         self.epoch = checks.integer(self, "epoch", epoch, 0, 2**32 - 1)
 
     def get_extra_state(self) -> dict[str, int]:
-        return {"epoch": self.epoch, "counter": self._counter - self._ahead}
+        with COUNTER:
+            return {"epoch": self.epoch, "counter": min([self._counter, *(ahead.start for ahead in self._ahead)])}
 
     def set_extra_state(self, state: dict[str, int]) -> None:
         epoch = checks.integer(self, "epoch", state["epoch"], 0, 2**32 - 1)
-        self._counter = checks.integer(self, "counter", state["counter"], 0, HIGHEST_INDEX)
-        self.epoch = epoch
-        self._ahead = 0
-
-    def _take(self, size: int) -> tuple[int, Tensor]:
-        """The counter's next numbers, the first of them and the keys, for a batch made ahead; `_settle` must follow."""
+        counter = checks.integer(self, "counter", state["counter"], 0, HIGHEST_INDEX)
         with COUNTER:
-            start = self._counter
-            self._counter += size
-            self._ahead += size
-        return start, torch.from_numpy(_numbers(start, size).astype(np.int64))
+            self.epoch, self._counter, self._ahead = epoch, counter, []
 
-    def _settle(self, start: int, size: int, used: bool) -> None:
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy hands out none of the batches that are made ahead."""
+        return self.__dict__ | {"_counter": self.get_extra_state()["counter"], "_ahead": []}
+
+    def _take(self, size: int) -> tuple[Ahead, Tensor]:
+        """The counter's next numbers and their keys, for a batch made ahead; `_settle` must follow."""
+        with COUNTER:
+            ahead = Ahead(self._counter, size)
+            self._ahead.append(ahead)
+            self._counter += size
+        return ahead, torch.from_numpy(_numbers(ahead.start, size).astype(np.int64))
+
+    def _settle(self, ahead: Ahead, used: bool) -> None:
         """Such a batch was handed out, or nobody will see it, and its numbers, if they are the last, are free again."""
         with COUNTER:
-            self._ahead = max(0, self._ahead - size)
-            if not used and self._counter == start + size:
-                self._counter = start
+            if ahead not in self._ahead:  # taken before load_state_dict, which sets the counter
+                return
+            self._ahead.remove(ahead)
+            if not used and self._counter == ahead.start + ahead.size:
+                self._counter = ahead.start
 
     def _pipeline(self, training: bool) -> Pipeline:
         return self.train_pipeline if training else self.eval_pipeline
@@ -308,13 +324,5 @@ def check_index(owner: object, index: object, size: int) -> Array:
 
 def _numbers(start: int, size: int) -> Array:
     """(size,) uint64, the keys for the counter's numbers from `start` on; no two ranks have one in common."""
-    world, rank = _world()
-    return (np.arange(start, start + size, dtype=np.uint64) * world + rank).astype(np.uint64)
-
-
-def _world() -> tuple[int, int]:
-    """(world size, rank), so that ranks without an index never repeat one another's draws."""
-    distributed = torch.distributed
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_world_size(), distributed.get_rank()
-    return 1, 0
+    number, rank = world()
+    return (np.arange(start, start + size, dtype=np.uint64) * number + rank).astype(np.uint64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor
 
 from gpuaug import checks
-from gpuaug.augment import Augment
+from gpuaug.augment import Ahead, Augment
 from gpuaug.data.encoded import Encoded
 from gpuaug.ragged import Ragged
+from gpuaug.transforms.opaque import Opaque
 
 __all__ = ["DeviceLoader"]
 
@@ -34,7 +36,7 @@ class Ready(NamedTuple):
     """A batch on its way to the user."""
 
     result: Any  # what the user gets
-    taken: tuple[int, int]  # the numbers it took from the module's counter: the first, how many
+    taken: Ahead | None  # the numbers it took from the module's counter
     place: Any
 
 
@@ -42,7 +44,8 @@ class DeviceLoader:
     """Iterate over augmented batches on a device.
 
     On CUDA each batch is copied on a side stream while the device works on the one before, and augmented on the
-    current stream. Elsewhere a background thread fetches and augments the next batch during the consumer's step.
+    current stream. Elsewhere a background thread fetches and augments the next batch during the consumer's step; with
+    opaque steps, which use torch's global generator, it only fetches.
 
     Args:
         loader: a DataLoader, or what iterates like one, of batches (images, labels, index), (images, labels) or
@@ -76,7 +79,8 @@ class DeviceLoader:
     @property
     def skipped(self) -> int:
         """How many samples were replaced so far because their file could not be read (`on_error="skip"`)."""
-        return self._replaced + getattr(getattr(self.loader, "dataset", None), "skipped", 0)
+        counting = {id(dataset): dataset for dataset in _counting(self.loader)}
+        return self._replaced + sum(dataset.skipped for dataset in counting.values())
 
     def set_epoch(self, epoch: int) -> None:
         """Tell the sampler, so that it shuffles anew, and the module, so that it draws anew; before the epoch."""
@@ -118,27 +122,33 @@ class DeviceLoader:
 
     def _threaded(self, mode: Mode) -> Iterator[Any]:
         batches = iter(self.loader)  # here, not in the thread: it may fork
-        with ThreadPoolExecutor(1, "gpuaug-loader") as thread:
-            coming = thread.submit(self._next, batches, mode)
-            try:
-                while (ready := coming.result()) is not None:
-                    coming = thread.submit(self._next, batches, mode)
-                    box = [self._handed_out(ready)]
-                    del ready
-                    yield box.pop()  # the consumer alone holds it, so that its memory can be used again
-            finally:
-                self._taken_back(coming)
+        thread, consumer = ThreadPoolExecutor(1, "gpuaug-loader"), threading.get_ident()
+        coming = thread.submit(self._next, batches, mode)
+        try:
+            while (ready := coming.result()) is not None:
+                coming = thread.submit(self._next, batches, mode)
+                box = [self._handed_out(self._augmented(ready, mode) if isinstance(ready, Moved) else ready)]
+                del ready
+                yield box.pop()  # the consumer alone holds it, so that its memory can be used again
+        finally:
+            coming.add_done_callback(self._taken_back)
+            # The garbage collector may end an iteration in any thread, this one included: it cannot wait for itself.
+            thread.shutdown(wait=threading.get_ident() == consumer, cancel_futures=True)
         self._place = None
 
-    def _next(self, batches: Iterator[Any], mode: Mode) -> Ready | None:
-        """The next batch, fetched, moved and augmented."""
-        moved = self._moved(batches)
-        return None if moved is None else self._augmented(moved, mode)
+    def _next(self, batches: Iterator[Any], mode: Mode) -> Moved | Ready | None:
+        """The next batch, fetched, moved and augmented.
 
-    def _taken_back(self, coming: Future[Ready | None]) -> None:
+        An opaque step draws from torch's global generator: not beside the consumer's own draws, but between them.
+        """
+        moved = self._moved(batches)
+        opaque = any(isinstance(step, Opaque) for step in self.augment._pipeline(mode[0]).steps)
+        return moved if moved is None or opaque else self._augmented(moved, mode)
+
+    def _taken_back(self, coming: Future[Moved | Ready | None]) -> None:
         """The consumer left: the batch that was made ahead has used up no draws."""
-        if not coming.cancel() and coming.exception() is None and (ready := coming.result()) is not None:
-            self.augment._settle(*ready.taken, used=False)
+        if not coming.cancelled() and coming.exception() is None and isinstance(ready := coming.result(), Ready):
+            self._unused(ready.taken)
 
     # ---- CUDA: a stream copies ahead ---------------------------------------------------------------------------------
 
@@ -153,10 +163,20 @@ class DeviceLoader:
                 data = part.data if isinstance(part, Ragged) else part
                 if data is not None:
                     data.record_stream(current)  # allocated on the other stream, which may not have it back before
-            box = [self._handed_out(self._augmented(moved, mode))]
+            ready, late = self._augmented(moved, mode), None
             del part, data
-            moved = self._moved(batches, stream)  # its copy runs while the device works on the batch of the box
+            try:
+                moved = self._moved(batches, stream)  # its copy runs while the device works on the batch at hand
+            except Exception as error:
+                late = error  # after the batch at hand, as on a CPU
+            except BaseException:
+                self._unused(ready.taken)
+                raise
+            box = [self._handed_out(ready)]
+            del ready
             yield box.pop()
+            if late is not None:
+                raise late
         self._place = None
 
     # ---- one batch ---------------------------------------------------------------------------------------------------
@@ -190,15 +210,31 @@ class DeviceLoader:
 
     def _augmented(self, moved: Moved, mode: Mode) -> Ready:
         images, labels, index, place = moved
-        size = len(images) if index is None and mode[0] else 0
-        start, numbers = self.augment._take(size) if size else (0, index)
+        self.augment._check(images, labels, mode[0])  # that they have a length
+        taken = None
+        if index is None and mode[0]:
+            taken, index = self.augment._take(len(images))
         try:
-            return Ready(self.augment._run(images, labels, numbers, *mode), (start, size), place)
+            return Ready(self.augment._run(images, labels, index, *mode), taken, place)
         except BaseException:
-            self.augment._settle(start, size, used=False)
+            self._unused(taken)
             raise
 
+    def _unused(self, taken: Ahead | None) -> None:
+        if taken is not None:
+            self.augment._settle(taken, used=False)
+
     def _handed_out(self, ready: Ready) -> Any:
-        self.augment._settle(*ready.taken, used=True)
+        if ready.taken is not None:
+            self.augment._settle(ready.taken, used=True)
         self._place = ready.place
         return ready.result
+
+
+def _counting(dataset: Any) -> Iterator[Any]:
+    """The data sets that count skips: this one, and those that a Subset or a ConcatDataset is of."""
+    if hasattr(dataset, "skipped"):
+        yield dataset
+    for part in (*getattr(dataset, "datasets", ()), getattr(dataset, "dataset", None)):
+        if part is not None:
+            yield from _counting(part)

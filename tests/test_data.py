@@ -247,6 +247,17 @@ def test_a_subset_and_a_tensor_dataset() -> None:
             assert (int(label), found) == (original * 10, index)
 
 
+@pytest.mark.parametrize("decode", ["worker", "device"])
+def test_data_sets_in_a_row_are_numbered_anew(root: Path, decode: str) -> None:
+    folder = ImageFolder(root, decode=decode)
+    row = Indexed(torch.utils.data.ConcatDataset([folder, folder]))
+    indices = [index for _, _, index in row]
+    assert indices == list(range(2 * len(folder)))
+    image, label, _ = row[len(folder) + 1]
+    assert label == folder[1][1]
+    assert type(image) is type(folder[1][0])
+
+
 def test_a_torchvision_data_set(root: Path) -> None:
     ours, theirs = ImageFolder(root), Indexed(torchvision.datasets.ImageFolder(root))
     for mine, other in zip(ours, theirs, strict=True):
@@ -262,7 +273,7 @@ BAD_ITEMS: dict[str, tuple[Any, str]] = {
     "no image": (("cat.jpg", 0), "got 'cat.jpg'"),
     "nothing": ((None, 0), "got None"),
     "image alone": (CHW, r"\(image, label\), got uint8 \(3, 9, 14\)"),
-    "three": ((CHW, 0, 0), r"\(image, label\)"),
+    "three": ((CHW, 0, "cat.jpg"), r"\(image, label\)"),
     "a dict": ({"image": CHW, "label": 0}, r"\(image, label\), got dict"),
 }
 
@@ -422,3 +433,15 @@ def test_batches_of_workers_equal_batches_of_this_process(root: Path, make: Call
         assert np.array_equal(mine.images.sizes, theirs.images.sizes)
         assert torch.equal(mine.labels, theirs.labels)
         assert torch.equal(mine.index, theirs.index)
+
+
+def test_skips_are_counted_through_parts_of_a_data_set(tmp_path: Path) -> None:
+    dataset = ga.data.ImageFolder(folder(tmp_path), on_error="skip")
+    Path(dataset.samples[1][0]).write_bytes(b"")
+    halves = Subset(dataset, range(6)), Subset(dataset, range(6, 12))
+    augment = ga.Augment([ga.Resize((8, 8))])
+    for number, parts in enumerate((dataset, halves[0], torch.utils.data.ConcatDataset(halves)), 1):
+        batches = ga.DeviceLoader(DataLoader(parts, 3, collate_fn=ga.ragged_collate), "cpu", augment)
+        with pytest.warns(UserWarning, match="ImageFolder: skipped"):
+            list(batches)
+        assert batches.skipped == dataset.skipped == number

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -198,8 +199,18 @@ def test_one_bad_file_does_not_send_a_large_batch_one_by_one(play: Callable[...,
 
 def test_a_device_that_refuses_everything(play: Callable[..., Player]) -> None:
     play(lambda data: True)
-    images, _ = batch(FILES).decode("cuda")
+    with pytest.warns(UserWarning, match="cuda decodes none of a batch's JPEGs; the CPU does"):
+        images, _ = batch(FILES).decode("cuda")
     assert who(images, FILES) == []
+
+
+def test_a_device_without_memory_is_no_reason_for_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(files: Any, device: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(module, "device_jpegs", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        batch(FILES).decode("cuda")
 
 
 def test_nothing_for_the_device(play: Callable[..., Player]) -> None:
@@ -219,6 +230,30 @@ def test_a_damaged_file_on_the_device(play: Callable[..., Player]) -> None:
         images, shown = batch(files, "skip").decode("cuda")
     assert shown.tolist() == [0, 2, 2]
     assert torch.equal(images[1], images[2])
+
+
+@pytest.mark.parametrize("refused", [False, True])
+def test_nvjpeg_neither_overtakes_the_stream_nor_outlasts_an_error(
+    monkeypatch: pytest.MonkeyPatch, refused: bool
+) -> None:
+    log: list[str] = []
+
+    class Stream:
+        def synchronize(self) -> None:
+            log.append("stream")
+
+    def operator(*_: Any) -> list[Tensor]:
+        log.append("decode")
+        if refused:
+            raise RuntimeError("Error while decoding JPEG images: 5")
+        return []
+
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: Stream())
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: log.append("device"))
+    monkeypatch.setattr(torch.ops.image, "decode_jpegs_cuda", operator, raising=False)
+    with pytest.raises(RuntimeError) if refused else nullcontext():
+        module.device_jpegs([tensor(FILES["a.jpg"])], torch.device("cuda", 1))
+    assert log == ["stream", "decode", *(["device"] if refused else [])]
 
 
 @pytest.mark.gpu

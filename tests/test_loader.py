@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import itertools
+import pickle
 import threading
 import time
 import weakref
@@ -14,6 +17,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+from torchvision.transforms import v2
 
 import gpuaug as ga
 
@@ -230,6 +234,50 @@ def test_mode_and_epoch_are_those_of_the_beginning() -> None:
     assert same(results, expected)
 
 
+def test_a_module_that_stands_beside_ahead_batches() -> None:
+    """A call in between, a copy and a loaded state, while a batch is made ahead."""
+    module, watched = augment(), Watched(plain())
+    iterator = iter(ga.DeviceLoader(watched, "cpu", module))
+    next(iterator)
+    assert until(lambda: len(module._ahead) == 1)
+    module(torch.zeros(2, 3, 30, 30, dtype=torch.uint8))
+    assert module.get_extra_state()["counter"] == 4, "the batch ahead is the first that is not seen"
+    for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
+        assert (other._counter, other._ahead) == (4, [])
+    module.load_state_dict(module.state_dict() | {"_extra_state": {"epoch": 0, "counter": 100}})
+    next(iterator)
+    assert until(lambda: module._counter == 102)
+    assert module.get_extra_state()["counter"] == 100, "the batch that was made before took none of the new numbers"
+    del iterator
+    assert module.get_extra_state()["counter"] == module._counter == 100
+
+
+def test_foreign_steps_leave_the_consumers_draws_alone() -> None:
+    """They use torch's global generator, so they run in the consumer's thread, while the next batch is fetched."""
+    threads = set()
+
+    class Slow(v2.ColorJitter):
+        def forward(self, *inputs: Any) -> Any:
+            threads.add(threading.current_thread())
+            time.sleep(0.02)
+            return super().forward(*inputs)
+
+    module = ga.Augment([ga.RandomResizedCrop(SIDE), Slow(0.5, 0.5)], seed=5)
+    expected = [(module(images, index=index), labels) for images, labels, index in batches()]
+    drawn, results = [], []
+    state = torch.get_rng_state()
+    for batch in ga.DeviceLoader(batches(), "cpu", module):
+        results.append(batch)
+        for _ in range(20):
+            drawn.append(torch.rand(()).item())
+            time.sleep(0.002)
+    assert same(results, expected)
+    assert threads == {threading.main_thread()}
+    torch.set_rng_state(state)
+    torch.empty((), dtype=torch.int64).random_()  # what a DataLoader takes
+    assert drawn == [torch.rand(()).item() for _ in drawn]
+
+
 # ---- errors ----------------------------------------------------------------------------------------------------------
 
 
@@ -251,7 +299,9 @@ def test_errors_of_the_loader_and_of_the_module_reach_the_consumer() -> None:
     with pytest.raises(ValueError, match=r"Augment: `images` must be uint8"):
         next(iter(ga.DeviceLoader(floats, "cpu", module)))
     assert module.get_extra_state()["counter"] == 0
-    assert module._ahead == 0
+    assert not module._ahead
+    with pytest.raises(ValueError, match=r"Augment: `images` must be uint8 .*, got uint8 \(\)"):
+        next(iter(ga.DeviceLoader([torch.tensor(3, dtype=torch.uint8)], "cpu", module)))
 
 
 def test_arguments() -> None:
@@ -309,6 +359,47 @@ def test_threads_workers_and_batches_are_gone(how: str) -> None:
     assert until(lambda: not multiprocessing.active_children())
     assert all(reference() is None for reference in kept)
     assert len(list(loader)) == 3, "it can be used again"
+
+
+@pytest.mark.parametrize("collector", ["the loader's thread", "another"])
+def test_the_garbage_collector_may_end_an_iteration_in_any_thread(collector: str) -> None:
+    """Where a thread would wait for what itself, or a thread it waits for, has to do."""
+    reached, lost, collected = threading.Event(), threading.Event(), threading.Event()
+
+    def collect() -> None:
+        lost.wait()
+        gc.collect()
+        collected.set()
+
+    class Collecting:
+        def __iter__(self) -> Iterator[Any]:
+            for number, batch in enumerate(plain()):
+                if number == 1:
+                    reached.set()
+                    if collector == "another":
+                        threading.Thread(target=collect).start()
+                        collected.wait(10)
+                    else:
+                        collect()
+                yield batch
+
+    class Trainer:
+        def __init__(self, module: ga.Augment) -> None:
+            self.cycle, self.iterator = self, iter(ga.DeviceLoader(Collecting(), "cpu", module))
+
+    module = augment()
+    gc.disable()
+    try:
+        trainer = Trainer(module)
+        next(trainer.iterator)
+        assert reached.wait(10)
+        del trainer
+        lost.set()
+        assert collected.wait(5)
+    finally:
+        gc.enable()
+    assert until(lambda: not loader_threads())
+    assert module.get_extra_state()["counter"] == module._counter == 4
 
 
 def test_the_consumer_alone_holds_a_batch() -> None:
@@ -428,6 +519,24 @@ def test_on_cuda_a_side_stream_copies_one_batch_ahead(log: list[Any]) -> None:
         ("step", 2),
     ]
     assert not loader_threads()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device: tests/test_gpu.py")
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_on_cuda_an_error_comes_after_the_batch_at_hand(log: list[Any], error: type[BaseException]) -> None:
+    def broken() -> Iterator[Any]:
+        yield from itertools.islice(plain(), 2)
+        raise error
+
+    class Broken:
+        def __iter__(self) -> Iterator[Any]:
+            return broken()
+
+    module, seen = augment(), []
+    with pytest.raises(error):
+        seen.extend(ga.DeviceLoader(Broken(), "cuda", module))
+    assert len(seen) == (2 if error is OSError else 1)
+    assert module.get_extra_state()["counter"] == module._counter == 4 * len(seen)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device: tests/test_gpu.py")

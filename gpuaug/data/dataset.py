@@ -157,6 +157,8 @@ def load(data: Tensor, name: str, where: str, on_error: str) -> Tensor | Encoded
 class Indexed(Decoded):
     """Any map-style data set that yields (image, label), as one that yields (uint8 image, label, index).
 
+    It also numbers anew what yields (image, label, index): a ConcatDataset of two ImageFolders has each index twice.
+
     Args:
         dataset: its images are Pillow images, uint8 tensors (C, H, W), or uint8 arrays (H, W) or (H, W, C). It must
             not augment: wrap a torchvision data set that has no transform.
@@ -173,11 +175,14 @@ class Indexed(Decoded):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def _load(self, number: int) -> tuple[Tensor, Any]:
+    def _load(self, number: int) -> tuple[Tensor | EncodedImage, Any]:
         item = self.dataset[number]
-        if not isinstance(item, (tuple, list)) or len(item) != 2:
+        good = isinstance(item, (tuple, list)) and (len(item) == 2 or (len(item) == 3 and checks.is_integer(item[2])))
+        if not good:
             raise checks.bad(self, "dataset", "one that yields (image, label)", checks.describe(item))
-        image, label = item
+        image, label = item[:2]
+        if isinstance(image, EncodedImage):
+            return image, label
         if isinstance(image, Image.Image):
             return rgb(image), label
         if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3):

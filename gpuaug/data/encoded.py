@@ -89,6 +89,8 @@ class Encoded:
         if device.type == "cuda":
             suited = [number for number, file in enumerate(files) if _suits_device(file)]
             decoded = _on_device([files[number] for number in suited], device)
+            if len(suited) > 1 and not any(isinstance(image, Tensor) for image in decoded):
+                warnings.warn(f"Encoded: {device} decodes none of a batch's JPEGs; the CPU does.", stacklevel=2)
             for number, image in zip(suited, decoded, strict=True):
                 images[number] = image
         left = [number for number, image in enumerate(images) if image is None]
@@ -122,6 +124,8 @@ def _on_device(files: Sequence[Tensor], device: torch.device) -> list[Tensor | N
     """Decoded by nvJPEG; None for what it refuses."""
     try:
         return device_jpegs(files, device) if files else []
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError:  # one bad file fails the batch
         if len(files) == 1:
             return [None]
@@ -130,8 +134,17 @@ def _on_device(files: Sequence[Tensor], device: torch.device) -> list[Tensor | N
 
 
 def device_jpegs(files: Sequence[Tensor], device: torch.device) -> list[Tensor | None]:
-    """The operator of torchvision.io.decode_jpeg(files, device=device)."""
-    return list(torch.ops.image.decode_jpegs_cuda(list(files), RGB, device))
+    """The operator of torchvision.io.decode_jpeg(files, device=device).
+
+    It writes on a stream of its own, into memory of the current stream that it does not wait for: what was there before
+    may still be read, and after an error it may still be writing into what is free again.
+    """
+    torch.cuda.current_stream(device).synchronize()
+    try:
+        return list(torch.ops.image.decode_jpegs_cuda(list(files), RGB, device))
+    except RuntimeError:
+        torch.cuda.synchronize(device)
+        raise
 
 
 def _on_cpu(files: Sequence[Tensor]) -> list[Tensor | ImageError]:

@@ -11,6 +11,7 @@ from torch.utils.data import Sampler
 
 from gpuaug import checks
 from gpuaug.data.dataset import Decoded
+from gpuaug.data.workers import world
 
 __all__ = ["RepeatedAugmentationSampler"]
 
@@ -64,8 +65,8 @@ class RepeatedAugmentationSampler(Sampler[tuple[int, int]]):
             raise checks.bad(self, "dataset", "at least one image", "none")
         self.dataset = dataset
         self.num_repeats = checks.number(self, "num_repeats", num_repeats, 1, math.inf)
-        world, place = _world()
-        self.num_replicas = checks.integer(self, "num_replicas", world if num_replicas is None else num_replicas, 1)
+        ranks, place = world()
+        self.num_replicas = checks.integer(self, "num_replicas", ranks if num_replicas is None else num_replicas, 1)
         self.rank = checks.integer(self, "rank", place if rank is None else rank, 0, self.num_replicas - 1)
         self.shuffle = bool(shuffle)
         self.seed = checks.integer(self, "seed", seed, 0, 2**63)
@@ -93,11 +94,3 @@ class RepeatedAugmentationSampler(Sampler[tuple[int, int]]):
         again, at = np.divmod(self.rank + self.num_replicas * np.arange(self.num_samples), len(places))
         copies = at - np.searchsorted(places, places[at]) + again * math.ceil(self.num_repeats)
         return zip(order[places[at]].tolist(), copies.tolist(), strict=True)
-
-
-def _world() -> tuple[int, int]:
-    """(world size, rank) of torch.distributed, or of this process alone."""
-    distributed = torch.distributed
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_world_size(), distributed.get_rank()
-    return 1, 0
