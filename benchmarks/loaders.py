@@ -28,6 +28,7 @@ from torchvision.transforms import v2
 import gpuaug as ga
 from gpuaug import speed
 from gpuaug.data.decode import decode_file
+from gpuaug.data.workers import START_METHOD
 
 RECIPES: dict[str, tuple[list[Any], list[Any]]] = {
     "crop + flip": ([], []),
@@ -96,7 +97,7 @@ def contestants(folder: Path, packed: Path, jpeg: Path, workers: int, batch: int
     def loader(dataset: Any, **options: Any) -> DataLoader[Any]:
         settings = {"shuffle": True, "num_workers": workers, "persistent_workers": workers > 0, **options}
         if workers:
-            settings["multiprocessing_context"] = "forkserver"  # OpenMP's threads do not survive a fork
+            settings["multiprocessing_context"] = START_METHOD
         return DataLoader(dataset, batch, **settings)
 
     def decoding(dataset: Any) -> DataLoader[Any]:

@@ -72,7 +72,7 @@ def main(args: argparse.Namespace) -> None:
         ],
         seed=args.seed,
         memory_format=torch.channels_last,
-    )  # eval, left out, is Resize(256), CenterCrop(224), ToDtype, Normalize at size 224
+    )  # eval, left out, is Resize(255), CenterCrop(224), ToDtype, Normalize at size 224
 
     train, val = (ga.DeviceLoader(loader, device, augment) for loader in (train, val))
 

@@ -6,7 +6,6 @@
 """
 
 import argparse
-import multiprocessing
 import os
 from pathlib import Path
 from typing import Any
@@ -59,9 +58,8 @@ def load(args: argparse.Namespace) -> tuple[DataLoader, DataLoader, int]:
     else:
         sampler = DistributedSampler(train, seed=args.seed)
     options = {"num_workers": args.workers, "collate_fn": ga.ragged_collate, "pin_memory": torch.cuda.is_available()}
-    multiprocessing.set_forkserver_preload(["gpuaug"])  # imported once, for all workers
-    if args.workers:  # forkserver: a child of fork would inherit threads that are not there
-        options |= {"multiprocessing_context": "forkserver", "persistent_workers": True}
+    if args.workers:  # spawn: a child of fork would inherit threads that are not there
+        options |= {"multiprocessing_context": "spawn", "persistent_workers": True}
     share = range(dist.get_rank(), len(val), dist.get_world_size())  # DistributedSampler would show some images twice
     batches = (
         DataLoader(train, args.batch, sampler=sampler, **options),

@@ -67,11 +67,21 @@ class DeviceLoader:
         if not hasattr(loader, "__iter__"):
             raise checks.bad(self, "loader", "a DataLoader", checks.describe(loader))
         self.loader, self.augment = loader, augment
-        self.device = torch.device(device)
-        if self.device.type == "cuda" and self.device.index is None and torch.cuda.is_available():
-            self.device = torch.device("cuda", torch.cuda.current_device())
+        self.device = self._checked(device)
         self._place: Any = None  # of the wrapped loader, after the batch that was last handed out
         self._replaced = 0  # images that could not be decoded here
+
+    def _checked(self, device: Any) -> torch.device:
+        try:
+            found = torch.device(device)
+        except (TypeError, RuntimeError):
+            found = torch.device("meta")
+        if found.type == "meta" or (found.type == "cuda" and not torch.cuda.is_available()):
+            remedy = 'Pass "cpu".' if found.type == "cuda" else ""
+            raise checks.bad(self, "device", "one that is here", checks.describe(device), remedy)
+        return (
+            torch.device("cuda", torch.cuda.current_device()) if found.type == "cuda" and found.index is None else found
+        )
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -184,7 +194,13 @@ class DeviceLoader:
     def _moved(self, batches: Iterator[Any], stream: Any = None) -> Moved | None:
         """The next batch on the device; None at the end."""
         end = object()
-        batch = next(batches, end)
+        try:
+            batch = next(batches, end)
+        except RuntimeError as error:
+            if "to be equal size" not in str(error):
+                raise
+            got, remedy = "the default collate_fn", "Pass collate_fn=ga.ragged_collate to the DataLoader."
+            raise checks.bad(self, "loader", "one that packs images of different sizes", got, remedy) from error
         if batch is end:
             return None
         place = self.loader.state_dict() if hasattr(self.loader, "state_dict") else None

@@ -309,6 +309,13 @@ def test_arguments() -> None:
         ga.DeviceLoader(plain(), "cpu", torch.nn.Identity())  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"DeviceLoader: `loader` must be a DataLoader, got 3"):
         ga.DeviceLoader(3, "cpu", augment())
+    for device in (None, "cup", "meta", [], *(() if torch.cuda.is_available() else ("cuda", "cuda:1", 5))):
+        with pytest.raises(ValueError, match="DeviceLoader: `device` must be one that is here, got"):
+            ga.DeviceLoader(plain(), device, augment())  # type: ignore[arg-type]
+    for workers in (0, 1):
+        unpacked = DataLoader(Photos(), 2, num_workers=workers)
+        with pytest.raises(ValueError, match=r"DeviceLoader: `loader` must be one that packs .*ragged_collate to the"):
+            next(iter(ga.DeviceLoader(unpacked, "cpu", augment())))
     for strange in ({"image": 1}, (1, 2), (torch.zeros(1),) * 4, "text", ()):
         with pytest.raises(
             ValueError, match=r"DeviceLoader: `loader` must be one that yields \(images, .*ragged_collate does"
@@ -477,11 +484,13 @@ def log(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     genuine = Tensor.to
 
     def to(tensor: Tensor, *args: Any, **options: Any) -> Tensor:
-        if args and str(args[0]) == "cuda":
+        if args and str(args[0]) == "cuda:0":
             events.append(("copy", current[-1].name, len(tensor), options))
             return tensor.clone()
         return genuine(tensor, *args, **options)
 
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream(events, "side"))
     monkeypatch.setattr(torch.cuda, "stream", use)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: current[-1])

@@ -69,8 +69,8 @@ class Decoded(Dataset[Sample]):
     def __getitem__(self, number: int | tuple[int, int]) -> Sample:
         number, copy = map(operator.index, number if isinstance(number, tuple) else (number, 0))
         size = len(self)
-        if not -size <= number < size:
-            raise IndexError(f"{type(self).__name__}: image {number} of {size}")
+        if not -size <= number < size or copy < 0:
+            raise IndexError(f"{type(self).__name__}: image {number}, copy {copy}, of {size}")
         number %= size
         try:
             image, label = self._load(number)

@@ -24,7 +24,8 @@ class Packed(Decoded):
     """The images that `gpuaug pack` wrote.
 
     An image of a raw pack is a view of the file: no copy is made until a batch is. Whoever writes to it changes what
-    this process sees, never the file.
+    this process sees, never the file. A shard that somebody shortens while it is read ends the process (SIGBUS), as
+    with every map.
 
     Args:
         path: of the pack.

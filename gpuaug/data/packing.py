@@ -23,7 +23,7 @@ from gpuaug.data import shards
 from gpuaug.data.dataset import ON_ERROR, ImageFolder, Strings
 from gpuaug.data.decode import ImageError, decode, read, reason
 from gpuaug.data.shards import ENCODINGS, INDEX, PARTIAL, Entry, Index
-from gpuaug.data.workers import cores, start_method
+from gpuaug.data.workers import START_METHOD, cores
 
 __all__ = ["Packing", "pack"]
 
@@ -298,7 +298,7 @@ def _write(
         skipped = {}
         with Writer(folder / f"shard-{shard:05d}.arrow", index.encoding) as writer:
             for number in span(index, shard):
-                image, name = next(images), listing.name(number)
+                image, name = _next(images), listing.name(number)
                 if isinstance(image, Image):
                     writer.add(image, int(listing.labels[number]), name)
                 elif on_error == "raise":
@@ -314,6 +314,16 @@ def _write(
     return written
 
 
+def _next(images: Iterator[Any]) -> Any:
+    try:
+        return next(images)
+    except RuntimeError as error:
+        if "exited unexpectedly" not in str(error):
+            raise
+        remedy = 'Call it under `if __name__ == "__main__":` of a file, or pass workers=0.'
+        raise RuntimeError(f"pack: worker processes ended; each imports the calling script anew. {remedy}") from error
+
+
 def _unreadable(path: str, why: str) -> ImageError:
     remedy = 'Replace it, or pass on_error="skip", and pack again: finished shards stay.'
     return ImageError(str(checks.bad("pack", "file", "an image that can be read", f"{path} ({why})", remedy)))
@@ -327,7 +337,7 @@ def _loader(images: Images, numbers: Sequence[int], workers: int) -> DataLoader[
         num_workers=min(workers, len(numbers)),
         collate_fn=as_it_is,  # arrays go through a pipe: /dev/shm may be too small for images of any size
         prefetch_factor=AHEAD if workers and numbers else None,
-        multiprocessing_context=start_method() if workers and numbers else None,
+        multiprocessing_context=START_METHOD if workers and numbers else None,
         worker_init_fn=ignore_interrupts,
     )
 

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 
 import torch
 
-__all__ = ["cores", "start_method", "world"]
+__all__ = ["START_METHOD", "cores", "world"]
+
+# Not fork: threads of torch and numba run by now, and a forked child would wait for them for ever. Not forkserver: it
+# and its workers outlive a main process that is killed.
+START_METHOD = "spawn"
 
 
 def cores() -> int:
     """Processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def start_method() -> str:
-    """Not fork: threads of torch and numba run by now, and a forked child would wait for them for ever."""
-    return "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 
 
 def world() -> tuple[int, int]:
