@@ -1,0 +1,63 @@
+"""What is measured: the ops, the recipes and their parameters, named as torchvision v2 names them."""
+
+from __future__ import annotations
+
+import statistics
+from pathlib import Path
+
+from torch import Tensor
+from torchvision.transforms import v2
+
+from gpuaug.data.decode import decode_file
+from gpuaug.photographs import photographs
+
+__all__ = ["BATCH", "CLASSES", "JITTER", "MEAN", "OPS", "PARITY", "RECIPES", "SIZE", "SOURCE", "STD", "load", "square"]
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
+SOURCE, SIZE = 256, 224  # of a batch that already is of one size; of what a network gets
+BATCH, CLASSES = 64, 10
+JITTER = (0.4, 0.4, 0.4, 0.1)
+ENDINGS = {".jpg", ".jpeg", ".png"}
+
+# Each op is applied to every image (p=1), with parameters of its own for each.
+OPS = (
+    "RandomHorizontalFlip", "RandomCrop", "RandomResizedCrop", "RandomRotation", "RandomAffine", "RandomPerspective",
+    "Brightness", "Contrast", "Saturation", "Hue", "ColorJitter", "RandomGrayscale", "RandomInvert", "RandomPosterize",
+    "RandomSolarize", "RandomAutocontrast", "RandomEqualize", "RandomAdjustSharpness", "GaussianBlur", "GaussianNoise",
+    "JPEG", "RandomErasing", "Normalize", "RandAugment", "TrivialAugmentWide", "AutoAugment", "AugMix", "MixUp",
+    "CutMix",
+)  # fmt: skip
+
+# Between RandomResizedCrop(224) with RandomHorizontalFlip and ToDtype(float32) with Normalize.
+RECIPES: dict[str, tuple[str, ...]] = {
+    "crop + flip": (),
+    "RandAugment": ("RandAugment",),
+    "TrivialAugment": ("TrivialAugmentWide",),
+    "ColorJitter": ("ColorJitter",),
+    "SimCLR": ("SimCLR jitter", "SimCLR grayscale", "SimCLR blur"),
+}
+PARITY = (
+    "deterministic"  # Resize(256), CenterCrop(224), a flip, brightness 1.2, normalise: the same pixels for everyone
+)
+
+
+def load(data: Path | None, count: int) -> list[Tensor]:
+    """`count` decoded RGB images; the packaged photographs if there is no folder."""
+    if data is None:
+        images = photographs()
+    else:
+        paths = sorted(path for path in data.rglob("*") if path.suffix.lower() in ENDINGS)
+        if not paths:
+            raise ValueError(f"benchmarks: `data` must hold {', '.join(sorted(ENDINGS))} files, found none in {data}.")
+        images = [decode_file(path) for path in paths[:count]]
+    return [images[number % len(images)] for number in range(count)]
+
+
+def square(images: list[Tensor]) -> list[Tensor]:
+    """The images at 256 x 256, for contestants that take one size only, and for ops alone."""
+    resize = v2.Compose([v2.Resize(SOURCE), v2.CenterCrop(SOURCE)])
+    return [resize(image) for image in images]
+
+
+def megapixels(images: list[Tensor]) -> float:
+    return statistics.mean(image.shape[1] * image.shape[2] for image in images) / 1e6

@@ -1,0 +1,84 @@
+"""Processes for contestants that take one image at a time: each has its share of the images, as a loader's workers do.
+
+What they make stays with them, so passing it on costs nothing here; the regime `loaders` counts that too.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.measure import Run
+from benchmarks.peers import PeerError, enter
+
+__all__ = ["Crew"]
+
+
+class Crew:
+    """`count` processes that run contestants on their shares of `images`; a context manager."""
+
+    def __init__(self, count: int, images: Sequence[Tensor], batch: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._ends: list[Connection] = []
+        self._processes: list[Any] = []
+        for number in range(count):
+            here, there = context.Pipe()
+            share = [image.numpy() for image in images[number::count]]
+            process = context.Process(target=_serve, args=(there, share, batch), daemon=True)
+            process.start()
+            there.close()
+            self._ends.append(here)
+            self._processes.append(process)
+
+    def __enter__(self) -> Crew:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for end in self._ends:
+            end.close()
+        for process in self._processes:
+            process.join(10)
+
+    def run(self, name: str, kind: str, case: str) -> Run:
+        """A function that has all processes run a contestant once and waits for the last.
+
+        Raises:
+            PeerError: if it cannot.
+        """
+
+        def once() -> None:
+            for end in self._ends:
+                end.send((name, kind, case))
+            failures = [end.recv() for end in self._ends]
+            if any(failures):
+                raise PeerError(next(filter(None, failures)))
+
+        once()
+        return once
+
+
+def _serve(end: Connection, share: list[Any], batch: int) -> None:
+    torch.set_num_threads(1)
+    images = [torch.from_numpy(array) for array in share]
+    ready: dict[Any, Any] = {}
+    while True:
+        try:
+            key = name, kind, case = end.recv()
+        except EOFError:  # the parent is done, or gone
+            return
+        try:
+            if name not in ready:
+                peer = enter(name, 1)
+                ready[name] = peer, peer.prepare(images, batch)
+            peer, prepared = ready[name]
+            if key not in ready:
+                ready[key] = peer.recipe(case) if kind == "recipes" else peer.op(case, False)
+            peer.run(ready[key], prepared)
+            end.send("")
+        except Exception as error:
+            end.send(f"{type(error).__name__}: {error}" if not isinstance(error, PeerError) else str(error))

@@ -1,0 +1,70 @@
+"""How anything is timed here: contestants take turns, and what is kept is every turn."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+__all__ = ["WIDE", "Run", "median", "ratio", "spread", "take_turns", "wide"]
+
+WIDE = 0.10  # a figure whose spread is above this is marked
+LEAST = 3  # turns, however long they take
+
+Run = Callable[[], Any]
+
+
+def take_turns(
+    runs: Mapping[str, Run], rounds: int, seconds: float = float("inf"), device: str = "cpu"
+) -> dict[str, list[float]]:
+    """Seconds of each run in each round, after one round that warms up; the order alternates.
+
+    Args:
+        runs: what to time, by name.
+        rounds: after the first.
+        seconds: no new round begins after that long, once there are LEAST.
+        device: its work is waited for before a clock stops.
+    """
+    wait = torch.cuda.synchronize if device == "cuda" else lambda: None
+    taken: dict[str, list[float]] = {name: [] for name in runs}
+    begin = time.perf_counter()
+    for number in range(rounds + 1):
+        if number > LEAST and time.perf_counter() - begin > seconds:
+            break
+        for name in list(runs) if number % 2 else list(reversed(runs)):
+            wait()
+            start = time.perf_counter()
+            runs[name]()
+            wait()
+            if number:
+                taken[name].append(time.perf_counter() - start)
+    return taken
+
+
+median = statistics.median
+
+
+def quartiles(values: Sequence[float]) -> tuple[float, float]:
+    if len(values) < 2:
+        return values[0], values[0]
+    low, _, high = statistics.quantiles(values, n=4, method="inclusive")
+    return low, high
+
+
+def spread(values: Sequence[float]) -> float:
+    """Half the distance between the quartiles, as a share of the median."""
+    low, high = quartiles(values)
+    return (high - low) / 2 / median(values)
+
+
+def wide(values: Sequence[float]) -> bool:
+    """Whether a figure moved too much between rounds to be read to two digits."""
+    return spread(values) > WIDE
+
+
+def ratio(others: Sequence[float], own: Sequence[float]) -> float:
+    """How many times as long `others` took: the median of the ratios within each round."""
+    return median([other / mine for other, mine in zip(others, own, strict=True)])

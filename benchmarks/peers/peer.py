@@ -1,0 +1,70 @@
+"""What a contestant must be able to do."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["Peer", "PeerError", "check_fixed", "levels"]
+
+
+class PeerError(Exception):
+    """A contestant cannot take part, or has no such op; the text says why."""
+
+
+class Peer(abc.ABC):
+    """A library in the contest, with `threads` threads on `device`.
+
+    Attributes:
+        alone: takes one image at a time, as a loader's worker does. Such a contestant is given processes, one for each
+            thread, and how they pass on what they made is not timed.
+        uniform: takes images of one size only. The resize to 256 x 256 that it needs first is not timed.
+        work: what differs in the work, for people.
+        less: does less than the others, so that its time is not comparable.
+    """
+
+    alone = False
+    uniform = False
+    work = ""
+    less = False
+
+    def __init__(self, name: str, threads: int, device: str) -> None:
+        self.name, self.threads, self.device = name, threads, device
+
+    @abc.abstractmethod
+    def prepare(self, images: list[Tensor], batch: int) -> Any:
+        """The images as this library takes them; not timed."""
+
+    @abc.abstractmethod
+    def op(self, case: str, fixed: bool) -> Any:
+        """An op of cases.OPS as a callable, with random parameters or with the fixed ones of the parity check.
+
+        Raises:
+            PeerError: if there is none, or `fixed` is asked for and it cannot be fixed.
+        """
+
+    @abc.abstractmethod
+    def recipe(self, case: str) -> Any:
+        """A recipe of cases.RECIPES, or cases.PARITY, as a callable; raises PeerError."""
+
+    @abc.abstractmethod
+    def run(self, transform: Any, prepared: Any) -> Any:
+        """What is timed."""
+
+    @abc.abstractmethod
+    def tensors(self, result: Any) -> list[Tensor]:
+        """What `run` gave, as (C, H, W) for each image: uint8, or floats as they are."""
+
+
+def check_fixed(case: str, fixed: bool, table: Any) -> None:
+    """Raise if fixed parameters are asked for and `table` has none."""
+    if fixed and case not in table:
+        raise PeerError(f"the parameters of {case} cannot be fixed")
+
+
+def levels(image: Tensor) -> Tensor:
+    """Of an op's result: floats between 0 and 1 become levels between 0 and 255."""
+    return image.float() if image.dtype == torch.uint8 else image.float() * 255

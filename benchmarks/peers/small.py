@@ -1,0 +1,115 @@
+"""Smaller libraries: triton-augment, which needs a CUDA device, and torchaug."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.cases import JITTER, MEAN, PARITY, RECIPES, SIZE, STD
+from benchmarks.peers.peer import Peer, PeerError, check_fixed
+
+
+class _Batches(Peer):
+    uniform = True
+
+    def prepare(self, images: list[Tensor], batch: int) -> Any:
+        parts = [images[start : start + batch] for start in range(0, len(images), batch)]
+        return [torch.stack(part).to(self.device) for part in parts]
+
+    def run(self, transform: Any, prepared: Any) -> Any:
+        return [transform(batch) for batch in prepared]
+
+    def tensors(self, result: Any) -> list[Tensor]:
+        return [image.cpu() for batch in result for image in batch]
+
+
+class TritonAugment(_Batches):
+    work = "floats in; its contrast is about the middle grey"
+
+    def __init__(self, name: str, threads: int, device: str) -> None:
+        import triton_augment as ta
+
+        super().__init__(name, threads, device)
+        ta.TritonFusedAugment(horizontal_flip_p=0.5)(torch.zeros(1, 3, 8, 8, device=device))  # says what it needs
+        self.fused = ta.TritonFusedAugment
+
+    def op(self, case: str, fixed: bool) -> Any:
+        if fixed:
+            raise PeerError("its parameters cannot be fixed")
+        options: dict[str, dict[str, Any]] = {
+            "RandomHorizontalFlip": {"horizontal_flip_p": 1.0},
+            "RandomCrop": {"crop_size": SIZE},
+            "RandomAffine": {"degrees": 15, "translate": (0.1, 0.1), "scale": (0.8, 1.2), "shear": 10},
+            "Brightness": {"brightness": 0.4},
+            "Contrast": {"contrast": 0.4},
+            "Saturation": {"saturation": 0.4},
+            "RandomGrayscale": {"grayscale_p": 1.0},
+            "Normalize": {"mean": MEAN, "std": STD},
+        }
+        if case not in options:
+            raise PeerError(f"triton-augment has no {case}")
+        augment = self.fused(**options[case])
+        return lambda images: augment(images.float() / 255)
+
+    def recipe(self, case: str) -> Any:
+        raise PeerError("triton-augment has no RandomResizedCrop")
+
+
+class Torchaug(_Batches):
+    work = "one batch, each image its own draw (num_chunks=-1)"
+
+    def __init__(self, name: str, threads: int, device: str) -> None:
+        import torchaug.transforms as ta
+
+        super().__init__(name, threads, device)
+        each = {"batch_transform": True, "num_chunks": -1}
+        gated = {"batch_transform": True}
+        floats = lambda: ta.Compose([ta.ToDtype(torch.float32, scale=True), ta.Normalize(MEAN, STD)])  # noqa: E731
+        self.ta = ta
+        self.random: dict[str, Callable[[], Any]] = {
+            "RandomHorizontalFlip": lambda: ta.RandomHorizontalFlip(1.0, **gated),
+            "RandomResizedCrop": lambda: ta.RandomResizedCrop(SIZE, **each),
+            "Brightness": lambda: ta.ColorJitter(brightness=0.4, **each),
+            "Contrast": lambda: ta.ColorJitter(contrast=0.4, **each),
+            "Saturation": lambda: ta.ColorJitter(saturation=0.4, **each),
+            "Hue": lambda: ta.ColorJitter(hue=0.1, **each),
+            "ColorJitter": lambda: ta.ColorJitter(*JITTER, **each),
+            "RandomGrayscale": lambda: ta.RandomGrayscale(1.0, **gated),
+            "RandomSolarize": lambda: ta.RandomSolarize(128, 1.0, **gated),
+            "GaussianBlur": lambda: ta.RandomGaussianBlur(9, (0.1, 2.0), 1.0, **gated),
+            "Normalize": floats,
+            "SimCLR jitter": lambda: ta.RandomColorJitter(0.8, 0.8, 0.8, 0.2, p=0.8, **each),
+            "SimCLR grayscale": lambda: ta.RandomGrayscale(0.2, **gated),
+            "SimCLR blur": lambda: ta.RandomGaussianBlur(23, (0.1, 2.0), 0.5, **gated),
+        }
+        self.fixed: dict[str, Callable[[], Any]] = {
+            "Brightness": lambda: ta.ColorJitter(brightness=(1.4, 1.4), **each),
+            "Contrast": lambda: ta.ColorJitter(contrast=(1.4, 1.4), **each),
+            "Saturation": lambda: ta.ColorJitter(saturation=(1.4, 1.4), **each),
+            "Hue": lambda: ta.ColorJitter(hue=(0.1, 0.1), **each),
+            "GaussianBlur": lambda: ta.RandomGaussianBlur(9, (1.0, 1.0), 1.0, **gated),
+            **{name: self.random[name] for name in ("RandomHorizontalFlip", "RandomGrayscale", "RandomSolarize")},
+            "Normalize": floats,
+        }
+
+    def op(self, case: str, fixed: bool) -> Any:
+        if case not in self.random:
+            raise PeerError(f"torchaug draws {case} once for a batch, or has none")
+        check_fixed(case, fixed, self.fixed)
+        return (self.fixed if fixed else self.random)[case]()
+
+    def recipe(self, case: str) -> Any:
+        ta = self.ta
+        if case == PARITY:
+            head = [ta.Resize(256), ta.CenterCrop(SIZE), self.random["RandomHorizontalFlip"]()]
+            bright = ta.ColorJitter(brightness=(1.2, 1.2), batch_transform=True, num_chunks=-1)
+            return ta.Compose([*head, bright, self.random["Normalize"]()])
+        missing = [name for name in RECIPES[case] if name not in self.random]
+        if missing:
+            raise PeerError(f"torchaug draws {', '.join(missing)} once for a batch, or has none")
+        flip = ta.RandomHorizontalFlip(0.5, batch_transform=True)
+        middle = [self.random[name]() for name in RECIPES[case]]
+        return ta.Compose([self.random["RandomResizedCrop"](), flip, *middle, self.random["Normalize"]()])
