@@ -1,6 +1,6 @@
 """What a batch asks of a CUDA device, counted without one: launches, bytes, copies, waits.
 
-    python -m benchmarks.audit [--batch 16] [--json FILE]
+    python -m benchmarks.audit [--batch 16] [--quick] [--json FILE]
 
 Nothing is timed. Operations run on the CPU under `benchmarks.pseudocuda`, and what each would have asked of a device
 is written down. In a test, in a process of its own:
@@ -39,12 +39,7 @@ from torch.utils._pytree import tree_leaves
 from benchmarks.audit_triton import Buffer, Listener, TritonLaunch, intercept, listeners, real_tiles
 from benchmarks.pseudocuda import COPIES, Call, PseudoCuda, is_pinned, on_cuda
 
-__all__ = ["BANDWIDTHS", "Audit", "Copy", "Finding", "Launch"]
-
-BANDWIDTHS: dict[str, float] = {
-    "A100": 1.555e12,
-    "H100": 3.35e12,
-}  # bytes/s: A100 40 GB, H100 SXM
+__all__ = ["Audit", "Copy", "Finding", "Launch"]
 
 ROOT = Path(__file__).resolve().parents[1]
 TORCH = str(Path(torch.__file__).parent) + os.sep
@@ -193,10 +188,6 @@ class Audit:
     def sequence(self) -> list[tuple[Any, ...]]:
         """What is launched, in order: names and grids, numbers, shapes. A CUDA graph needs it the same for any draw."""
         return [(one.name, one.grid, one.constants, one.numbers, one.tensors) for one in self.launches]
-
-    def floor(self, bandwidth: float) -> float:
-        """Seconds that moving the bytes takes at least, calculated; `bandwidth` in bytes/s."""
-        return (self.read + self.written) / bandwidth
 
     def explain(self) -> str:
         """The findings, one a line."""
@@ -411,6 +402,6 @@ def _short(file: str) -> str:
 
 
 if __name__ == "__main__":
-    from benchmarks.audit_table import main
+    from benchmarks.audit_run import main
 
     sys.exit(main())

@@ -1,8 +1,9 @@
 """Triton launches without a GPU: every launch runs in Triton's interpreter, and the bytes it touches can be counted.
 
 gpuaug's Triton backend launches every kernel through `gpuaug.kernels.triton.launch.launch(kernel, grid, *args,
-**constants)`. `intercept` replaces that function for the rest of the process. A program is a whole image wherever that
-may be, since the interpreter's cost is per program; which bytes a launch touches does not depend on it.
+**constants)`. `intercept` replaces that function for the rest of the process, and catches what other libraries launch
+by `kernel[grid](*args, **constants)`. A program of gpuaug is a whole image wherever that may be, since the
+interpreter's cost is per program; which bytes a launch touches does not depend on it.
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ def intercept() -> None:
     original = place.launch
     if original is _launch:
         return
+    _catch()
     for name, module in list(sys.modules.items()):
         if name.startswith(PACKAGE) and getattr(module, "launch", None) is original:
             module.launch = _launch  # type: ignore[attr-defined]
@@ -101,6 +103,21 @@ def intercept() -> None:
     _tiles.update(place.TILES)
     mend()
     whole_images()
+
+
+def _catch() -> None:
+    """Report the launches of any kernel on pseudo tensors."""
+    from triton.runtime.interpreter import InterpretedFunction
+
+    original = InterpretedFunction.run
+
+    def run(self: Any, *args: Any, grid: Any, warmup: bool, **constants: Any) -> None:
+        if warmup or not any(map(on_cuda, (*args, *constants.values()))):  # also what `_launch` runs
+            original(self, *args, grid=grid, warmup=warmup, **constants)
+        else:
+            _launch(self, grid, *args, **constants)
+
+    InterpretedFunction.run = run
 
 
 @contextmanager

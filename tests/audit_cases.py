@@ -227,6 +227,10 @@ def triton_cases() -> dict[str, Any] | None:
 
     audit, out, total = run(count_bytes=True)
     quick, *_ = run(count_bytes=False)
+    with Audit(count_bytes=True) as foreign:  # as a library does that knows nothing of ours
+        foreign_out = torch.empty(6, device="cuda")
+        arguments = vector(), foreign_out, torch.zeros(1, device="cuda"), 1, 6
+        audit_kernels.strided[lambda meta: (meta["count"] // 3,)](*arguments, BLOCK=4)
     errors = []
     for arguments in ((torch.zeros(200), vector(), vector(), 1, 6), (vector(), vector(), vector(), 100, 6)):
         with Audit(count_bytes=True), contextlib.suppress(AssertionError):
@@ -240,6 +244,7 @@ def triton_cases() -> dict[str, Any] | None:
         "launch": asdict(audit.launches[-1]),
         "right": torch.equal(out, torch.arange(0, 200, 2).float()) and int(total) == int(out.sum()),
         "quick": {**quick.report(1), "buffers": quick.launches[-1].buffers},
+        "foreign": {**foreign.report(1), "grid": foreign.launches[-1].grid, "out": to_host(foreign_out).tolist()},
         "errors": errors,
     }
 

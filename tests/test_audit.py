@@ -39,8 +39,9 @@ SEEDED = {  # case: (what is said of it, whether the host surely waits)
 }
 
 
-def run(*command: str) -> str:
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True)
+def run(*command: str, **environment: str) -> str:
+    variables = {**ENVIRONMENT, **environment}
+    done = subprocess.run([sys.executable, *command], cwd=ROOT, env=variables, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
 
@@ -153,19 +154,118 @@ def test_a_kernel_that_would_read_elsewhere_raises(triton: dict[str, Any]) -> No
     assert "reads outside its arguments" in outside
 
 
-def test_the_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
+def test_a_kernel_that_another_library_launches_is_recorded(triton: dict[str, Any]) -> None:
+    foreign = triton["foreign"]
+    assert foreign["out"] == [0, 1, 2, 3, 4, 5]
+    assert (foreign["triton_launches"], foreign["grid"]) == (1, [2])
+    assert (foreign["by_name"]["strided"], foreign["findings"]) == (1, [])
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """What the audit of torchvision and of a peer that does not run prints, and the file it writes."""
     if torch.cuda.is_available():
         pytest.skip("the harness stands in for a GPU that is missing")
-    file = tmp_path / "audit.json"
-    options = ("--only", "torchvision", "--batch", "2", "--seeds", "1", "--json", str(file))
-    shown = run("-m", "benchmarks.audit", *options)
+    folder = tmp_path_factory.mktemp("audit")
+    (folder / "torchaug.py").write_text("raise ImportError('broken on purpose')")
+    file = folder / "audit.json"
+    path = os.pathsep.join([str(folder), ENVIRONMENT["PYTHONPATH"]])
+    options = ("--only", "torch", "--batch", "2", "--seeds", "1", "--json", str(file))
+    return run("-m", "benchmarks.audit", *options, PYTHONPATH=path), file
+
+
+def test_the_command_prints_tables_and_writes_json(command: tuple[str, Path]) -> None:
+    shown, file = command
     assert max(map(len, shown.splitlines())) <= 80
-    assert "Nothing was timed" in shown
-    assert "one draw for the whole batch" in shown
+    assert "Counts and calculated bounds. Nothing was timed, and nothing ran on a GPU." in shown
+    assert "one draw for the batch" in shown
     written = json.loads(file.read_text())
-    assert written["timed"] is False
-    assert {row["recipe"] for row in written["rows"]} == {"+ RandAugment", "+ ColorJitter"}
-    jitter = written["rows"][1]["draws"][0]
+    assert (written["timed"], written["calculated"]) == (False, True)
+    whole = {row["case"]: row for row in written["rows"] if row["who"] == "torchvision v2, whole batch"}
+    loop = {row["case"]: row for row in written["rows"] if row["who"] == "torchvision v2, image by image"}
+    assert set(whole) == set(loop) == {"crop + flip", "+ RandAugment", "+ ColorJitter"}
+    (jitter,) = whole["+ ColorJitter"]["draws"]
     assert jitter["waits"] >= 2  # Normalize makes tensors of its mean and std at every call
     assert jitter["launches"] > 50
     assert jitter["mb_per_image"] > 10
+    assert loop["crop + flip"]["draws"][0]["launches"] > whole["crop + flip"]["draws"][0]["launches"]
+
+
+def test_a_peer_that_does_not_run_is_reported(command: tuple[str, Path]) -> None:
+    shown, file = command
+    absent = [row for row in json.loads(file.read_text())["absent"] if row["who"] == "torchaug"]
+    assert [row["case"] for row in absent] == ["crop + flip", "+ RandAugment", "+ ColorJitter"]
+    assert {row["error"] for row in absent} == {"ImportError: broken on purpose"}
+    assert shown.count("absent: ImportError: broken on purpose") == 3
+
+
+SHOW = """
+import json, sys
+from rich.console import Console
+from benchmarks.audit_table import show
+result = json.load(open(sys.argv[1]))
+result.update(json.loads(sys.argv[2]))
+show(Console(width=80, highlight=False), result)
+assert not {"torch", "benchmarks.pseudocuda"} & set(sys.modules)  # which would change the process
+"""
+
+
+def test_the_file_prints_as_the_command_did(command: tuple[str, Path]) -> None:
+    shown, file = command
+    assert run("-c", SHOW, str(file), "{}") == shown
+
+
+def test_old_instruction_counts_are_said_to_be_old(command: tuple[str, Path]) -> None:
+    counted = {"images": 28, "stale": False}
+    fresh, stale = (
+        run("-c", SHOW, str(command[1]), json.dumps({"instructions": {**counted, "stale": old}}))
+        for old in (False, True)
+    )
+    assert "STALE" not in fresh
+    assert "STALE: the kernels have changed" in stale
+    assert "not counted yet" in run("-c", SHOW, str(command[1]), json.dumps({"instructions": None}))
+
+
+STALE = """
+import json, shutil, sys
+from pathlib import Path
+from benchmarks.bounds import KERNELS, STORED, fingerprint, stored
+folder = Path(sys.argv[1])
+shutil.copytree(KERNELS, folder / "same")
+shutil.copytree(KERNELS, folder / "other")
+with open(folder / "other" / "step.py", "a") as file:
+    file.write("x = 1\\n")
+(folder / "counts.json").write_text(json.dumps({"kernels": fingerprint()}))
+(folder / "old.json").write_text(json.dumps({"kernels": fingerprint(folder / "other")}))
+files = [folder / name for name in ("counts.json", "old.json", "none.json")]
+answers = [found and found["stale"] for found in map(stored, files)]
+print(json.dumps([fingerprint() == fingerprint(folder / "same"), answers, [row["case"] for row in stored()["rows"]]]))
+"""
+
+
+def test_stored_instruction_counts_know_their_kernels(tmp_path: Path) -> None:
+    same, answers, cases = json.loads(run("-c", STALE, str(tmp_path)))
+    assert same
+    assert answers == [False, True, None]
+    assert cases == ["crop + flip", "+ RandAugment", "+ RandAugment + MixUp", "+ ColorJitter"]
+
+
+BOUNDS = """
+import json
+from benchmarks.gpus import GPUS, RATES, bounds
+least = [bounds(1.008e6), bounds(1.008e6, 2e-6 * 108 * 4 * 1.41e9)]
+print(json.dumps([least, {model: list(rates) for model, rates in RATES.items()}, list(GPUS)]))
+"""
+
+
+def test_bounds_and_shares_of_a_hand_made_count() -> None:
+    (memory, both), rates, gpus = json.loads(run("-c", BOUNDS))
+    assert gpus == ["A100", "H100", "RTX 4090"]
+    assert rates == dict.fromkeys(("ResNet-18", "ResNet-50", "ViT-B/16"), gpus)
+    assert memory["RTX 4090"]["memory_us"] == pytest.approx(1)  # 1.008 MB at 1.008 TB/s
+    assert memory["RTX 4090"]["issue_us"] is None
+    assert memory["RTX 4090"]["step_percent"]["ResNet-50"] == pytest.approx(0.1301)  # 1 us of the 769 of an image
+    assert both["A100"]["memory_us"] == pytest.approx(1.008 / 1.555)
+    assert both["A100"]["issue_us"] == pytest.approx(2)  # 108 multiprocessors x 4 instructions x 1.41 GHz
+    assert both["A100"]["step_percent"]["ResNet-50"] == pytest.approx(0.494)  # the larger, 2 us, at 2,470 images/s
+    assert both["RTX 4090"]["step_percent"]["ResNet-50"] == pytest.approx(0.1301)  # memory is the larger here
