@@ -1,61 +1,217 @@
-"""Images a second from files to training batches: a stock DataLoader against decode-only workers, the packed cache, and
-DeviceLoader, in one process, taking turns.
+"""The regime `loaders`: from JPEG files on disk to the batch a training step takes, worker processes included.
 
-    python -m benchmarks.loaders --data FOLDER_WITH_CLASS_FOLDERS [--images 2240] [--rounds 5] [--workers 2]
-
-Every contestant reads the same files with the same number of worker processes and ends with the batch in this process.
-A stock pipeline ends with normalised float32 (B, 3, 224, 224). "loader" rows end with raw uint8 images, which is what
-the device is then sent; "to floats" rows with what the stock pipeline ends with, augmented on the same cores.
+Every way reads the same files on the same cores. The ways of one group end alike: "floats" with normalised float32
+(B, 3, 224, 224) in this process, "raw" with the raw uint8 images, which is what a GPU is then sent.
 """
 
 from __future__ import annotations
 
-import argparse
-import statistics
-import tempfile
-import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
-from rich.progress import track
-from rich.table import Table
 from torch.utils.data import DataLoader
 from torchvision import datasets
 from torchvision.transforms import v2
 
 import gpuaug as ga
-from gpuaug import speed
+from benchmarks.cases import SIZE, SOURCE
+from benchmarks.contest import Row, as_peer_error
+from benchmarks.measure import take_turns
+from benchmarks.peers import OURS, PeerError
+from benchmarks.peers.v2 import steps
 from gpuaug.data.decode import decode_file
-from gpuaug.data.workers import START_METHOD
 
-RECIPES: dict[str, tuple[list[Any], list[Any]]] = {
-    "crop + flip": ([], []),
-    "with RandAugment": ([v2.RandAugment(2, 9)], [ga.RandAugment(2, 9)]),
-    "with ColorJitter": ([v2.ColorJitter(0.4, 0.4, 0.4, 0.1)], [ga.ColorJitter(0.4, 0.4, 0.4, 0.1)]),
+__all__ = ["CASES", "RAW", "WAYS", "Files", "loaders", "open_way"]
+
+CASES = ("crop + flip", "RandAugment", "ColorJitter")
+RAW = "raw images"
+BATCH = 32
+START = "forkserver"  # its server has imported everything, so many loaders start soon
+PRELOAD = ["benchmarks.loaders", "benchmarks.peers.albumentations"]
+
+
+@dataclass
+class Files:
+    """The same images on disk in every form that somebody reads; made when first asked for."""
+
+    folder: Path  # an ImageFolder of JPEGs
+    temporary: Path
+    workers: int
+    batch: int = BATCH
+
+    def pack(self, encoding: str) -> Path:
+        """Of images whose short side is 256."""
+        path = self.temporary / f"pack-{encoding}"
+        if not path.exists():
+            ga.data.pack(self.folder, path, encoding=encoding, workers=0)
+        return path
+
+    def beton(self, mode: str) -> Path:
+        """FFCV's file of what the pack holds."""
+        path = self.temporary / f"{mode}.beton"
+        if not path.exists():
+            from benchmarks.peers.ffcv import write
+
+            write(ga.data.Packed(self.pack("raw")), path, mode)
+        return path
+
+    def loader(self, dataset: Any, **options: Any) -> DataLoader[Any]:
+        settings = {"shuffle": True, "num_workers": self.workers, "persistent_workers": self.workers > 0, **options}
+        if self.workers:
+            settings["multiprocessing_context"] = START
+        return DataLoader(dataset, self.batch, **settings)
+
+    def decoding(self, dataset: Any) -> DataLoader[Any]:
+        return self.loader(dataset, collate_fn=ga.ragged_collate)
+
+
+Way = Callable[[Files, str], Iterable[Any]]  # from a case to a loader whose batches begin with the images
+
+
+def _stock(pil: bool) -> Way:
+    """torchvision's ImageFolder as its tutorials write it, on PIL images or on tensors that torchvision decodes."""
+
+    def way(files: Files, case: str) -> Iterable[Any]:
+        chain = steps(v2, case)
+        if pil:
+            chain.insert(-2, v2.PILToTensor())
+        decoder = {} if pil else {"loader": decode_file}
+        return files.loader(datasets.ImageFolder(files.folder, v2.Compose(chain), **decoder))
+
+    return way
+
+
+def _albumentations(files: Files, case: str) -> Iterable[Any]:
+    """OpenCV decodes, as its examples do."""
+    from benchmarks.peers.albumentations import Albumentations, read
+
+    transform = Albumentations("", 1, "cpu").recipe(case)
+    return files.loader(datasets.ImageFolder(files.folder, _Named(transform), loader=read))
+
+
+class _Named:
+    """Albumentations takes and gives by name; a class, so that workers can be sent it."""
+
+    def __init__(self, transform: Any) -> None:
+        self.transform = transform
+
+    def __call__(self, image: Any) -> Any:
+        return self.transform(image=image)["image"]
+
+
+def _kornia(files: Files, case: str) -> Iterable[Any]:
+    """Workers decode and make one size of all, as its documentation has it; modules on the batch follow here."""
+    from benchmarks.peers.kornia import Kornia
+
+    resize = v2.Compose([v2.Resize(SOURCE), v2.CenterCrop(SOURCE)])
+    loader = files.loader(datasets.ImageFolder(files.folder, resize, loader=decode_file))
+    recipe = Kornia("", 1, "cpu").recipe(case)
+    return _Mapped(loader, recipe)
+
+
+@dataclass
+class _Mapped:
+    loader: Any
+    function: Any
+
+    def __iter__(self) -> Any:
+        return ((self.function(images), labels) for images, labels in self.loader)
+
+
+def _dali(fused: bool) -> Way:
+    def way(files: Files, case: str) -> Iterable[Any]:
+        from benchmarks.peers.dali import loader
+
+        return loader(files.folder, case, files.batch, max(1, files.workers), fused)
+
+    return way
+
+
+def _ffcv(mode: str) -> Way:
+    def way(files: Files, case: str) -> Iterable[Any]:
+        if case != CASES[0]:
+            raise PeerError(f"FFCV has no {case}")
+        from benchmarks.peers.ffcv import loader
+
+        return loader(files.beton(mode), files.batch, max(1, files.workers))
+
+    return way
+
+
+def _ours(dataset: Callable[[Files], Any]) -> Way:
+    def way(files: Files, case: str) -> Iterable[Any]:
+        return ga.DeviceLoader(files.decoding(dataset(files)), "cpu", ga.Augment(steps(ga, case)))
+
+    return way
+
+
+def _raw(dataset: Callable[[Files], Any]) -> Way:
+    return lambda files, case: files.decoding(dataset(files))
+
+
+def _from_files(files: Files) -> Any:
+    return ga.data.ImageFolder(files.folder)
+
+
+def _from_pack(encoding: str) -> Callable[[Files], Any]:
+    return lambda files: ga.data.Packed(files.pack(encoding))
+
+
+# what is read -> way
+FROM_FILES: dict[str, Way] = {
+    OURS: _ours(_from_files),
+    "torchvision v2, PIL": _stock(pil=True),
+    "torchvision v2, tensors": _stock(pil=False),
+    "AlbumentationsX": _albumentations,
+    "Kornia after the workers": _kornia,
+    "DALI": _dali(fused=False),
+    "DALI, decodes the crop only": _dali(fused=True),
+    f"{OURS}, decodes after the workers": _ours(lambda files: ga.data.ImageFolder(files.folder, decode="device")),
 }
-AIMS = {  # of the issue: (row, recipe): times the faster stock pipeline
-    ("loader: files", "with RandAugment"): 2.0,
-    ("loader: files", "with ColorJitter"): 3.0,
-    ("loader: packed raw", "with RandAugment"): 8.0,
-    ("loader: packed raw", "with ColorJitter"): 8.0,
-    **{("to floats: files", recipe): 1.0 for recipe in RECIPES},
+FROM_PACKS: dict[str, Way] = {
+    f"{OURS}, packed raw": _ours(_from_pack("raw")),
+    f"{OURS}, packed JPEG": _ours(_from_pack("jpeg")),
+    "FFCV, raw": _ffcv("raw"),
+    "FFCV, JPEG": _ffcv("jpg"),
+}
+TO_RAW: dict[str, Way] = {
+    OURS: _raw(_from_files),
+    f"{OURS}, packed raw": _raw(_from_pack("raw")),
+    f"{OURS}, packed JPEG": _raw(_from_pack("jpeg")),
+}
+WAYS = {**FROM_FILES, **FROM_PACKS}
+
+
+def group(way: str, case: str) -> str:
+    """Rows of one group are compared with each other; the first of it is gpuaug's."""
+    if case == RAW:
+        return RAW
+    return next((kind for kind, members in GROUPS.items() if way in members), "files")
+
+
+GROUPS = {
+    "packed raw": (f"{OURS}, packed raw", "FFCV, raw"),
+    "packed JPEG": (f"{OURS}, packed JPEG", "FFCV, JPEG"),
+}
+WORK = {
+    "Kornia after the workers": "resized to 256 x 256 before; float32 all the way, not antialiased",
+    "AlbumentationsX": "OpenCV decodes and resizes, not antialiased",
+    "DALI": "threads, no processes; two batches ahead",
+    "DALI, decodes the crop only": "threads, no processes; two batches ahead",
+    "FFCV, raw": "threads, no processes; images of 256 pixels; OpenCV resizes by area",
+    "FFCV, JPEG": "threads, no processes; images of 256 pixels; OpenCV resizes by area",
+    f"{OURS}, packed raw": "images of 256 pixels",
+    f"{OURS}, packed JPEG": "images of 256 pixels",
 }
 
 
-def stock(folder: Path, transforms: list[Any], pil: bool) -> datasets.ImageFolder:
-    """torchvision's ImageFolder as its tutorials write it, on Pillow images or on tensors that torchvision decodes."""
-    steps = [v2.RandomResizedCrop(224, antialias=True), v2.RandomHorizontalFlip(), *transforms]
-    steps += [v2.PILToTensor()] if pil else []
-    steps += [v2.ToDtype(torch.float32, scale=True), v2.Normalize(speed.MEAN, speed.STD)]
-    loader = {} if pil else {"loader": decode_file}
-    return datasets.ImageFolder(folder, v2.Compose(steps), **loader)
-
-
-def augment(transforms: list[Any]) -> ga.Augment:
-    floats = [ga.ToDtype(torch.float32, scale=True), ga.Normalize(speed.MEAN, speed.STD)]
-    return ga.Augment([ga.RandomResizedCrop(224), ga.RandomHorizontalFlip(), *transforms, *floats])
+def open_way(files: Files, way: str, case: str) -> Iterable[Any]:
+    """A loader; raises PeerError if it cannot be had."""
+    with as_peer_error():
+        return (TO_RAW if case == RAW else WAYS)[way](files, case)
 
 
 def copies(data: Path, folder: Path, count: int) -> Path:
@@ -69,114 +225,88 @@ def copies(data: Path, folder: Path, count: int) -> Path:
     return folder
 
 
-def check(folder: Path, packed: Path) -> None:
-    """Equal work: one decoder's pixels, a deterministic recipe's floats, what is packed."""
-    ours, theirs, plain = ga.data.ImageFolder(folder), datasets.ImageFolder(folder), ga.data.Packed(packed)
+def loaders(
+    data: Path,
+    temporary: Path,
+    *,
+    images: int = 1120,
+    workers: int = 2,
+    cases: Sequence[str] = CASES,
+    ways: Sequence[str] = tuple(WAYS),
+    rounds: int = 3,
+    batch: int = BATCH,
+    report: Callable[[str], None] = lambda text: None,
+) -> dict[str, list[Row]]:
+    """Time every way on every case.
+
+    Args:
+        data: an ImageFolder.
+        temporary: where links to `images` of its files and the packs go.
+        workers: processes, or threads of those that have none.
+
+    Returns:
+        "rows" with the seconds of every turn for all images, and "absent".
+    """
+    torch.multiprocessing.set_forkserver_preload(PRELOAD)
+    files = Files(copies(data, temporary / "files", images), temporary, workers, batch)
+    _check_files(files)
+    rows, absent = [], []
+    for case in (*cases, RAW):
+        named = [way for way in (TO_RAW if case == RAW else WAYS) if way in ways]
+        opened: dict[str, Any] = {}
+        for way in named:
+            report(f"{case}: {way}")
+            try:
+                loader = open_way(files, way, case)
+                with as_peer_error():
+                    _check_epoch(loader, images, case)
+                opened[way] = loader
+            except PeerError as error:
+                absent.append({"who": way, "case": case, "threads": workers, "error": " ".join(str(error).split())})
+        report(case)
+        taken = take_turns({way: lambda one=loader: _drain(one) for way, loader in opened.items()}, rounds)
+        rows += [
+            {
+                "case": case,
+                "who": way,
+                "threads": workers,
+                "images": images,
+                "seconds": seconds,
+                "work": WORK.get(way, ""),
+                "group": group(way, case),
+            }
+            for way, seconds in taken.items()
+        ]
+    return {"rows": rows, "absent": absent}
+
+
+def _drain(loader: Iterable[Any]) -> None:
+    """All batches of an epoch."""
+    for _ in loader:
+        pass
+
+
+def _check_epoch(loader: Iterable[Any], images: int, case: str) -> None:
+    """An epoch has every image once, in the form asked for."""
+    count = 0
+    for batch in loader:
+        pixels = batch[0]
+        count += len(pixels)
+        if case != RAW and (tuple(pixels.shape[1:]) != (3, SIZE, SIZE) or pixels.dtype != torch.float32):
+            raise PeerError(f"made {pixels.dtype} {tuple(pixels.shape)}")
+    if count != images:
+        raise PeerError(f"gave {count} images of {images}")
+
+
+def _check_files(files: Files) -> None:
+    """One decoder's pixels, and the same labels, whoever reads."""
+    ours, theirs = ga.data.ImageFolder(files.folder), datasets.ImageFolder(files.folder)
     assert ours.samples == theirs.samples
-    size = v2.Compose([v2.Resize(256), v2.CenterCrop(224), v2.ToDtype(torch.float32, scale=True)])
-    module = augment([]).eval()
-    whole = ga.Augment([ga.Resize(256), ga.CenterCrop(224), ga.ToDtype(torch.float32, scale=True)], exact=True)
     worst = 0.0
     for number in range(0, len(ours), max(1, len(ours) // 16)):
         image, label, _ = ours[number]
         pil = v2.functional.pil_to_tensor(theirs[number][0])
+        assert label == theirs[number][1]
         if image.shape == pil.shape:  # an EXIF orientation is obeyed here, not by torchvision's ImageFolder
             worst = max(worst, float((image.int() - pil.int()).abs().float().mean()))
-        assert label == theirs[number][1] == plain[number][1]
-        torch.testing.assert_close(whole(ga.Ragged.from_images([image]))[0], size(image), atol=1e-6, rtol=0)
-        short = min(image.shape[1:])
-        expected = v2.functional.resize(image, [256], antialias=True) if short > 256 else image
-        assert torch.equal(plain[number][0], expected)
     assert worst <= 1, "decoders differ by more than a level on average"
-    assert module(ga.Ragged.from_images([ours[0][0]])).shape == (1, 3, 224, 224)
-
-
-def contestants(folder: Path, packed: Path, jpeg: Path, workers: int, batch: int) -> dict[tuple[str, str], Any]:
-    """(row, recipe): a loader; the recipe is "" where there is none."""
-
-    def loader(dataset: Any, **options: Any) -> DataLoader[Any]:
-        settings = {"shuffle": True, "num_workers": workers, "persistent_workers": workers > 0, **options}
-        if workers:
-            settings["multiprocessing_context"] = START_METHOD
-        return DataLoader(dataset, batch, **settings)
-
-    def decoding(dataset: Any) -> DataLoader[Any]:
-        return loader(dataset, collate_fn=ga.ragged_collate)
-
-    rows: dict[tuple[str, str], Any] = {}
-    for recipe, (theirs, ours) in RECIPES.items():
-        rows["stock, Pillow images", recipe] = loader(stock(folder, theirs, pil=True))
-        rows["stock, tensors", recipe] = loader(stock(folder, theirs, pil=False))
-        rows["to floats: files", recipe] = ga.DeviceLoader(decoding(ga.data.ImageFolder(folder)), "cpu", augment(ours))
-        rows["to floats: packed raw", recipe] = ga.DeviceLoader(decoding(ga.data.Packed(packed)), "cpu", augment(ours))
-    encoded = decoding(ga.data.ImageFolder(folder, decode="device"))
-    rows["to floats: files, decoded after the workers", "with RandAugment"] = ga.DeviceLoader(
-        encoded, "cpu", augment(RECIPES["with RandAugment"][1])
-    )
-    rows["loader: files", ""] = decoding(ga.data.ImageFolder(folder))
-    rows["loader: packed raw", ""] = decoding(ga.data.Packed(packed))
-    rows["loader: packed JPEG", ""] = decoding(ga.data.Packed(jpeg))
-    return rows
-
-
-def measure(rows: dict[tuple[str, str], Any], rounds: int, console: Console) -> dict[tuple[str, str], list[float]]:
-    """Images a second of every loader, `rounds` times in turn, after one turn that warms up."""
-    speeds: dict[tuple[str, str], list[float]] = {key: [] for key in rows}
-    turns = [(number, key) for number in range(rounds + 1) for key in rows]
-    for number, key in track(turns, "measuring", console=console, transient=True):
-        loader = rows[key]
-        if isinstance(loader, ga.DeviceLoader):
-            loader.set_epoch(number)
-        value = speed.read_all(loader)
-        if number:
-            speeds[key].append(value)
-    return speeds
-
-
-def show(speeds: dict[tuple[str, str], list[float]], console: Console) -> None:
-    middle = {key: statistics.median(values) for key, values in speeds.items()}
-    table = Table("way", box=None, padding=(0, 1), header_style="dim")
-    for heading in ("images/s", "lowest", "highest", "x Pillow", "x tensors", "aim"):
-        table.add_column(heading, justify="right")
-    for recipe in RECIPES:
-        table.add_row(f"[bold]{recipe}")
-        base = [middle["stock, Pillow images", recipe], middle["stock, tensors", recipe]]
-        for (row, its), values in speeds.items():
-            if its not in ("", recipe):
-                continue
-            figures = [middle[row, its], min(values), max(values)]
-            ratios = ["" if row.startswith("stock") else f"{middle[row, its] / other:.2f}" for other in base]
-            aim = AIMS.get((row, recipe))
-            table.add_row(row, *(f"{figure:.0f}" for figure in figures), *ratios, "" if aim is None else f"{aim:g}")
-    console.print(table)
-
-
-def main(arguments: list[str] | None = None, console: Console | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="ImageFolder")
-    parser.add_argument("--images", type=int, default=2240)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--batch", type=int, default=32)
-    args = parser.parse_args(arguments)
-    console = console or Console()
-    with tempfile.TemporaryDirectory() as temporary:
-        folder = copies(args.data, Path(temporary) / "files", args.images)
-        packed, jpeg = (Path(temporary) / name for name in ("raw", "jpeg"))
-        for name, encoding in ((packed, "raw"), (jpeg, "jpeg")):
-            start = time.perf_counter()
-            ga.data.pack(folder, name, encoding=encoding, workers=args.workers)
-            size = sum(file.stat().st_size for file in name.iterdir()) / 1e9
-            console.print(f"packed as {encoding}: {size:.2f} GB in {time.perf_counter() - start:.1f} s")
-        check(folder, packed)
-        rows = contestants(folder, packed, jpeg, args.workers, args.batch)
-        speeds = measure(rows, args.rounds, console)
-    console.print(
-        f"{args.images} files, {args.workers} workers, batches of {args.batch}, {torch.get_num_threads()} threads "
-        f"here; medians of {args.rounds} rounds in turn; torch {torch.__version__}"
-    )
-    show(speeds, console)
-
-
-if __name__ == "__main__":
-    main()

@@ -76,6 +76,11 @@ FIXED: dict[str, Callable[[], Any]] = {
 }  # fmt: skip
 
 
+def read(path: str) -> Any:
+    """A file as its examples read it."""
+    return cv2.cvtColor(cv2.imread(path), cv2.COLOR_BGR2RGB)
+
+
 class Albumentations(Peer):
     alone = True
     work = "one image at a time; OpenCV, not antialiased"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from nvidia.dali import fn, pipeline_def, types
 from nvidia.dali.auto_aug import augmentations, auto_augment, rand_augment, trivial_augment
+from nvidia.dali.plugin.pytorch import DALIClassificationIterator
 from torch import Tensor
 
 from benchmarks.cases import JITTER, MEAN, PARITY, RECIPES, SIZE, SOURCE, STD
@@ -73,9 +75,15 @@ def normalize(images: Any) -> Any:
     return fn.crop_mirror_normalize(images, dtype=types.FLOAT, output_layout="CHW", **LEVELS)
 
 
-def crop_flip(images: Any) -> Any:
-    cropped = fn.random_resized_crop(images, size=(SIZE, SIZE), interp_type=LINEAR, antialias=True)
-    return fn.flip(cropped, horizontal=fn.random.coin_flip())
+def after_crop(images: Any, case: str) -> Any:
+    """What follows RandomResizedCrop in a recipe."""
+    flip = fn.random.coin_flip()
+    if not RECIPES[case]:  # the operator that normalises flips, too
+        return fn.crop_mirror_normalize(images, dtype=types.FLOAT, output_layout="CHW", mirror=flip, **LEVELS)
+    images = fn.flip(images, horizontal=flip)
+    for name in RECIPES[case]:
+        images = RANDOM[name](images)
+    return normalize(images)
 
 
 RANDOM: dict[str, Op] = {
@@ -160,16 +168,7 @@ class Dali(Peer):
             return normalize(fn.brightness(flipped, brightness=1.2))
 
         def recipe(images: Any) -> Any:
-            if not RECIPES[case]:  # one operator crops, flips and normalises
-                cropped = RANDOM["RandomResizedCrop"](images)
-                mirror = fn.random.coin_flip()
-                return fn.crop_mirror_normalize(
-                    cropped, dtype=types.FLOAT, output_layout="CHW", mirror=mirror, **LEVELS
-                )
-            images = crop_flip(images)
-            for name in RECIPES[case]:
-                images = RANDOM[name](images)
-            return normalize(images)
+            return after_crop(RANDOM["RandomResizedCrop"](images), case)
 
         return self.pipeline(deterministic if case == PARITY else recipe)
 
@@ -186,10 +185,7 @@ class Dali(Peer):
             images = fn.external_source(lambda: fed.pop(), batch=True, layout="HWC", dtype=types.UINT8)
             return op(images.gpu() if gpu else images)
 
-        with warnings.catch_warnings():
-            warnings.showwarning = lambda *_, **__: None  # DALI's policies use names that DALI has deprecated
-            pipeline = graph()
-            pipeline.build()
+        pipeline = built(graph)
 
         def run(arrays: list[Any]) -> Any:
             fed.append(arrays)
@@ -205,3 +201,41 @@ class Dali(Peer):
         arrays = [np.array(one) for batch in result for one in (batch.as_cpu() if self.device == "cuda" else batch)]
         images = [torch.from_numpy(array) for array in arrays]
         return [image.permute(2, 0, 1) if image.shape[-1] == 3 else image for image in images]
+
+
+def loader(folder: Path, case: str, batch: int, threads: int, fused: bool) -> Any:
+    """A pipeline from files, as its ImageNet example has it; `fused` decodes only what the crop needs."""
+
+    @pipeline_def(batch_size=batch, num_threads=threads, device_id=None, seed=1, enable_conditionals=True)
+    def graph() -> Any:
+        files, labels = fn.readers.file(file_root=str(folder), random_shuffle=True, name="reader")
+        if fused:
+            area = {"random_aspect_ratio": [3 / 4, 4 / 3], "random_area": [0.08, 1.0], "num_attempts": 10}
+            cropped = fn.decoders.image_random_crop(files, output_type=types.RGB, **area)
+            images = fn.resize(cropped, size=(SIZE, SIZE), interp_type=LINEAR, antialias=True)
+        else:
+            images = RANDOM["RandomResizedCrop"](fn.decoders.image(files, output_type=types.RGB))
+        return after_crop(images, case), labels
+
+    pipeline = built(graph)
+    return _Epochs(DALIClassificationIterator(pipeline, reader_name="reader", auto_reset=True))
+
+
+class _Epochs:
+    """Batches as (images, labels)."""
+
+    def __init__(self, iterator: Any) -> None:
+        self.iterator = iterator
+
+    def __iter__(self) -> Any:
+        for (batch,) in self.iterator:
+            yield batch["data"], batch["label"]
+
+
+def built(graph: Any) -> Any:
+    """A pipeline, without the warnings about names that DALI's own policies still use."""
+    with warnings.catch_warnings():
+        warnings.showwarning = lambda *_, **__: None
+        pipeline = graph()
+        pipeline.build()
+    return pipeline
