@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from pathlib import Path
 
 from torch import Tensor
 from torchvision.transforms import v2
 
 from gpuaug.data.decode import decode_file
-from gpuaug.photographs import photographs
 
 __all__ = ["BATCH", "CLASSES", "JITTER", "MEAN", "OPS", "PARITY", "RECIPES", "SIZE", "SOURCE", "STD", "load", "square"]
 
@@ -41,15 +39,12 @@ PARITY = (
 )
 
 
-def load(data: Path | None, count: int) -> list[Tensor]:
-    """`count` decoded RGB images; the packaged photographs if there is no folder."""
-    if data is None:
-        images = photographs()
-    else:
-        paths = sorted(path for path in data.rglob("*") if path.suffix.lower() in ENDINGS)
-        if not paths:
-            raise ValueError(f"benchmarks: `data` must hold {', '.join(sorted(ENDINGS))} files, found none in {data}.")
-        images = [decode_file(path) for path in paths[:count]]
+def load(data: Path, count: int) -> list[Tensor]:
+    """`count` decoded RGB images from the files below a folder, again from the first when there are fewer."""
+    paths = sorted(path for path in data.rglob("*") if path.suffix.lower() in ENDINGS)
+    if not paths:
+        raise ValueError(f"benchmarks: `data` must hold {', '.join(sorted(ENDINGS))} files, found none in {data}.")
+    images = [decode_file(path) for path in paths[:count]]
     return [images[number % len(images)] for number in range(count)]
 
 
@@ -57,7 +52,3 @@ def square(images: list[Tensor]) -> list[Tensor]:
     """The images at 256 x 256, for contestants that take one size only, and for ops alone."""
     resize = v2.Compose([v2.Resize(SOURCE), v2.CenterCrop(SOURCE)])
     return [resize(image) for image in images]
-
-
-def megapixels(images: list[Tensor]) -> float:
-    return statistics.mean(image.shape[1] * image.shape[2] for image in images) / 1e6

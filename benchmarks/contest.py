@@ -13,7 +13,7 @@ from benchmarks.cases import BATCH, PARITY, SIZE, SOURCE, STD, square
 from benchmarks.crew import Crew
 from benchmarks.measure import Run, take_turns
 from benchmarks.peers import Peer, PeerError, enter
-from benchmarks.peers.peer import levels
+from benchmarks.peers.peer import exhaust, levels
 
 __all__ = ["contest"]
 
@@ -128,8 +128,8 @@ class _Field:
             return self._crew.run(name, self.kind, case)
         with as_peer_error():
             transform = peer.recipe(case) if self.kind == "recipes" else peer.op(case, False)
-            peer.run(transform, prepared)
-        return lambda: peer.run(transform, prepared)
+            exhaust(peer.run(transform, prepared))
+        return lambda: exhaust(peer.run(transform, prepared))
 
     def _given(self, peer: Peer) -> list[Tensor]:
         return self.square if peer.uniform else self.images

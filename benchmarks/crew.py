@@ -15,6 +15,7 @@ from torch import Tensor
 
 from benchmarks.measure import Run
 from benchmarks.peers import PeerError, enter
+from benchmarks.peers.peer import exhaust
 
 __all__ = ["Crew"]
 
@@ -78,7 +79,7 @@ def _serve(end: Connection, share: list[Any], batch: int) -> None:
             peer, prepared = ready[name]
             if key not in ready:
                 ready[key] = peer.recipe(case) if kind == "recipes" else peer.op(case, False)
-            peer.run(ready[key], prepared)
+            exhaust(peer.run(ready[key], prepared))
             end.send("")
         except Exception as error:
             end.send(f"{type(error).__name__}: {error}" if not isinstance(error, PeerError) else str(error))

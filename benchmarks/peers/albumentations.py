@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import albumentations as al
@@ -108,10 +108,10 @@ class Albumentations(Peer):
         head = [al.RandomResizedCrop(size=(SIZE, SIZE)), al.HorizontalFlip()]
         return al.Compose([*head, *(RANDOM[name]() for name in RECIPES[case]), RANDOM["Normalize"]()])
 
-    def run(self, transform: Any, prepared: Any) -> Any:
+    def run(self, transform: Any, prepared: Any) -> Iterator[Any]:
         """A flip alone is a view: it is made real, as a tensor must be."""
-        results = [transform(image=array)["image"] for array in prepared]
-        return [one if isinstance(one, Tensor) else np.ascontiguousarray(one) for one in results]
+        results = (transform(image=array)["image"] for array in prepared)
+        return (one if isinstance(one, Tensor) else np.ascontiguousarray(one) for one in results)
 
     def tensors(self, result: Any) -> list[Tensor]:
         return [one if isinstance(one, Tensor) else torch.from_numpy(one).permute(2, 0, 1) for one in result]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -194,8 +194,8 @@ class Dali(Peer):
 
         return run
 
-    def run(self, transform: Any, prepared: Any) -> Any:
-        return [transform(batch) for batch in prepared]
+    def run(self, transform: Any, prepared: Any) -> Iterator[Any]:
+        return (transform(batch) for batch in prepared)
 
     def tensors(self, result: Any) -> list[Tensor]:
         arrays = [np.array(one) for batch in result for one in (batch.as_cpu() if self.device == "cuda" else batch)]

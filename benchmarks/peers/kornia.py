@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -118,8 +118,8 @@ class Kornia(Peer):
     def finished(self, chain: nn.Module) -> Any:
         return chain
 
-    def run(self, transform: Any, prepared: Any) -> Any:
-        return [transform(batch) for batch in prepared]
+    def run(self, transform: Any, prepared: Any) -> Iterator[Any]:
+        return (transform(batch) for batch in prepared)
 
     def tensors(self, result: Any) -> list[Tensor]:
         return [image.cpu() for batch in result for image in batch]

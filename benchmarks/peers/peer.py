@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import abc
+from collections import deque
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["Peer", "PeerError", "check_fixed", "levels"]
+__all__ = ["Peer", "PeerError", "check_fixed", "exhaust", "levels"]
 
 
 class PeerError(Exception):
@@ -51,11 +53,11 @@ class Peer(abc.ABC):
         """A recipe of cases.RECIPES, or cases.PARITY, as a callable; raises PeerError."""
 
     @abc.abstractmethod
-    def run(self, transform: Any, prepared: Any) -> Any:
-        """What is timed."""
+    def run(self, transform: Any, prepared: Any) -> Iterator[Any]:
+        """What is timed: a result for each image or batch, which the caller lets go before it takes the next one."""
 
     @abc.abstractmethod
-    def tensors(self, result: Any) -> list[Tensor]:
+    def tensors(self, results: Iterable[Any]) -> list[Tensor]:
         """What `run` gave, as (C, H, W) for each image: uint8, or floats as they are."""
 
 
@@ -68,3 +70,8 @@ def check_fixed(case: str, fixed: bool, table: Any) -> None:
 def levels(image: Tensor) -> Tensor:
     """Of an op's result: floats between 0 and 1 become levels between 0 and 255."""
     return image.float() if image.dtype == torch.uint8 else image.float() * 255
+
+
+def exhaust(results: Iterator[Any]) -> None:
+    """Take every result and keep none, as a training loop does."""
+    deque(results, maxlen=0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -19,8 +19,8 @@ class _Batches(Peer):
         parts = [images[start : start + batch] for start in range(0, len(images), batch)]
         return [torch.stack(part).to(self.device) for part in parts]
 
-    def run(self, transform: Any, prepared: Any) -> Any:
-        return [transform(batch) for batch in prepared]
+    def run(self, transform: Any, prepared: Any) -> Iterator[Any]:
+        return (transform(batch) for batch in prepared)
 
     def tensors(self, result: Any) -> list[Tensor]:
         return [image.cpu() for batch in result for image in batch]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -109,8 +109,8 @@ class Gpuaug(Peer):
     def recipe(self, case: str) -> Any:
         return ga.Augment(steps(ga, case))
 
-    def run(self, transform: Any, prepared: Any) -> Any:
-        return [transform(batch) for batch in prepared]
+    def run(self, transform: Any, prepared: Any) -> Iterator[Any]:
+        return (transform(batch) for batch in prepared)
 
     def tensors(self, result: Any) -> list[Tensor]:
         return [image.cpu() for batch in result for image in batch]
@@ -133,8 +133,8 @@ class _One(Peer):
     def compose(self, chain: list[Any]) -> Any:
         return v2.Compose(chain)
 
-    def run(self, transform: Any, prepared: Any) -> Any:
-        return [transform(image) for image in prepared]
+    def run(self, transform: Any, prepared: Any) -> Iterator[Any]:
+        return (transform(image) for image in prepared)
 
 
 class TorchvisionTensors(_One):
@@ -182,8 +182,8 @@ class TorchvisionBatch(Peer):
     def recipe(self, case: str) -> Any:
         return v2.Compose(steps(v2, case))
 
-    def run(self, transform: Any, prepared: Any) -> Any:
-        return [transform(batch) for batch in prepared]
+    def run(self, transform: Any, prepared: Any) -> Iterator[Any]:
+        return (transform(batch) for batch in prepared)
 
     def tensors(self, result: Any) -> list[Tensor]:
         return [image.cpu() for batch in result for image in batch]

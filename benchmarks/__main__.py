@@ -1,0 +1,140 @@
+"""Is gpuaug faster, on this machine? python -m benchmarks [REGIME ...] [--quick | --full]"""
+
+# no `from __future__ import annotations`: typer reads the annotations
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+from benchmarks.suite import PLANS, REGIMES, run
+
+__all__ = ["command", "main"]
+
+
+def command(
+    regimes: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(REGIMES)}; all if left out.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Two minutes; rough figures.")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Twenty minutes (the default).")] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, help="ImageFolder; if left out, photographs that ship."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu or cuda, for those who can.")] = "cpu",
+    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything that was measured.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write a line for each figure.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Write PNG charts into this folder.")] = None,
+    show_file: Annotated[
+        Path | None, typer.Option("--show", exists=True, dir_okay=False, help="Measure nothing; show a file of --json.")
+    ] = None,
+) -> None:
+    """Compare gpuaug with torchvision, AlbumentationsX, Kornia, DALI and others on this machine.
+
+    ops: each op alone. recipes: from decoded images to normalised floats. loaders: from JPEG files to batches.
+    training: a real network's step. scaling: batch, size, threads, N, passes. audit: what a GPU would be asked for,
+    counted and calculated without one.
+    """
+    console = Console()
+    try:
+        found = json.loads(show_file.read_text()) if show_file else _measure(regimes or [], quick, full, data, device)
+        for path in (json_file, csv_file):
+            if path is not None:
+                path.parent.mkdir(parents=True, exist_ok=True)
+        if json_file is not None:
+            json_file.write_text(json.dumps(found, indent=1) + "\n")
+        _show(console, found)
+        if csv_file is not None:
+            from benchmarks.tables import write_csv
+
+            write_csv(csv_file, found)
+        if plot is not None:
+            from benchmarks.plots import draw
+
+            for path in draw(found, plot):
+                console.print(f"Wrote {path}")
+    except (ValueError, OSError) as error:
+        typer.echo(" ".join(str(error).split()), err=True)
+        raise typer.Exit(1) from None
+
+
+def _measure(regimes: list[str], quick: bool, full: bool, data: Path | None, device: str) -> dict[str, Any]:
+    unknown = [name for name in regimes if name not in REGIMES]
+    if unknown:
+        raise ValueError(f"benchmarks: a regime must be one of {', '.join(REGIMES)}, got {unknown[0]}.")
+    if quick and full:
+        raise ValueError("benchmarks: --quick and --full exclude each other. Leave one out.")
+    if device not in ("cpu", "cuda"):
+        raise ValueError(f"benchmarks: `device` must be cpu or cuda, got {device}.")
+    plan = "quick" if quick else "full"
+    parts = [part for part in PLANS[plan] if not regimes or part.regime in regimes]
+    console = Console(stderr=True)
+    with tempfile.TemporaryDirectory() as folder, _bar(console) as progress:
+        task = progress.add_task("", total=len(parts))
+        seen: list[str] = []
+
+        def report(part: str, at: str) -> None:
+            if part not in seen:
+                seen.append(part)
+            progress.update(task, completed=len(seen) - 1, description=f"{part}: {at}"[:48])
+
+        found = run(parts, data or _shipped(Path(folder)), device, plan, report)
+        progress.update(task, completed=len(parts), description="done")
+    found["data"] = "the photographs that ship" if data is None else f"{data.name}"
+    return found
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description:<48}"), BarColumn(bar_width=None), TimeElapsedColumn(), console=console
+    )
+
+
+def _shipped(folder: Path) -> Path:
+    """The packaged photographs as an ImageFolder of one class."""
+    from gpuaug.photographs import paths
+
+    (folder / "photographs").mkdir()
+    for path in paths():
+        os.symlink(path, folder / "photographs" / path.name)
+    return folder
+
+
+def _show(console: Console, found: dict[str, Any]) -> None:
+    from benchmarks.machine import lines
+    from benchmarks.tables import drift, losses, show
+
+    for line in lines(found):
+        console.print(line, style="dim", highlight=False)
+    console.print(
+        f"{found['created']}, --{found['plan']}, {found['data']}, {found['wall_s'] / 60:.1f} minutes\n", style="dim"
+    )
+    show(console, found)
+    if "audit" in found["regimes"]:
+        from benchmarks.audit_table import show as show_audit
+
+        console.print()
+        show_audit(console, found["regimes"]["audit"])
+    moved = drift(found)
+    if moved:
+        console.print(moved, style="bold yellow")
+    slower = losses(found)
+    if slower:
+        console.print("\nSomebody is faster in these rows:", style="bold")
+        for line in slower:
+            console.print(f"  {line}", highlight=False)
+    elif set(found["regimes"]) & {"ops", "recipes", "loaders"}:
+        console.print("\nNobody is faster in any row.", style="bold")
+
+
+def main() -> None:
+    typer.run(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

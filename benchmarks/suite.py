@@ -1,0 +1,223 @@
+"""`python -m benchmarks` and `gpuaug bench`: the regimes, each in a process of its own, and what becomes of them.
+
+A run is one dict, the JSON file. It holds every turn, and every table, chart and CSV is made from it alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+__all__ = ["PLANS", "REGIMES", "SCHEMA", "Part", "run"]
+
+SCHEMA = 1
+REGIMES = ("ops", "recipes", "loaders", "training", "scaling", "audit")
+ROOT = Path(__file__).parents[1]
+Report = Callable[[str], None]
+
+
+class Part:
+    """One regime at one number of threads.
+
+    Args:
+        regime: of REGIMES.
+        threads: of this process, or worker processes; a loader of 1 has one core for everything.
+        settings: what the regime's function takes.
+    """
+
+    def __init__(self, regime: str, threads: int, **settings: Any) -> None:
+        self.regime, self.threads, self.settings = regime, threads, settings
+
+    @property
+    def name(self) -> str:
+        return self.regime if self.regime in ("scaling", "audit") else f"{self.regime}, {_cores(self)}"
+
+
+def _cores(part: Part) -> str:
+    return f"{part.threads} {'core' if part.threads == 1 else 'cores'}"
+
+
+QUICK_OPS = (
+    "RandomHorizontalFlip",
+    "RandomResizedCrop",
+    "RandomAffine",
+    "ColorJitter",
+    "RandomEqualize",
+    "GaussianBlur",
+)
+QUICK_RECIPES = ("crop + flip", "RandAugment", "ColorJitter")
+NO_COMPILE = {"leave_out": ("Kornia, compiled",)}
+PLANS: dict[str, list[Part]] = {
+    "quick": [
+        Part("ops", 1, images=16, rounds=3, seconds=2, cases=QUICK_OPS, **NO_COMPILE),
+        Part("recipes", 1, images=32, rounds=3, seconds=3, cases=QUICK_RECIPES, **NO_COMPILE),
+        Part("loaders", 2, images=320, rounds=2, cases=("RandAugment",)),
+        Part("training", 2, steps=3, rounds=2, names=("MobileNetV3-Small",)),
+        Part("scaling", 2, batches=(1, 8, 64), sizes=(64, 224), numbers=(0, 2), rounds=3, seconds=1),
+        Part("audit", 1, quick=True),
+    ],
+    "full": [
+        Part("ops", 1, images=64, rounds=7, seconds=5),
+        Part("recipes", 1, images=256, rounds=7, seconds=30),
+        Part("recipes", 2, images=256, rounds=7, seconds=20),
+        Part("loaders", 1, images=640, rounds=3),
+        Part("loaders", 2, images=1280, rounds=3),
+        Part("training", 2, steps=6, rounds=3),
+        Part("scaling", 2),
+        Part("audit", 1),
+    ],
+}
+
+
+def run(parts: list[Part], data: Path, device: str, plan: str, report: Callable[[str, str], None]) -> dict[str, Any]:
+    """Run the parts one after the other; `report` hears the part and what it is at.
+
+    A part whose process ends before its time is in "failed" with what is known of it; the others go on.
+    """
+    from benchmarks.machine import describe, pace
+
+    start = time.perf_counter()
+    result: dict[str, Any] = {
+        "schema": SCHEMA,
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "plan": plan,
+        "device": device,
+        **describe(),
+        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "pace": [pace()],
+        "regimes": {},
+        "failed": {},
+    }
+    for part in parts:
+        begin = time.perf_counter()
+        try:
+            found = _audit(part, report) if part.regime == "audit" else _in_process(part, data, device, report)
+        except _FailedError as error:
+            result["failed"][part.name] = str(error)
+            continue
+        found["wall_s"] = time.perf_counter() - begin
+        if part.regime == "audit":
+            result["regimes"]["audit"] = found
+        else:
+            kept = result["regimes"].setdefault(part.regime, {"rows": [], "absent": [], "wall_s": 0.0})
+            for name, value in found.items():
+                kept[name] += value
+        result["pace"].append(pace())
+    result["wall_s"] = time.perf_counter() - start
+    return result
+
+
+class _FailedError(Exception):
+    """A part's process could not do it."""
+
+
+def _audit(part: Part, report: Callable[[str, str], None]) -> dict[str, Any]:
+    """It makes torch believe in a GPU, so it is a program of its own."""
+    report(part.name, "counting on tensors that claim to be on a GPU")
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "audit.json"
+        command = [sys.executable, "-m", "benchmarks.audit", "--json", str(file)]
+        command += ["--quick"] if part.settings.get("quick") else []
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        if not file.exists():
+            raise _FailedError(_last(done.stderr) or f"ended with {done.returncode}")
+        found: dict[str, Any] = json.loads(file.read_text())
+        return found
+
+
+def _in_process(part: Part, data: Path, device: str, report: Callable[[str, str], None]) -> dict[str, Any]:
+    context = multiprocessing.get_context("spawn")
+    here, there = context.Pipe()
+    with _pinned(part), tempfile.TemporaryDirectory() as folder:
+        process = context.Process(target=_serve, args=(there, part, data, device, folder))
+        process.start()
+        there.close()
+        try:
+            while True:
+                kind, value = here.recv()
+                if kind == "report":
+                    report(part.name, value)
+                elif kind == "failed":
+                    raise _FailedError(value)
+                else:
+                    return dict(value)
+        except EOFError:
+            process.join()
+            raise _FailedError(f"its process ended with {process.exitcode}") from None
+        finally:
+            here.close()
+            process.join(30)
+            if process.is_alive():
+                process.terminate()
+
+
+@contextlib.contextmanager
+def _pinned(part: Part) -> Iterator[None]:
+    """Loaders with one worker: the child, and all it starts, on one core."""
+    if part.regime != "loaders" or part.threads > 1 or not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    whole = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(whole)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, whole)
+
+
+def _serve(end: Connection, part: Part, data: Path, device: str, folder: str) -> None:
+    """What the child does."""
+    import warnings
+
+    import torch
+
+    warnings.simplefilter("ignore")  # of the contestants
+    torch.set_num_threads(part.threads)
+    try:
+        end.send(("result", _regime(part, data, device, Path(folder), lambda text: end.send(("report", text)))))
+    except Exception as error:
+        end.send(("failed", f"{type(error).__name__}: {' '.join(str(error).split())}"))
+
+
+def _regime(part: Part, data: Path, device: str, folder: Path, report: Report) -> dict[str, Any]:
+    settings = dict(part.settings)
+    if part.regime in ("ops", "recipes"):
+        from benchmarks.cases import OPS, RECIPES, load
+        from benchmarks.contest import contest
+        from benchmarks.peers import PEERS
+
+        out = settings.pop("leave_out", ())
+        cases = settings.pop("cases", OPS if part.regime == "ops" else tuple(RECIPES))
+        names = [name for name in PEERS if name not in out]
+        images = load(data, settings.pop("images"))
+        more = {"threads": part.threads, "device": device, "report": report}
+        return contest(part.regime, images, names, cases, **settings, **more)
+    if part.regime == "loaders":
+        from benchmarks.loaders import loaders
+
+        return loaders(data, folder, workers=part.threads, report=report, **settings)
+    if part.regime == "training":
+        from benchmarks.training import CPU, GPU, training
+
+        settings.setdefault("names", CPU if device == "cpu" else GPU)
+        return training(data, folder, workers=part.threads, device=device, report=report, **settings)
+    from benchmarks.cases import load
+    from benchmarks.scaling import scaling
+
+    return scaling(load(data, 64), device=device, report=report, **settings)
+
+
+def _last(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else ""
