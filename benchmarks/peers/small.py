@@ -79,18 +79,15 @@ class Torchaug(_Batches):
             "ColorJitter": lambda: ta.ColorJitter(*JITTER, **each),
             "RandomGrayscale": lambda: ta.RandomGrayscale(1.0, **gated),
             "RandomSolarize": lambda: ta.RandomSolarize(128, 1.0, **gated),
-            "GaussianBlur": lambda: ta.RandomGaussianBlur(9, (0.1, 2.0), 1.0, **gated),
             "Normalize": floats,
             "SimCLR jitter": lambda: ta.RandomColorJitter(0.8, 0.8, 0.8, 0.2, p=0.8, **each),
             "SimCLR grayscale": lambda: ta.RandomGrayscale(0.2, **gated),
-            "SimCLR blur": lambda: ta.RandomGaussianBlur(23, (0.1, 2.0), 0.5, **gated),
         }
         self.fixed: dict[str, Callable[[], Any]] = {
             "Brightness": lambda: ta.ColorJitter(brightness=(1.4, 1.4), **each),
             "Contrast": lambda: ta.ColorJitter(contrast=(1.4, 1.4), **each),
             "Saturation": lambda: ta.ColorJitter(saturation=(1.4, 1.4), **each),
             "Hue": lambda: ta.ColorJitter(hue=(0.1, 0.1), **each),
-            "GaussianBlur": lambda: ta.RandomGaussianBlur(9, (1.0, 1.0), 1.0, **gated),
             **{name: self.random[name] for name in ("RandomHorizontalFlip", "RandomGrayscale", "RandomSolarize")},
             "Normalize": floats,
         }
