@@ -14,10 +14,11 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchmarks.machine import lines
 from benchmarks.measure import median, quartiles, ratio
-from benchmarks.tables import OURS, Row, per_image, rate, short, stacked
+from benchmarks.tables import OURS, RAW, Row, per_image, rate, short, stacked
 
 __all__ = ["draw"]
 
@@ -50,7 +51,10 @@ def _figures(run: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
     for name, chart in (("recipes", _recipes), ("loaders", _loaders), ("training", _training)):
         for threads in sorted({row["threads"] for row in regimes.get(name, [])}):
             rows = [row for row in regimes[name] if row["threads"] == threads]
-            yield f"{name}-{threads}", chart(rows, threads, about)
+            raw = [row for row in rows if row["case"] == RAW]
+            yield f"{name}-{threads}", chart([row for row in rows if row["case"] != RAW], threads, about)
+            if raw:
+                yield f"{name}-{threads}-raw", chart(raw, threads, about)
     if regimes.get("scaling"):
         yield "scaling", _scaling([row for row in regimes["scaling"] if row["case"] != "passes"], about)
         parts = [row for row in regimes["scaling"] if row["case"] == "passes"]
@@ -174,10 +178,10 @@ def _loaders(rows: list[Row], threads: int, about: str) -> Figure:
             mine = [row for row in rows if row["case"] == case and row["group"] == group]
             own, members = mine[0], []
             for row in sorted(mine, key=lambda row: -rate(row)):
-                same = row is own or case == "raw images"
+                same = row is own or case == RAW
                 times = "" if same else f", {own['who']} is {ratio(row['seconds'], own['seconds']):.2f}x as fast"
                 members.append((row, f"{rate(row):,.0f}{times}"))
-            title = "Raw images, what a GPU is sent" if case == "raw images" else f"{_recipe(case)}; from {group}"
+            title = "Raw images, what a GPU is sent" if case == RAW else f"{_recipe(case)}; from {group}"
             groups.append((title, members))
     count = sum(len(members) + 1.4 for _, members in groups)
     subtitle = "Images a second, from files on disk to the batch a training step takes; longer is better"

@@ -18,7 +18,7 @@ from benchmarks.measure import median, ratio, spread, wide
 __all__ = ["Grid", "grids", "losses", "markdown", "show", "write_csv"]
 
 Row = dict[str, Any]
-OURS = "gpuaug"
+OURS, RAW = "gpuaug", "raw images"
 PARITY = "deterministic"
 DIFFERS = 3.0  # mean levels from torchvision's pixels, above which a result is marked as another one
 SHORT = {
@@ -134,17 +134,17 @@ def _loaders(title: str, rows: list[Row]) -> Grid:
     cases = [case for case in dict.fromkeys(row["case"] for row in rows) if case != "raw images"]
     for group in dict.fromkeys(row["group"] for row in rows):
         members = [row for row in rows if row["group"] == group]
-        body.append([{"files": "from JPEG files", "raw images": "raw images, for a GPU"}.get(group, f"from {group}")])
+        body.append([{"files": "from JPEG files", RAW: "raw images, for a GPU"}.get(group, f"from {group}")])
         for who in dict.fromkeys(row["who"] for row in members):
             cells = [who]
-            for case in cases if group != "raw images" else ["raw images"]:
+            for case in cases if group != RAW else [RAW]:
                 here = {row["who"]: row for row in members if row["case"] == case}
                 first = next(iter(here.values()), None)
                 if who not in here or first is None:
                     cells += ["", ""]
                     continue
                 cells.append(_number(rate(here[who])) + _marks(here[who]))
-                is_own = here[who] is first or group == "raw images"
+                is_own = here[who] is first or group == RAW
                 cells.append("" if is_own else _times(here[who], first))
             body.append(cells + [""] * (1 + 2 * len(cases) - len(cells)))
     columns = ["way"]
@@ -222,7 +222,7 @@ def losses(run: dict[str, Any]) -> list[str]:
         first: dict[Any, Row] = {}
         for row in rows:
             own = first.setdefault((row["case"], row["threads"], row.get("group")), row)
-            if own is row or row.get("group") == "raw images" or row["who"].startswith(OURS):
+            if own is row or row.get("group") == RAW or row["who"].startswith(OURS):
                 continue
             times = ratio(row["seconds"], own["seconds"])
             if times < 1:
