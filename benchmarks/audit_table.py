@@ -11,7 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["show"]
+__all__ = ["rounded", "show", "span"]
 
 Row = dict[str, Any]
 
@@ -59,7 +59,7 @@ def show(console: Console, result: dict[str, Any], where: bool = False) -> None:
     console.print(_table("shares", headings, rows, _shares))
     console.print("\nImages/s of training, by others; sources in benchmarks/gpus.py", style="dim")
     for model, known in rates.items():
-        texts = (f"{gpu} {_round(rate['images'], 3)} {rate['kind']}" for gpu, rate in known.items())
+        texts = (f"{gpu} {rounded(rate['images'], 3)} {rate['kind']}" for gpu, rate in known.items())
         console.print(f"{model:<10}{', '.join(texts)}", style="dim")
 
 
@@ -74,20 +74,20 @@ def _counts(row: Row) -> list[str]:
     draws = row["draws"]
     mean = sum(draw["mb_per_image"] for draw in draws) / len(draws)
     names = ("launches", "waits", "uploads_that_may_wait", "uploads")
-    launches, *others = (_span(draw[name] for draw in draws) for name in names)
-    return [launches, _round(mean, 3), *others]
+    launches, *others = (span(draw[name] for draw in draws) for name in names)
+    return [launches, rounded(mean, 3), *others]
 
 
 def _times(row: Row) -> list[str]:
     found = row["calculated"].values()
     return [
-        *(_round(bound["memory_us"]) for bound in found),
-        *("" if bound["issue_us"] is None else _round(bound["issue_us"]) for bound in found),
+        *(rounded(bound["memory_us"]) for bound in found),
+        *("" if bound["issue_us"] is None else rounded(bound["issue_us"]) for bound in found),
     ]
 
 
 def _shares(row: Row) -> list[str]:
-    return [_round(share) for bound in row["calculated"].values() for share in bound["step_percent"].values()]
+    return [rounded(share) for bound in row["calculated"].values() for share in bound["step_percent"].values()]
 
 
 def _table(
@@ -132,12 +132,12 @@ def _where(row: Row) -> list[str]:
     return [f"{one['count']:.3g}x {one['kind']}\n  {one['file']}:{one['line']}" for one in row["findings"]]
 
 
-def _span(values: Iterable[int]) -> str:
+def span(values: Iterable[int]) -> str:
     """The lowest and the highest."""
     ordered = sorted(values)
     return "-".join(dict.fromkeys(map(str, (ordered[0], ordered[-1]))))
 
 
-def _round(value: float, digits: int = 2) -> str:
+def rounded(value: float, digits: int = 2) -> str:
     """To so many significant digits, without an exponent."""
     return f"{float(f'{value:.{digits}g}'):,g}" if value < 1e4 else f"{float(f'{value:.{digits}g}'):,.0f}"

@@ -1,0 +1,164 @@
+"""The README's figures, from the stored run: python -m benchmarks.readme writes them into the README.
+
+    python -m benchmarks --full --data FOLDER --json benchmarks/results/full.json --plot docs
+    python -m benchmarks.accuracy --data CIFAR --json benchmarks/results/accuracy.json
+
+A block stands between `<!-- results: NAME -->` and `<!-- end -->`; a test holds that each says what the files say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.audit_table import rounded, span
+from benchmarks.machine import lines
+from benchmarks.tables import MARKS, Grid, absences, drift, grids, losses, markdown
+
+__all__ = ["RESULTS", "fill", "main"]
+
+ROOT = Path(__file__).parents[1]
+RESULTS = Path(__file__).parent / "results"
+BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.S)
+Run = dict[str, Any]
+
+
+def fill(text: str, run: Run, accuracy: Run) -> str:
+    """A README's text with every block made anew."""
+
+    def block(match: re.Match[str]) -> str:
+        name = match[2]
+        if name not in BLOCKS:
+            raise ValueError(f"README: a block must be one of {', '.join(BLOCKS)}, got {name}.")
+        return f"{match[1]}{BLOCKS[name](accuracy if name == 'accuracy' else run).rstrip()}\n{match[3]}"
+
+    return BLOCK.sub(block, text)
+
+
+def _machine(run: Run) -> str:
+    machine, versions = lines(run)
+    about = f"{machine}; {versions}. `python -m benchmarks --{run['plan']}`, {run['created'][:10]}"
+    moved = drift(run)
+    return f"{about}, {run['wall_s'] / 60:.0f} minutes.{' ' + moved if moved else ''}"
+
+
+def _regime(name: str) -> Callable[[Run], str]:
+    def block(run: Run) -> str:
+        return "\n\n".join(_grid(grid) for regime, grid in grids(run) if regime == name)
+
+    return block
+
+
+def _grid(grid: Grid) -> str:
+    return f"**{grid.title}**\n\n{markdown(grid)}\n\n{' '.join(grid.notes)}"
+
+
+def _losses(run: Run) -> str:
+    found = losses(run)
+    if not found:
+        return "In no row of these tables is anybody faster."
+    rows = "\n".join(f"- {line}" for line in found)
+    return f"Rows in which somebody is faster than gpuaug:\n\n{rows}"
+
+
+def _absent(run: Run) -> str:
+    return "\n".join(f"- {line}" for line in absences(run)) or "Everybody took part in everything."
+
+
+def _marks(run: Run) -> str:
+    return " ".join(MARKS.split())
+
+
+def _audit(run: Run) -> str:
+    rows = run["regimes"]["audit"]["rows"]
+    body = []
+    for case in dict.fromkeys(row["case"] for row in rows):
+        body.append([case])
+        for row in (one for one in rows if one["case"] == case):
+            draws = row["draws"]
+            mean = sum(draw["mb_per_image"] for draw in draws) / len(draws)
+            names = ("launches", "waits", "uploads_that_may_wait", "uploads")
+            launches, *others = (span(draw[name] for draw in draws) for name in names)
+            body.append([row["who"], launches, rounded(mean), *others])
+    return markdown(Grid("", ["", "launches", "MB/image", "waits", "may wait", "copies up"], body))
+
+
+def _bounds(run: Run) -> str:
+    audit = run["regimes"]["audit"]
+    gpus, models = list(audit["gpus"]), list(audit["rates"])
+    rows = [row for row in audit["rows"] if row["who"] == "gpuaug, triton backend"]
+    times = [[row["case"], *(_time(row["calculated"][gpu]) for gpu in gpus)] for row in rows]
+    shares = [
+        [
+            f"{row['who']}: {row['case']}",
+            *(", ".join(rounded(row["calculated"][gpu]["step_percent"][model]) for model in models) for gpu in gpus),
+        ]
+        for row in audit["rows"]
+    ]
+    named = [f"{gpu}: {', '.join(models)}" for gpu in gpus]
+    first = Grid("", ["gpuaug, triton backend", *(f"{gpu}: memory, instructions, us" for gpu in gpus)], times)
+    second = Grid("", ["percent of a training step, calculated", *named], shares)
+    return f"{markdown(first)}\n\n{markdown(second)}"
+
+
+def _time(found: Run) -> str:
+    return f"{rounded(found['memory_us'])}, {rounded(found['issue_us']) if found['issue_us'] else 'not counted'}"
+
+
+def _accuracy(found: Run) -> str:
+    from benchmarks.accuracy import verdict
+
+    body = []
+    for who, own in found["accuracy"].items():
+        cells = [who, f"{own['mean']:.2f}", f"{own['low']:.2f} to {own['high']:.2f}"]
+        gap = found["difference"].get(who)
+        if gap is not None:
+            cells += [f"{gap['mean']:+.2f}", f"{gap['low']:+.2f} to {gap['high']:+.2f}", verdict(gap, found["margin"])]
+        body.append(cells + [""] * (6 - len(cells)))
+    columns = ["augmentation", "accuracy, %", "95 % interval", "minus torchvision's", "95 % interval", "verdict"]
+    settings = found["settings"]
+    about = (
+        f"{settings['seeds']} seeds, {settings['images']:,} training images, {settings['epochs']} epochs, all 10,000 "
+        "test images; the runs of a seed share weights and batches."
+    )
+    return f"{markdown(Grid('', columns, body))}\n\n{about}"
+
+
+BLOCKS: dict[str, Callable[[Run], str]] = {
+    "machine": _machine,
+    "marks": _marks,
+    **{name: _regime(name) for name in ("ops", "recipes", "loaders", "training", "scaling")},
+    "losses": _losses,
+    "absent": _absent,
+    "audit": _audit,
+    "bounds": _bounds,
+    "accuracy": _accuracy,
+}
+
+
+def stored() -> tuple[Run, Run]:
+    """The run and the accuracies that are kept in the repository."""
+    run, accuracy = (json.loads((RESULTS / name).read_text()) for name in ("full.json", "accuracy.json"))
+    return run, accuracy
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.readme", description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; 1 if something would change")
+    options = parser.parse_args(arguments)
+    file = ROOT / "README.md"
+    before = file.read_text(encoding="utf-8")
+    after = fill(before, *stored())
+    if options.check:
+        return int(before != after)
+    file.write_text(after, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
