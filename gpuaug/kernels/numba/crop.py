@@ -10,26 +10,15 @@ from numpy.typing import NDArray
 
 from gpuaug.kernels.numba.crop_lanes import ROWS, horizontal_four, horizontal_rgb, interleave, prefetch, vertical
 from gpuaug.kernels.numba.crop_taps import NEAREST_EXACT_SMALL, taps, weights
+from gpuaug.kernels.numba.cut import cut, place
 from gpuaug.kernels.numba.jit import kernel
-from gpuaug.program import CONSTANT, EDGE, NEAREST_EXACT, REFLECT
+from gpuaug.program import NEAREST_EXACT
 
 __all__ = ["crop", "make_scratch"]
 
 Scratch = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
 
 WHERE_X, WHERE_Y, FIRST, COUNT, COLUMN, SLOT, ROW = range(7)  # rows of the int32 scratch
-
-
-@njit(nogil=True)
-def _source(i, n, mode):
-    """Pixel of 0..n-1 shown at position i of the padded line, -1 for the fill."""
-    while i < 0 or i >= n:
-        if mode == CONSTANT:
-            return -1
-        if mode == EDGE or n == 1:
-            return 0 if i < 0 else n - 1
-        i = (0 if i < 0 else 2 * n - 2) - i if mode == REFLECT else (-1 if i < 0 else 2 * n - 1) - i
-    return i
 
 
 @njit(nogil=True)
@@ -77,6 +66,18 @@ def crop(
     float32[C]; out uint8[C, H, W], contiguous; scratch of make_scratch, one a thread, too small raises ValueError.
     """
     mid, index, table, wide, real = scratch
+    if index.shape[1] < max(out.shape[1], out.shape[2]):
+        raise ValueError("scratch is too small")
+    if box[2] == resized[0] and box[3] == resized[1]:
+        lo, hi = place(window[1], np.int64(resized[1]), flip[0], padding_mode, index[WHERE_X], out.shape[2])
+        low, high = place(window[0], np.int64(resized[0]), flip[1], padding_mode, index[WHERE_Y], out.shape[1])
+        if hi <= lo or high <= low:
+            for c in range(out.shape[0]):
+                out[c] = np.uint8(fill[c])
+            return
+        base = offset + box[0] * stride_y + box[1] * stride_x
+        cut(src, base, stride_y, stride_x, stride_c, index[WHERE_X], index[WHERE_Y], fill, out)
+        return
     kind = filter_
     if filter_ == NEAREST_EXACT and resized[0] + resized[1] <= 128:
         kind = NEAREST_EXACT_SMALL
@@ -93,13 +94,7 @@ def crop(
         where = WHERE_X if axis else WHERE_Y
         if index.shape[1] < max(size + 15, n_in if axis == 0 else 0):
             raise ValueError("scratch is too small")
-        lo, hi = n_out, np.int64(0)
-        for x in range(size):
-            i = _source(start + x, n_out, padding_mode)
-            index[where, size - 1 - x if flip[1 - axis] else x] = i
-            if i >= 0:
-                lo = min(lo, i)
-                hi = max(hi, i + 1)
+        lo, hi = place(start, n_out, flip[1 - axis], padding_mode, index[where], size)
         if hi <= lo:
             for c in range(planes):
                 out[c] = np.uint8(fill[c])

@@ -9,9 +9,13 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-__all__ = ["ROWS", "horizontal_four", "horizontal_rgb", "interleave", "prefetch", "vertical"]
+__all__ = [
+    "PIXELS", "ROWS", "copy_gray", "copy_rgb", "horizontal_four", "horizontal_rgb", "interleave", "mirror_gray",
+    "mirror_rgb", "prefetch", "vertical",
+]  # fmt: skip
 
 _I8, _I16, _I32, _I64 = (ir.IntType(n) for n in (8, 16, 32, 64))
+PIXELS = 16  # one call of a copy takes so many
 ROWS = 4  # rows one call of the horizontal kernel shares its columns and weights over
 
 
@@ -202,4 +206,26 @@ def prefetch(typingctx, src, at):
     return types.void(src, types.int64), codegen
 
 
+def _copy(channels: int, mirrored: bool) -> Any:
+    """PIXELS pixels of `channels` interleaved bytes in, so many planar bytes of each channel out, in either order."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        src, out = (_data(context, builder, sig, args, n) for n in (0, 2))
+        pixels = _load(builder, src, args[1], ir.VectorType(_I8, PIXELS * channels))
+        order = range(PIXELS - 1, -1, -1) if mirrored else range(PIXELS)
+        for c in range(channels):
+            plane = builder.shuffle_vector(pixels, pixels, _mask([channels * i + c for i in order]))
+            to = builder.add(args[3], builder.mul(args[4], _c64(c)))
+            builder.store(plane, _at(builder, out, to, plane.type)).align = 1
+        return context.get_dummy_value()
+
+    @intrinsic
+    def copy(typingctx, src, at, out, to, plane):
+        """out[to + c * plane + x] = src[at + channels * x + c], mirrored or not, for 16 x."""
+        return types.void(src, types.int64, out, types.int64, types.int64), codegen
+
+    return copy
+
+
 horizontal_rgb, horizontal_four = _horizontal(3), _horizontal(4)
+copy_gray, copy_rgb, mirror_gray, mirror_rgb = (_copy(c, mirrored) for mirrored in (False, True) for c in (1, 3))
