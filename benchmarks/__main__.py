@@ -20,8 +20,8 @@ __all__ = ["command", "main"]
 
 def command(
     regimes: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(REGIMES)}; all if left out.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Two minutes; rough figures.")] = False,
-    full: Annotated[bool, typer.Option("--full", help="Twenty minutes (the default).")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Two minutes; rough figures (the default).")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Twenty minutes.")] = False,
     data: Annotated[
         Path | None,
         typer.Option(exists=True, file_okay=False, help="ImageFolder; if left out, photographs that ship."),
@@ -71,7 +71,7 @@ def _measure(regimes: list[str], quick: bool, full: bool, data: Path | None, dev
         raise ValueError("benchmarks: --quick and --full exclude each other. Leave one out.")
     if device not in ("cpu", "cuda"):
         raise ValueError(f"benchmarks: `device` must be cpu or cuda, got {device}.")
-    plan = "quick" if quick else "full"
+    plan = "full" if full else "quick"
     parts = [part for part in PLANS[plan] if not regimes or part.regime in regimes]
     console = Console(stderr=True)
     with tempfile.TemporaryDirectory() as folder, _bar(console) as progress:

@@ -107,7 +107,19 @@ def app() -> "typer.Typer":
         with one_line_errors():
             run_verify(path)
 
+    commands.command("bench")(bench())
     return commands
+
+
+def bench() -> Callable[..., None]:
+    """The command of `python -m benchmarks`, which lies beside the package in a clone and inside it when installed."""
+    package = Path(__file__).parent
+    home = package if (package / "benchmarks").exists() else package.parent
+    if str(home) not in sys.path:
+        sys.path.append(str(home))
+    from benchmarks.__main__ import command
+
+    return command
 
 
 @contextlib.contextmanager
