@@ -28,7 +28,7 @@ from torchvision.transforms import v2
 import gpuaug as ga
 from gpuaug import speed
 from gpuaug.data.decode import decode_file
-from gpuaug.data.workers import START_METHOD
+from gpuaug.data.workers import SPAWN
 
 RECIPES: dict[str, tuple[list[Any], list[Any]]] = {
     "crop + flip": ([], []),
@@ -97,7 +97,7 @@ def contestants(folder: Path, packed: Path, jpeg: Path, workers: int, batch: int
     def loader(dataset: Any, **options: Any) -> DataLoader[Any]:
         settings = {"shuffle": True, "num_workers": workers, "persistent_workers": workers > 0, **options}
         if workers:
-            settings["multiprocessing_context"] = START_METHOD
+            settings |= SPAWN
         return DataLoader(dataset, batch, **settings)
 
     def decoding(dataset: Any) -> DataLoader[Any]:

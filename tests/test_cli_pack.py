@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers import until
 from test_packed import contents, flip, make, packed
 
 import gpuaug as ga
@@ -108,6 +110,34 @@ def test_errors_are_one_line(arguments: tuple[str, ...], tmp_path: Path, monkeyp
     assert result.exit_code == 1
     assert "nowhere" in result.output
     assert result.output.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+@pytest.mark.parametrize(
+    ("how", "when"),
+    [
+        (signal.SIGKILL, "index.json"),  # workers are starting
+        (signal.SIGKILL, "shard-00000.arrow"),  # they wait for somebody to take their images
+        (signal.SIGTERM, "shard-00000.arrow"),
+    ],
+)
+def test_workers_do_not_outlive_a_pack_that_is_killed(tmp_path: Path, how: signal.Signals, when: str) -> None:
+    first = make(tmp_path / "source", files=1, classes=1) / "class0" / "000.jpg"
+    for number in range(1, 3000):  # three shards
+        os.link(first, first.with_name(f"{number:04d}.jpg"))
+    with command("pack", tmp_path / "source", tmp_path / "pack", "--workers", 2) as process:
+        try:
+            assert until(lambda: (tmp_path / "pack" / when).exists())
+            process.send_signal(how)
+            _, errors = process.communicate(timeout=30)  # until nobody has its pipes, which workers inherit
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    if how == signal.SIGTERM:
+        assert process.returncode == cli.INTERRUPTED, errors
+        assert re.fullmatch(r"Stopped at image 1,\d+ of 3,000\. Run the same command again to go on\.\n", errors)
+    else:
+        assert process.returncode == -signal.SIGKILL
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals")

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import until
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 from torchvision.transforms import v2
@@ -157,13 +158,6 @@ class Watched:
         for batch in self.inner:
             self.fetched += 1
             yield batch
-
-
-def until(condition: Any) -> bool:
-    end = time.monotonic() + 30
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.002)
-    return bool(condition())
 
 
 def test_one_batch_is_made_during_the_consumers_step() -> None:

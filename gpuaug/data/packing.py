@@ -23,7 +23,7 @@ from gpuaug.data import shards
 from gpuaug.data.dataset import ON_ERROR, ImageFolder, Strings
 from gpuaug.data.decode import ImageError, decode, read, reason
 from gpuaug.data.shards import ENCODINGS, INDEX, PARTIAL, Entry, Index
-from gpuaug.data.workers import START_METHOD, cores
+from gpuaug.data.workers import SPAWN, cores
 
 __all__ = ["Packing", "pack"]
 
@@ -330,27 +330,14 @@ def _unreadable(path: str, why: str) -> ImageError:
 
 
 def _loader(images: Images, numbers: Sequence[int], workers: int) -> DataLoader[Any]:
-    return DataLoader(
-        images,
-        batch_size=None,
-        sampler=numbers,
-        num_workers=min(workers, len(numbers)),
-        collate_fn=as_it_is,  # arrays go through a pipe: /dev/shm may be too small for images of any size
-        prefetch_factor=AHEAD if workers and numbers else None,
-        multiprocessing_context=START_METHOD if workers and numbers else None,
-        worker_init_fn=ignore_interrupts,
-    )
+    workers = min(workers, len(numbers))
+    options = {"num_workers": workers, "prefetch_factor": AHEAD, **SPAWN} if workers else {}
+    # as_it_is: arrays go through a pipe; /dev/shm may be too small for images of any size
+    return DataLoader(images, batch_size=None, sampler=numbers, collate_fn=as_it_is, **options)
 
 
 def as_it_is(image: Any) -> Any:
     return image
-
-
-def ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal. The main one ends the workers; it waits 5 s for one that is gone."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 class Writer:
