@@ -268,6 +268,22 @@ def test_workers_pack_the_same(source: Path, raw: Path, tmp_path: Path) -> None:
     assert contents(packed(source, tmp_path / "pack", workers=1)) == contents(raw)
 
 
+UNGUARDED = "import gpuaug as ga; ga.data.pack({!r}, {!r}, workers=1)"
+
+
+@pytest.mark.parametrize("given", ["as a file", "as input"])
+def test_a_script_that_its_workers_cannot_import(source: Path, tmp_path: Path, given: str) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(UNGUARDED.format(str(source), str(tmp_path / "pack")))
+    with open(script) as file:
+        command = [sys.executable, script if given == "as a file" else "-"]
+        done = subprocess.run(command, stdin=file, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    says = "RuntimeError: pack: worker processes ended; each imports the calling script anew. Call it under `if "
+    assert done.stderr.splitlines()[-1].startswith(says), done.stderr
+    assert contents(tmp_path / "pack").keys() == {INDEX}  # which the next call goes on with
+
+
 # ---- going on --------------------------------------------------------------------------------------------------------
 
 KILLED = """
