@@ -458,6 +458,40 @@ def test_a_folder_of_something_else(source: Path, tmp_path: Path) -> None:
     assert not (source / "pack").exists()
 
 
+def test_paths_that_are_none(source: Path, raw: Path, tmp_path: Path) -> None:
+    file = raw / INDEX
+    calls: dict[str, Callable[[Any], Any]] = {
+        "Packed: `path`": Packed,
+        "verify: `path`": verify,
+        "pack: `source`": lambda path: pack(path, tmp_path / "pack"),
+        "pack: `destination`": lambda path: pack(source, path),
+    }
+    for who, call in calls.items():
+        for path in (None, 3, b"pack"):
+            with pytest.raises(ValueError, match=rf"^{who} must be a path, str or pathlib\.Path, got {path!r}\.$"):
+                call(path)
+        with pytest.raises((ValueError, NotADirectoryError), match=rf"^{who} must be a folder.*, got {file}"):
+            call(file)
+    with pytest.raises(FileNotFoundError, match=r"^pack: `source` must be a folder, got \S+, which does not exist\.$"):
+        calls["pack: `source`"](tmp_path / "missing")
+
+
+def test_a_full_disk(tmp_path: Path) -> None:
+    resource = pytest.importorskip("resource")
+    source, limits = make(tmp_path / "source"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    for _ in range(2):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, limits[1]))  # bytes of a file
+        try:
+            with pytest.raises(OSError, match=r"`destination` must be a folder to write into, got \S+ \(") as error:
+                packed(source, tmp_path / "pack", shard_images=1, short_side=100)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert FORM.match(f"P{str(error.value)[1:]}")
+        assert str(error.value).endswith("pack again: finished shards stay.")
+        assert contents(tmp_path / "pack").keys() == {INDEX, "shard-00000.arrow"}
+    assert len(Packed(packed(source, tmp_path / "pack", shard_images=1, short_side=100))) == 7
+
+
 def test_one_process_at_a_time(source: Path, raw: Path) -> None:
     pytest.importorskip("fcntl")
     with packing.locked(raw), pytest.raises(ValueError, match=r"which another process writes into\. Wait for it"):

@@ -87,7 +87,8 @@ def pack(
 
     Raises:
         ImageError: if a file cannot be read, or none can. Finished shards stay.
-        FileNotFoundError: if `source` has no classes, or an empty one, as torchvision.
+        FileNotFoundError: if `source` does not exist; if it has no classes, or an empty one, as torchvision.
+        OSError: if `destination` cannot be written to. Finished shards stay.
         ValueError: if an argument is out of range, or `destination` holds something else: another pack, one of a source
             that has changed, or no pack.
         ModuleNotFoundError: without pyarrow.
@@ -100,7 +101,9 @@ def pack(
     shard_images = checks.integer("pack", "shard_images", shard_images, 1)
     short_side = short_side if short_side is None else checks.integer("pack", "short_side", short_side, 1)
     workers = cores() if workers is None else checks.integer("pack", "workers", workers, 0)
-    source, folder = Path(source).expanduser(), Path(destination).expanduser()
+    source, folder = checks.folder("pack", "source", source), checks.path("pack", "destination", destination)
+    if folder.exists():
+        checks.folder("pack", "destination", folder)
     if folder.resolve().is_relative_to(source.resolve()):
         raise checks.bad("pack", "destination", "outside of the source", str(folder), "It would be taken for a class.")
     listing = Listing(source)
@@ -114,7 +117,7 @@ def pack(
         classes=listing.classes,
         shards=[None] * -(-len(listing) // shard_images),
     )
-    with locked(folder):
+    with _writing(folder), locked(folder):
         index.shards = kept(folder, index, listing)
         written = _write(folder, index, listing, workers, on_error, report)
     entries = [entry for entry in index.shards if entry is not None]
@@ -282,6 +285,17 @@ def encoded(image: Tensor, quality: int) -> Tensor:
     except RuntimeError as error:  # sides of 65,536 pixels
         raise ImageError(reason(error)) from None
     return data
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """What the system says, in the form of an error."""
+    try:
+        yield
+    except OSError as error:
+        got = f"{folder} ({error.strerror or error})"
+        remedy = "Make room or mend it, and pack again: finished shards stay."
+        raise type(error)(str(checks.bad("pack", "destination", "a folder to write into", got, remedy))) from error
 
 
 def _write(
