@@ -23,7 +23,7 @@ from torchvision.transforms.v2 import functional
 
 import gpuaug as ga
 from gpuaug import photographs
-from gpuaug.data import ImageError, Packed, pack, packing
+from gpuaug.data import ImageError, Packed, pack, packing, writer
 from gpuaug.data.decode import decode, read
 from gpuaug.data.encoded import Encoded
 from gpuaug.data.packed import verify
@@ -524,14 +524,14 @@ def test_a_record_batch_is_written_when_it_is_full(
 ) -> None:
     largest = max(image.numel() for image, *_ in Packed(raw))
     held: list[int] = []
-    add = packing.Writer.add
+    add = writer.Writer.add
 
-    def watched(self: packing.Writer, *row: Any) -> None:
+    def watched(self: writer.Writer, *row: Any) -> None:
         add(self, *row)
         held.append(len(self._data))
 
-    monkeypatch.setattr(packing.Writer, "add", watched)
-    monkeypatch.setattr(packing, "BATCH_BYTES", 10_000)
+    monkeypatch.setattr(writer.Writer, "add", watched)
+    monkeypatch.setattr(writer, "BATCH_BYTES", 10_000)
     folder = packed(source, tmp_path / "pack", shard_images=100)
     assert max(held) <= max(10_000, largest)
     assert len(entries(folder)) == 1
