@@ -81,9 +81,9 @@ class DeviceLoader:
         if found.type == "meta" or (found.type == "cuda" and not torch.cuda.is_available()):
             remedy = 'Pass "cpu".' if found.type == "cuda" else ""
             raise checks.bad(self, "device", "one that is here", checks.describe(device), remedy)
-        return (
-            torch.device("cuda", torch.cuda.current_device()) if found.type == "cuda" and found.index is None else found
-        )
+        if found.type == "cuda" and found.index is None:
+            return torch.device("cuda", torch.cuda.current_device())
+        return found
 
     def __len__(self) -> int:
         return len(self.loader)
