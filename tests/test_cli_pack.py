@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from helpers import until
-from test_packed import contents, flip, make, packed
+from packs import contents, flip, make, packed
 
 import gpuaug as ga
 from gpuaug import cli
