@@ -23,6 +23,7 @@ from benchmarks.measure import take_turns
 from benchmarks.peers import OURS, PeerError
 from benchmarks.peers.v2 import steps
 from gpuaug.data.decode import decode_file
+from gpuaug.data.workers import SPAWN
 
 __all__ = ["CASES", "RAW", "WAYS", "Files", "loaders", "open_way"]
 
@@ -61,7 +62,7 @@ class Files:
     def loader(self, dataset: Any, **options: Any) -> DataLoader[Any]:
         settings = {"shuffle": True, "num_workers": self.workers, "persistent_workers": self.workers > 0, **options}
         if self.workers:
-            settings["multiprocessing_context"] = START
+            settings |= {**SPAWN, "multiprocessing_context": START}
         return DataLoader(dataset, self.batch, **settings)
 
     def decoding(self, dataset: Any) -> DataLoader[Any]:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 import gpuaug as ga
 from gpuaug.data.packed import verify
-from gpuaug.data.workers import START_METHOD
+from gpuaug.data.workers import SPAWN
 
 BATCH = 64
 
@@ -42,7 +42,7 @@ def loader(dataset: Any, workers: int) -> DataLoader[Any]:
         num_workers=workers,
         collate_fn=ga.ragged_collate,
         persistent_workers=True,
-        multiprocessing_context=START_METHOD,
+        **SPAWN,
     )
 
 

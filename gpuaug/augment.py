@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gpuaug import checks
 from gpuaug.capture import Captured
-from gpuaug.data.workers import world
+from gpuaug.counter import Counter, Taken
 from gpuaug.pipeline import Pipeline, evaluation
 from gpuaug.program import Keys
 from gpuaug.ragged import Ragged
@@ -28,28 +28,8 @@ __all__ = ["Augment", "Draw"]
 Array = NDArray[Any]
 Images = Tensor | Ragged
 
-COUNTER = threading.Lock()  # two threads may share a module; not on the module, so that it pickles
-
-
-def _renew() -> None:
-    """A forked child starts with a free lock; its parent's may have been held."""
-    global COUNTER
-    COUNTER = threading.Lock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew)
-
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
 HIGHEST_INDEX = 2**48 - 1
-
-
-@dataclass(eq=False)
-class Ahead:
-    """The counter's numbers from `start` on that a batch has which is not handed out yet; equal to itself alone."""
-
-    start: int
-    size: int
 
 
 @dataclass(frozen=True)
@@ -106,8 +86,7 @@ class Augment(nn.Module):
         self.memory_format = memory_format
         self.exact = bool(exact)
         self.epoch = 0
-        self._counter = 0
-        self._ahead: list[Ahead] = []
+        self._counter = Counter()
         steps = [*self.train_pipeline.steps, *self.eval_pipeline.steps]
         self.opaque = nn.ModuleList(
             s.module for s in steps if isinstance(s, Opaque) and isinstance(s.module, nn.Module)
@@ -190,8 +169,16 @@ class Augment(nn.Module):
         mix = self._pipeline(training).mix
         return None if mix is None else mix.num_classes
 
-    def _reserved(self, size: int, index: Tensor | None, training: bool, epoch: int) -> _Reserved:
-        return _Reserved(self, size, index, training, epoch)
+    @contextmanager
+    def _reserved(self, size: int, index: Tensor | None, training: bool, epoch: int) -> Iterator[Keys]:
+        """The keys of one batch. Without an index, training uses up the counter's next numbers, unless it fails."""
+        if index is not None:
+            yield Keys(self.seed, epoch, check_index(self, index, size))
+        elif not training:
+            yield Keys(self.seed, epoch, Taken(0, size).index())
+        else:
+            with self._counter.taking(size) as taken:
+                yield Keys(self.seed, epoch, taken.index())
 
     def _keys(self, size: int) -> Keys:
         """Some keys, without using up draws."""
@@ -202,35 +189,12 @@ class Augment(nn.Module):
         self.epoch = checks.integer(self, "epoch", epoch, 0, 2**32 - 1)
 
     def get_extra_state(self) -> dict[str, int]:
-        with COUNTER:
-            return {"epoch": self.epoch, "counter": min([self._counter, *(ahead.start for ahead in self._ahead)])}
+        return {"epoch": self.epoch, "counter": self._counter.value()}
 
     def set_extra_state(self, state: dict[str, int]) -> None:
         epoch = checks.integer(self, "epoch", state["epoch"], 0, 2**32 - 1)
         counter = checks.integer(self, "counter", state["counter"], 0, HIGHEST_INDEX)
-        with COUNTER:
-            self.epoch, self._counter, self._ahead = epoch, counter, []
-
-    def __getstate__(self) -> dict[str, Any]:
-        """A copy hands out none of the batches that are made ahead."""
-        return self.__dict__ | {"_counter": self.get_extra_state()["counter"], "_ahead": []}
-
-    def _take(self, size: int) -> tuple[Ahead, Tensor]:
-        """The counter's next numbers and their keys, for a batch made ahead; `_settle` must follow."""
-        with COUNTER:
-            ahead = Ahead(self._counter, size)
-            self._ahead.append(ahead)
-            self._counter += size
-        return ahead, torch.from_numpy(_numbers(ahead.start, size).astype(np.int64))
-
-    def _settle(self, ahead: Ahead, used: bool) -> None:
-        """Such a batch was handed out, or nobody will see it, and its numbers, if they are the last, are free again."""
-        with COUNTER:
-            if ahead not in self._ahead:  # taken before load_state_dict, which sets the counter
-                return
-            self._ahead.remove(ahead)
-            if not used and self._counter == ahead.start + ahead.size:
-                self._counter = ahead.start
+        self.epoch, self._counter = epoch, Counter(counter)
 
     def _pipeline(self, training: bool) -> Pipeline:
         return self.train_pipeline if training else self.eval_pipeline
@@ -282,30 +246,6 @@ def _canvas(images: Images) -> Canvas:
     return Canvas(np.broadcast_to(np.array([height, width]), (count, 2)), channels)
 
 
-class _Reserved:
-    """The keys of one batch. Without an index it takes the counter's next numbers, and gives them back on an error."""
-
-    def __init__(self, augment: Augment, size: int, index: Tensor | None, training: bool, epoch: int) -> None:
-        self.augment, self.size, self.training, self.epoch = augment, size, training, epoch
-        self.index = None if index is None else check_index(augment, index, size)
-
-    def __enter__(self) -> Keys:
-        augment = self.augment
-        with COUNTER:
-            start = augment._counter
-            self.taken = self.size if self.index is None and self.training else 0
-            augment._counter += self.taken
-        if self.index is None:
-            self.index = _numbers(start if self.training else 0, self.size)
-        self.start = start
-        return Keys(augment.seed, self.epoch, self.index)
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        with COUNTER:
-            if kind is not None and self.augment._counter == self.start + self.taken:
-                self.augment._counter = self.start
-
-
 def check_index(owner: object, index: object, size: int) -> Array:
     """`index` as (B,) uint64."""
     good = isinstance(index, Tensor) and index.dtype == torch.int64 and index.shape == (size,)
@@ -320,9 +260,3 @@ def check_index(owner: object, index: object, size: int) -> Array:
         wrong = numbers[(numbers < 0) | (numbers > HIGHEST_INDEX)][0]
         raise checks.bad(owner, "index", "in [0, 2**48 - 1]", int(wrong))
     return numbers.astype(np.uint64)
-
-
-def _numbers(start: int, size: int) -> Array:
-    """(size,) uint64, the keys for the counter's numbers from `start` on; no two ranks have one in common."""
-    number, rank = world()
-    return (np.arange(start, start + size, dtype=np.uint64) * number + rank).astype(np.uint64)

@@ -1,15 +1,17 @@
-"""Argument checks. Each reads Python values and tensor metadata only, so none of them ever waits for a device."""
+"""Argument checks. They read Python values, tensor metadata and folders only, so none of them waits for a device."""
 
 from __future__ import annotations
 
 import math
 import numbers
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 
-__all__ = ["bad", "fill", "interval", "number", "one_of", "probability", "size"]
+__all__ = ["bad", "fill", "folder", "interval", "number", "one_of", "path", "probability", "size"]
 
 LARGEST = 1e30  # float32 ends at 3e38; factors are multiplied by levels
 
@@ -94,3 +96,20 @@ def one_of(owner: object, argument: str, value: Any, choices: Sequence[str]) -> 
     if value not in choices:
         raise bad(owner, argument, "one of " + ", ".join(map(repr, choices)), repr(value))
     return str(value)
+
+
+def path(owner: object, argument: str, value: Any) -> Path:
+    """A path; `~` is the user's home."""
+    try:
+        return Path(os.path.expanduser(value))
+    except TypeError:
+        raise bad(owner, argument, "a path, str or pathlib.Path", describe(value)) from None
+
+
+def folder(owner: object, argument: str, value: Any) -> Path:
+    """The path of a folder that is there; FileNotFoundError or NotADirectoryError if it is not."""
+    found = path(owner, argument, value)
+    if not found.is_dir():
+        kind, got = (NotADirectoryError, "a file") if found.exists() else (FileNotFoundError, "which does not exist")
+        raise kind(str(bad(owner, argument, "a folder", f"{found}, {got}")))
+    return found

@@ -4,6 +4,7 @@
 
 import contextlib
 import importlib.util
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,7 @@ INTERRUPTED = 130  # what a shell expects after Ctrl-C
 def main() -> None:
     """Run the command line, or say what to install for it."""
     require("demo" if sys.argv[1:2] == ["demo"] else "pack", COMMANDS)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     app()()
 
 

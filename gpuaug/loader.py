@@ -8,11 +8,13 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gpuaug import checks
-from gpuaug.augment import Ahead, Augment
+from gpuaug.augment import Augment
+from gpuaug.counter import Taken
 from gpuaug.data.encoded import Encoded
 from gpuaug.ragged import Ragged
 from gpuaug.transforms.opaque import Opaque
@@ -36,7 +38,7 @@ class Ready(NamedTuple):
     """A batch on its way to the user."""
 
     result: Any  # what the user gets
-    taken: Ahead | None  # the numbers it took from the module's counter
+    taken: Taken | None  # from the module's counter
     place: Any
 
 
@@ -79,9 +81,9 @@ class DeviceLoader:
         if found.type == "meta" or (found.type == "cuda" and not torch.cuda.is_available()):
             remedy = 'Pass "cpu".' if found.type == "cuda" else ""
             raise checks.bad(self, "device", "one that is here", checks.describe(device), remedy)
-        return (
-            torch.device("cuda", torch.cuda.current_device()) if found.type == "cuda" and found.index is None else found
-        )
+        if found.type == "cuda" and found.index is None:
+            return torch.device("cuda", torch.cuda.current_device())
+        return found
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -229,20 +231,21 @@ class DeviceLoader:
         self.augment._check(images, labels, mode[0])  # that they have a length
         taken = None
         if index is None and mode[0]:
-            taken, index = self.augment._take(len(images))
+            taken = self.augment._counter.take(len(images))
+            index = torch.from_numpy(taken.index().astype(np.int64))
         try:
             return Ready(self.augment._run(images, labels, index, *mode), taken, place)
         except BaseException:
             self._unused(taken)
             raise
 
-    def _unused(self, taken: Ahead | None) -> None:
+    def _unused(self, taken: Taken | None) -> None:
         if taken is not None:
-            self.augment._settle(taken, used=False)
+            self.augment._counter.settle(taken, used=False)
 
     def _handed_out(self, ready: Ready) -> Any:
         if ready.taken is not None:
-            self.augment._settle(ready.taken, used=True)
+            self.augment._counter.settle(ready.taken, used=True)
         self._place = ready.place
         return ready.result
 

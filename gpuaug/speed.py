@@ -16,7 +16,7 @@ from torchvision.transforms import v2
 from gpuaug.augment import Augment
 from gpuaug.data import ImageFolder, ragged_collate
 from gpuaug.data.decode import decode_file
-from gpuaug.data.workers import START_METHOD, cores
+from gpuaug.data.workers import SPAWN, cores
 from gpuaug.loader import DeviceLoader
 from gpuaug.transforms.convert import Normalize, ToDtype
 from gpuaug.transforms.crop import RandomResizedCrop
@@ -73,7 +73,7 @@ def _loader(folder: Path, transform: Any, batch: int, workers: int) -> DataLoade
         num_workers=workers,
         collate_fn=ragged_collate if plain else None,
         persistent_workers=True,
-        multiprocessing_context=START_METHOD,
+        **SPAWN,
     )
 
 

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
 if not torch.cuda.is_available():  # then Triton's interpreter runs the kernels; Triton asks when it is imported
     os.environ.setdefault("TRITON_INTERPRET", "1")
+
+from packs import make, packed
 
 from gpuaug.render import BACKENDS
 
@@ -48,3 +52,27 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+# ---- packs, for tests of writing and of reading them -----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make(tmp_path_factory.mktemp("source"))
+
+
+@pytest.fixture(scope="module")
+def raw(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return packed(source, tmp_path_factory.mktemp("packs") / "raw")
+
+
+@pytest.fixture(scope="module")
+def jpeg(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return packed(source, tmp_path_factory.mktemp("packs") / "jpeg", encoding="jpeg", quality=90)
+
+
+@pytest.fixture
+def copy(raw: Path, tmp_path: Path) -> Path:
+    """A pack to damage."""
+    return shutil.copytree(raw, tmp_path / "copy")

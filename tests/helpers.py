@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import math
+import time
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -175,3 +176,11 @@ def assert_frequencies(chosen: Array, expected: list[float]) -> None:
     assert len(counts) == len(expected)
     for category, p in enumerate(expected):
         assert abs(counts[category] - p) <= bernstein(p, chosen.size, len(expected)), (category, counts[category], p)
+
+
+def until(condition: Callable[[], object]) -> bool:
+    """Wait for something, for half a minute."""
+    end = time.monotonic() + 30
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.002)
+    return bool(condition())

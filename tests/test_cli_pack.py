@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
-from test_packed import contents, flip, make, packed
+from helpers import until
+from packs import contents, flip, make, packed
 
 import gpuaug as ga
 from gpuaug import cli
@@ -110,29 +111,59 @@ def test_errors_are_one_line(arguments: tuple[str, ...], tmp_path: Path, monkeyp
     assert result.output.count("\n") == 1
 
 
-@pytest.mark.skipif(os.name != "posix", reason="signals")
+SECOND = "shard-00001.arrow.partial"  # the first shard is in the index
+
+posix = pytest.mark.skipif(os.name != "posix", reason="signals")
+
+
+def many(root: Path, files: int = 3000) -> Path:
+    """One image under many names: more than a shard of them."""
+    first = make(root, files=1, classes=1) / "class0" / "000.jpg"
+    for number in range(1, files):
+        os.link(first, first.with_name(f"{number:04d}.jpg"))
+    return root
+
+
+@posix
+@pytest.mark.parametrize(
+    ("how", "when"),
+    [
+        (signal.SIGKILL, "index.json"),  # workers are starting
+        (signal.SIGKILL, SECOND),  # they wait for somebody to take their images
+        (signal.SIGTERM, SECOND),
+    ],
+)
+def test_workers_do_not_outlive_a_pack_that_is_killed(tmp_path: Path, how: signal.Signals, when: str) -> None:
+    given = (many(tmp_path / "source"), tmp_path / "pack", "--short-side", 150)  # one image is more than a pipe holds
+    with command("pack", *given, "--workers", 2) as process:
+        try:
+            assert until(lambda: (tmp_path / "pack" / when).exists())
+            process.send_signal(how)
+            _, errors = process.communicate(timeout=30)  # until nobody has its pipes, which workers inherit
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+    if how == signal.SIGTERM:
+        assert process.returncode == cli.INTERRUPTED, errors
+        assert re.fullmatch(r"Stopped at image 1,\d+ of 3,000\. Run the same command again to go on\.\n", errors)
+    else:
+        assert process.returncode == -signal.SIGKILL
+
+
+@posix
 def test_ctrl_c_leaves_what_the_next_run_goes_on_with(tmp_path: Path) -> None:
-    source = make(tmp_path / "source", files=12)
-    begins, waits = source / "class0" / "0.png", source / "class1" / "9.png"  # the first and the last
-    for path in (begins, waits):
-        os.mkfifo(path)  # to open one waits for somebody to open its other end
-    arguments = ("pack", source, tmp_path / "pack", "--short-side", 48, "--on-error", "skip", "--workers", 1)
+    arguments = ("pack", many(tmp_path / "source", 2000), tmp_path / "pack", "--short-side", 16, "--workers", 1)
     process = command(*arguments)
-    with open(begins, "wb"):  # the worker runs, and the pack cannot end by itself
-        pass
+    assert until(lambda: (tmp_path / "pack" / SECOND).exists())
     os.killpg(process.pid, signal.SIGINT)
-    time.sleep(0.2)
-    other_end = os.open(waits, os.O_RDWR)  # lets the worker end at once
     _, errors = process.communicate(timeout=60)
-    os.close(other_end)
     assert process.returncode == cli.INTERRUPTED, errors
-    assert re.fullmatch(r"Stopped at image \d+ of 14\. Run the same command again to go on\.\n", errors)
-    assert [path.name for path in (tmp_path / "pack").iterdir()] == ["index.json"]
-    for path in (begins, waits):
-        path.unlink()
-        path.write_bytes((source / "class0" / "004.png").read_bytes())
-    assert invoke(*arguments[:-1], 0).exit_code == 0
-    assert contents(tmp_path / "pack") == contents(packed(source, tmp_path / "whole", shard_images=1024))
+    assert re.fullmatch(r"Stopped at image 1,\d+ of 2,000\. Run the same command again to go on\.\n", errors)
+    assert contents(tmp_path / "pack").keys() == {"index.json", "shard-00000.arrow"}
+    result = invoke(*arguments[:-1], 0)
+    assert "2,000 images, 1,024 of them by an earlier run;" in result.output
+    whole = packed(tmp_path / "source", tmp_path / "whole", short_side=16, shard_images=1024)
+    assert contents(tmp_path / "pack") == contents(whole)
 
 
 def test_what_each_command_needs(monkeypatch: pytest.MonkeyPatch, source: Path, tmp_path: Path) -> None:

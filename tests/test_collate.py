@@ -61,6 +61,12 @@ def test_a_batch_without_index() -> None:
     assert batch.labels.tolist() == [3, 4]
 
 
+def test_samples_may_be_lists() -> None:
+    images, labels, index = ga.ragged_collate([[IMAGE, 3, 0], (IMAGE, 4, 1)])
+    assert len(images) == 2
+    assert (labels.tolist(), index.tolist()) == ([3, 4], [0, 1])
+
+
 LABELS: dict[str, tuple[Any, Any, torch.dtype]] = {
     "ints": (1, 2, torch.int64),
     "floats": (1.5, 2.0, torch.float32),
@@ -108,7 +114,8 @@ ENCODED = EncodedImage(torch.ones(4, dtype=torch.uint8), "a.jpg")
 BAD_SAMPLES: dict[str, tuple[Any, str]] = {
     "none": ([], "`samples` must be at least one, got none"),
     "images alone": ([IMAGE], r"`samples` must be .*, got uint8 \(3, 4, 5\)\. Wrap"),
-    "lists": ([[IMAGE, 1, 2]], r"got list\. Wrap"),
+    "a short list": ([[IMAGE]], r"got \(uint8 \(3, 4, 5\)\)\. Wrap"),
+    "text": (["abc"], r"got str\. Wrap"),
     "some with index": ([(IMAGE, 1), (IMAGE, 1, 2)], r"got \(uint8 .*, int\) and \(uint8 .*, int, int\)\. Wrap"),
     "too long": ([(IMAGE, 1, 2, 3)], r"int, int, int\)\. Wrap"),
     "no index": ([(IMAGE, 1, None)], "`index` must be integers of 64 bits, got NoneType"),

@@ -111,8 +111,12 @@ def test_no_classes_and_an_empty_class(root: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError):
         ImageFolder(tmp_path / "empty")
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"^ImageFolder: `root` must be a folder, got \S+, which does not"):
         ImageFolder(tmp_path / "missing")
+    with pytest.raises(NotADirectoryError, match=r"ImageFolder: `root` must be a folder, got \S+, a file\."):
+        ImageFolder(__file__)
+    with pytest.raises(ValueError, match=r"ImageFolder: `root` must be a path, str or pathlib\.Path, got None\."):
+        ImageFolder(None)  # type: ignore[arg-type]
     (root / "class 9").mkdir()
     with pytest.raises(FileNotFoundError, match="class 9"):
         ImageFolder(root)

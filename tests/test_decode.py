@@ -292,10 +292,16 @@ def test_a_file_that_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
     with pytest.raises(ImageError, match="empty"):
         read(tmp_path / "empty.jpg")
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(ImageError, match="no regular file, but a directory"):
         read(tmp_path)
+    with pytest.raises(ImageError, match="no regular file"):
+        read(os.devnull)
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "none.jpg")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe.jpg")
+        with pytest.raises(ImageError, match="a pipe"):
+            read(tmp_path / "pipe.jpg")
 
 
 def test_a_lazy_image_whose_file_is_damaged(tmp_path: Path) -> None:

@@ -416,7 +416,7 @@ def test_a_failed_call_leaves_everything_as_it_was(name: str) -> None:
     augment, fresh = (ga.Augment(steps, seed=3, backend=FAST) for _ in range(2))
     for module in (augment, fresh):
         module.set_epoch(2)
-        module._counter = 11
+        module._counter.next = 11
     before = torch.get_rng_state()
     with pytest.raises(ValueError) as error:
         augment(**bad)

@@ -17,7 +17,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("checks", "philox", "matrix", "tone"),
     ("ragged",),
     ("data",),
-    ("photographs",),
+    ("photographs", "counter"),
     ("program",),
     ("resample",),
     ("kernels",),

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import until
 from torch import Tensor
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 from torchvision.transforms import v2
@@ -159,13 +160,6 @@ class Watched:
             yield batch
 
 
-def until(condition: Any) -> bool:
-    end = time.monotonic() + 30
-    while not condition() and time.monotonic() < end:
-        time.sleep(0.002)
-    return bool(condition())
-
-
 def test_one_batch_is_made_during_the_consumers_step() -> None:
     watched = Watched(batches())
     threads = set()
@@ -187,7 +181,7 @@ def test_state_is_that_of_the_batch_in_hand() -> None:
         assert until(lambda number=number: watched.fetched >= min(number + 2, 3))
         time.sleep(0.05)
         assert module.get_extra_state()["counter"] == min(4 * (number + 1), COUNT)
-        assert module._counter > 4 * (number + 1) or number == 2, "nothing was made ahead: this test saw nothing"
+        assert module._counter.next > 4 * (number + 1) or number == 2, "nothing was made ahead: this test saw nothing"
 
 
 @pytest.mark.parametrize("seen", [1, 2])
@@ -196,7 +190,7 @@ def test_leaving_early_uses_up_the_draws_that_were_seen(seen: int) -> None:
     for number, _ in enumerate(ga.DeviceLoader(plain(), "cpu", module), 1):
         if number == seen:
             break
-    assert module._counter == module.get_extra_state()["counter"] == 4 * seen
+    assert module._counter.next == module.get_extra_state()["counter"] == 4 * seen
     for (images, _), _ in zip(plain(), range(seen), strict=False):
         expected(images)
     images = next(iter(plain()))[0]
@@ -239,17 +233,17 @@ def test_a_module_that_stands_beside_ahead_batches() -> None:
     module, watched = augment(), Watched(plain())
     iterator = iter(ga.DeviceLoader(watched, "cpu", module))
     next(iterator)
-    assert until(lambda: len(module._ahead) == 1)
+    assert until(lambda: len(module._counter.taken) == 1)
     module(torch.zeros(2, 3, 30, 30, dtype=torch.uint8))
     assert module.get_extra_state()["counter"] == 4, "the batch ahead is the first that is not seen"
     for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
-        assert (other._counter, other._ahead) == (4, [])
+        assert (other._counter.next, other._counter.taken) == (4, [])
     module.load_state_dict(module.state_dict() | {"_extra_state": {"epoch": 0, "counter": 100}})
     next(iterator)
-    assert until(lambda: module._counter == 102)
+    assert until(lambda: module._counter.next == 102)
     assert module.get_extra_state()["counter"] == 100, "the batch that was made before took none of the new numbers"
     del iterator
-    assert module.get_extra_state()["counter"] == module._counter == 100
+    assert module.get_extra_state()["counter"] == module._counter.next == 100
 
 
 def test_foreign_steps_leave_the_consumers_draws_alone() -> None:
@@ -299,7 +293,7 @@ def test_errors_of_the_loader_and_of_the_module_reach_the_consumer() -> None:
     with pytest.raises(ValueError, match=r"Augment: `images` must be uint8"):
         next(iter(ga.DeviceLoader(floats, "cpu", module)))
     assert module.get_extra_state()["counter"] == 0
-    assert not module._ahead
+    assert not module._counter.taken
     with pytest.raises(ValueError, match=r"Augment: `images` must be uint8 .*, got uint8 \(\)"):
         next(iter(ga.DeviceLoader([torch.tensor(3, dtype=torch.uint8)], "cpu", module)))
 
@@ -406,7 +400,7 @@ def test_the_garbage_collector_may_end_an_iteration_in_any_thread(collector: str
     finally:
         gc.enable()
     assert until(lambda: not loader_threads())
-    assert module.get_extra_state()["counter"] == module._counter == 4
+    assert module.get_extra_state()["counter"] == module._counter.next == 4
 
 
 def test_the_consumer_alone_holds_a_batch() -> None:
@@ -545,7 +539,7 @@ def test_on_cuda_an_error_comes_after_the_batch_at_hand(log: list[Any], error: t
     with pytest.raises(error):
         seen.extend(ga.DeviceLoader(Broken(), "cuda", module))
     assert len(seen) == (2 if error is OSError else 1)
-    assert module.get_extra_state()["counter"] == module._counter == 4 * len(seen)
+    assert module.get_extra_state()["counter"] == module._counter.next == 4 * len(seen)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device: tests/test_gpu.py")

@@ -69,7 +69,7 @@ def ragged_collate(samples: Sequence[tuple[Any, ...]]) -> Batch:
     """
     if not samples:
         raise checks.bad("ragged_collate", "samples", "at least one", "none")
-    kinds = {len(sample) if isinstance(sample, tuple) else type(sample): sample for sample in samples}
+    kinds = {len(sample) if isinstance(sample, (tuple, list)) else type(sample): sample for sample in samples}
     if len(kinds) > 1 or not kinds.keys() <= {2, 3}:
         remedy = "Wrap the data set in ga.data.Indexed."
         got = " and ".join(map(_kind, kinds.values()))
@@ -99,6 +99,6 @@ def _kinds(values: Sequence[Any]) -> str:
 
 
 def _kind(value: object) -> str:
-    if isinstance(value, tuple):
+    if isinstance(value, (tuple, list)):
         return f"({', '.join(map(_kind, value))})"
     return checks.describe(value) if isinstance(value, Tensor) else type(value).__name__

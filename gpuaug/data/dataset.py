@@ -114,14 +114,16 @@ class ImageFolder(Decoded):
             objects would be copied into each worker.
 
     Raises:
-        FileNotFoundError: if there are no classes, or one is empty, as torchvision.
+        ValueError: if an argument is something else.
+        FileNotFoundError: if `root` does not exist; if there are no classes, or one is empty, as torchvision.
     """
 
     def __init__(self, root: str | Path, decode: str = "worker", on_error: str = "raise") -> None:
         super().__init__(on_error)
         self.decode = checks.one_of(self, "decode", decode, DECODE)
-        found = datasets.ImageFolder(root)
-        self.root, self.classes, self.class_to_idx = Path(root), found.classes, found.class_to_idx
+        self.root = checks.folder(self, "root", root)
+        found = datasets.ImageFolder(self.root)
+        self.classes, self.class_to_idx = found.classes, found.class_to_idx
         self._paths = Strings([path for path, _ in found.samples])
         self._labels = np.array(found.targets, np.int64)
 

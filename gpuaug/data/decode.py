@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import os
 import re
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,9 +47,11 @@ def read(path: str | os.PathLike[str]) -> Tensor:
     """The bytes of a file, (n,) uint8.
 
     Raises:
-        ImageError: if it is empty.
+        ImageError: if it is empty, or no regular file.
         OSError: if it cannot be read.
     """
+    if not stat.S_ISREG(os.stat(path).st_mode):  # to open a pipe waits for somebody to write into it
+        raise ImageError("no regular file, but a directory, a pipe or a device")
     with open(path, "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         data = torch.empty(size, dtype=torch.uint8)

@@ -47,7 +47,7 @@ class Packed(Decoded):
     def __init__(self, path: str | Path, decode: str = "worker", on_error: str = "raise", verify: bool = True) -> None:
         super().__init__(on_error)
         arrow()
-        self.path, self.verify = Path(path).expanduser(), verify
+        self.path, self.verify = checks.path(self, "path", path), verify
         self.decode = checks.one_of(self, "decode", decode, DECODE)
         index = Index.read(self, self.path)
         self._entries = finished(self, self.path, index)
@@ -156,7 +156,7 @@ def verify(path: str | Path, report: Callable[[int, int], None] | None = None) -
     Raises:
         ValueError: if `path` is no pack, or one that is not finished.
     """
-    folder = Path(path).expanduser()
+    folder = checks.path("verify", "path", path)
     entries = finished("verify", folder, Index.read("verify", folder))
     damaged, done, total = {}, 0, sum(entry.bytes for entry in entries)
     report = report or (lambda done, total: None)

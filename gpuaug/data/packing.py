@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import InterpolationMode, functional
@@ -22,16 +21,18 @@ from gpuaug import checks
 from gpuaug.data import shards
 from gpuaug.data.dataset import ON_ERROR, ImageFolder, Strings
 from gpuaug.data.decode import ImageError, decode, read, reason
+from gpuaug.data.encoded import unreadable
 from gpuaug.data.shards import ENCODINGS, INDEX, PARTIAL, Entry, Index
-from gpuaug.data.workers import START_METHOD, cores
+from gpuaug.data.workers import SPAWN, cores
+from gpuaug.data.writer import Image, Writer
 
 __all__ = ["Packing", "pack"]
 
 # The operator of torchvision.io.encode_jpeg; the function itself warns that TorchCodec will take its place one day.
 ENCODE_JPEG = torch.ops.image.encode_jpeg
 
-BATCH_BYTES = 64 << 20  # of images in a record batch: what packing holds in memory, but for an image larger than that
 AHEAD = 4  # images that each worker may have ready
+REPLACE = 'Replace it, or pass on_error="skip", and pack again: finished shards stay.'
 
 Report = Callable[[int, int], None]
 
@@ -87,7 +88,8 @@ def pack(
 
     Raises:
         ImageError: if a file cannot be read, or none can. Finished shards stay.
-        FileNotFoundError: if `source` has no classes, or an empty one, as torchvision.
+        FileNotFoundError: if `source` does not exist; if it has no classes, or an empty one, as torchvision.
+        OSError: if `destination` cannot be written to. Finished shards stay.
         ValueError: if an argument is out of range, or `destination` holds something else: another pack, one of a source
             that has changed, or no pack.
         ModuleNotFoundError: without pyarrow.
@@ -100,7 +102,9 @@ def pack(
     shard_images = checks.integer("pack", "shard_images", shard_images, 1)
     short_side = short_side if short_side is None else checks.integer("pack", "short_side", short_side, 1)
     workers = cores() if workers is None else checks.integer("pack", "workers", workers, 0)
-    source, folder = Path(source).expanduser(), Path(destination).expanduser()
+    source, folder = checks.folder("pack", "source", source), checks.path("pack", "destination", destination)
+    if folder.exists():
+        checks.folder("pack", "destination", folder)
     if folder.resolve().is_relative_to(source.resolve()):
         raise checks.bad("pack", "destination", "outside of the source", str(folder), "It would be taken for a class.")
     listing = Listing(source)
@@ -114,7 +118,7 @@ def pack(
         classes=listing.classes,
         shards=[None] * -(-len(listing) // shard_images),
     )
-    with locked(folder):
+    with _writing(folder), locked(folder):
         index.shards = kept(folder, index, listing)
         written = _write(folder, index, listing, workers, on_error, report)
     entries = [entry for entry in index.shards if entry is not None]
@@ -242,27 +246,18 @@ def is_whole(folder: Path, entry: Entry) -> bool:
 # ---- writing ---------------------------------------------------------------------------------------------------------
 
 
-class Image(NamedTuple):
-    """A row of a shard, but for label and path."""
-
-    data: NDArray[np.uint8]
-    height: int
-    width: int
-    crc32: int
-
-
-class Images(Dataset[Image | str]):
+class Images(Dataset[Image | ImageError]):
     """What goes into the pack, made in the workers; in place of one that cannot be read, the reason."""
 
     def __init__(self, paths: Strings, short_side: int | None, quality: int | None) -> None:
         self.paths, self.short_side, self.quality = paths, short_side, quality
 
-    def __getitem__(self, number: int) -> Image | str:
+    def __getitem__(self, number: int) -> Image | ImageError:
         try:
             image = shrunk(decode(read(self.paths[number])), self.short_side)
             data = pixels(image) if self.quality is None else encoded(image, self.quality)
         except (ImageError, OSError) as error:
-            return reason(error)
+            return ImageError(reason(error))
         return Image(data.numpy(), image.shape[1], image.shape[2], zlib.crc32(data.numpy().data))
 
 
@@ -284,6 +279,17 @@ def encoded(image: Tensor, quality: int) -> Tensor:
     return data
 
 
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    """What the system says, in the form of an error."""
+    try:
+        yield
+    except OSError as error:
+        got = f"{folder} ({error.strerror or error})"
+        remedy = "Make room or mend it, and pack again: finished shards stay."
+        raise type(error)(str(checks.bad("pack", "destination", "a folder to write into", got, remedy))) from error
+
+
 def _write(
     folder: Path, index: Index, listing: Listing, workers: int, on_error: str, report: Report | None
 ) -> int:  # images
@@ -302,9 +308,9 @@ def _write(
                 if isinstance(image, Image):
                     writer.add(image, int(listing.labels[number]), name)
                 elif on_error == "raise":
-                    raise _unreadable(listing.paths[number], image)
+                    raise unreadable("pack", listing.paths[number], image, REPLACE)
                 else:
-                    skipped[name] = image
+                    skipped[name] = str(image)
                 done += 1
                 report(done, index.files)
             digest = listing.digest(span(index, shard))
@@ -324,92 +330,12 @@ def _next(images: Iterator[Any]) -> Any:
         raise RuntimeError(f"pack: worker processes ended; each imports the calling script anew. {remedy}") from error
 
 
-def _unreadable(path: str, why: str) -> ImageError:
-    remedy = 'Replace it, or pass on_error="skip", and pack again: finished shards stay.'
-    return ImageError(str(checks.bad("pack", "file", "an image that can be read", f"{path} ({why})", remedy)))
-
-
 def _loader(images: Images, numbers: Sequence[int], workers: int) -> DataLoader[Any]:
-    return DataLoader(
-        images,
-        batch_size=None,
-        sampler=numbers,
-        num_workers=min(workers, len(numbers)),
-        collate_fn=as_it_is,  # arrays go through a pipe: /dev/shm may be too small for images of any size
-        prefetch_factor=AHEAD if workers and numbers else None,
-        multiprocessing_context=START_METHOD if workers and numbers else None,
-        worker_init_fn=ignore_interrupts,
-    )
+    workers = min(workers, len(numbers))
+    options = {"num_workers": workers, "prefetch_factor": AHEAD, **SPAWN} if workers else {}
+    # as_it_is: arrays go through a pipe; /dev/shm may be too small for images of any size
+    return DataLoader(images, batch_size=None, sampler=numbers, collate_fn=as_it_is, **options)
 
 
 def as_it_is(image: Any) -> Any:
     return image
-
-
-def ignore_interrupts(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal. The main one ends the workers; it waits 5 s for one that is gone."""
-    import signal
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-class Writer:
-    """A shard in the making: under its own name once it is finished, and gone if it is not."""
-
-    def __init__(self, path: Path, encoding: str) -> None:
-        self._pa = pa = shards.arrow()
-        self.path, self.images = path, 0
-        self._partial = path.with_name(path.name + PARTIAL)
-        columns = {"image": pa.large_binary(), "height": pa.int32(), "width": pa.int32(), "label": pa.int64()}
-        about = {"gpuaug.version": str(shards.VERSION), "gpuaug.encoding": encoding}
-        self._schema = pa.schema({**columns, "path": pa.string(), "crc32": pa.uint32()}, about)
-        self._clear()
-
-    def _clear(self) -> None:
-        self._data, self._ends = bytearray(), [0]
-        self._columns: dict[str, list[Any]] = {name: [] for name in ("height", "width", "label", "path", "crc32")}
-
-    def __enter__(self) -> Writer:
-        self._file = open(self._partial, "wb")
-        self._arrow = self._pa.ipc.new_file(self._file, self._schema)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if not self._file.closed:
-            with contextlib.suppress(OSError):  # a full disk cannot take the rest either
-                self._file.close()
-            self._partial.unlink()
-
-    def add(self, image: Image, label: int, path: str) -> None:
-        if self._data and len(self._data) + len(image.data) > BATCH_BYTES:
-            self._flush()
-        self._data += image.data.data
-        self._ends.append(len(self._data))
-        row = {"height": image.height, "width": image.width, "label": label, "path": path, "crc32": image.crc32}
-        for name, value in row.items():
-            self._columns[name].append(value)
-        self.images += 1
-
-    def _flush(self) -> None:
-        """Write a record batch; the images are one buffer already."""
-        pa = self._pa
-        buffers = [None, pa.py_buffer(np.array(self._ends, np.int64)), pa.py_buffer(self._data)]
-        images = pa.Array.from_buffers(pa.large_binary(), len(self._ends) - 1, buffers)
-        columns = [
-            images if field.name == "image" else pa.array(self._columns[field.name], field.type)
-            for field in self._schema
-        ]
-        self._arrow.write_batch(pa.record_batch(columns, schema=self._schema))
-        self._clear()
-
-    def finish(self, source: str, skipped: dict[str, str]) -> Entry:
-        """Close the file, read it back and give it its name."""
-        if self._data:
-            self._flush()
-        self._arrow.close()
-        shards.sync(self._file)
-        self._file.close()
-        length = self._partial.stat().st_size
-        crc32, spans = shards.describe(shards.mapped(self._partial, length))
-        os.replace(self._partial, self.path)
-        return Entry(self.path.name, self.images, length, crc32, spans, source, skipped)

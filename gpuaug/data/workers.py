@@ -1,16 +1,39 @@
-"""Processes: how many workers there may be and how they start, and which of a distributed group this one is."""
+"""Processes: how many workers there may be, how they start and end, and which of a distributed group this one is."""
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
+import threading
+from typing import Any
 
 import torch
 
-__all__ = ["START_METHOD", "cores", "world"]
+__all__ = ["SPAWN", "cores", "world"]
 
-# Not fork: threads of torch and numba run by now, and a forked child would wait for them for ever. Not forkserver: it
-# and its workers outlive a main process that is killed.
-START_METHOD = "spawn"
+
+def prepare(worker: int) -> None:
+    """Have a worker end when the main process does, in whatever way, and not at Ctrl-C.
+
+    Ctrl-C reaches every process of a terminal; the main one ends its workers, and waits 5 s for one that is gone.
+    torch's workers look out for their parent too, but miss one that was gone before they had started, and do not end
+    while batches of theirs wait to be read.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+# Arguments of a DataLoader with workers. Not fork: threads of torch and numba run by now, and a forked child would wait
+# for them for ever. Not forkserver: it outlives a main process that is killed.
+SPAWN: dict[str, Any] = {"multiprocessing_context": "spawn", "worker_init_fn": prepare}
 
 
 def cores() -> int:
