@@ -151,9 +151,11 @@ class _Field:
             _check_normalized(results)
             return None
         try:
-            return self._difference(peer, lambda one: one.op(case, True), self.images[:CHECKED])
+            peer.op(case, True)
         except PeerError:  # its parameters cannot be fixed
             return None
+        with as_peer_error():
+            return self._difference(peer, lambda one: one.op(case, True), self.images[:CHECKED])
 
     def _parity(self, peer: Peer) -> None:
         """Of recipes: the deterministic one, as a row without times."""

@@ -130,8 +130,8 @@ def test_a_contest_checks_times_and_reports_who_is_missing(monkeypatch: pytest.M
 def test_a_contestant_that_makes_something_else_is_put_out(monkeypatch: pytest.MonkeyPatch) -> None:
     from benchmarks.peers import v2
 
-    monkeypatch.setattr(v2.TorchvisionTensors, "tensors", lambda self, results: [image[:, 1:] for image in results])
-    found = contest("ops", photographs()[:2], [OURS, THEIRS], ["RandomInvert"], rounds=1)
+    monkeypatch.setattr(v2.TorchvisionPil, "tensors", lambda self, results: [torch.zeros(3, 255, 256) for _ in results])
+    found = contest("ops", photographs()[:2], [OURS, "torchvision v2, PIL"], ["RandomInvert"], rounds=1)
     assert [one["who"] for one in found["rows"]] == [OURS]
     assert found["absent"][0]["error"].startswith("made 2 images of {(3, 255, 256)}")
 
