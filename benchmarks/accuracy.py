@@ -35,7 +35,7 @@ from torchvision.transforms import v2
 
 import gpuaug as ga
 from gpuaug import checks
-from gpuaug.data.workers import START_METHOD, cores
+from gpuaug.data.workers import cores
 from gpuaug.learning import network
 
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # of CIFAR-10
@@ -153,7 +153,7 @@ def measure(training: Split, testing: Split, seeds: int, epochs: int, workers: i
     """A record of every contestant and seed, as they come."""
     jobs = [(seed, who) for seed in range(seeds) for who in CONTESTANTS]
     run = partial(train, training=training, testing=testing, epochs=epochs)
-    context = torch.multiprocessing.get_context(START_METHOD)  # sends tensors through shared memory
+    context = torch.multiprocessing.get_context("spawn")  # sends tensors through shared memory
     with context.Pool(min(workers, len(jobs)), torch.set_num_threads, (1,)) as pool:
         yield from pool.imap_unordered(run, jobs)
 

@@ -18,13 +18,10 @@ from test_examples import small_cifar
 from torchvision.transforms import v2
 
 import gpuaug as ga
+from benchmarks import accuracy
+from benchmarks.accuracy import CONTESTANTS, GPUAUG, TORCHVISION
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT))
-
-from benchmarks import accuracy  # noqa: E402
-from benchmarks.accuracy import CONTESTANTS, GPUAUG, TORCHVISION  # noqa: E402
-
 VERDICTS = {
     "equal within ±1 points (95 %)": [0.2, -0.1, 0.3, 0.0, -0.2],
     "equal within ±1 points (95 %), though not zero": [0.2, 0.3, 0.3, 0.4, 0.2],

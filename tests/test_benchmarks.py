@@ -16,18 +16,16 @@ import pytest
 import torch
 from rich.console import Console
 
+from benchmarks import peers, suite, tables
+from benchmarks.cases import OPS, RECIPES, load
+from benchmarks.contest import contest
+from benchmarks.crew import Crew
+from benchmarks.measure import ratio, spread, take_turns, wide
+from benchmarks.peers import PEERS, PeerError, enter
+from benchmarks.scaling import PASSES, parts, scaling
+from gpuaug.photographs import photographs
+
 ROOT = Path(__file__).parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks import peers, suite, tables  # noqa: E402
-from benchmarks.cases import OPS, RECIPES, load  # noqa: E402
-from benchmarks.contest import contest  # noqa: E402
-from benchmarks.crew import Crew  # noqa: E402
-from benchmarks.measure import ratio, spread, take_turns, wide  # noqa: E402
-from benchmarks.peers import PEERS, PeerError, enter  # noqa: E402
-from benchmarks.scaling import PASSES, parts, scaling  # noqa: E402
-from gpuaug.photographs import photographs  # noqa: E402
-
 OURS, THEIRS = "gpuaug", "torchvision v2, tensors"
 
 

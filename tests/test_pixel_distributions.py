@@ -17,20 +17,13 @@ import torch
 from torchvision.transforms import v2
 
 import gpuaug as ga
+from benchmarks import distribution
+from benchmarks.distribution import CASES, DRAWS, EXCLUDED, MORE, Numbers
 
 ROOT = Path(__file__).parents[1]
-sys.path.append(str(ROOT))
-
-from benchmarks import distribution  # noqa: E402
-from benchmarks.distribution import CASES, DRAWS, EXCLUDED, MORE, Numbers  # noqa: E402
-
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 LIMIT = distribution.bound(DRAWS)
-KNOWN = {
-    "ColorJitter, saturation": "factors have more digits than torchvision's float32, so that factor and complement, "
-    "rounded, less often sum to one: where a channel is at its grey level, a level is lost more often",
-}
 
 
 @cache
@@ -39,9 +32,7 @@ def theirs(name: str) -> Numbers:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_pixels_are_distributed_as_torchvisions(name: str, request: pytest.FixtureRequest) -> None:
-    if name in KNOWN:
-        request.applymarker(pytest.mark.xfail(reason=KNOWN[name], strict=True))
+def test_pixels_are_distributed_as_torchvisions(name: str) -> None:
     distances = distribution.compare(distribution.ours(name, MORE * DRAWS), theirs(name))
     assert {"mean", "variance", "histogram", "pixels"} <= set(distances)
     assert max(distances.values()) <= LIMIT, distances

@@ -73,7 +73,8 @@ class ColorJitter(Pixel):
         params: Params = {"order": np.argsort(uniforms[:, 4:], axis=1, kind="stable")}
         for column, (name, span) in enumerate(self._ranges().items()):
             if span is not None:
-                params[f"{name}_factor"] = span[0] + uniforms[:, column] * (span[1] - span[0])
+                factor = span[0] + uniforms[:, column] * (span[1] - span[0])
+                params[f"{name}_factor"] = factor.astype(np.float32).astype(np.float64)  # as torchvision draws it
         return params
 
     def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
