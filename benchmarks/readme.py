@@ -48,14 +48,15 @@ def _machine(run: Run) -> str:
 
 
 def _regime(name: str) -> Callable[[Run], str]:
+    """The tables of a regime; what is to be said of several of them is said once."""
+
     def block(run: Run) -> str:
-        return "\n\n".join(_grid(grid) for regime, grid in grids(run) if regime == name)
+        found = [grid for regime, grid in grids(run) if regime == name]
+        tables = [f"**{grid.title}**\n\n{markdown(grid)}" for grid in found]
+        notes = dict.fromkeys(note for grid in found for note in grid.notes)
+        return "\n\n".join([*tables, "\n".join(f"- {note}" for note in notes)])
 
     return block
-
-
-def _grid(grid: Grid) -> str:
-    return f"**{grid.title}**\n\n{markdown(grid)}\n\n{' '.join(grid.notes)}"
 
 
 def _losses(run: Run) -> str:
