@@ -14,6 +14,7 @@ from helpers import noise
 from torch import Tensor
 
 import gpuaug as ga
+from gpuaug.kernels.numba import buffers
 
 pytest.importorskip("numba")
 
@@ -83,3 +84,23 @@ def test_a_forked_child_renders_too() -> None:
 
 def _send(sender: Any) -> None:
     sender.send(AUGMENT(noise(16), index=torch.arange(16)).double().sum().item())
+
+
+def test_sizes_in_turn_are_used_again() -> None:
+    """Training and evaluation, or large and small crops: none drops the other's storage."""
+    addresses: dict[int, set[int]] = {}
+    for seed in range(8):
+        for size in (2, 4):
+            result = AUGMENT(noise(size, seed=seed))
+            addresses.setdefault(size, set()).add(result.data_ptr())
+            del result
+    assert all(len(found) < 8 for found in addresses.values())
+
+
+def test_few_storages_are_remembered() -> None:
+    for size in range(1, 2 * buffers.KEPT + 2):
+        AUGMENT(noise(size))
+        assert len(buffers._kept) <= buffers.KEPT
+    held = [AUGMENT(noise(3)) for _ in range(2 * buffers.KEPT)]
+    assert len(buffers._kept) == buffers.KEPT
+    del held

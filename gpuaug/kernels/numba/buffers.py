@@ -56,8 +56,10 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype, memory_format: torch.memor
         free = [number for number in range(len(_kept)) if _is_free(number)]
         fitting = [number for number in free if _kept[number].nbytes() == size]
         if fitting:
-            storage = _kept[fitting[0]]
+            storage = _kept.pop(fitting[-1])
         else:
             storage = torch.UntypedStorage(size)
-            _kept[:] = [*(kept for number, kept in enumerate(_kept) if number not in free), storage][-KEPT:]
-        return torch.empty(0, dtype=dtype, device="cpu").set_(storage, 0, result.shape, result.stride())
+            if len(_kept) == KEPT:
+                _kept.pop(free[0] if free else 0)
+        _kept.append(storage)  # the last used stands last
+    return torch.empty(0, dtype=dtype, device="cpu").set_(storage, 0, result.shape, result.stride())
