@@ -14,9 +14,9 @@ from helpers import noise
 from torch import Tensor
 
 import gpuaug as ga
-from gpuaug.kernels.numba import buffers
 
 pytest.importorskip("numba")
+buffers: Any = pytest.importorskip("gpuaug.kernels.numba.buffers")
 
 AUGMENT = ga.Augment([ga.RandomHorizontalFlip(), ga.ToDtype(torch.float32, scale=True)], backend="numba")
 
