@@ -126,6 +126,24 @@ def test_tiny_images(steps: list[Any], other: str) -> None:
         assert unequal(steps, images, other) == "", f"size {size}"
 
 
+@pytest.mark.parametrize("channels", [1, 3, 5])
+def test_filters_of_every_width(channels: int) -> None:
+    """Narrower than the vectors, up to two of them and a bit; kernels up to the largest that fits, or 31."""
+    runnable("numba")
+    for width in range(1, 71):
+        height = 1 + (width + channels) % 9
+        images = batch("noise", 2, channels, (height, width))
+        sizes = [min(31, 2 * side - 1) for side in (width, height)]
+        blurs: list[Any] = [
+            ga.GaussianBlur((kx, ky), (0.3, 9)) for kx in (1, sizes[0]) for ky in (3, sizes[1]) if ky <= sizes[1]
+        ]
+        blurs.append(
+            ga.MotionBlur(3 + width % 13 // 2 * 2, 180, 1, ["constant", "replicate"][width % 2], "bilinear", p=1)
+        )
+        for blur in blurs:
+            assert unequal([blur], images, "numba") == "", f"{blur} of {height} x {width}"
+
+
 CROPS = [case for case in cases() if case.values[0][-1].kind == "crop"]
 
 

@@ -78,6 +78,7 @@ class _Job:
         self.pixels = self.height * self.width
         self.fill = np.zeros(self.channels, np.float32) if window.fill is None else window.fill.astype(np.float32)
         self._stack(program)
+        self.crop_shape = self._crop_shape()
 
         finish = program.finish or Finish()
         self.mixes = finish.mix is not None
@@ -150,7 +151,8 @@ class _Job:
         done = 0
         for k in map(int, self.rare_slots):
             if self.rare[start:stop, k].any():
-                self._run(start, stop, done, k, canvases, side, pending, flush=True)
+                if done < k:
+                    self._run(start, stop, done, k, canvases, side, pending, flush=True)
                 self._run_rare(start, stop, k, canvases, side)
                 done = k
         if done < len(self.program.slots):
@@ -215,17 +217,19 @@ class _Job:
             scratch("row", (2 * self.width + 64,), np.uint32),
         )  # fmt: skip
 
-    def _crop_scratch(self) -> Any:
+    def _crop_shape(self) -> tuple[int, ...]:
+        """What `make_scratch` takes, rounded up, so that batches of similar images share one scratch."""
         box, resized = self.window.box, self.window.resized
         shrink = float(np.maximum(box[:, 3] / resized[:, 1], 1.0).max())
         taps = min(
             4 * int(np.ceil(shrink)) + 8, int(box[:, 3].max()) + 8
         )  # bicubic, the widest, has two a pixel a side
-        # rounded up, so that batches of similar images share one scratch
         wide, tall, most = (1 << max(6, int(n).bit_length()) for n in (box[:, 3].max(), box[:, 2].max(), taps))
-        shape = (wide, tall, most, self.channels, self.height, self.width)
-        if getattr(_memory, "crop_shape", None) != shape:
-            _memory.crop, _memory.crop_shape = make_scratch(*shape), shape
+        return wide, tall, most, self.channels, self.height, self.width
+
+    def _crop_scratch(self) -> Any:
+        if getattr(_memory, "crop_shape", None) != self.crop_shape:
+            _memory.crop, _memory.crop_shape = make_scratch(*self.crop_shape), self.crop_shape
         return _memory.crop
 
 

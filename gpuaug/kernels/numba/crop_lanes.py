@@ -9,60 +9,31 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from gpuaug.kernels.numba.lanes import I8, I16, I32, I64, address, c64, data_of, load, madd, mask, splat
+
 __all__ = [
     "PIXELS", "ROWS", "copy_gray", "copy_rgb", "horizontal_four", "horizontal_rgb", "interleave", "mirror_gray",
     "mirror_rgb", "prefetch", "vertical",
 ]  # fmt: skip
 
-_I8, _I16, _I32, _I64 = (ir.IntType(n) for n in (8, 16, 32, 64))
 PIXELS = 16  # one call of a copy takes so many
 ROWS = 4  # rows one call of the horizontal kernel shares its columns and weights over
-
-
-def _mask(lanes: list[int]) -> ir.Constant:
-    return ir.Constant(ir.VectorType(_I32, len(lanes)), lanes)
-
-
-def _splat(builder: ir.IRBuilder, value: ir.Value, n: int) -> ir.Value:
-    vec = ir.VectorType(value.type, n)
-    one = builder.insert_element(ir.Constant(vec, ir.Undefined), value, ir.Constant(_I32, 0))
-    return builder.shuffle_vector(one, ir.Constant(vec, ir.Undefined), _mask([0] * n))
 
 
 def _concat(builder: ir.IRBuilder, parts: list[ir.Value]) -> ir.Value:
     while len(parts) > 1:
         n = 2 * parts[0].type.count
         parts = [
-            builder.shuffle_vector(a, b, _mask(list(range(n)))) for a, b in zip(parts[::2], parts[1::2], strict=True)
+            builder.shuffle_vector(a, b, mask(list(range(n)))) for a, b in zip(parts[::2], parts[1::2], strict=True)
         ]
     return parts[0]
-
-
-def _at(builder: ir.IRBuilder, data: ir.Value, offset: ir.Value, vec: ir.Type) -> ir.Value:
-    return builder.bitcast(builder.gep(data, [offset]), vec.as_pointer())
-
-
-def _load(builder: ir.IRBuilder, data: ir.Value, offset: ir.Value, vec: ir.Type, align: int = 1) -> ir.Value:
-    out = builder.load(_at(builder, data, offset, vec))
-    out.align = align
-    return out
 
 
 def _widen(builder: ir.IRBuilder, pixels: ir.Value, lanes: list[int]) -> ir.Value:
     """Pick bytes of `pixels` (64) and zero extend them to int16."""
     zero = ir.Constant(pixels.type, None)
-    mask = [m for lane in lanes for m in (lane, pixels.type.count)]
-    return builder.bitcast(builder.shuffle_vector(pixels, zero, _mask(mask)), ir.VectorType(_I16, len(lanes)))
-
-
-def _madd(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
-    """Sums of two neighbouring int16 products as int32: the pattern LLVM turns into one vpmaddwd."""
-    n = a.type.count
-    wide = ir.VectorType(_I32, n)
-    product = builder.mul(builder.sext(a, wide), builder.sext(b, wide))
-    undef = ir.Constant(wide, ir.Undefined)
-    even, odd = (builder.shuffle_vector(product, undef, _mask(list(range(k, n, 2)))) for k in (0, 1))
-    return builder.add(even, odd)
+    picked = mask([m for lane in lanes for m in (lane, pixels.type.count)])
+    return builder.bitcast(builder.shuffle_vector(pixels, zero, picked), ir.VectorType(I16, len(lanes)))
 
 
 def _to_byte(builder: ir.IRBuilder, acc: ir.Value, shift: ir.Value) -> ir.Value:
@@ -70,60 +41,52 @@ def _to_byte(builder: ir.IRBuilder, acc: ir.Value, shift: ir.Value) -> ir.Value:
     for op, bound in (("<", 0), (">", 255)):
         limit = ir.Constant(acc.type, [bound] * acc.type.count)
         acc = builder.select(builder.icmp_signed(op, acc, limit), limit, acc)
-    return builder.trunc(acc, ir.VectorType(_I8, acc.type.count))
+    return builder.trunc(acc, ir.VectorType(I8, acc.type.count))
 
 
 def _rounding(builder: ir.IRBuilder, precision: ir.Value) -> tuple[ir.Value, ir.Value]:
-    one = ir.Constant(_I32, 1)
-    return _splat(builder, builder.shl(one, builder.sub(precision, one)), 16), _splat(builder, precision, 16)
-
-
-def _c64(n: int) -> ir.Constant:
-    return ir.Constant(_I64, n)
-
-
-def _data(context: Any, builder: ir.IRBuilder, sig: Any, args: Any, n: int) -> ir.Value:
-    return context.make_array(sig.args[n])(context, builder, args[n]).data
+    one = ir.Constant(I32, 1)
+    return splat(builder, builder.shl(one, builder.sub(precision, one)), 16), splat(builder, precision, 16)
 
 
 def _horizontal(lines: int) -> Any:
     """16 output columns of ROWS rows: pixels of `lines` interleaved bytes in, `lines` planar lines a row out."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        src, index, table, mid = (_data(context, builder, sig, args, n) for n in (0, 2, 4, 8))
+        src, index, table, mid = (data_of(context, builder, sig, args, n) for n in (0, 2, 4, 8))
         rows = [builder.extract_value(args[1], r) for r in range(ROWS)]
         columns, block, chunks, precision, to, pitch = args[3], args[5], args[6], args[7], args[9], args[10]
         half, shift = _rounding(builder, precision)
-        x = builder.mul(block, _c64(16))
-        weights = builder.mul(builder.mul(block, chunks), _c64(256))
+        x = builder.mul(block, c64(16))
+        weights = builder.mul(builder.mul(block, chunks), c64(256))
         lane = [
             [16 * i + lines * (2 * p + t) + (c if c < lines else 0) for i in range(4) for c in range(4) for t in (0, 1)]
             for p in (0, 1)
         ]
 
         def quad(chunk: ir.Value, q: int, acc: list[ir.Value]) -> list[ir.Value]:
-            at = builder.add(weights, builder.add(builder.mul(chunk, _c64(256)), _c64(64 * q)))
-            w = [_load(builder, table, builder.add(at, _c64(32 * p)), ir.VectorType(_I16, 32), 2) for p in (0, 1)]
-            step = builder.mul(chunk, _c64(4 * lines))
+            at = builder.add(weights, builder.add(builder.mul(chunk, c64(256)), c64(64 * q)))
+            w = [load(builder, table, builder.add(at, c64(32 * p)), ir.VectorType(I16, 32), 2) for p in (0, 1)]
+            step = builder.mul(chunk, c64(4 * lines))
             pixels: list[list[ir.Value]] = [[] for _ in rows]
             for i in range(4):
-                column = builder.add(columns, builder.add(x, _c64(4 * q + i)))
-                first = builder.mul(builder.sext(_load(builder, index, column, _I32, 4), _I64), _c64(lines))
+                column = builder.add(columns, builder.add(x, c64(4 * q + i)))
+                first = builder.mul(builder.sext(load(builder, index, column, I32, 4), I64), c64(lines))
                 for r, base in enumerate(rows):
                     at = builder.add(builder.add(base, step), first)
-                    pixels[r].append(_load(builder, src, at, ir.VectorType(_I8, 16)))
+                    pixels[r].append(load(builder, src, at, ir.VectorType(I8, 16)))
             for r in range(ROWS):
                 v = _concat(builder, pixels[r])
                 for p in (0, 1):
-                    acc[r] = builder.add(acc[r], _madd(builder, _widen(builder, v, lane[p]), w[p]))
+                    acc[r] = builder.add(acc[r], madd(builder, _widen(builder, v, lane[p]), w[p]))
             return acc
 
         done: list[list[ir.Value]] = [[] for _ in rows]
         for q in range(4):
-            first = quad(_c64(0), q, [half] * ROWS)
+            first = quad(c64(0), q, [half] * ROWS)
             acc = [cgutils.alloca_once_value(builder, a) for a in first]
-            with cgutils.for_range(builder, builder.sub(chunks, _c64(1)), intp=_I64) as loop:
-                more = quad(builder.add(loop.index, _c64(1)), q, [builder.load(a) for a in acc])
+            with cgutils.for_range(builder, builder.sub(chunks, c64(1)), intp=I64) as loop:
+                more = quad(builder.add(loop.index, c64(1)), q, [builder.load(a) for a in acc])
                 for a, m in zip(acc, more, strict=True):
                     builder.store(m, a)
             for r in range(ROWS):
@@ -131,9 +94,9 @@ def _horizontal(lines: int) -> Any:
         for r in range(ROWS):
             v = _concat(builder, done[r])
             for c in range(lines):
-                plane = builder.shuffle_vector(v, v, _mask([4 * i + c for i in range(16)]))
-                at = builder.add(builder.add(to, builder.mul(pitch, _c64(r * lines + c))), x)
-                builder.store(plane, _at(builder, mid, at, ir.VectorType(_I8, 16))).align = 1
+                plane = builder.shuffle_vector(v, v, mask([4 * i + c for i in range(16)]))
+                at = builder.add(builder.add(to, builder.mul(pitch, c64(r * lines + c))), x)
+                builder.store(plane, address(builder, mid, at, ir.VectorType(I8, 16))).align = 1
         return context.get_dummy_value()
 
     @intrinsic
@@ -146,26 +109,26 @@ def _horizontal(lines: int) -> Any:
 
 
 def _vertical_codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-    mid, table, out = (_data(context, builder, sig, args, n) for n in (0, 3, 7))
+    mid, table, out = (data_of(context, builder, sig, args, n) for n in (0, 3, 7))
     _, base, step, _, at, pairs, precision, _, to = args
     half, shift = _rounding(builder, precision)
-    bytes32 = ir.VectorType(_I8, 32)
+    bytes32 = ir.VectorType(I8, 32)
 
     def pair(n: ir.Value, acc: list[ir.Value]) -> list[ir.Value]:
-        twice = builder.mul(n, _c64(2))
-        w = _splat(builder, _load(builder, table, builder.add(at, twice), _I32, 2), 16)
-        w = builder.bitcast(w, ir.VectorType(_I16, 32))
+        twice = builder.mul(n, c64(2))
+        w = splat(builder, load(builder, table, builder.add(at, twice), I32, 2), 16)
+        w = builder.bitcast(w, ir.VectorType(I16, 32))
         row = builder.add(base, builder.mul(step, twice))
-        v = _concat(builder, [_load(builder, mid, row, bytes32), _load(builder, mid, builder.add(row, step), bytes32)])
+        v = _concat(builder, [load(builder, mid, row, bytes32), load(builder, mid, builder.add(row, step), bytes32)])
         lane = [[32 * t + 16 * g + i for i in range(16) for t in (0, 1)] for g in (0, 1)]
-        return [builder.add(acc[g], _madd(builder, _widen(builder, v, lane[g]), w)) for g in (0, 1)]
+        return [builder.add(acc[g], madd(builder, _widen(builder, v, lane[g]), w)) for g in (0, 1)]
 
-    acc = [cgutils.alloca_once_value(builder, a) for a in pair(_c64(0), [half, half])]
-    with cgutils.for_range(builder, builder.sub(pairs, _c64(1)), intp=_I64) as loop:
-        for a, m in zip(acc, pair(builder.add(loop.index, _c64(1)), [builder.load(a) for a in acc]), strict=True):
+    acc = [cgutils.alloca_once_value(builder, a) for a in pair(c64(0), [half, half])]
+    with cgutils.for_range(builder, builder.sub(pairs, c64(1)), intp=I64) as loop:
+        for a, m in zip(acc, pair(builder.add(loop.index, c64(1)), [builder.load(a) for a in acc]), strict=True):
             builder.store(m, a)
     v = _concat(builder, [_to_byte(builder, builder.load(a), shift) for a in acc])
-    builder.store(v, _at(builder, out, to, bytes32)).align = 1
+    builder.store(v, address(builder, out, to, bytes32)).align = 1
     return context.get_dummy_value()
 
 
@@ -177,10 +140,10 @@ def vertical(typingctx, mid, base, step, table, at, pairs, precision, out, to):
 
 
 def _interleave_codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-    src, mid = (_data(context, builder, sig, args, n) for n in (0, 5))
-    v = _concat(builder, [_load(builder, src, a, ir.VectorType(_I8, 16)) for a in args[1:5]])
-    v = builder.shuffle_vector(v, v, _mask([16 * c + i for i in range(16) for c in range(4)]))
-    builder.store(v, _at(builder, mid, args[6], v.type)).align = 1
+    src, mid = (data_of(context, builder, sig, args, n) for n in (0, 5))
+    v = _concat(builder, [load(builder, src, a, ir.VectorType(I8, 16)) for a in args[1:5]])
+    v = builder.shuffle_vector(v, v, mask([16 * c + i for i in range(16) for c in range(4)]))
+    builder.store(v, address(builder, mid, args[6], v.type)).align = 1
     return context.get_dummy_value()
 
 
@@ -196,7 +159,7 @@ def prefetch(typingctx, src, at):
     """A hint, harmless outside src, that src[at] is read soon."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        pointer = builder.gep(_data(context, builder, sig, args, 0), [args[1]])
+        pointer = builder.gep(data_of(context, builder, sig, args, 0), [args[1]])
         i32 = ir.IntType(32)
         kind = ir.FunctionType(ir.VoidType(), [pointer.type, i32, i32, i32])
         hint = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
@@ -210,13 +173,13 @@ def _copy(channels: int, mirrored: bool) -> Any:
     """PIXELS pixels of `channels` interleaved bytes in, so many planar bytes of each channel out, in either order."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
-        src, out = (_data(context, builder, sig, args, n) for n in (0, 2))
-        pixels = _load(builder, src, args[1], ir.VectorType(_I8, PIXELS * channels))
+        src, out = (data_of(context, builder, sig, args, n) for n in (0, 2))
+        pixels = load(builder, src, args[1], ir.VectorType(I8, PIXELS * channels))
         order = range(PIXELS - 1, -1, -1) if mirrored else range(PIXELS)
         for c in range(channels):
-            plane = builder.shuffle_vector(pixels, pixels, _mask([channels * i + c for i in order]))
-            to = builder.add(args[3], builder.mul(args[4], _c64(c)))
-            builder.store(plane, _at(builder, out, to, plane.type)).align = 1
+            plane = builder.shuffle_vector(pixels, pixels, mask([channels * i + c for i in order]))
+            to = builder.add(args[3], builder.mul(args[4], c64(c)))
+            builder.store(plane, address(builder, out, to, plane.type)).align = 1
         return context.get_dummy_value()
 
     @intrinsic

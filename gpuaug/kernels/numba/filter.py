@@ -1,4 +1,4 @@
-"""BLUR and CONVOLVE: integer, Q14, a row of taps at a time."""
+"""BLUR and CONVOLVE: integer, Q14, pairs of taps, on rows padded beforehand."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuaug.kernels.numba.filter_lanes import COLUMNS, across, correlate, down
 from gpuaug.kernels.numba.jit import inner, kernel
 
 __all__ = ["blur", "convolve"]
@@ -15,7 +16,8 @@ Array = NDArray[Any]
 Scalar = Any  # typed by Numba
 
 CONSTANT, EDGE, REFLECT, SYMMETRIC, CIRCULAR = range(5)
-ZERO, FULL = np.int32(0), np.int32(255)
+ZERO = np.uint8(0)
+STEP = 4  # pairs of rows at a time
 
 
 @inner
@@ -34,31 +36,52 @@ def _place(i: Scalar, size: Scalar, border: Scalar) -> Scalar:
 
 
 @inner
-def _pad(row: Array, before: Scalar, border: Scalar, padded: Array) -> None:
-    size = row.size
-    for x in range(before):
-        at = _place(x - before, size, border)
-        padded[x] = row[at] if at >= 0 else ZERO
-    for x in range(size):
-        padded[before + x] = row[x]
-    for x in range(before + size, padded.size):
-        at = _place(x - before, size, border)
-        padded[x] = row[at] if at >= 0 else ZERO
+def _copy(source: Array, target: Array) -> None:
+    for x in range(source.size):
+        target[x] = source[x]
 
 
 @inner
-def _add(row: Array, weight: Scalar, total: Array) -> None:
-    for x in range(total.size):
-        total[x] = np.int32(total[x] + np.int32(np.int32(row[x]) * np.int32(weight)))
+def _edges(size: Scalar, before: Scalar, border: Scalar, edges: Array) -> None:
+    """Where the `before` columns on the left of a row of `size` read, and then as many on its right."""
+    for n in range(before):
+        edges[n] = _place(n - before, size, border)
+        edges[before + n] = _place(size + n, size, border)
 
 
 @inner
-def _add_four(a: Array, b: Array, c: Array, d: Array, weights: Array, total: Array) -> None:
-    wa, wb, wc, wd = np.int32(weights[0]), np.int32(weights[1]), np.int32(weights[2]), np.int32(weights[3])
-    for x in range(total.size):
-        one = np.int32(np.int32(np.int32(a[x]) * wa) + np.int32(np.int32(b[x]) * wb))
-        two = np.int32(np.int32(np.int32(c[x]) * wc) + np.int32(np.int32(d[x]) * wd))
-        total[x] = np.int32(total[x] + np.int32(one + two))
+def _pad(row: Array, edges: Array, padded: Array) -> None:
+    before, size = edges.size // 2, row.size
+    left, right = padded[:before], padded[before + size : before + size + before]
+    for n in range(before):
+        left[n] = row[edges[n]] if edges[n] >= 0 else ZERO
+        right[n] = row[edges[before + n]] if edges[before + n] >= 0 else ZERO
+    _copy(row, padded[before : before + size])
+
+
+@inner
+def _taps(weights: Array, start: Scalar, n: Scalar, offsets: Array, table: Array) -> Scalar:
+    """Write a row of taps that begins at `start` as pairs, from pair `n` on, leaving out zeros; where the pairs end."""
+    words, k = table.view(np.int16), 0
+    while k < weights.size:
+        if weights[k] == 0:
+            k += 1
+            continue
+        offsets[n] = start + k
+        words[2 * n] = weights[k]
+        words[2 * n + 1] = weights[k + 1] if k + 1 < weights.size else 0
+        n += 1
+        k += 2
+    return n
+
+
+@inner
+def _pairs(weights: Array, lead: Scalar, table: Array) -> Scalar:
+    """Write all weights as pairs, after `lead` zeros, 0 or 1, and filled up with zeros; how many, the same for both."""
+    words, pairs = table.view(np.int16), weights.size // 2 + 1
+    words[: 2 * pairs] = 0
+    words[lead : lead + weights.size] = weights
+    return pairs
 
 
 @inner
@@ -73,51 +96,50 @@ def _support(weights: Array) -> tuple[Scalar, Scalar]:
 
 
 @inner
-def _slide(padded: Array, weights: Array, total: Array) -> None:
-    """total[x] += sum over k of weights[k] * padded[x + k]."""
-    size = total.size
-    k, end = _support(weights)
-    while k + 4 <= end:
-        a, b = padded[k : k + size], padded[k + 1 : k + 1 + size]
-        c, d = padded[k + 2 : k + 2 + size], padded[k + 3 : k + 3 + size]
-        _add_four(a, b, c, d, weights[k : k + 4], total)
-        k += 4
-    while k < end:
-        _add(padded[k : k + size], weights[k], total)
-        k += 1
-
-
-@inner
-def _round_to(total: Array, half: Scalar, shift: Scalar, out: Array) -> None:
-    for x in range(out.size):
-        v = np.int32(np.int32(total[x] + np.int32(half)) >> np.int32(shift))
-        v = v if v > ZERO else ZERO
-        out[x] = np.uint8(v if v < FULL else FULL)
+def _narrow(source: Array, height: Scalar, width: Scalar, out: Array) -> None:
+    """The first `width` of COLUMNS columns."""
+    for y in range(height):
+        _copy(source[y * COLUMNS : y * COLUMNS + width], out[y * width : (y + 1) * width])
 
 
 @kernel
 def blur(canvas: Array, height: int, width: int, operands: Array, weights: Array, out: Array, scratch: Array) -> None:
-    """Separable blur. Args: canvas, out (C, H W) uint8; operands, weights as `Op.BLUR`; scratch as `scratch_size`."""
+    """Separable blur. Args: canvas, out (C, H W) uint8; operands, weights as `Op.BLUR`; scratch as `scratch_size`.
+
+    Rows go through `lines` by pairs, STEP pairs at a time; the last `kept` of them are needed by the next rows, too.
+    """
     kx, ky = int(operands[0]), int(operands[1])
-    across, down = weights[:kx], weights[kx : kx + ky]
-    total, padded = scratch[:width], scratch[width : 2 * width + kx - 1]
-    start = 2 * width + kx - 1
-    rows = scratch[start : start + (height * width + 1) // 2].view(np.int16)
-    first, end = _support(down)
+    first, end = _support(weights[kx : kx + ky])
+    offsets, table, for_a, for_b = scratch[:64], scratch[64:128], scratch[128:192], scratch[192:256]
+    taps = _taps(weights[:kx], 0, 0, offsets, table)
+    pairs = _pairs(weights[kx + first : kx + end], 0, for_a)
+    _pairs(weights[kx + first : kx + end], 1, for_b)
+    edges, scratch = scratch[256 : 255 + kx], scratch[384:]
+    _edges(width, kx // 2, REFLECT, edges)
+    kept, top = pairs - 1, first - ky // 2
+    wide, line = max(width, COLUMNS), -(-width // COLUMNS) * COLUMNS
+    pitch, size = wide + kx, (kept + STEP) * line
+    lines, scratch = scratch[:size], scratch[size:].view(np.uint8)
+    padded, narrow = scratch[: 2 * STEP * pitch], scratch[2 * STEP * pitch :]
     for c in range(canvas.shape[0]):
-        for y in range(height):
-            _pad(canvas[c, y * width : (y + 1) * width], kx // 2, REFLECT, padded)
-            total[:] = 64
-            _slide(padded, across, total)
-            row = rows[y * width : (y + 1) * width]
-            for x in range(width):
-                row[x] = np.int16(total[x] >> np.int32(7))
-        for y in range(height):
-            total[:] = ZERO
-            for k in range(first, end):
-                at = _place(y + k - ky // 2, height, REFLECT) * width
-                _add(rows[at : at + width], down[k], total)
-            _round_to(total, 1 << 20, 21, out[c, y * width : (y + 1) * width])
+        target = narrow if width < COLUMNS else out[c]
+        for y in range(-2 * STEP * -(-kept // STEP), height, 2 * STEP):  # below 0 only to fill `lines`
+            _copy(lines[STEP * line : size], lines[: kept * line])
+            steps = min(STEP, (height - y + 1) // 2)
+            for n in range(2 * steps):
+                at = _place(y + 2 * kept + n + top, height, REFLECT) * width
+                _pad(canvas[c, at : at + width], edges, padded[n * pitch : (n + 1) * pitch])
+            for n in range(steps):
+                for at in range(0, line, COLUMNS):
+                    a = 2 * n * pitch + min(at, wide - COLUMNS)
+                    across(padded, a, a + pitch, offsets, table, taps, lines, (kept + n) * line + at)
+            for n in range(steps if y >= 0 else 0):
+                a, b = y + 2 * n, min(y + 2 * n + 1, height - 1)
+                for at in range(0, line, COLUMNS):
+                    x = min(at, wide - COLUMNS)
+                    down(lines, n * line + at, line, for_a, for_b, pairs, target, a * wide + x, b * wide + x)
+        if width < COLUMNS:
+            _narrow(narrow, height, width, out[c])
 
 
 @kernel
@@ -126,15 +148,30 @@ def convolve(
 ) -> None:
     """Correlate. Args as `blur`, for `Op.CONVOLVE`."""
     size, border = int(operands[0]), int(operands[1])
-    total, padded = scratch[:width], scratch[width : 2 * width + size - 1]
+    wide, most = max(width, COLUMNS), size * (size + 1) // 2
+    pitch = wide + size
+    offsets, table, edges = scratch[:most], scratch[most : 2 * most], scratch[2 * most : 2 * most + size - 1]
+    taps = 0
+    for j in range(size):
+        taps = _taps(weights[j * size : (j + 1) * size], j * pitch, taps, offsets, table)
+    _edges(width, size // 2, border, edges)
+    rows = height + size - 1
+    scratch = scratch[2 * most + size :].view(np.uint8)
+    padded, narrow = scratch[: rows * pitch], scratch[rows * pitch :]
     for c in range(canvas.shape[0]):
-        for y in range(height):
-            total[:] = ZERO
-            for j in range(size):
-                at = _place(y + j - size // 2, height, border)
-                row = weights[j * size : (j + 1) * size]
-                first, end = _support(row)
-                if at >= 0 and first < end:
-                    _pad(canvas[c, at * width : (at + 1) * width], size // 2, border, padded)
-                    _slide(padded, row, total)
-            _round_to(total, 1 << 13, 14, out[c, y * width : (y + 1) * width])
+        target = narrow if width < COLUMNS else out[c]
+        for y in range(rows):
+            at, row = _place(y - size // 2, height, border) * width, padded[y * pitch : (y + 1) * pitch]
+            if at >= 0:
+                _pad(canvas[c, at : at + width], edges, row)
+            else:
+                row[:] = ZERO
+        for a in range(0, height, 2):
+            b = min(a + 1, height - 1)
+            for at in range(0, width, COLUMNS):
+                x = min(at, wide - COLUMNS)
+                correlate(
+                    padded, a * pitch + x, b * pitch + x, offsets, table, taps, target, a * wide + x, b * wide + x
+                )
+        if width < COLUMNS:
+            _narrow(narrow, height, width, out[c])

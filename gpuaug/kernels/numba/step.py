@@ -40,7 +40,7 @@ def rare(opcodes: Array, operands: Array) -> Array:
 
 def scratch_size(channels: int, height: int, width: int) -> int:
     """What `run` and every rare kernel but `jpeg` need, in int32."""
-    return 8192 + 24 * width + channels * (height + 6) * (width + 3)
+    return 21504 + 32 * width + 48 * height + channels * (height + 6) * (width + 3)
 
 
 @inner
