@@ -164,7 +164,7 @@ class Dali(Peer):
     def recipe(self, case: str) -> Any:
         def deterministic(images: Any) -> Any:
             resized = fn.resize(images, resize_shorter=256, interp_type=LINEAR, antialias=True)
-            flipped = fn.flip(fn.crop(resized, crop=(SIZE, SIZE)), horizontal=1)
+            flipped = fn.flip(fn.crop(resized, crop=(SIZE, SIZE), rounding="truncate"), horizontal=1)
             return normalize(fn.brightness(flipped, brightness=1.2))
 
         def recipe(images: Any) -> Any:
