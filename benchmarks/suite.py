@@ -68,12 +68,12 @@ PLANS: dict[str, list[Part]] = {
         Part("audit", 1, quick=True),
     ],
     "full": [
-        Part("ops", 1, images=64, rounds=7, seconds=5),
-        Part("recipes", 1, images=256, rounds=7, seconds=30),
-        Part("recipes", 2, images=256, rounds=7, seconds=20),
-        Part("loaders", 1, images=640, rounds=3),
-        Part("loaders", 2, images=1280, rounds=3),
-        Part("training", 2, steps=6, rounds=3),
+        Part("ops", 1, images=32, rounds=5, seconds=4),
+        Part("recipes", 1, images=128, rounds=5, seconds=20),
+        Part("recipes", 2, images=128, rounds=5, seconds=20),
+        Part("loaders", 1, images=480, rounds=3),
+        Part("loaders", 2, images=960, rounds=3),
+        Part("training", 2, steps=3, rounds=3),
         Part("scaling", 2),
         Part("audit", 1),
     ],
@@ -178,11 +178,13 @@ def _pinned(part: Part) -> Iterator[None]:
 
 def _serve(end: Connection, part: Part, data: Path, device: str, folder: str) -> None:
     """What the child does."""
+    import logging
     import warnings
 
     import torch
 
     warnings.simplefilter("ignore")  # of the contestants
+    logging.disable(logging.WARNING)
     torch.set_num_threads(part.threads)
     try:
         end.send(("result", _regime(part, data, device, Path(folder), lambda text: end.send(("report", text)))))
