@@ -58,6 +58,9 @@ def command(
 
             for path in draw(found, plot):
                 console.print(f"Wrote {path}")
+    except KeyboardInterrupt:
+        typer.echo("Stopped; nothing was written.", err=True)
+        raise typer.Exit(130) from None
     except (ValueError, OSError) as error:
         typer.echo(" ".join(str(error).split()), err=True)
         raise typer.Exit(1) from None

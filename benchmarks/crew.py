@@ -16,6 +16,7 @@ from torch import Tensor
 from benchmarks.measure import Run
 from benchmarks.peers import PeerError, enter
 from benchmarks.peers.peer import exhaust
+from gpuaug.data.workers import prepare
 
 __all__ = ["Crew"]
 
@@ -64,6 +65,7 @@ class Crew:
 
 
 def _serve(end: Connection, share: list[Any], batch: int) -> None:
+    prepare(0)
     torch.set_num_threads(1)
     images = [torch.from_numpy(array) for array in share]
     ready: dict[Any, Any] = {}

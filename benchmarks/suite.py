@@ -155,11 +155,14 @@ def _in_process(part: Part, data: Path, device: str, report: Callable[[str, str]
         except EOFError:
             process.join()
             raise _FailedError(f"its process ended with {process.exitcode}") from None
+        except KeyboardInterrupt:
+            process.terminate()
+            raise
         finally:
             here.close()
             process.join(30)
             if process.is_alive():
-                process.terminate()
+                process.kill()
 
 
 @contextlib.contextmanager
@@ -183,6 +186,9 @@ def _serve(end: Connection, part: Part, data: Path, device: str, folder: str) ->
 
     import torch
 
+    from gpuaug.data.workers import prepare
+
+    prepare(0)
     warnings.simplefilter("ignore")  # of the contestants
     logging.disable(logging.WARNING)
     torch.set_num_threads(part.threads)

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["SPAWN", "cores", "world"]
+__all__ = ["SPAWN", "cores", "prepare", "world"]
 
 
 def prepare(worker: int) -> None:
