@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.suite import PLANS, REGIMES, run
+from benchmarks.suite import PLANS, REGIMES, SCHEMA, run
 
 __all__ = ["command", "main"]
 
@@ -42,10 +42,13 @@ def command(
     """
     console = Console()
     try:
-        found = json.loads(show_file.read_text()) if show_file else _measure(regimes or [], quick, full, data, device)
-        for path in (json_file, csv_file):
+        for path in (json_file, csv_file):  # before minutes are spent
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
+                path.open("a").close()
+        if plot is not None:
+            plot.mkdir(parents=True, exist_ok=True)
+        found = _stored(show_file) if show_file else _measure(regimes or [], quick, full, data, device)
         if json_file is not None:
             json_file.write_text(json.dumps(found, indent=1) + "\n")
         _show(console, found)
@@ -66,6 +69,19 @@ def command(
         raise typer.Exit(1) from None
 
 
+def _stored(file: Path) -> dict[str, Any]:
+    """A run that --json wrote."""
+    try:
+        found = json.loads(file.read_text())
+        if found["schema"] != SCHEMA or not isinstance(found["regimes"], dict):
+            raise KeyError("schema")
+    except (ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"benchmarks: --show takes a file that --json of this version has written, {file} is none. Run it again."
+        ) from None
+    return dict(found)
+
+
 def _measure(regimes: list[str], quick: bool, full: bool, data: Path | None, device: str) -> dict[str, Any]:
     unknown = [name for name in regimes if name not in REGIMES]
     if unknown:
@@ -74,6 +90,11 @@ def _measure(regimes: list[str], quick: bool, full: bool, data: Path | None, dev
         raise ValueError("benchmarks: --quick and --full exclude each other. Leave one out.")
     if device not in ("cpu", "cuda"):
         raise ValueError(f"benchmarks: `device` must be cpu or cuda, got {device}.")
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise ValueError("benchmarks: --device cuda needs a CUDA device, torch sees none. Leave it out.")
     plan = "full" if full else "quick"
     parts = [part for part in PLANS[plan] if not regimes or part.regime in regimes]
     console = Console(stderr=True)

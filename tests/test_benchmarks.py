@@ -9,6 +9,8 @@ import json
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -277,6 +279,8 @@ def test_a_stored_run_is_shown_and_written(tmp_path: Path) -> None:
         (("walking",), "a regime must be one of ops, recipes, loaders, training, scaling, audit, got walking"),
         (("--quick", "--full"), "--quick and --full exclude each other"),
         (("--device", "tpu"), "`device` must be cpu or cuda, got tpu"),
+        (("--show", "pyproject.toml"), "--show takes a file that --json of this version has written"),
+        (("--json", "/dev/null/x.json"), "Not a directory"),
     ],
 )
 def test_bad_commands_get_a_sentence(arguments: tuple[str, ...], error: str) -> None:
@@ -313,3 +317,35 @@ def test_every_contestant_says_what_differs() -> None:
     for name in peers.PEERS:
         with contextlib.suppress(PeerError):
             assert enter(name, 1).work
+
+
+def test_nothing_outlives_a_killed_command(tmp_path: Path) -> None:
+    """The children of a regime, and theirs."""
+    command = [sys.executable, "-m", "benchmarks", "recipes", "--full"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_for(lambda: len(session(process.pid)) > 2)
+    finally:
+        process.kill()
+        process.wait()
+    wait_for(lambda: not session(process.pid))
+
+
+def session(leader: int) -> list[int]:
+    """Living processes of a session."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(state[3]) == leader and state[0] != "Z":
+                found.append(int(folder.name))
+    return found
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.2)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import gpuaug as ga
+from benchmarks import readme
 from gpuaug import photographs
 
 ROOT = Path(__file__).parent.parent
@@ -49,6 +50,12 @@ def test_links_lead_somewhere() -> None:
     assert targets
     for target in targets:
         assert (ROOT / target).exists(), target
+
+
+def test_figures_are_those_of_the_stored_runs() -> None:
+    """`python -m benchmarks.readme` has been run."""
+    assert readme.fill(TEXT, *readme.stored()) == TEXT
+    assert set(readme.BLOCKS) == set(re.findall(r"<!-- results: (\w+) -->", TEXT))
 
 
 def test_the_picture_is_small() -> None:
