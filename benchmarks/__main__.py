@@ -73,7 +73,7 @@ def _stored(file: Path) -> dict[str, Any]:
     """A run that --json wrote."""
     try:
         found = json.loads(file.read_text())
-        if found["schema"] != SCHEMA or not isinstance(found["regimes"], dict):
+        if found["schema"] != SCHEMA or not {"machine", "versions", "regimes", "pace", "created"} <= set(found):
             raise KeyError("schema")
     except (ValueError, KeyError, TypeError):
         raise ValueError(
@@ -152,7 +152,7 @@ def _show(console: Console, found: dict[str, Any]) -> None:
         console.print("\nSomebody is faster in these rows:", style="bold")
         for line in slower:
             console.print(f"  {line}", highlight=False)
-    elif set(found["regimes"]) & {"ops", "recipes", "loaders"}:
+    elif set(found["regimes"]) & {"ops", "recipes", "loaders", "training"}:
         console.print("\nNobody is faster in any row.", style="bold")
 
 

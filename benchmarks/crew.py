@@ -20,6 +20,8 @@ from gpuaug.data.workers import prepare
 
 __all__ = ["Crew"]
 
+PATIENCE = 120  # seconds that a process may take for one turn
+
 
 class Crew:
     """`count` processes that run contestants on their shares of `images`; a context manager."""
@@ -30,7 +32,7 @@ class Crew:
         self._processes: list[Any] = []
         for number in range(count):
             here, there = context.Pipe()
-            share = [image.numpy() for image in images[number::count]]
+            share = [image.permute(1, 2, 0).numpy() for image in images[number::count]]  # as decoders lay them out
             process = context.Process(target=_serve, args=(there, share, batch), daemon=True)
             process.start()
             there.close()
@@ -56,7 +58,7 @@ class Crew:
         def once() -> None:
             for end in self._ends:
                 end.send((name, kind, case))
-            failures = [end.recv() for end in self._ends]
+            failures = [_answer(end) for end in self._ends]
             if any(failures):
                 raise PeerError(next(filter(None, failures)))
 
@@ -64,10 +66,20 @@ class Crew:
         return once
 
 
+def _answer(end: Connection) -> str:
+    """What a process says: nothing, or what went wrong."""
+    if not end.poll(PATIENCE):
+        return f"no answer for {PATIENCE} s"
+    try:
+        return str(end.recv())
+    except EOFError:
+        return "its process ended"
+
+
 def _serve(end: Connection, share: list[Any], batch: int) -> None:
     prepare(0)
     torch.set_num_threads(1)
-    images = [torch.from_numpy(array) for array in share]
+    images = [torch.from_numpy(array).permute(2, 0, 1) for array in share]
     ready: dict[Any, Any] = {}
     while True:
         try:

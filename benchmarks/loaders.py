@@ -30,7 +30,8 @@ __all__ = ["CASES", "RAW", "WAYS", "Files", "loaders", "open_way"]
 CASES = ("crop + flip", "RandAugment", "ColorJitter")
 RAW = "raw images"
 BATCH = 32
-START = "forkserver"  # its server has imported everything, so many loaders start soon
+REST = 0.3  # seconds in which those who read ahead into the next epoch come to an end
+START = "forkserver"  # its server has imported everything, so many loaders start soon; SPAWN's workers end with us
 PRELOAD = ["benchmarks.loaders", "benchmarks.peers.albumentations"]
 
 
@@ -133,9 +134,10 @@ def _dali(fused: bool) -> Way:
 
 def _ffcv(mode: str) -> Way:
     def way(files: Files, case: str) -> Iterable[Any]:
+        from benchmarks.peers.ffcv import loader
+
         if case != CASES[0]:
             raise PeerError(f"FFCV has no {case}")
-        from benchmarks.peers.ffcv import loader
 
         return loader(files.beton(mode), files.batch, max(1, files.workers))
 
@@ -265,7 +267,13 @@ def loaders(
             except PeerError as error:
                 absent.append({"who": way, "case": case, "threads": workers, "error": " ".join(str(error).split())})
         report(case)
-        taken = take_turns({way: lambda one=loader: _drain(one) for way, loader in opened.items()}, rounds)
+        lost: dict[str, Exception] = {}
+        runs = {way: lambda one=loader: _drain(one) for way, loader in opened.items()}
+        taken = take_turns(runs, rounds, rest=REST, lost=lost)
+        absent += [
+            {"who": way, "case": case, "threads": workers, "error": f"{type(error).__name__}: {error}"}
+            for way, error in lost.items()
+        ]
         rows += [
             {
                 "case": case,

@@ -30,10 +30,9 @@ def describe() -> dict[str, Any]:
 def lines(described: dict[str, Any]) -> list[str]:
     """The block in words."""
     machine = described["machine"]
-    gpu = machine["gpu"] or "no GPU"
-    first = (
-        f"{machine['processor']}, {machine['cores']} cores, {machine['memory_gb']:.0f} GB, {gpu}, {machine['system']}"
-    )
+    cores, memory = machine["cores"], f"{machine['memory_gb']:.0f} GB"
+    many = "s" if cores > 1 else ""
+    first = f"{machine['processor']}, {cores} core{many}, {memory}, {machine['gpu'] or 'no GPU'}, {machine['system']}"
     return [first, ", ".join(f"{name} {number}" for name, number in described["versions"].items())]
 
 

@@ -12,13 +12,20 @@ import torch
 __all__ = ["WIDE", "Run", "median", "ratio", "spread", "take_turns", "wide"]
 
 WIDE = 0.10  # a figure whose spread is above this is marked
+FEW = 5  # rounds below which quartiles say nothing
 LEAST = 3  # turns, however long they take
 
 Run = Callable[[], Any]
 
 
 def take_turns(
-    runs: Mapping[str, Run], rounds: int, seconds: float = float("inf"), device: str = "cpu"
+    runs: Mapping[str, Run],
+    rounds: int,
+    seconds: float = float("inf"),
+    device: str = "cpu",
+    *,
+    rest: float = 0.0,
+    lost: dict[str, Exception] | None = None,
 ) -> dict[str, list[float]]:
     """Seconds of each run in each round, after one round that warms up; the order alternates.
 
@@ -27,6 +34,8 @@ def take_turns(
         rounds: after the first.
         seconds: no new round begins after that long, once there are LEAST.
         device: its work is waited for before a clock stops.
+        rest: seconds before each turn, for those who go on working after theirs.
+        lost: gets the errors of those who raise, who are then out; without it the first error is raised.
     """
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     taken: dict[str, list[float]] = {name: [] for name in runs}
@@ -34,11 +43,19 @@ def take_turns(
     for number in range(rounds + 1):
         if number > LEAST and time.perf_counter() - begin > seconds:
             break
-        for name in list(runs) if number % 2 else list(reversed(runs)):
+        for name in list(taken) if number % 2 else list(reversed(taken)):
+            time.sleep(rest)
             wait()
             start = time.perf_counter()
-            runs[name]()
-            wait()
+            try:
+                runs[name]()
+                wait()
+            except Exception as error:
+                if lost is None:
+                    raise
+                lost[name] = error
+                del taken[name]
+                continue
             if number:
                 taken[name].append(time.perf_counter() - start)
     return taken
@@ -55,8 +72,8 @@ def quartiles(values: Sequence[float]) -> tuple[float, float]:
 
 
 def spread(values: Sequence[float]) -> float:
-    """Half the distance between the quartiles, as a share of the median."""
-    low, high = quartiles(values)
+    """Half the distance between the quartiles, below FEW rounds between the extremes, as a share of the median."""
+    low, high = quartiles(values) if len(values) >= FEW else (min(values), max(values))
     return (high - low) / 2 / median(values)
 
 

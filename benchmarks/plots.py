@@ -114,7 +114,9 @@ def _ops(rows: list[Row], about: str) -> Figure:
     found = []
     for case in dict.fromkeys(row["case"] for row in rows):
         mine = {row["who"]: row for row in rows if row["case"] == case}
-        own = mine.pop(OURS)
+        own = mine.pop(OURS, None)
+        if own is None:
+            continue
         others = [row for row in mine.values() if not row.get("less")]
         if others:
             best = min(others, key=lambda row: median(row["seconds"]))
@@ -150,7 +152,9 @@ def _recipes(rows: list[Row], threads: int, about: str) -> Figure:
     groups = []
     for case in dict.fromkeys(row["case"] for row in rows):
         mine = [row for row in rows if row["case"] == case]
-        own = next(row for row in mine if row["who"] == OURS)
+        own = next((row for row in mine if row["who"] == OURS), None)
+        if own is None:
+            continue
         members = []
         for row in sorted(mine, key=lambda row: -rate(row)):
             times = "" if row is own else f", gpuaug is {ratio(row['seconds'], own['seconds']):.1f}x as fast"
@@ -176,7 +180,7 @@ def _loaders(rows: list[Row], threads: int, about: str) -> Figure:
     for case in dict.fromkeys(row["case"] for row in rows):
         for group in dict.fromkeys(row["group"] for row in rows if row["case"] == case):
             mine = [row for row in rows if row["case"] == case and row["group"] == group]
-            own, members = mine[0], []
+            own, members = next((row for row in mine if row["who"].startswith(OURS)), mine[0]), []
             for row in sorted(mine, key=lambda row: -rate(row)):
                 same = row is own or case == RAW
                 times = "" if same else f", {own['who']} is {ratio(row['seconds'], own['seconds']):.2f}x as fast"

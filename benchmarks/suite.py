@@ -62,8 +62,8 @@ PLANS: dict[str, list[Part]] = {
     "quick": [
         Part("ops", 1, images=16, rounds=3, seconds=2, cases=QUICK_OPS, **NO_COMPILE),
         Part("recipes", 1, images=32, rounds=3, seconds=3, cases=QUICK_RECIPES, **NO_COMPILE),
-        Part("loaders", 2, images=320, rounds=2, cases=("RandAugment",)),
-        Part("training", 2, steps=3, rounds=2, names=("MobileNetV3-Small",)),
+        Part("loaders", 2, images=320, rounds=3, cases=("RandAugment",)),
+        Part("training", 2, steps=3, rounds=3, names=("MobileNetV3-Small",)),
         Part("scaling", 2, batches=(1, 8, 64), sizes=(64, 224), numbers=(0, 2), rounds=3, seconds=1),
         Part("audit", 1, quick=True),
     ],
@@ -167,12 +167,14 @@ def _in_process(part: Part, data: Path, device: str, report: Callable[[str, str]
 
 @contextlib.contextmanager
 def _pinned(part: Part) -> Iterator[None]:
-    """Loaders with one worker: the child, and all it starts, on one core."""
-    if part.regime != "loaders" or part.threads > 1 or not hasattr(os, "sched_setaffinity"):
+    """The child, and all it starts, on as many cores as the part says."""
+    if not hasattr(os, "sched_setaffinity"):
         yield
         return
     whole = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(whole)})
+    if len(whole) < part.threads:
+        raise _FailedError(f"needs {part.threads} cores, this process may use {len(whole)}")
+    os.sched_setaffinity(0, set(sorted(whole)[: part.threads]))
     try:
         yield
     finally:
@@ -210,7 +212,11 @@ def _regime(part: Part, data: Path, device: str, folder: Path, report: Report) -
         names = [name for name in PEERS if name not in out]
         images = load(data, settings.pop("images"))
         more = {"threads": part.threads, "device": device, "report": report}
-        return contest(part.regime, images, names, cases, **settings, **more)
+        found = contest(part.regime, images, names, cases, **settings, **more)
+        found["absent"] += [
+            {"who": name, "case": None, "threads": part.threads, "error": "left out of --quick"} for name in out
+        ]
+        return found
     if part.regime == "loaders":
         from benchmarks.loaders import loaders
 

@@ -18,7 +18,7 @@ from benchmarks.measure import median, ratio, spread, wide
 __all__ = ["Grid", "grids", "losses", "markdown", "show", "write_csv"]
 
 Row = dict[str, Any]
-OURS, RAW = "gpuaug", "raw images"
+OURS, RAW, CEILING = "gpuaug", "raw images", "cached batch"
 PARITY = "deterministic"
 DIFFERS = 3.0  # mean levels from torchvision's pixels, above which a result is marked as another one
 SHORT = {
@@ -31,7 +31,9 @@ SHORT = {
     "torchaug": "torch aug",
 }
 MARKS = f"""\
-~ moved by more than a tenth between rounds   * less work: one draw for the whole batch
+~ unsteady: half of what lies between its quartiles (of less than 5 rounds: its
+  extremes) is more than a tenth of it
+* less work: one draw for the whole batch
 ! other pixels: more than {DIFFERS:g} levels from torchvision's with the same parameters"""
 
 
@@ -105,7 +107,9 @@ def _contest(title: str, rows: list[Row], what: str) -> Grid:
     body = []
     for case in dict.fromkeys(row["case"] for row in timed):
         mine = {row["who"]: row for row in timed if row["case"] == case}
-        own = mine[OURS]
+        own = mine.get(OURS)
+        if own is None:  # it is among the absent
+            continue
         cells = [_times(mine[name], own) if name in mine else "" for name in names]
         body.append([short(case), _number(per_image(own)) + _marks(own), *cells])
     parity = {row["who"]: row["difference"] for row in rows if row["case"] == PARITY}
@@ -113,8 +117,7 @@ def _contest(title: str, rows: list[Row], what: str) -> Grid:
     if parity:
         told = ", ".join(f"{name} {parity[name]:.1f}" for name in names if name in parity)
         notes.append(f"Mean levels from torchvision's pixels in a recipe without chance: {told}.")
-    work = {row["who"]: row["work"] for row in timed if row.get("work")}
-    notes += [f"{name}: {text}." for name, text in work.items()]
+    notes += _work(timed)
     return Grid(title, [what, OURS, *(SHORT.get(name, name) for name in names)], body, notes, narrow=True)
 
 
@@ -123,7 +126,24 @@ def short(case: str) -> str:
     return case.removeprefix("Random").removesuffix("Wide")
 
 
+def _work(rows: list[Row]) -> list[str]:
+    """What differs in the work of each contestant, and in which cases if not in all."""
+    notes = []
+    for who in dict.fromkeys(row["who"] for row in rows):
+        cases: dict[str, list[str]] = {}
+        for row in rows:
+            if row["who"] == who and row.get("work"):
+                cases.setdefault(row["work"], []).append(short(row["case"]))
+        usual = max(cases, key=lambda text: len(cases[text]), default="")
+        for text, found in cases.items():
+            where = "" if text == usual else f" ({', '.join(dict.fromkeys(found))})"
+            notes.append(f"{who}{where}: {text}.")
+    return notes
+
+
 def _rounds(rows: list[Row]) -> str:
+    if not rows:
+        return "Nothing was timed"
     turns = {len(row["seconds"]) for row in rows}
     count = f"{min(turns)}" if len(turns) == 1 else f"{min(turns)} to {max(turns)}"
     return f"Medians of {count} rounds in turn, {max(row['images'] for row in rows)} images"
@@ -139,13 +159,13 @@ def _loaders(title: str, rows: list[Row]) -> Grid:
             cells = [who]
             for case in cases if group != RAW else [RAW]:
                 here = {row["who"]: row for row in members if row["case"] == case}
-                first = next(iter(here.values()), None)
-                if who not in here or first is None:
+                own = next((row for row in here.values() if row["who"].startswith(OURS)), None)
+                if who not in here:
                     cells += ["", ""]
                     continue
                 cells.append(_number(rate(here[who])) + _marks(here[who]))
-                is_own = here[who] is first or group == RAW
-                cells.append("" if is_own else _times(here[who], first))
+                is_own = own is None or here[who] is own or group == RAW
+                cells.append("" if is_own or own is None else _times(here[who], own))
             body.append(cells + [""] * (1 + 2 * len(cases) - len(cells)))
     columns = ["way"]
     for case in cases:
@@ -154,8 +174,7 @@ def _loaders(title: str, rows: list[Row]) -> Grid:
         "Images a second, and how many times as long as the first row of the part. "
         f"{_rounds(rows)}, {rows[0]['threads']} worker(s) or thread(s)."
     ]
-    work = {row["who"]: row["work"] for row in rows if row.get("work")}
-    return Grid(title, columns, body, notes + [f"{name}: {text}." for name, text in work.items()])
+    return Grid(title, columns, body, notes + _work(rows))
 
 
 def _training(title: str, rows: list[Row]) -> Grid:
@@ -167,7 +186,10 @@ def _training(title: str, rows: list[Row]) -> Grid:
     for who in dict.fromkeys(row["who"] for row in rows):
         cells = [who]
         for model in models:
-            row = next(row for row in rows if row["who"] == who and row["case"] == model)
+            row = next((row for row in rows if row["who"] == who and row["case"] == model), None)
+            if row is None:
+                cells += ["", ""]
+                continue
             share = median([waited / taken for waited, taken in zip(row["waited"], row["seconds"], strict=True)])
             cells += [_number(rate(row)) + _marks(row), f"{100 * share:.0f}%"]
         body.append(cells)
@@ -217,12 +239,15 @@ def stacked(rows: list[Row]) -> dict[str, list[tuple[str, float]]]:
 def losses(run: dict[str, Any]) -> list[str]:
     """The rows in which somebody is faster, in words; with what marks them."""
     found = []
-    for regime in ("ops", "recipes", "loaders"):
+    for regime in ("ops", "recipes", "loaders", "training"):
         rows = [row for row in run["regimes"].get(regime, {"rows": []})["rows"] if "seconds" in row]
         first: dict[Any, Row] = {}
         for row in rows:
-            own = first.setdefault((row["case"], row["threads"], row.get("group")), row)
-            if own is row or row.get("group") == RAW or row["who"].startswith(OURS):
+            if row["who"].startswith(OURS):
+                first.setdefault((row["case"], row["threads"], row.get("group")), row)
+        for row in rows:
+            own = first.get((row["case"], row["threads"], row.get("group")))
+            if own is None or row["who"].startswith((OURS, CEILING)) or row.get("group") == RAW:
                 continue
             times = ratio(row["seconds"], own["seconds"])
             if times < 1:

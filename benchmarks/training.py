@@ -6,6 +6,7 @@ says whether a faster data path would help at all. "cached batch" has no data pa
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -18,17 +19,17 @@ from torchvision import models
 
 from benchmarks.cases import SIZE
 from benchmarks.contest import Row
-from benchmarks.loaders import PRELOAD, WAYS, Files, copies, open_way
-from benchmarks.measure import take_turns
+from benchmarks.loaders import PRELOAD, REST, WAYS, Files, copies, open_way
 from benchmarks.peers import OURS, PeerError
 
 __all__ = ["CACHED", "CASE", "WAYS_HERE", "training"]
 
 CASE = "RandAugment"
+WARM = 2  # steps of an epoch before the clock starts
 CACHED = "cached batch, the ceiling"
 WAYS_HERE = (
-    OURS, f"{OURS}, packed raw", "torchvision v2, PIL", "torchvision v2, tensors", "Kornia after the workers",
-    "DALI", "DALI, decodes the crop only",
+    OURS, f"{OURS}, packed raw", "torchvision v2, PIL", "torchvision v2, tensors", "AlbumentationsX",
+    "Kornia after the workers", "DALI", "DALI, decodes the crop only",
 )  # fmt: skip
 MODELS: dict[str, Callable[[], nn.Module]] = {
     "MobileNetV3-Small": lambda: models.mobilenet_v3_small(num_classes=1000),
@@ -46,18 +47,28 @@ class Trainer:
         self.device = device
         self.model = MODELS[name]().to(device).train()
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=1e-3, momentum=0.9)
-        self.waited = 0.0
 
-    def epoch(self, loader: Iterable[Any], steps: int) -> None:
-        self.waited = 0.0
+    def epoch(self, loader: Iterable[Any]) -> tuple[float, float]:
+        """Seconds of an epoch's steps and those waited in them, without the first WARM steps, where loaders start.
+
+        A loader that was faster than the steps has batches ready by then, as it would have in a long epoch.
+        """
+        wait = torch.cuda.synchronize if self.device == "cuda" else lambda: None
+        begin = waited = 0.0
         batches = iter(loader)
-        for _ in range(steps):
+        for number in itertools.count():
+            if number == WARM:
+                wait()
+                begin, waited = time.perf_counter(), 0.0
             start = time.perf_counter()
-            images, labels = next(batches)[:2]
-            self.waited += time.perf_counter() - start
+            try:
+                images, labels = next(batches)[:2]
+            except StopIteration:
+                break
+            waited += time.perf_counter() - start
             self.step(images, labels)
-        for _ in batches:  # so that loaders that read ahead begin the next epoch afresh
-            pass
+        wait()
+        return time.perf_counter() - begin, waited
 
     def step(self, images: Any, labels: Any) -> None:
         images, labels = images.to(self.device), labels.to(self.device).reshape(-1).long()
@@ -87,7 +98,7 @@ def training(
         "rows" with the seconds of every turn and the seconds waited in it, and "absent".
     """
     torch.multiprocessing.set_forkserver_preload(PRELOAD)
-    files = Files(copies(data, temporary / "files", steps * batch), temporary, workers, batch)
+    files = Files(copies(data, temporary / "files", (WARM + steps) * batch), temporary, workers, batch)
     opened: dict[str, Any] = {}
     absent: list[Row] = []
     for way in (way for way in WAYS if way in ways):
@@ -97,27 +108,28 @@ def training(
         except PeerError as error:
             absent.append({"who": way, "case": CASE, "threads": workers, "error": " ".join(str(error).split())})
     images = torch.rand(batch, 3, SIZE, SIZE)
-    opened[CACHED] = [(images, torch.arange(batch))] * steps
+    opened[CACHED] = [(images, torch.arange(batch))] * (WARM + steps)
     rows = []
     for name in names:
         report(name)
         trainer = Trainer(name, device)
-        waited: dict[str, list[float]] = {way: [] for way in opened}
-
-        def turn(way: str, trainer: Trainer = trainer, waited: dict[str, list[float]] = waited) -> None:
-            trainer.epoch(opened[way], steps)
-            waited[way].append(trainer.waited)
-
-        taken = take_turns({way: lambda way=way, turn=turn: turn(way) for way in opened}, rounds, device=device)
-        for way, seconds in taken.items():
+        turns: dict[str, list[tuple[float, float]]] = {way: [] for way in opened}
+        for number in range(rounds + 1):
+            for way in list(opened) if number % 2 else list(reversed(opened)):
+                report(f"{name}: {way}")
+                time.sleep(REST)
+                found = trainer.epoch(opened[way])
+                if number:  # the first turn warms up
+                    turns[way].append(found)
+        for way, taken in turns.items():
             rows.append(
                 {
                     "case": name,
                     "who": way,
                     "threads": workers,
                     "images": steps * batch,
-                    "seconds": seconds,
-                    "waited": waited[way][1:],  # the first turn warms up
+                    "seconds": [seconds for seconds, _ in taken],
+                    "waited": [waited for _, waited in taken],
                     "work": "",
                 }
             )

@@ -111,6 +111,24 @@ def test_spread_is_half_the_quartiles_distance() -> None:
     assert spread([1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx(1 / 3)
     assert wide([1.0, 1.0, 2.0, 2.0, 2.0])
     assert not wide([1.0, 1.01, 1.02])
+    assert wide([1.0, 1.45])  # of few rounds it is the extremes' distance
+    assert not wide([1.0, 1.0, 1.0, 1.0, 1.45])
+
+
+def test_who_raises_in_a_turn_is_out_and_the_others_go_on() -> None:
+    calls = []
+
+    def fails() -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("no more")
+
+    lost: dict[str, Exception] = {}
+    taken = take_turns({"good": lambda: None, "bad": fails}, rounds=3, lost=lost)
+    assert {name: len(seconds) for name, seconds in taken.items()} == {"good": 3}
+    assert str(lost["bad"]) == "no more"
+    with pytest.raises(ZeroDivisionError):
+        take_turns({"a": lambda: 1 / 0}, rounds=1)
 
 
 def test_a_contest_checks_times_and_reports_who_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,8 +167,31 @@ def test_contestants_of_one_image_get_processes() -> None:
     images = photographs()[:4]
     with Crew(2, images, 4) as crew:
         crew.run(THEIRS, "recipes", "crop + flip")()
+        crew._processes[0].kill()
+        crew._processes[0].join()
+        with pytest.raises((PeerError, OSError)):
+            crew.run(THEIRS, "recipes", "crop + flip")
+    with Crew(1, images, 4) as crew:
         with pytest.raises(PeerError, match="mixes work on batches"):
             crew.run(THEIRS, "ops", "MixUp")
+
+
+def test_what_is_chosen_once_for_a_batch_is_less_work() -> None:
+    peer = enter("Kornia", 1)
+    assert peer.differs("RandAugment")[1]
+    assert not peer.differs("ColorJitter")[1]
+
+
+def test_tables_and_charts_do_without_us(tmp_path: Path) -> None:
+    """If gpuaug itself failed, the rest is still shown."""
+    run = a_run()
+    for found in run["regimes"].values():
+        found["rows"] = [one for one in found["rows"] if one["who"] != OURS or one["case"] in ("batch", "passes")]
+    assert "failed" in shown(run)
+    pytest.importorskip("matplotlib")
+    from benchmarks.plots import draw
+
+    assert draw(run, tmp_path)
 
 
 def test_we_have_every_op_and_recipe() -> None:
@@ -280,7 +321,7 @@ def test_a_stored_run_is_shown_and_written(tmp_path: Path) -> None:
         (("--quick", "--full"), "--quick and --full exclude each other"),
         (("--device", "tpu"), "`device` must be cpu or cuda, got tpu"),
         (("--show", "pyproject.toml"), "--show takes a file that --json of this version has written"),
-        (("--json", "/dev/null/x.json"), "Not a directory"),
+        (("--json", "/dev/null/x.json"), "/dev/null"),
     ],
 )
 def test_bad_commands_get_a_sentence(arguments: tuple[str, ...], error: str) -> None:

@@ -182,7 +182,7 @@ class Dali(Peer):
             prefetch_queue_depth=1, exec_async=False, exec_pipelined=False,
         )  # fmt: skip
         def graph() -> Any:
-            images = fn.external_source(lambda: fed.pop(), batch=True, layout="HWC", dtype=types.UINT8)
+            images = fn.external_source(lambda: fed.pop(), batch=True, layout="HWC", dtype=types.UINT8, no_copy=True)
             return op(images.gpu() if gpu else images)
 
         pipeline = built(graph)

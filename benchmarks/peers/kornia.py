@@ -87,6 +87,11 @@ class Kornia(Peer):
         super().__init__(name, threads, device)
         self.random, self.fixed = tables(type(self).jitter)
 
+    def differs(self, case: str) -> tuple[str, bool]:
+        """Its policies choose their operations once for a batch."""
+        less = any(policy in case for policy in ("RandAugment", "TrivialAugment", "AutoAugment"))
+        return self.work + ("; operations chosen once for the batch: less work" if less else ""), less
+
     def prepare(self, images: list[Tensor], batch: int) -> Any:
         parts = [images[start : start + batch] for start in range(0, len(images), batch)]
         return [torch.stack(part).to(self.device) for part in parts]

@@ -36,6 +36,10 @@ class Peer(abc.ABC):
     def __init__(self, name: str, threads: int, device: str) -> None:
         self.name, self.threads, self.device = name, threads, device
 
+    def differs(self, case: str) -> tuple[str, bool]:
+        """`work` and `less` for one case."""
+        return self.work, self.less
+
     @abc.abstractmethod
     def prepare(self, images: list[Tensor], batch: int) -> Any:
         """The images as this library takes them; not timed."""

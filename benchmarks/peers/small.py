@@ -7,9 +7,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torchvision.transforms import InterpolationMode
 
 from benchmarks.cases import JITTER, MEAN, PARITY, RECIPES, SIZE, STD
 from benchmarks.peers.peer import Peer, PeerError, check_fixed
+
+LINEAR = InterpolationMode.BILINEAR
+PLAIN = (
+    "RandomHorizontalFlip", "RandomGrayscale", "RandomInvert", "RandomPosterize", "RandomSolarize",
+    "RandomAutocontrast", "RandomEqualize", "RandomAdjustSharpness",
+)  # fmt: skip
 
 
 class _Batches(Peer):
@@ -79,7 +86,18 @@ class Torchaug(_Batches):
             "ColorJitter": lambda: ta.ColorJitter(*JITTER, **each),
             "RandomGrayscale": lambda: ta.RandomGrayscale(1.0, **gated),
             "RandomSolarize": lambda: ta.RandomSolarize(128, 1.0, **gated),
+            "RandomRotation": lambda: ta.RandomRotation(30, interpolation=LINEAR, **each),
+            "RandomAffine": lambda: ta.RandomAffine(15, (0.1, 0.1), (0.8, 1.2), 10, interpolation=LINEAR, **each),
+            "RandomPerspective": lambda: ta.RandomPerspective(0.5, 1.0, **each),
+            "RandomInvert": lambda: ta.RandomInvert(1.0, **gated),
+            "RandomPosterize": lambda: ta.RandomPosterize(4, 1.0, **gated),
+            "RandomAutocontrast": lambda: ta.RandomAutocontrast(1.0, **gated),
+            "RandomEqualize": lambda: ta.RandomEqualize(1.0, **gated),
+            "RandomAdjustSharpness": lambda: ta.RandomAdjustSharpness(2.0, 1.0, **gated),
+            "GaussianBlur": lambda: ta.RandomGaussianBlur(9, (0.1, 2.0), 1.0, **gated),
+            "RandomErasing": lambda: ta.RandomErasing(1.0, **each),
             "Normalize": floats,
+            "SimCLR blur": lambda: ta.RandomGaussianBlur(23, (0.1, 2.0), 0.5, **gated),
             "SimCLR jitter": lambda: ta.RandomColorJitter(0.8, 0.8, 0.8, 0.2, p=0.8, **each),
             "SimCLR grayscale": lambda: ta.RandomGrayscale(0.2, **gated),
         }
@@ -88,13 +106,13 @@ class Torchaug(_Batches):
             "Contrast": lambda: ta.ColorJitter(contrast=(1.4, 1.4), **each),
             "Saturation": lambda: ta.ColorJitter(saturation=(1.4, 1.4), **each),
             "Hue": lambda: ta.ColorJitter(hue=(0.1, 0.1), **each),
-            **{name: self.random[name] for name in ("RandomHorizontalFlip", "RandomGrayscale", "RandomSolarize")},
+            **{name: self.random[name] for name in PLAIN},
             "Normalize": floats,
         }
 
     def op(self, case: str, fixed: bool) -> Any:
         if case not in self.random:
-            raise PeerError(f"torchaug draws {case} once for a batch, or has none")
+            raise PeerError(f"torchaug has no {case} that draws for each image")
         check_fixed(case, fixed, self.fixed)
         return (self.fixed if fixed else self.random)[case]()
 
@@ -106,7 +124,7 @@ class Torchaug(_Batches):
             return ta.Compose([*head, bright, self.random["Normalize"]()])
         missing = [name for name in RECIPES[case] if name not in self.random]
         if missing:
-            raise PeerError(f"torchaug draws {', '.join(missing)} once for a batch, or has none")
+            raise PeerError(f"torchaug has no {', '.join(missing)} that draws for each image")
         flip = ta.RandomHorizontalFlip(0.5, batch_transform=True)
         middle = [self.random[name]() for name in RECIPES[case]]
         return ta.Compose([self.random["RandomResizedCrop"](), flip, *middle, self.random["Normalize"]()])

@@ -92,7 +92,7 @@ def labels(count: int) -> Tensor:
 
 
 class Gpuaug(Peer):
-    work = "each image its own draw, in one batch"
+    work = "each image its own draw; its images lie in one buffer, as its loader gives them (packing: regime loaders)"
 
     def prepare(self, images: list[Tensor], batch: int) -> Any:
         parts = [images[start : start + batch] for start in range(0, len(images), batch)]
