@@ -46,7 +46,7 @@ def _figures(run: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
     regimes: dict[str, list[Row]] = {
         name: [row for row in found.get("rows", []) if "seconds" in row] for name, found in run["regimes"].items()
     }
-    if regimes.get("ops"):
+    if any(row["who"] == OURS for row in regimes.get("ops", [])):
         yield "ops", _ops(regimes["ops"], about)
     for name, chart in (("recipes", _recipes), ("loaders", _loaders), ("training", _training)):
         for threads in sorted({row["threads"] for row in regimes.get(name, [])}):

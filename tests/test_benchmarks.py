@@ -171,9 +171,8 @@ def test_contestants_of_one_image_get_processes() -> None:
         crew._processes[0].join()
         with pytest.raises((PeerError, OSError)):
             crew.run(THEIRS, "recipes", "crop + flip")
-    with Crew(1, images, 4) as crew:
-        with pytest.raises(PeerError, match="mixes work on batches"):
-            crew.run(THEIRS, "ops", "MixUp")
+    with Crew(1, images, 4) as crew, pytest.raises(PeerError, match="mixes work on batches"):
+        crew.run(THEIRS, "ops", "MixUp")
 
 
 def test_what_is_chosen_once_for_a_batch_is_less_work() -> None:
