@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime, timezone
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -57,13 +57,17 @@ QUICK_OPS = (
     "GaussianBlur",
 )
 QUICK_RECIPES = ("crop + flip", "RandAugment", "ColorJitter")
+QUICK_WAYS = (
+    "gpuaug", "torchvision v2, tensors", "DALI, decodes the crop only", "torchvision v2, PIL", "AlbumentationsX",
+    "Kornia after the workers", "gpuaug, packed raw",
+)  # fmt: skip
 NO_COMPILE = {"leave_out": ("Kornia, compiled",)}
 PLANS: dict[str, list[Part]] = {
     "quick": [
         Part("ops", 1, images=16, rounds=3, seconds=2, cases=QUICK_OPS, **NO_COMPILE),
         Part("recipes", 1, images=32, rounds=3, seconds=3, cases=QUICK_RECIPES, **NO_COMPILE),
-        Part("loaders", 2, images=320, rounds=3, cases=("RandAugment",)),
-        Part("training", 2, steps=3, rounds=3, names=("MobileNetV3-Small",)),
+        Part("loaders", 2, images=256, rounds=3, cases=("RandAugment",), ways=QUICK_WAYS),
+        Part("training", 2, steps=3, rounds=3, names=("MobileNetV3-Small",), ways=QUICK_WAYS[:3]),
         Part("scaling", 2, batches=(1, 8, 64), sizes=(64, 224), numbers=(0, 2), rounds=3, seconds=1),
         Part("audit", 1, quick=True),
     ],
@@ -218,18 +222,28 @@ def _regime(part: Part, data: Path, device: str, folder: Path, report: Report) -
         ]
         return found
     if part.regime == "loaders":
-        from benchmarks.loaders import loaders
+        from benchmarks.loaders import WAYS, loaders
 
-        return loaders(data, folder, workers=part.threads, report=report, **settings)
+        found = loaders(data, folder, workers=part.threads, report=report, **settings)
+        found["absent"] += _left_out(settings, WAYS, part)
+        return found
     if part.regime == "training":
-        from benchmarks.training import CPU, GPU, training
+        from benchmarks.training import CPU, GPU, WAYS_HERE, training
 
         settings.setdefault("names", CPU if device == "cpu" else GPU)
-        return training(data, folder, workers=part.threads, device=device, report=report, **settings)
+        found = training(data, folder, workers=part.threads, device=device, report=report, **settings)
+        found["absent"] += _left_out(settings, WAYS_HERE, part)
+        return found
     from benchmarks.cases import load
     from benchmarks.scaling import scaling
 
     return scaling(load(data, 64), device=device, report=report, **settings)
+
+
+def _left_out(settings: dict[str, Any], ways: Iterable[str], part: Part) -> list[dict[str, Any]]:
+    """What a plan leaves out is not dropped in silence."""
+    out = [way for way in ways if way not in settings.get("ways", ways)]
+    return [{"who": way, "case": None, "threads": part.threads, "error": "left out of --quick"} for way in out]
 
 
 def _last(text: str) -> str:
