@@ -59,7 +59,7 @@ QUICK_OPS = (
 QUICK_RECIPES = ("crop + flip", "RandAugment", "ColorJitter")
 QUICK_WAYS = (
     "gpuaug", "torchvision v2, tensors", "DALI, decodes the crop only", "torchvision v2, PIL", "AlbumentationsX",
-    "Kornia after the workers", "gpuaug, packed raw",
+    "gpuaug, packed raw",
 )  # fmt: skip
 NO_COMPILE = {"leave_out": ("Kornia, compiled",)}
 PLANS: dict[str, list[Part]] = {
