@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from benchmarks.peers.peer import PeerError
+
 __all__ = ["CLASSES", "OURS", "SIZE", "SOURCE", "Contestant", "contestants", "steps"]
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -121,7 +123,7 @@ def triton_augment(case: str) -> Contestant:
         import triton_augment as ta
 
         if case == RANDAUGMENT:
-            raise NotImplementedError("triton-augment has no RandAugment")
+            raise PeerError("triton-augment has no RandAugment")
         jitter = dict(zip(("brightness", "contrast", "saturation"), JITTER, strict=False)) if case == COLOR else {}
         fused = ta.TritonFusedAugment(crop_size=SIZE, horizontal_flip_p=0.5, mean=MEAN, std=STD, **jitter)
         return lambda images, labels: fused(images.float() / 255)

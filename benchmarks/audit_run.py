@@ -12,7 +12,6 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,8 @@ from benchmarks.audit_peers import CLASSES, SIZE, SOURCE, Contestant, contestant
 from benchmarks.audit_table import show
 from benchmarks.bounds import stored
 from benchmarks.gpus import GPUS, RATES, bounds
+from benchmarks.machine import versions
+from benchmarks.peers.peer import words
 from benchmarks.pseudocuda import PseudoCuda, install, to_device
 
 __all__ = ["collect", "main"]
@@ -61,7 +62,7 @@ def collect(
         try:
             row = {**about, "work": one.work, "batch": size, **reports(one, size, range(seeds))}
         except Exception as error:  # missing, or it does not run here: said in its own words
-            absent.append({**about, "error": f"{type(error).__name__}: {error}"})
+            absent.append({**about, "error": words(error)})
             continue
         moved = sum(draw["mb_per_image"] for draw in row["draws"]) / seeds * 1e6
         known = instructions.get(one.case) if one.who == "gpuaug, triton backend" else None
@@ -69,7 +70,7 @@ def collect(
     return {
         "timed": False,
         "calculated": True,
-        "versions": _versions(),
+        "versions": versions(PACKAGES),
         "source": SOURCE,
         "size": SIZE,
         "gpus": {name: asdict(gpu) for name, gpu in GPUS.items()},
@@ -111,16 +112,6 @@ def _findings(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The findings of all draws, the most frequent first; `count` is that of a batch."""
     alike = Counter(tuple(finding.items()) for report in found for finding in report["findings"])
     return [{**dict(finding), "count": count / len(found)} for finding, count in alike.most_common()]
-
-
-def _versions() -> dict[str, str]:
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
 
 
 def main(arguments: list[str] | None = None) -> int:

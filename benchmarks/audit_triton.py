@@ -98,7 +98,7 @@ def intercept() -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith(PACKAGE) and getattr(module, "launch", None) is original:
             module.launch = _launch  # type: ignore[attr-defined]
-    from tests.interpreter import mend, whole_images
+    from benchmarks.interpreter import mend, whole_images
 
     _tiles.update(place.TILES)
     mend()

@@ -22,14 +22,15 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+import gpuaug as ga
 from benchmarks.audit_peers import OURS, SIZE, SOURCE, steps
 from benchmarks.gpus import GPUS
 
 __all__ = ["STORED", "fingerprint", "stored"]
 
 ROOT = Path(__file__).parents[1]
-KERNELS = ROOT / "gpuaug" / "kernels" / "triton"
-STORED = ROOT / "benchmarks" / "results" / "instructions.json"
+KERNELS = Path(ga.__file__).parent / "kernels" / "triton"
+STORED = Path(__file__).parent / "results" / "instructions.json"
 BATCH = 256
 ARCH = 90  # sm_90; the PTX for other GPUs differs little
 

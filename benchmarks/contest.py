@@ -13,9 +13,9 @@ from benchmarks.cases import BATCH, PARITY, SIZE, SOURCE, STD, square
 from benchmarks.crew import Crew
 from benchmarks.measure import Run, take_turns
 from benchmarks.peers import Peer, PeerError, enter
-from benchmarks.peers.peer import exhaust, levels
+from benchmarks.peers.peer import exhaust, levels, words
 
-__all__ = ["contest"]
+__all__ = ["Row", "as_peer_error", "contest", "missing"]
 
 REFERENCE = "torchvision v2, tensors"  # whose pixels the others' are compared with
 CHECKED = 8  # images of the parity check
@@ -183,8 +183,12 @@ class _Field:
         return float(torch.stack([(levels(mine) - levels(its)).abs().mean() for mine, its in pairs]).mean())
 
     def _miss(self, name: str, case: str | None, error: Exception) -> None:
-        text = " ".join(str(error).split())
-        self.absent.append({"who": name, "case": case, "threads": self.threads, "error": text})
+        self.absent.append(missing(name, case, self.threads, error))
+
+
+def missing(who: str, case: str | None, threads: int, error: Exception) -> Row:
+    """Who could not take part in what (None: in anything), and why."""
+    return {"who": who, "case": case, "threads": threads, "error": words(error)}
 
 
 @contextlib.contextmanager
@@ -195,7 +199,7 @@ def as_peer_error() -> Iterator[None]:
     except PeerError:
         raise
     except Exception as error:
-        raise PeerError(f"{type(error).__name__}: {error}") from error
+        raise PeerError(words(error)) from error
 
 
 def _check_normalized(images: list[Tensor]) -> None:

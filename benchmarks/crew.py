@@ -15,7 +15,7 @@ from torch import Tensor
 
 from benchmarks.measure import Run
 from benchmarks.peers import PeerError, enter
-from benchmarks.peers.peer import exhaust
+from benchmarks.peers.peer import exhaust, words
 from gpuaug.data.workers import prepare
 
 __all__ = ["Crew"]
@@ -96,4 +96,4 @@ def _serve(end: Connection, share: list[Any], batch: int) -> None:
             exhaust(peer.run(ready[key], prepared))
             end.send("")
         except Exception as error:
-            end.send(f"{type(error).__name__}: {error}" if not isinstance(error, PeerError) else str(error))
+            end.send(words(error))

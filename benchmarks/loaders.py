@@ -18,7 +18,7 @@ from torchvision.transforms import v2
 
 import gpuaug as ga
 from benchmarks.cases import SIZE, SOURCE
-from benchmarks.contest import Row, as_peer_error
+from benchmarks.contest import Row, as_peer_error, missing
 from benchmarks.measure import take_turns
 from benchmarks.peers import OURS, PeerError
 from benchmarks.peers.v2 import steps
@@ -265,15 +265,12 @@ def loaders(
                     _check_epoch(loader, images, case)
                 opened[way] = loader
             except PeerError as error:
-                absent.append({"who": way, "case": case, "threads": workers, "error": " ".join(str(error).split())})
+                absent.append(missing(way, case, workers, error))
         report(case)
         lost: dict[str, Exception] = {}
         runs = {way: lambda one=loader: _drain(one) for way, loader in opened.items()}
         taken = take_turns(runs, rounds, rest=REST, lost=lost)
-        absent += [
-            {"who": way, "case": case, "threads": workers, "error": f"{type(error).__name__}: {error}"}
-            for way, error in lost.items()
-        ]
+        absent += [missing(way, case, workers, error) for way, error in lost.items()]
         rows += [
             {
                 "case": case,

@@ -6,6 +6,7 @@ import os
 import platform
 import statistics
 import time
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 
 from gpuaug.data.workers import cores
 
-__all__ = ["PACKAGES", "describe", "lines", "pace"]
+__all__ = ["PACKAGES", "describe", "lines", "pace", "versions"]
 
 PACKAGES = (
     "gpuaug", "torch", "torchvision", "numpy", "numba", "triton", "kornia", "albumentationsx", "opencv-python-headless",
@@ -24,7 +25,7 @@ PACKAGES = (
 
 def describe() -> dict[str, Any]:
     """Machine and versions, as JSON has them."""
-    return {"machine": _machine(), "versions": {"python": platform.python_version(), **_versions()}}
+    return {"machine": _machine(), "versions": {"python": platform.python_version(), **versions()}}
 
 
 def lines(described: dict[str, Any]) -> list[str]:
@@ -67,9 +68,10 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _versions() -> dict[str, str]:
+def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
+    """Of those that are installed."""
     found = {}
-    for name in PACKAGES:
+    for name in packages:
         try:
             found[name] = version(name)
         except PackageNotFoundError:

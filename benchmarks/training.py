@@ -18,7 +18,7 @@ from torch import nn
 from torchvision import models
 
 from benchmarks.cases import SIZE
-from benchmarks.contest import Row
+from benchmarks.contest import Row, missing
 from benchmarks.loaders import PRELOAD, REST, WAYS, Files, copies, open_way
 from benchmarks.peers import OURS, PeerError
 
@@ -106,7 +106,7 @@ def training(
         try:
             opened[way] = open_way(files, way, CASE)
         except PeerError as error:
-            absent.append({"who": way, "case": CASE, "threads": workers, "error": " ".join(str(error).split())})
+            absent.append(missing(way, CASE, workers, error))
     images = torch.rand(batch, 3, SIZE, SIZE)
     opened[CACHED] = [(images, torch.arange(batch))] * (WARM + steps)
     rows = []

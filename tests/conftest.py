@@ -24,7 +24,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: threads of o
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1" and importlib.util.find_spec("triton") is not None
 
 if INTERPRETED:
-    from interpreter import mend, whole_images
+    from benchmarks.interpreter import mend, whole_images
 
     mend()
     whole_images()

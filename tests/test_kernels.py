@@ -29,9 +29,9 @@ if not INTERPRETED:
 
 import triton
 import triton.language as tl
-from interpreter import RULES, SHIPPED, AccessError, May, Watch
 from triton.runtime.interpreter import InterpretedFunction
 
+from benchmarks.interpreter import RULES, SHIPPED, AccessError, May, Watch
 from gpuaug.kernels.triton import launch
 
 pytestmark = pytest.mark.usefixtures("one_thread")

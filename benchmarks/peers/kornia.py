@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import kornia.augmentation as ka
 import torch
 from kornia.augmentation import auto
-from torch import Tensor, nn
+from torch import nn
 
 from benchmarks.cases import CLASSES, JITTER, MEAN, PARITY, RECIPES, SIZE, STD
-from benchmarks.peers.peer import Peer, PeerError, check_fixed
+from benchmarks.peers.peer import Batches, PeerError, check_fixed
 
 SQUARE = (SIZE, SIZE)
 Table = dict[str, Callable[[], nn.Module]]
@@ -78,8 +78,7 @@ MIXES: Table = {
 }
 
 
-class Kornia(Peer):
-    uniform = True
+class Kornia(Batches):
     work = "float32 all the way, not antialiased"
     jitter: Callable[..., nn.Module] = ka.ColorJitter
 
@@ -91,10 +90,6 @@ class Kornia(Peer):
         """Its policies choose their operations once for a batch."""
         less = any(policy in case for policy in ("RandAugment", "TrivialAugment", "AutoAugment"))
         return self.work + ("; operations chosen once for the batch: less work" if less else ""), less
-
-    def prepare(self, images: list[Tensor], batch: int) -> Any:
-        parts = [images[start : start + batch] for start in range(0, len(images), batch)]
-        return [torch.stack(part).to(self.device) for part in parts]
 
     def op(self, case: str, fixed: bool) -> Any:
         """On floats, as Kornia is used."""
@@ -122,12 +117,6 @@ class Kornia(Peer):
 
     def finished(self, chain: nn.Module) -> Any:
         return chain
-
-    def run(self, transform: Any, prepared: Any) -> Iterator[Any]:
-        return (transform(batch) for batch in prepared)
-
-    def tensors(self, result: Any) -> list[Tensor]:
-        return [image.cpu() for batch in result for image in batch]
 
 
 class KorniaCompiled(Kornia):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Peer", "PeerError", "check_fixed", "exhaust", "levels"]
+__all__ = ["Batches", "Peer", "PeerError", "check_fixed", "exhaust", "levels", "words"]
 
 
 class PeerError(Exception):
@@ -63,6 +63,28 @@ class Peer(abc.ABC):
     @abc.abstractmethod
     def tensors(self, results: Iterable[Any]) -> list[Tensor]:
         """What `run` gave, as (C, H, W) for each image: uint8, or floats as they are."""
+
+
+class Batches(Peer):
+    """A library that takes batches of one size as tensors on the device."""
+
+    uniform = True
+
+    def prepare(self, images: list[Tensor], batch: int) -> Any:
+        parts = [images[start : start + batch] for start in range(0, len(images), batch)]
+        return [torch.stack(part).to(self.device) for part in parts]
+
+    def run(self, transform: Any, prepared: Any) -> Iterator[Any]:
+        return (transform(batch) for batch in prepared)
+
+    def tensors(self, results: Iterable[Any]) -> list[Tensor]:
+        return [image.cpu() for batch in results for image in batch]
+
+
+def words(error: Exception) -> str:
+    """Why somebody is missing, in one line: a PeerError says it by itself."""
+    text = " ".join(str(error).split())
+    return text if isinstance(error, PeerError) else f"{type(error).__name__}: {text}"
 
 
 def check_fixed(case: str, fixed: bool, table: Any) -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
 from benchmarks.cases import JITTER, MEAN, PARITY, RECIPES, SIZE, STD
-from benchmarks.peers.peer import Peer, PeerError, check_fixed
+from benchmarks.peers.peer import Batches, PeerError, check_fixed
 
 LINEAR = InterpolationMode.BILINEAR
 PLAIN = (
@@ -19,21 +18,7 @@ PLAIN = (
 )  # fmt: skip
 
 
-class _Batches(Peer):
-    uniform = True
-
-    def prepare(self, images: list[Tensor], batch: int) -> Any:
-        parts = [images[start : start + batch] for start in range(0, len(images), batch)]
-        return [torch.stack(part).to(self.device) for part in parts]
-
-    def run(self, transform: Any, prepared: Any) -> Iterator[Any]:
-        return (transform(batch) for batch in prepared)
-
-    def tensors(self, result: Any) -> list[Tensor]:
-        return [image.cpu() for batch in result for image in batch]
-
-
-class TritonAugment(_Batches):
+class TritonAugment(Batches):
     work = "floats in; its contrast is about the middle grey"
 
     def __init__(self, name: str, threads: int, device: str) -> None:
@@ -65,7 +50,7 @@ class TritonAugment(_Batches):
         raise PeerError("triton-augment has no RandomResizedCrop")
 
 
-class Torchaug(_Batches):
+class Torchaug(Batches):
     work = "one batch, each image its own draw (num_chunks=-1)"
 
     def __init__(self, name: str, threads: int, device: str) -> None:

@@ -11,7 +11,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 import gpuaug as ga
 from benchmarks.cases import CLASSES, JITTER, MEAN, PARITY, RECIPES, SIZE, STD
-from benchmarks.peers.peer import Peer, PeerError, check_fixed
+from benchmarks.peers.peer import Batches, Peer, PeerError, check_fixed
 
 LINEAR = InterpolationMode.BILINEAR
 
@@ -91,7 +91,8 @@ def labels(count: int) -> Tensor:
     return torch.arange(count) % CLASSES
 
 
-class Gpuaug(Peer):
+class Gpuaug(Batches):
+    uniform = False
     work = "each image its own draw; its images lie in one buffer, as its loader gives them (packing: regime loaders)"
 
     def prepare(self, images: list[Tensor], batch: int) -> Any:
@@ -108,12 +109,6 @@ class Gpuaug(Peer):
 
     def recipe(self, case: str) -> Any:
         return ga.Augment(steps(ga, case))
-
-    def run(self, transform: Any, prepared: Any) -> Iterator[Any]:
-        return (transform(batch) for batch in prepared)
-
-    def tensors(self, result: Any) -> list[Tensor]:
-        return [image.cpu() for batch in result for image in batch]
 
 
 class _One(Peer):
@@ -164,13 +159,9 @@ class TorchvisionPil(_One):
         return [image if isinstance(image, Tensor) else v2.functional.pil_to_tensor(image) for image in result]
 
 
-class TorchvisionBatch(Peer):
-    uniform = less = True
+class TorchvisionBatch(Batches):
+    less = True
     work = "one draw for the whole batch: less work"
-
-    def prepare(self, images: list[Tensor], batch: int) -> Any:
-        parts = [images[start : start + batch] for start in range(0, len(images), batch)]
-        return [torch.stack(part).to(self.device) for part in parts]
 
     def op(self, case: str, fixed: bool) -> Any:
         check_fixed(case, fixed, FIXED)
@@ -181,9 +172,3 @@ class TorchvisionBatch(Peer):
 
     def recipe(self, case: str) -> Any:
         return v2.Compose(steps(v2, case))
-
-    def run(self, transform: Any, prepared: Any) -> Iterator[Any]:
-        return (transform(batch) for batch in prepared)
-
-    def tensors(self, result: Any) -> list[Tensor]:
-        return [image.cpu() for batch in result for image in batch]
