@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from torch import Tensor
+from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 
 from gpuaug.data.decode import decode_file
@@ -15,7 +16,6 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 SOURCE, SIZE = 256, 224  # of a batch that already is of one size; of what a network gets
 BATCH, CLASSES = 64, 10
 JITTER = (0.4, 0.4, 0.4, 0.1)
-ENDINGS = {".jpg", ".jpeg", ".png"}
 
 # Each op is applied to every image (p=1), with parameters of its own for each.
 OPS = (
@@ -41,9 +41,9 @@ PARITY = (
 
 def load(data: Path, count: int) -> list[Tensor]:
     """`count` decoded RGB images from the files below a folder, again from the first when there are fewer."""
-    paths = sorted(path for path in data.rglob("*") if path.suffix.lower() in ENDINGS)
+    paths = sorted(path for path in data.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
     if not paths:
-        raise ValueError(f"benchmarks: `data` must hold {', '.join(sorted(ENDINGS))} files, found none in {data}.")
+        raise ValueError(f"benchmarks: `data` must hold {', '.join(IMG_EXTENSIONS)} files, found none in {data}.")
     images = [decode_file(path) for path in paths[:count]]
     return [images[number % len(images)] for number in range(count)]
 

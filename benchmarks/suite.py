@@ -208,18 +208,18 @@ def _regime(part: Part, data: Path, device: str, folder: Path, report: Report) -
     settings = dict(part.settings)
     if part.regime in ("ops", "recipes"):
         from benchmarks.cases import OPS, RECIPES, load
-        from benchmarks.contest import contest
-        from benchmarks.peers import PEERS
+        from benchmarks.contest import contest, missing
+        from benchmarks.peers import PEERS, PeerError
 
-        out = settings.pop("leave_out", ())
+        out = dict.fromkeys(settings.pop("leave_out", ()), "left out of --quick")
+        if part.regime == "ops":
+            out["AlbumentationsX, area"] = "differs from AlbumentationsX in recipes"
         cases = settings.pop("cases", OPS if part.regime == "ops" else tuple(RECIPES))
         names = [name for name in PEERS if name not in out]
         images = load(data, settings.pop("images"))
         more = {"threads": part.threads, "device": device, "report": report}
         found = contest(part.regime, images, names, cases, **settings, **more)
-        found["absent"] += [
-            {"who": name, "case": None, "threads": part.threads, "error": "left out of --quick"} for name in out
-        ]
+        found["absent"] += [missing(name, None, part.threads, PeerError(why)) for name, why in out.items()]
         return found
     if part.regime == "loaders":
         from benchmarks.loaders import WAYS, loaders

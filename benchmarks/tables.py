@@ -26,6 +26,7 @@ SHORT = {
     "torchvision v2, tensors": "tv tens.",
     "torchvision v2, batch": "tv batch",
     "AlbumentationsX": "Alb.X",
+    "AlbumentationsX, area": "Alb. area",
     "Kornia, compiled": "Kornia comp.",
     "triton-augment": "triton augm.",
     "torchaug": "torch aug",

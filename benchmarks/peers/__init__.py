@@ -15,6 +15,7 @@ PEERS = {  # name -> module:class
     "torchvision v2, tensors": "v2:TorchvisionTensors",
     "torchvision v2, batch": "v2:TorchvisionBatch",
     "AlbumentationsX": "albumentations:Albumentations",
+    "AlbumentationsX, area": "albumentations:AlbumentationsArea",
     "Kornia": "kornia:Kornia",
     "Kornia, compiled": "kornia:KorniaCompiled",
     "DALI": "dali:Dali",

@@ -92,6 +92,7 @@ def read(path: str) -> Any:
 class Albumentations(Peer):
     alone = True
     work = "one image at a time; OpenCV, not antialiased"
+    area: str | None = None  # for its resizes
 
     def prepare(self, images: list[Tensor], batch: int) -> Any:
         return [np.ascontiguousarray(image.permute(1, 2, 0).numpy()) for image in images]
@@ -104,12 +105,14 @@ class Albumentations(Peer):
 
     def recipe(self, case: str) -> Any:
         if case == PARITY:
-            head = [al.SmallestMaxSize(256), al.CenterCrop(SIZE, SIZE), al.HorizontalFlip(p=1)]
+            resize = al.SmallestMaxSize(256, area_for_downscale=self.area)
+            head = [resize, al.CenterCrop(SIZE, SIZE), al.HorizontalFlip(p=1)]
             return compose([*head, jitter(brightness=(1.2, 1.2)), RANDOM["Normalize"]()])
         missing = [name for name in RECIPES[case] if name not in RANDOM]
         if missing:
             raise PeerError(f"AlbumentationsX has no {', '.join(missing)}")
-        head = [al.RandomResizedCrop(size=(SIZE, SIZE)), al.HorizontalFlip()]
+        crop = al.RandomResizedCrop(size=(SIZE, SIZE), area_for_downscale=self.area)
+        head = [crop, al.HorizontalFlip()]
         return compose([*head, *(RANDOM[name]() for name in RECIPES[case]), RANDOM["Normalize"]()])
 
     def run(self, transform: Any, prepared: Any) -> Iterator[Any]:
@@ -119,3 +122,8 @@ class Albumentations(Peer):
 
     def tensors(self, result: Any) -> list[Tensor]:
         return [one if isinstance(one, Tensor) else torch.from_numpy(one).permute(2, 0, 1) for one in result]
+
+
+class AlbumentationsArea(Albumentations):
+    work = "one image at a time; OpenCV, shrinks by area, which is nearest to antialiasing"
+    area = "image"

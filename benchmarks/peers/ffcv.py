@@ -36,7 +36,7 @@ class _Arrays:
 
 
 def write(dataset: Any, path: Path, mode: str) -> None:
-    fields = {"image": RGBImageField(write_mode=mode), "label": IntField()}
+    fields = {"image": RGBImageField(write_mode=mode, jpeg_quality=95), "label": IntField()}
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # its bar
         DatasetWriter(str(path), fields, page_size=PAGE, num_workers=1).from_indexed_dataset(_Arrays(dataset))
 
