@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import multiprocessing
+import multiprocessing.util
 import os
 import subprocess
 import sys
@@ -73,10 +74,10 @@ PLANS: dict[str, list[Part]] = {
     ],
     "full": [
         Part("ops", 1, images=32, rounds=5, seconds=4),
-        Part("recipes", 1, images=128, rounds=5, seconds=20),
-        Part("recipes", 2, images=128, rounds=5, seconds=20),
+        Part("recipes", 1, images=128, rounds=5, seconds=16),
+        Part("recipes", 2, images=128, rounds=5, seconds=16),
         Part("loaders", 1, images=480, rounds=3),
-        Part("loaders", 2, images=960, rounds=3),
+        Part("loaders", 2, images=800, rounds=3),
         Part("training", 2, steps=3, rounds=3),
         Part("scaling", 2),
         Part("audit", 1),
@@ -178,7 +179,7 @@ def _pinned(part: Part) -> Iterator[None]:
     whole = os.sched_getaffinity(0)
     if len(whole) < part.threads:
         raise _FailedError(f"needs {part.threads} cores, this process may use {len(whole)}")
-    os.sched_setaffinity(0, set(sorted(whole)[: part.threads]))
+    os.sched_setaffinity(0, set(sorted(whole)[-part.threads :]))  # the first core serves interrupts
     try:
         yield
     finally:
@@ -202,6 +203,9 @@ def _serve(end: Connection, part: Part, data: Path, device: str, folder: str) ->
         end.send(("result", _regime(part, data, device, Path(folder), lambda text: end.send(("report", text)))))
     except Exception as error:
         end.send(("failed", f"{type(error).__name__}: {' '.join(str(error).split())}"))
+    end.close()
+    multiprocessing.util._exit_function()  # workers end
+    os._exit(0)  # Numba's finalizers fail now and then, and say so over the tables
 
 
 def _regime(part: Part, data: Path, device: str, folder: Path, report: Report) -> dict[str, Any]:

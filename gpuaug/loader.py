@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,6 +16,7 @@ from gpuaug import checks
 from gpuaug.augment import Augment
 from gpuaug.counter import Taken
 from gpuaug.data.encoded import Encoded
+from gpuaug.data.shared import mapped
 from gpuaug.ragged import Ragged
 from gpuaug.transforms.opaque import Opaque
 
@@ -128,11 +129,16 @@ class DeviceLoader:
 
     def __iter__(self) -> Iterator[Any]:
         mode = (self.augment.training, self.augment.epoch)
-        return self._streamed(mode) if self.device.type == "cuda" else self._threaded(mode)
+        return self._mapped(self._streamed(mode) if self.device.type == "cuda" else self._threaded(mode))
+
+    def _mapped(self, batches: Generator[Any, None, None]) -> Iterator[Any]:
+        """Shared memory stays mapped from batch to batch."""
+        with mapped(), closing(batches):
+            yield from batches
 
     # ---- CPU, and devices without streams: a thread works ahead ------------------------------------------------------
 
-    def _threaded(self, mode: Mode) -> Iterator[Any]:
+    def _threaded(self, mode: Mode) -> Generator[Any, None, None]:
         batches = iter(self.loader)  # here, not in the thread: it may fork
         thread, consumer = ThreadPoolExecutor(1, "gpuaug-loader"), threading.get_ident()
         coming = thread.submit(self._next, batches, mode)
@@ -164,7 +170,7 @@ class DeviceLoader:
 
     # ---- CUDA: a stream copies ahead ---------------------------------------------------------------------------------
 
-    def _streamed(self, mode: Mode) -> Iterator[Any]:
+    def _streamed(self, mode: Mode) -> Generator[Any, None, None]:
         stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         batches = iter(self.loader)
         moved = self._moved(batches, stream)

@@ -239,7 +239,8 @@ def test_pinning_takes_the_batch_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("pace", ["fast", "slow"])
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_segments_are_bounded(workers: int, pace: str) -> None:
-    """By the batches that are asked for ahead, the one at hand, and the one before, which `batch` still names."""
+    """By the batches that are asked for ahead, the one at hand, the one before, which `batch` still names, and one that
+    its worker has just let go of."""
     others = segments()  # of what other tests keep
     batches = iter(loader(60 * BATCH, workers))
     processes = [os.getpid(), *(worker.pid for worker in batches._workers)]
@@ -251,7 +252,7 @@ def test_segments_are_bounded(workers: int, pace: str) -> None:
         now = looks[0] & looks[1]  # they were there at one moment, between the two looks
         most, seen = max(most, len(now)), seen | now
         assert intact(batch)
-    assert workers < most <= workers * 2 + 2
+    assert workers < most <= workers * 2 + 3
     if workers <= 2:  # and they are used again
         assert len(seen) < 40
 
@@ -268,6 +269,35 @@ def test_nothing_is_left_behind() -> None:
     gc.collect()
     assert segments() <= others
     assert not any(worker.is_alive() for worker in workers)
+
+
+@on_linux
+def test_segments_stay_mapped_while_somebody_reads() -> None:
+    """Each would cost its page faults again; and nothing stays once nobody reads."""
+    gc.collect()
+    others = segments()
+    with shared.mapped():
+        batches = iter(loader(workers=1, persistent_workers=True))
+        for _ in range(4):
+            assert intact(next(batches))  # nobody holds a batch
+        assert len(shared._current()) >= 2
+        worker = batches._workers[0]
+        del batches
+        worker.join()
+    gc.collect()
+    assert segments() <= others
+    assert shared._maps is None or shared._maps() is None
+
+
+@on_linux
+def test_segments_of_dead_workers_are_let_go() -> None:
+    """With the next batch that arrives or goes, though a batch of each epoch is held."""
+    held = []
+    for _ in range(3):
+        held.append(list(loader(6 * BATCH, workers=1))[-1])
+    living = {whole.data_ptr() for whole in shared._current().values()}
+    assert len(living) <= 4
+    assert all(map(intact, held))
 
 
 @on_linux

@@ -7,12 +7,17 @@ reader; each side clears its own when its last tensor over the segment is gone, 
 A worker that is ahead of its reader has time for page faults, but memory is short: when it has no free segment, it
 leaves those that the reader holds to the reader, whose memory they are until it lets go of them. So the segments of all
 workers are at most the batches that are asked for ahead, and those that the reader holds.
+
+The reader, too, keeps the segments of living workers mapped, as long as it holds any batch or iterates over a
+DeviceLoader: mapping each one again costs page faults, and half as much time as augmenting (benchmarks/NOTES.md).
 """
 
 from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -20,13 +25,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-__all__ = ["empty", "lease", "segment"]
+__all__ = ["empty", "lease", "mapped", "received", "segment"]
 
 HEADER = 64  # bytes before the batch; keeps it aligned
 WORKER, READER = 0, 1  # the bytes of the header that say who holds the batch
 NOBODY, HELD = 0, 1
 SENT = 2  # of READER: on its way
 FORKED = 3  # the holder forked meanwhile, so that its child has the batch for good
+LEFT = 2  # the byte of the header that says whether the worker has let go of the segment for good
+OWNER = slice(8, 16)  # the bytes of the header that hold the worker's process id
 SPARE = 2  # segments with the reader that workers keep all the same: the batch at hand and the one before
 SLACK = 1.25  # batches vary in size; pages that are never written cost nothing
 
@@ -60,6 +67,7 @@ def empty(size: int) -> Tensor:
     storage = torch.UntypedStorage._new_shared(HEADER + int(SLACK * size))  # type: ignore[no-untyped-call]
     whole = torch.empty(0, dtype=torch.uint8).set_(storage)
     whole[:HEADER] = 0
+    whole[OWNER].view(torch.int64).fill_(os.getpid())
     _segments.append(whole)
     return lease(whole, size, WORKER)
 
@@ -73,6 +81,8 @@ def _make_room(spare: int) -> None:
     free, theirs = _in_state(NOBODY, NOBODY), _in_state(NOBODY, HELD)
     gone = [min(free, key=len)] if free else theirs[: max(0, len(theirs) - spare)]
     gone += [whole for whole in _segments if FORKED in whole[: READER + 1].tolist()]
+    for whole in gone:
+        whole[LEFT] = 1
     _segments[:] = [whole for whole in _segments if not any(whole is other for other in gone)]
 
 
@@ -89,15 +99,73 @@ def segment(data: Tensor) -> Tensor | None:
     return None
 
 
-def lease(whole: Tensor, size: int, holder: int = READER) -> Tensor:
+def lease(whole: Tensor, size: int, holder: int = READER, maps: _Maps | None = None) -> Tensor:
     """The (size,) uint8 of a batch in a segment; the holder's byte says so until nobody there holds its memory."""
     array: NDArray[Any] = whole.numpy()[HEADER : HEADER + size]  # the tensor's storage will hold this very object
     whole[holder] = HELD
-    release = weakref.finalize(array, _release, whole, holder, os.getpid(), _forks)
+    release = weakref.finalize(array, _release, whole, holder, os.getpid(), _forks, maps)
     release.atexit = False
     return torch.from_numpy(array)
 
 
-def _release(whole: Tensor, holder: int, process: int, forks: int) -> None:
+def _release(whole: Tensor, holder: int, process: int, forks: int, maps: _Maps | None) -> None:
     if os.getpid() == process:  # a forked child's copy says nothing about its parent
         whole[holder] = NOBODY if forks == _forks else FORKED
+        if maps is not None:
+            maps.prune()
+
+
+# ---- the reader's side -----------------------------------------------------------------------------------------------
+
+
+class _Maps(dict[int, Tensor]):
+    """Segments of workers that are mapped here, by address; torch finds a mapping that is there when one arrives."""
+
+    def prune(self) -> None:
+        """Let go of those that no worker will write into again."""
+        for address, whole in self.copy().items():  # finalizers come here from any thread
+            if _is_left(whole):
+                self.pop(address, None)
+
+
+_maps: weakref.ref[_Maps] | None = None  # whoever holds a batch holds them
+
+
+def _current() -> _Maps:
+    global _maps
+    found = None if _maps is None else _maps()
+    if found is None:
+        found = _Maps()
+        _maps = weakref.ref(found)
+    return found
+
+
+def received(whole: Tensor, size: int) -> Tensor:
+    """The (size,) uint8 of a batch that has arrived in a segment, for its reader."""
+    maps = _current()
+    maps.prune()
+    maps[whole.data_ptr()] = whole
+    return lease(whole, size, READER, maps)
+
+
+def _is_left(whole: Tensor) -> bool:
+    """Whether no worker will write into it again."""
+    if whole[LEFT]:
+        return True
+    try:
+        os.kill(int(whole[OWNER].view(torch.int64)), 0)  # asks only
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+@contextmanager
+def mapped() -> Iterator[None]:
+    """Meanwhile segments stay mapped between batches, too."""
+    maps = _current()
+    try:
+        yield
+    finally:
+        del maps
