@@ -17,6 +17,7 @@ __all__ = ["main"]
 
 # module: package
 COMMANDS = {"typer": "typer", "rich": "rich"}
+PROFILE = {"pydantic": "pydantic"}
 DEMO = {"matplotlib": "matplotlib", "sklearn": "scikit-learn"}
 PACK = {"pyarrow": "pyarrow"}
 
@@ -109,6 +110,9 @@ def app() -> "typer.Typer":
         with one_line_errors():
             run_verify(path)
 
+    from gpuaug.profiler import commands as profiler
+
+    profiler.add(commands)
     commands.command("bench")(bench())
     return commands
 

@@ -30,8 +30,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("loader", "preview"),
     ("speed", "learning"),
     ("demo",),
+    ("profiler",),
     ("__init__",),
-    ("cli", "__main__"),
+    ("cli",),
+    ("__main__",),
 )
 LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
 
@@ -48,7 +50,9 @@ ALLOWED: dict[str, tuple[str, ...] | None] = {
     "matplotlib": (),
     "pyarrow": (),
     "rich": ("demo",),
-    "typer": (),
+    "typer": ("profiler.commands",),
+    "pydantic": (),
+    "jinja2": (),
 }
 
 MODULES = sorted(ROOT.rglob("*.py"))

@@ -1,0 +1,6 @@
+"""`python -m gpuaug` is the command `gpuaug`."""
+
+from gpuaug.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,207 @@
+"""Changes to a user's loader: the same loader with other settings, or with augmentation moved to the device."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.data._utils.collate import default_collate
+
+from gpuaug.profiler.trace import data_loader
+
+__all__ = ["Moved", "Probe", "move", "probe", "reloaded"]
+
+PROBED = 8  # batches' worth of time is what a probe may take
+DEPTH = 4  # of data sets within data sets
+
+
+def reloaded(loader: DataLoader[Any], **settings: Any) -> DataLoader[Any]:
+    """A copy of a loader with other settings; it shares the sampler and the generator."""
+    twin = copy.copy(loader)
+    workers = settings.get("num_workers", loader.num_workers)
+    if workers == 0:
+        settings = {**settings, "prefetch_factor": None, "persistent_workers": False}
+    elif (settings.get("prefetch_factor") or twin.prefetch_factor) is None:
+        settings = {**settings, "prefetch_factor": 2}
+    if workers and loader.num_workers == 0 and loader.timeout == 0:
+        settings = {"_DataLoader__multiprocessing_context": None, **settings}
+    twin.__dict__.update(settings, _iterator=None)
+    return twin
+
+
+@dataclass
+class Moved:
+    """A loader whose workers only decode, and the module that augments what they give.
+
+    Attributes:
+        loader: of ragged uint8 batches. augment: a gpuaug.Augment on `device`. code: the lines to change.
+    """
+
+    loader: DataLoader[Any]
+    augment: Any
+    device: torch.device
+    code: str
+
+    def __iter__(self) -> Iterator[Any]:
+        from gpuaug.loader import DeviceLoader
+
+        return iter(DeviceLoader(self.loader, self.device, self.augment))
+
+
+class _Decoded:
+    """What is left of a transform in the workers: the picture as uint8 (C, H, W)."""
+
+    def __call__(self, image: Any) -> torch.Tensor:
+        from torchvision.transforms.v2.functional import pil_to_tensor
+
+        found = image if isinstance(image, torch.Tensor) else pil_to_tensor(image)
+        if found.dtype != torch.uint8:
+            raise ValueError(f"profile: the data set must give uint8 images to its transform, got {found.dtype}.")
+        return found
+
+    def __repr__(self) -> str:
+        return "PILToTensor()"
+
+
+def owner_of(dataset: Any) -> tuple[list[Any], Any] | None:
+    """The data sets from the outer one to the one whose `transform` is set; None if there is none."""
+    chain, found = [], dataset
+    for _ in range(DEPTH):
+        chain.append(found)
+        if callable(getattr(found, "transform", None)):
+            return chain, found.transform
+        found = getattr(found, "dataset", None)
+        if not isinstance(found, Dataset):
+            return None
+    return None
+
+
+def move(loader: Any, device: torch.device) -> Moved:
+    """Move a data set's transform behind the loader.
+
+    Raises:
+        ValueError: if it cannot be moved; the text says why.
+    """
+    from gpuaug.augment import Augment
+    from gpuaug.data import ragged_collate
+    from gpuaug.interop import from_torchvision
+
+    inner = data_loader(loader)
+    found = owner_of(inner.dataset)
+    if found is None:
+        raise ValueError("the data set has no `transform` that could be moved")
+    if inner.collate_fn is not default_collate:
+        raise ValueError("the loader has a collate_fn of its own")
+    if inner.batch_size is None:
+        raise ValueError("the loader does not batch")
+    chain, transform = found
+    if inner.batch_sampler is None:
+        raise ValueError("the loader has no batch sampler")
+    converted = from_torchvision(transform)
+    dataset = copy.copy(chain[-1])
+    dataset.__dict__["transform"] = _Decoded()
+    if hasattr(dataset, "transforms") and hasattr(dataset.transforms, "transform"):
+        dataset.__dict__["transforms"] = type(dataset.transforms)(_Decoded(), dataset.transforms.target_transform)
+    for outer in reversed(chain[:-1]):
+        twin = copy.copy(outer)
+        twin.__dict__["dataset"] = dataset
+        dataset = twin
+    changed = reloaded(inner, dataset=dataset, collate_fn=ragged_collate)
+    augment = Augment(train=converted).to(device)
+    steps = "\n".join(f"    ga.{step!r}," for step in converted)
+    code = (
+        "import gpuaug as ga\n"
+        "from torchvision.transforms import v2\n\n"
+        f"augment = ga.Augment(train=[\n{steps}\n])  # or ga.from_torchvision(your transform)\n"
+        "dataset.transform = v2.PILToTensor()  # workers only decode\n"
+        "loader = DataLoader(dataset, ..., collate_fn=ga.ragged_collate)\n"
+        f'for images, labels in ga.DeviceLoader(loader, "{device}", augment):'
+    )
+    return Moved(changed, augment, device, code)
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a batch costs once augmentation has moved, in seconds: measured on real samples in this process.
+
+    Attributes:
+        collate, send, receive: of decoded samples. augment: computing on the device.
+        before: (collate, send, receive) of the batch as it is now, measured the same way.
+        threads: of the augmentation, if the device is the CPU. device: its type.
+    """
+
+    collate: float
+    send: float
+    receive: float
+    augment: float
+    before: tuple[float, float, float]
+    threads: float
+    device: str
+
+
+def probe(loader: Any, moved: Moved, repeats: int = 3) -> Probe:
+    """Measure a moved batch's parts, each `repeats` times, the median."""
+    inner = data_loader(loader)
+    size = inner.batch_size or 1
+    count = min(size, len(inner.dataset))  # type: ignore[arg-type]
+    places = list(range(count))
+    now = [inner.dataset[k] for k in places]
+    decoded = [moved.loader.dataset[k] for k in places]
+    assert inner.collate_fn is not None and moved.loader.collate_fn is not None
+    before = _transport(inner.collate_fn, now, repeats)
+    after = _transport(moved.loader.collate_fn, decoded, repeats)
+    batch = moved.loader.collate_fn(decoded)
+    scale = size / count
+    taken, used = [], []
+    for turn in range(repeats + 2):
+        start, spent = time.perf_counter(), time.process_time()
+        images = batch.images.to(moved.device) if moved.device.type != "cpu" else batch.images
+        moved.augment(images, batch.labels)
+        if moved.device.type == "cuda":
+            torch.cuda.synchronize(moved.device)
+        if turn >= 2:  # the first calls compile
+            taken.append(time.perf_counter() - start)
+            used.append(time.process_time() - spent)
+    seconds = sorted(taken)[len(taken) // 2]
+    threads = max(1.0, sorted(used)[len(used) // 2] / seconds)
+    return Probe(*(part * scale for part in after), seconds * scale, tuple(p * scale for p in before), threads, moved.device.type)  # type: ignore[arg-type]
+
+
+def _transport(collate: Callable[[Any], Any], samples: list[Any], repeats: int) -> tuple[float, float, float]:
+    """Seconds of collating, pickling as for a queue, and unpickling."""
+    parts: list[tuple[float, float, float]] = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        batch = collate(samples)
+        made = time.perf_counter()
+        buffer = BytesIO()
+        ForkingPickler(buffer, 2).dump(batch)
+        sent = time.perf_counter()
+        ForkingPickler.loads(buffer.getvalue())
+        parts.append((made - start, sent - made, time.perf_counter() - sent))
+    columns = zip(*parts[1:], strict=True)
+    return tuple(sorted(column)[len(column) // 2] for column in columns)  # type: ignore[return-value]
+
+
+def tuned_source(module: str, name: str, advice_id: str, settings: dict[str, Any]) -> str:
+    """The text of a module whose loader is a script's, with an advice applied."""
+    head = f'"""`{module}.{name}` with `{advice_id}` applied, as gpuaug profile advised."""\n\n'
+    if advice_id == "augment-on-device":
+        return (
+            f"{head}import torch\n\nfrom gpuaug.profiler.apply import move\nfrom {module} import {name} as original\n\n\n"
+            f"def {name}():\n"
+            f"    device = torch.device({settings.get('device', 'cpu')!r})\n"
+            f"    return move(original(), device)  # iterates over (images, labels) on the device\n"
+        )
+    listed = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+    return (
+        f"{head}from gpuaug.profiler.apply import reloaded\nfrom {module} import {name} as original\n\n\n"
+        f"def {name}():\n    return reloaded(original(), {listed})\n"
+    )

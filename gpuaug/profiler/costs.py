@@ -1,0 +1,304 @@
+"""From a trace to costs: one row for each place where a batch spends time, and what the loader would give without it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from gpuaug.profiler.replay import Load, Setting, replay
+from gpuaug.profiler.trace import Batch, Trace
+
+__all__ = ["Change", "Costs", "Row"]
+
+RESAMPLES = 24  # of blocks of batches, for an interval
+ENOUGH = 3  # batches that a median is taken of
+COVER = (0.05, 0.95)  # of the resamples lie in an interval
+READERS = ("read", "decode", "getitem")  # stages whose waiting is called storage
+PLACES = ("worker", "feeder", "receive", "pin", "step")
+KNOWN = {"storage", "read", "decode", "getitem", "collate", "send", "receive", "pin", "model"}
+
+
+@dataclass
+class Row:
+    """A place where batches spend time.
+
+    Attributes:
+        name: of the stage.
+        place: worker, feeder, receive, pin or step: which thread it occupies.
+        augments: it is one of the data set's transforms.
+        computing, waiting: (batches,) float64 seconds.
+    """
+
+    name: str
+    place: str
+    augments: bool
+    computing: np.ndarray
+    waiting: np.ndarray
+
+    @property
+    def seconds(self) -> float:
+        """Mean of a batch."""
+        return float((self.computing + self.waiting).mean())
+
+
+@dataclass(frozen=True)
+class Change:
+    """Another setting, or other costs. What is None stays as it is.
+
+    Attributes:
+        workers, prefetch, pinning, in_order: of the loader.
+        factors: row name -> what its time is multiplied by; 0 is without it.
+        transport: what sending, receiving and pinning are multiplied by.
+        added: (computing, waiting) seconds a batch that the step takes longer.
+        ahead: (seconds, threads) a batch of computing in a thread that works ahead of the step.
+    """
+
+    workers: int | None = None
+    prefetch: int | None = None
+    pinning: bool | None = None
+    in_order: bool | None = None
+    factors: Mapping[str, float] = field(default_factory=dict)
+    transport: float = 1.0
+    added: tuple[float, float] = (0.0, 0.0)
+    ahead: tuple[float, float] = (0.0, 1.0)
+
+
+class Costs:
+    """What the batches of a trace cost, row by row.
+
+    Args:
+        trace: of one or more epochs.
+        cores: that the job may use at once.
+        alone: seconds of a step when no worker runs, if that was measured.
+
+    Attributes:
+        rows: in the order of a batch's way.
+        pace: measured seconds a batch, warm-up left out.
+        samples: mean samples of a batch.
+
+    Raises:
+        ValueError: if the trace has too few batches.
+    """
+
+    LEAST = 6  # batches after the warm-up
+
+    def __init__(self, trace: Trace, cores: float, alone: float | None = None) -> None:
+        self.trace, self.cores = trace, cores
+        self.setting = Setting(
+            trace.loader.workers, trace.loader.prefetch, any(b.pinned for b in trace.batches), trace.loader.in_order, cores
+        )
+        self.warm, batches = steady(trace)
+        if len(batches) < self.LEAST:
+            raise ValueError(
+                f"profile: the trace must have at least {self.LEAST} batches after {self.warm} of warm-up, got {len(batches)}. "
+                "Let it run longer, or use smaller batches."
+            )
+        self.batches = batches
+        paces = np.array([pace for _, pace in batches])
+        self.paces = paces
+        self.pace = float(paces.mean())
+        self.samples = float(np.mean([batch.size for batch, _ in batches])) or 1.0
+        self.rows = rows(trace, [batch for batch, _ in batches], alone)
+        spent = sum(batch.step[2] for batch, _ in batches)
+        main = sum(batch.step[0] for batch, _ in batches)
+        threads = spent / main if main > 0.001 * len(batches) else 1.0
+        self.setting = replace(self.setting, threads=min(max(1.0, threads), max(1.0, cores)))
+        self._base: dict[bytes, float] = {}
+
+    def row(self, name: str) -> Row:
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise ValueError(f"whatif: `factors` must name one of {', '.join(r.name for r in self.rows)}, got {name!r}.")
+
+    def loads(self, change: Change, order: np.ndarray) -> list[Load]:
+        """The batches as the change makes them, in some order."""
+        sums = {place: np.zeros((2, len(order))) for place in PLACES}
+        for row in self.rows:
+            factor = change.factors.get(row.name, 1.0)
+            if row.place in ("feeder", "receive", "pin"):
+                factor *= change.transport
+            sums[row.place] += factor * np.stack([row.computing[order], row.waiting[order]])
+        worker, step = sums["worker"].T.tolist(), sums["step"].T.tolist()
+        send, receive, pin = (sums[place].sum(0).tolist() for place in ("feeder", "receive", "pin"))
+        more = change.added
+        return [
+            Load((w[0], w[1]), s, r, p, change.ahead[0], (m[0] + more[0], m[1] + more[1]))
+            for w, s, r, p, m in zip(worker, send, receive, pin, step, strict=True)
+        ]
+
+    def simulate(self, change: Change, order: np.ndarray | None = None) -> float:
+        """Seconds a batch under a change, in a steady state, as the replay alone sees it."""
+        for name in change.factors:
+            self.row(name)
+        setting = replace(
+            self.setting,
+            workers=self.setting.workers if change.workers is None else change.workers,
+            prefetch=change.prefetch or self.setting.prefetch,
+            pinning=(self.setting.pinning if change.pinning is None else change.pinning) or change.ahead[0] > 0,
+            in_order=self.setting.in_order if change.in_order is None else change.in_order,
+            ahead_threads=change.ahead[1],
+        )
+        order = np.arange(len(self.batches)) if order is None else order
+        ahead = setting.workers * setting.prefetch  # the first ones fill the queues, the last ones empty them
+        times = math.ceil((4 * ahead + 16) / len(order)) if ahead + 8 > len(order) // 3 else 1
+        ends = replay(self.loads(change, np.tile(order, times)), setting).ends
+        first, last = ahead, len(ends) - 1 - ahead
+        return (ends[last] - ends[first]) / (last - first)
+
+    def predict(self, change: Change) -> tuple[float, float, float]:
+        """Seconds a batch under a change: (expected, low, high), in proportion to what was measured.
+
+        The interval is over resampled blocks of batches, and as much wider as the replay of the trace itself misses.
+        """
+        expected = self.pace * self._ratio(change, None)
+        rng = np.random.default_rng(0)
+        drawn = sorted(self.pace * self._ratio(change, order) for order in self._orders(rng))
+        low, high = (drawn[round(q * (len(drawn) - 1))] for q in COVER)
+        miss = abs(self.residual) * abs(expected - self.pace)
+        return expected, min(low, expected) - miss, max(high, expected) + miss
+
+    def gain(self, change: Change) -> tuple[float, float, float]:
+        """How many times as fast: (expected, low, high)."""
+        expected, low, high = self.predict(change)
+        return self.pace / expected, self.pace / high, self.pace / max(low, 1e-9)
+
+    @property
+    def residual(self) -> float:
+        """What the replay of the trace as it was gives, against what was measured: a fraction."""
+        return self.simulate(Change()) / self.pace - 1
+
+    def _ratio(self, change: Change, order: np.ndarray | None) -> float:
+        key = b"" if order is None else order.tobytes()
+        if key not in self._base:
+            self._base[key] = self.simulate(Change(), order)
+        return self.simulate(change, order) / self._base[key]
+
+    def _orders(self, rng: np.random.Generator) -> list[np.ndarray]:
+        """Blocks of consecutive batches, drawn with replacement: neighbours share what the machine did meanwhile."""
+        count = len(self.batches)
+        block = max(2, min(count // 4, 2 * max(1, self.setting.workers)))
+        found = []
+        for _ in range(RESAMPLES):
+            starts = rng.integers(0, max(1, count - block + 1), math.ceil(count / block))
+            found.append(np.concatenate([np.arange(s, s + block) for s in starts])[:count])
+        return found
+
+
+def steady(trace: Trace) -> tuple[int, list[tuple[Batch, float]]]:
+    """The batches after the warm-up of each epoch, and the time each took: from the step before it to its own end.
+
+    The first ones of an epoch find empty queues; as many as are asked for ahead are left out, half an epoch at most.
+    """
+    ahead = trace.loader.workers * trace.loader.prefetch + 1
+    epochs: dict[int, list[Batch]] = {}
+    for batch in trace.batches:
+        epochs.setdefault(batch.epoch, []).append(batch)
+    found = []
+    for batches in epochs.values():
+        skip = max(1, min(ahead, len(batches) // 2))
+        found += [(b, b.done - a.done) for a, b in zip(batches[skip - 1 :], batches[skip:], strict=False)]
+    return ahead, found
+
+
+def rows(trace: Trace, batches: Sequence[Batch], alone: float | None) -> list[Row]:
+    """Every place, in the order of a batch's way."""
+    found = [*_worker_rows(trace, batches), *_transport_rows(trace, batches), *_step_rows(batches, alone)]
+    return [row for row in found if row.seconds > 1e-7 or row.name == "model"]
+
+
+def _worker_rows(trace: Trace, batches: Sequence[Batch]) -> list[Row]:
+    """Of each stage, its share of the fetch's computing and waiting; of batches without detail, the mean share."""
+    detailed = [batch for batch in trace.batches if batch.stages is not None]
+    names = list(dict.fromkeys(name for batch in detailed for name in batch.stages or ()))
+    names = [name for name in names if name != "collate"]
+    order = [n for n in ("read", "decode") if n in names] + [n for n in names if n not in ("read", "decode")]
+    order += ["getitem", "collate"]
+    cpu = {name: 0.0 for name in order}
+    wait = {name: 0.0 for name in order}
+    for batch in detailed:
+        for name, (computing, waiting) in parts(batch).items():
+            cpu[name] += computing
+            wait[name] += waiting
+    all_cpu, all_wait = sum(cpu.values()) or 1.0, sum(wait.values()) or 1.0
+    count = len(batches)
+    computing = {name: np.zeros(count) for name in order}
+    waiting = {name: np.zeros(count) for name in order}
+    for k, batch in enumerate(batches):
+        if batch.stages is not None:
+            for name, (c, w) in parts(batch).items():
+                computing[name][k], waiting[name][k] = c, w
+        else:
+            for name in order:
+                computing[name][k] = batch.cpu * cpu[name] / all_cpu
+                waiting[name][k] = batch.blocked * wait[name] / all_wait
+    storage = sum((waiting.pop(name) for name in READERS if name in waiting), np.zeros(count))
+    storage_cpu = computing.pop("read", np.zeros(count))
+    names = [name for name in order if name != "read"]
+    return [
+        Row("storage", "worker", False, storage_cpu, storage),
+        *(
+            Row(name, "worker", name in trace.loader.transforms, computing[name], waiting.get(name, np.zeros(count)))
+            for name in names
+        ),
+    ]
+
+
+def parts(batch: Batch) -> dict[str, tuple[float, float]]:
+    """(computing, waiting) of each stage of a batch that was timed in detail; what no stage took is `getitem`."""
+    assert batch.stages is not None
+    found = {name: (max(c, 0.0), max(w - c - q, 0.0)) for name, (w, c, q) in batch.stages.items()}
+    left = max(0.0, batch.cpu - sum(c for c, _ in found.values()))
+    waited = max(0.0, batch.blocked - sum(w for _, w in found.values()))
+    return {"getitem": (left, waited), "collate": (0.0, 0.0), **found}
+
+
+def _transport_rows(trace: Trace, batches: Sequence[Batch]) -> list[Row]:
+    count = len(batches)
+    nothing = np.zeros(count)
+    if not trace.loader.workers:
+        pin = np.array([b.pinned[1] - b.pinned[0] if b.pinned else 0.0 for b in batches])
+        return [Row("pin", "pin", False, pin, nothing)]
+    sent = np.array([b.sent[1] - b.sent[0] if b.sent else 0.0 for b in batches])
+    received = np.array([b.received[1] - b.received[0] if b.received else 0.0 for b in batches])
+    pinned = np.array([b.pinned[1] - b.pinned[0] if b.pinned else 0.0 for b in batches])
+    extra = _receiving(batches)
+    return [
+        Row("send", "feeder", False, np.minimum(sent, 4 * np.median(sent)), nothing),
+        Row("receive", "receive", False, received + extra, nothing),
+        Row("pin", "pin", False, pinned, nothing),
+    ]
+
+
+def _receiving(batches: Sequence[Batch]) -> float:
+    """Seconds that receiving takes beyond unpickling: seen where a batch was there when it was asked for.
+
+    Where none ever was: from the end of pickling to the start of unpickling, and from its end to the user.
+    """
+    spans = [(b, b.sent, b.pinned or b.received, b.received) for b in batches if b.sent and b.received]
+    there = [b.given - b.asked - (r[1] - r[0]) for b, sent, _, r in spans if sent[1] <= b.asked <= r[0] and not b.pinned]
+    if len(there) >= ENOUGH:
+        return max(0.0, float(np.median(there)))
+    wire = [r[0] - sent[1] for b, sent, _, r in spans if b.asked < sent[1]]
+    after = [b.given - last[1] for b, _, last, r in spans if b.asked < r[0]]
+    return sum(float(np.median(found)) for found in (wire, after) if found)
+
+
+def _step_rows(batches: Sequence[Batch], alone: float | None) -> list[Row]:
+    """What the user marked, and the rest, which is the model's."""
+    names = list(dict.fromkeys(name for batch in batches for name in batch.marks))
+    cpu = np.array([b.step[0] for b in batches])
+    wait = np.array([max(0.0, b.done - b.given - b.step[0] - b.step[1]) for b in batches])
+    if alone is not None and (total := float((cpu + wait).mean())) > 0:
+        cpu, wait = cpu * alone / total, wait * alone / total
+    found = []
+    for name in names:
+        marks = [b.marks.get(name, (0.0, 0.0, 0.0)) for b in batches]
+        c = np.array([max(0.0, m[1]) for m in marks])
+        w = np.array([max(0.0, m[0] - m[1] - m[2]) for m in marks])
+        cpu, wait = np.maximum(0, cpu - c), np.maximum(0, wait - w)
+        found.append(Row(name, "step", False, c, w))
+    return [*found, Row("model", "step", False, cpu, wait)]

@@ -1,0 +1,201 @@
+"""What is measured: the whole, the loader alone, the step alone, and the loader with its files out of the page cache.
+
+Every pass runs a fresh iteration of the loader for some seconds, and leaves the first batches out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gpuaug.profiler.trace import Recorder, Trace
+
+__all__ = ["Pass", "alone", "batches_of", "cold_files", "evict", "opened", "recorded", "repeat", "timed"]
+
+CACHED = 4  # batches that the step is fed again and again
+WINDOWS = 5  # parts of a pass, whose median and spread are told
+KEEP_FILES = 200_000
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A measured pass: seconds a batch as a median over windows, their lowest and highest, and batches measured."""
+
+    name: str
+    pace: float
+    low: float
+    high: float
+    batches: int
+
+
+def repeat(source: Any) -> Iterator[Any]:
+    """Epoch after epoch."""
+    while True:
+        empty = True
+        for batch in source:
+            empty = False
+            yield batch
+        if empty:
+            raise ValueError("profile: the loader must give at least one batch, got none. Check its data set and drop_last.")
+
+
+def synchronize() -> None:
+    """The device's work is over; once in a window, never in a step."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
+def timed(name: str, source: Any, step: Callable[[Any], Any] | None, seconds: float, warm: int) -> Pass:
+    """Run a loop for about that long, and see how long its batches take, window by window."""
+    stream = repeat(source)
+    for batch in itertools.islice(stream, warm):
+        if step is not None:
+            step(batch)
+    synchronize()
+    marks = [time.perf_counter()]
+    ends = marks[0] + seconds
+    for batch in stream:
+        if step is not None:
+            step(batch)
+        marks.append(time.perf_counter())
+        if marks[-1] >= ends and len(marks) > WINDOWS:
+            break
+    synchronize()
+    marks[-1] = time.perf_counter()
+    stream.close()  # type: ignore[attr-defined]
+    return summary(name, marks)
+
+
+def summary(name: str, marks: list[float]) -> Pass:
+    """Of moments between batches."""
+    count = len(marks) - 1
+    edges = [round(count * k / WINDOWS) for k in range(WINDOWS + 1)]
+    paces = [(marks[b] - marks[a]) / (b - a) for a, b in itertools.pairwise(edges) if b > a]
+    return Pass(name, (marks[-1] - marks[0]) / count, min(paces), max(paces), count)
+
+
+def recorded(
+    name: str, loader: Any, step: Callable[[Any], Any] | None, seconds: float, warm: int, origin: int
+) -> tuple[Pass, Trace]:
+    """The same with stamps, in seconds since `origin`."""
+    with Recorder(loader, origin) as recorder:
+        found = timed(name, recorder, step, seconds, warm)
+        return found, recorder.trace
+
+
+def batches_of(loader: Any, count: int = CACHED) -> list[Any]:
+    """The first batches, cloned: shared memory and pinned buffers are given back."""
+    found = []
+    for batch in itertools.islice(repeat(loader), count):
+        found.append(clone(batch))
+    return found
+
+
+def clone(batch: Any) -> Any:
+    if isinstance(batch, torch.Tensor):
+        return batch.clone()
+    if isinstance(batch, dict):
+        return type(batch)({name: clone(part) for name, part in batch.items()})
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(clone(part) for part in batch))
+    if isinstance(batch, (list, tuple)):
+        return type(batch)([clone(part) for part in batch])
+    return batch
+
+
+def alone(step: Callable[[Any], Any], batches: list[Any], seconds: float) -> Pass:
+    """The step on batches that are there: the ceiling, whatever the data path does."""
+    for batch in batches[:2]:
+        step(batch)
+    synchronize()
+    marks = [time.perf_counter()]
+    ends = marks[0] + seconds
+    for batch in itertools.cycle(batches):
+        step(batch)
+        marks.append(time.perf_counter())
+        if marks[-1] >= ends and len(marks) > WINDOWS:
+            break
+    synchronize()
+    marks[-1] = time.perf_counter()
+    return summary("model alone", marks)
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def cold_files(dataset: Any) -> list[str]:
+    """Files of a data set, as far as it says: torchvision's `samples` and `imgs`, `paths`, `files`, and inside others."""
+    found: list[str] = []
+    seen: set[int] = set()
+
+    def look(value: Any, depth: int) -> None:
+        if depth == 0 or id(value) in seen or len(found) >= KEEP_FILES:
+            return
+        seen.add(id(value))
+        if isinstance(value, (str, os.PathLike)):
+            found.append(os.fspath(value))
+        elif isinstance(value, (list, tuple)):
+            for part in value[:KEEP_FILES]:
+                if isinstance(part, (str, os.PathLike)):
+                    found.append(os.fspath(part))
+                elif isinstance(part, (list, tuple)) and part and isinstance(part[0], (str, os.PathLike)):
+                    found.append(os.fspath(part[0]))
+                elif hasattr(part, "__dict__"):
+                    look(part, depth - 1)
+        elif hasattr(value, "__dict__"):
+            for part in vars(value).values():
+                look(part, depth - 1)
+
+    look(dataset, 4)
+    return [path for path in dict.fromkeys(found) if os.path.isfile(path)]
+
+
+_listening: set[str] | None = None
+_hooked = False
+
+
+@contextlib.contextmanager
+def opened() -> Iterator[set[str]]:
+    """The files that Python opens in this process meanwhile, for reading."""
+    global _listening, _hooked
+    if not _hooked:
+        sys.addaudithook(_heard)  # cannot be taken off again; silent when nobody listens
+        _hooked = True
+    _listening = found = set()
+    try:
+        yield found
+    finally:
+        _listening = None
+
+
+def _heard(event: str, arguments: tuple[Any, ...]) -> None:
+    if _listening is not None and event == "open" and isinstance(arguments[0], str) and "w" not in str(arguments[1]):
+        _listening.add(arguments[0])
+
+
+def evict(paths: list[str]) -> tuple[int, int]:
+    """Drop files from the page cache, without root: (files, bytes) that were dropped. Linux; others: RuntimeError."""
+    if not hasattr(os, "posix_fadvise"):
+        raise RuntimeError("profile: --cold needs posix_fadvise, which this system does not have. Leave --cold away.")
+    files = size = 0
+    for path in paths:
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            os.fsync(descriptor)  # dirty pages stay
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            files, size = files + 1, size + os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
+    return files, size
+

@@ -1,0 +1,431 @@
+"""What a loader's batches told: one `Batch` for each, in seconds from the start, and the loader's settings."""
+
+from __future__ import annotations
+
+import copy
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset
+
+from gpuaug.profiler import instrument
+from gpuaug.profiler.clock import Notes, clocks, mine
+from gpuaug.profiler.stamps import TracedBatch, TracedBatches, TracedCollate, TracedDataset, TracedIterable, reset
+
+__all__ = ["Batch", "Loader", "Recorder", "Trace"]
+
+COUNTED, COUNTED_AGAIN = 4, 32  # batches whose contents are looked at: the first ones, and then one in so many
+KEPT = 4096  # batches; of a longer run the last ones
+SECOND = 1e-9  # of a nanosecond
+
+Interval = tuple[float, float]
+
+
+@dataclass
+class Batch:
+    """One batch; times are seconds since the trace began, durations are seconds.
+
+    Attributes:
+        epoch: that it belongs to, from 0.
+        worker: that made it, from 0 in order of appearance; -1 is the main process.
+        size: samples in it.
+        fetch: from the first sample's start to the end of collating.
+        cpu, queue: of the fetch: on a core, and waiting for one. What is left is waiting for something else.
+        switches: involuntary context switches of the fetch. blocks: read from disk, of 512 bytes.
+        threads: of the fetch: time of all the process's threads on cores.
+        samples: (index, seconds) of each sample; the index is None where the data set is iterable.
+        stages: name -> (wall, cpu, queue), without what inner stages took; None if it was not timed in detail.
+        sent, received, pinned: spans of pickling, unpickling and pinning; None where it did not happen.
+        asked, given, done: when the main process asked for it, had it, and had done its step with it.
+        step: (cpu, queue) of the main thread in the step, and the time of all the process's threads.
+        marks: name -> (wall, cpu, queue) of the stages that the user marked in the step.
+        device: seconds of the device from the step's start to its end, and idle before it; None without one.
+        tensors, tensor_bytes, other_bytes, float_bytes: what travels: tensors, their bytes, of arrays and bytes objects
+            that are pickled, and of float32 images.
+    """
+
+    epoch: int
+    worker: int
+    size: int
+    fetch: Interval
+    cpu: float
+    queue: float
+    switches: int
+    blocks: int
+    threads: float
+    samples: list[tuple[Any, float]]
+    stages: dict[str, tuple[float, float, float]] | None
+    sent: Interval | None
+    received: Interval | None
+    pinned: Interval | None
+    asked: float
+    given: float
+    done: float
+    step: tuple[float, float, float]
+    marks: dict[str, tuple[float, float, float]]
+    device: Interval | None
+    tensors: int
+    tensor_bytes: int
+    other_bytes: int
+    float_bytes: int
+
+    @property
+    def blocked(self) -> float:
+        """Seconds of the fetch spent waiting, not for a core: storage, the network, a lock, a sleep."""
+        return max(0.0, self.fetch[1] - self.fetch[0] - self.cpu - self.queue)
+
+
+@dataclass(frozen=True)
+class Loader:
+    """A loader's settings."""
+
+    kind: str
+    dataset: str
+    length: int | None  # batches in an epoch
+    batch_size: int | None
+    workers: int
+    prefetch: int
+    pin_memory: bool
+    persistent: bool
+    in_order: bool
+    start: str  # fork, spawn or forkserver
+    iterable: bool
+    seeded: bool  # whether a worker_init_fn is set
+    transforms: list[str]
+
+    @classmethod
+    def of(cls, loader: DataLoader[Any], transforms: list[str]) -> Loader:
+        """Read them off a loader."""
+        try:
+            length = len(loader)
+        except TypeError:
+            length = None
+        context = getattr(loader, "multiprocessing_context", None)
+        return cls(
+            kind=type(loader).__name__,
+            dataset=type(loader.dataset).__name__,
+            length=length,
+            batch_size=loader.batch_size or getattr(loader.batch_sampler, "batch_size", None),
+            workers=loader.num_workers,
+            prefetch=loader.prefetch_factor or 2,
+            pin_memory=bool(loader.pin_memory),
+            persistent=bool(loader.persistent_workers),
+            in_order=bool(getattr(loader, "in_order", True)),
+            start=start_method(context),
+            iterable=isinstance(loader.dataset, IterableDataset),
+            seeded=loader.worker_init_fn is not None,
+            transforms=transforms,
+        )
+
+
+def start_method(context: Any) -> str:
+    if context is None:
+        return str(torch.multiprocessing.get_start_method())
+    return str(context if isinstance(context, str) else context.get_start_method())
+
+
+@dataclass
+class Trace:
+    """The batches of one or more epochs.
+
+    Attributes:
+        loader: settings.
+        batches: in the order they were given.
+        starts: for each epoch: when iteration began, when its iterator was there, and when its first batch was.
+        ends: for each epoch that came to its end: from the last batch's step to the end of iteration.
+    """
+
+    loader: Loader
+    batches: list[Batch] = field(default_factory=list)
+    starts: list[tuple[float, float, float]] = field(default_factory=list)
+    ends: list[float] = field(default_factory=list)
+
+    def asdict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def fromdict(cls, given: dict[str, Any]) -> Trace:
+        return cls(
+            Loader(**given["loader"]),
+            [Batch(**batch) for batch in given["batches"]],
+            [tuple(start) for start in given["starts"]],  # type: ignore[misc]
+            list(given["ends"]),
+        )
+
+
+class Recorder:
+    """Iterate over a loader as one always does, and keep what its batches tell.
+
+    Args:
+        loader: a DataLoader, or what holds one as its `loader` (timm's PrefetchLoader, gpuaug's DeviceLoader).
+        origin: time.perf_counter_ns() from which seconds count; None: now.
+
+    Attributes:
+        trace: what was seen so far.
+    """
+
+    def __init__(self, loader: Any, origin: int | None = None) -> None:
+        self.loader = loader
+        self.inner = data_loader(loader)
+        self.origin = time.perf_counter_ns() if origin is None else origin
+        self.patches = instrument.Patches()
+        self._names: list[str] = []
+        self._workers: dict[int, int] = {}
+        self._batches: deque[Batch] = deque(maxlen=KEPT)
+        self._events: deque[tuple[Any, Any] | None] = deque(maxlen=KEPT)
+        self._starts: list[tuple[float, float, float]] = []
+        self._ends: list[float] = []
+        self._twin: DataLoader[Any] | None = None
+        self._wrapper: Any = None
+        self._view: _View | None = None
+        self._contents = (0, 0, 0, 0)
+        self._seen = 0
+        self._epoch = 0
+
+    def __enter__(self) -> Recorder:
+        reset()
+        self._names = instrument.transforms(self.inner.dataset, self.patches)
+        instrument.decoders(self.patches)
+        self._twin = traced(self.inner)
+        if self.loader is not self.inner:
+            self._view = _View(self, self._twin)
+            self._wrapper = copy.copy(self.loader)
+            self._wrapper.__dict__["loader"] = self._view
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.patches.restore()
+        self._twin = self._wrapper = self._view = None  # ends persistent workers
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "loader":
+            raise AttributeError(name)
+        return getattr(self.loader, name)
+
+    @property
+    def trace(self) -> Trace:
+        batches = list(self._batches)
+        for batch, pair, before in zip(batches, self._events, [None, *self._events], strict=False):
+            if pair is not None and batch.device is None:
+                batch.device = _elapsed(pair, before)
+        return Trace(Loader.of(self.inner, self._names), batches, list(self._starts), list(self._ends))
+
+    def __iter__(self) -> Iterator[Any]:
+        """One epoch. A batch's step is what happens between two batches."""
+        if self._twin is None:
+            raise RuntimeError("Profile: the loader can be iterated inside `with gpuaug.profile(loader) as p:` only.")
+        yield from self._epoch_of(self._twin if self._wrapper is None else self._wrapper)
+
+    def _seconds(self, moment: int) -> float:
+        return (moment - self.origin) * SECOND
+
+    def _span(self, span: tuple[int, int] | None) -> Interval | None:
+        return None if span is None else (self._seconds(span[0]), self._seconds(span[1]))
+
+    def _epoch_of(self, source: Any) -> Iterator[Any]:
+        """A wrapper pulls batches as it likes; a step is what happens between two of its own."""
+        begun = time.perf_counter_ns()
+        iterator = iter(source)
+        there = time.perf_counter_ns()
+        epoch, first = self._epoch, True
+        self._epoch += 1
+        last = begun
+        while True:
+            asked = time.perf_counter_ns()
+            try:
+                found = next(iterator)
+            except StopIteration:
+                self._ends.append((time.perf_counter_ns() - last) * SECOND)
+                return
+            given = time.perf_counter_ns()
+            if first:
+                self._starts.append((self._seconds(begun), self._seconds(there), self._seconds(given)))
+                first = False
+            if isinstance(found, TracedBatch):
+                notes, found = found.notes, found.batch
+                self._count(found)
+            elif self._view is not None and self._view.passed:
+                notes = self._view.passed.popleft()
+            else:  # a wrapper that makes more batches than it takes
+                yield found
+                continue
+            batch = self._batch(notes, epoch, asked, given)
+            with _Step(batch, self) as step:
+                yield found
+                del found
+            last = step.end
+
+    def _count(self, batch: Any) -> None:
+        """What travels differs little from batch to batch, and looking costs time."""
+        self._seen += 1
+        if self._seen <= COUNTED or self._seen % COUNTED_AGAIN == 0:
+            self._contents = count(batch)
+
+    def _batch(self, notes: Notes, epoch: int, asked: int, given: int) -> Batch:
+        contents = self._contents
+        worker = -1
+        if notes.process != os.getpid():
+            worker = self._workers.setdefault(notes.process, len(self._workers))
+        stages = None
+        if notes.stages is not None:
+            stages = {name: (w * SECOND, c * SECOND, q * SECOND) for name, (w, c, q, _) in notes.stages.items()}
+        wall, cpu, queue = notes.clocks
+        return Batch(
+            epoch=epoch,
+            worker=worker,
+            size=len(notes.samples),
+            fetch=self._span(notes.fetch) or (0.0, 0.0),
+            cpu=cpu * SECOND,
+            queue=min(queue, max(0, wall - cpu)) * SECOND,  # the clocks are read one after the other
+            switches=notes.switches[1],
+            blocks=notes.blocks,
+            threads=notes.threads * SECOND,
+            samples=[(index if isinstance(index, (int, str)) else None, wall * SECOND) for index, wall in notes.samples],
+            stages=stages,
+            sent=self._span(notes.sent),
+            received=self._span(notes.received),
+            pinned=self._span(notes.pinned),
+            asked=self._seconds(asked),
+            given=self._seconds(given),
+            done=self._seconds(given),
+            step=(0.0, 0.0, 0.0),
+            marks={},
+            device=None,
+            tensors=contents[0],
+            tensor_bytes=contents[1],
+            other_bytes=contents[2],
+            float_bytes=contents[3],
+        )
+
+
+class _Step:
+    """The clocks of the main thread between having a batch and asking for the next one."""
+
+    def __init__(self, batch: Batch, recorder: Recorder) -> None:
+        self.batch, self.recorder = batch, recorder
+        self.end = 0
+
+    def __enter__(self) -> _Step:
+        self.notes = mine.notes = Notes(True)
+        self.events = _events()
+        self.process = time.process_time_ns()
+        self.start = clocks()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """The batch is kept once its step is over; of one that was left, too."""
+        end = clocks()
+        process = time.process_time_ns()
+        if mine.notes is self.notes:
+            mine.notes = None
+        if self.events is not None:
+            self.events[1].record()
+        batch, self.end = self.batch, end[0]
+        batch.done = self.recorder._seconds(end[0])
+        cpu, queue = end[1] - self.start[1], end[2] - self.start[2]
+        batch.step = (cpu * SECOND, queue * SECOND, (process - self.process) * SECOND)
+        found = (self.notes.stages or {}).items()
+        batch.marks = {name: (w * SECOND, c * SECOND, q * SECOND) for name, (w, c, q, _) in found}
+        self.recorder._batches.append(batch)
+        self.recorder._events.append(self.events)
+
+
+class _View:
+    """A traced loader to a wrapper that must not see tracing."""
+
+    def __init__(self, recorder: Recorder, loader: DataLoader[Any]) -> None:
+        self.recorder, self.loader = recorder, loader
+        self.passed: deque[Notes] = deque()
+
+    def __iter__(self) -> Iterator[Any]:
+        for one in self.loader:
+            self.passed.append(one.notes)
+            self.recorder._count(one.batch)
+            yield one.batch
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "loader":
+            raise AttributeError(name)
+        return getattr(self.loader, name)
+
+
+def data_loader(loader: Any) -> DataLoader[Any]:
+    """The DataLoader itself, or the one inside; ValueError if there is none."""
+    found = loader
+    for _ in range(4):
+        if isinstance(found, DataLoader):
+            return found
+        found = getattr(found, "loader", None)
+    raise ValueError(
+        f"profile: `loader` must be a torch DataLoader or hold one as its `loader`, got {type(loader).__name__}. "
+        "Pass the DataLoader that feeds it."
+    )
+
+
+def traced(loader: DataLoader[Any]) -> DataLoader[Any]:
+    """A copy of a loader whose batches are TracedBatches; the loader itself is left as it is.
+
+    The copy draws what the loader would have drawn: it shares the sampler and the generator.
+    """
+    twin = copy.copy(loader)
+    dataset = loader.dataset
+    if isinstance(dataset, IterableDataset):
+        wrapped: Any = TracedIterable(dataset)
+    else:
+        wrapped = (TracedBatches if callable(getattr(dataset, "__getitems__", None)) else TracedDataset)(dataset)
+    twin.__dict__.update(dataset=wrapped, collate_fn=TracedCollate(loader.collate_fn), _iterator=None)
+    return twin
+
+
+# ---- devices and contents --------------------------------------------------------------------------------------------
+
+
+def _events() -> tuple[Any, Any] | None:
+    """Two CUDA events, the first one recorded; nothing waits for them before the report."""
+    if not (torch.cuda.is_available() and torch.cuda.is_initialized()):
+        return None
+    pair = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    pair[0].record()
+    return pair
+
+
+def _elapsed(pair: tuple[Any, Any], before: tuple[Any, Any] | None) -> Interval:
+    """Seconds from the step's start to its end on the device, and from the end of the step before it."""
+    pair[1].synchronize()
+    idle = before[1].elapsed_time(pair[0]) / 1e3 if before is not None else 0.0
+    return pair[0].elapsed_time(pair[1]) / 1e3, max(0.0, idle)
+
+
+def count(batch: Any) -> tuple[int, int, int, int]:
+    """(tensors, their bytes, bytes of arrays and bytes objects, bytes of float32 tensors with at least 3 dimensions)."""
+    if isinstance(batch, torch.Tensor):
+        size = batch.numel() * batch.element_size()
+        return 1, size, 0, size if batch.dtype == torch.float32 and batch.dim() >= 3 else 0
+    if isinstance(batch, np.ndarray):
+        return 0, 0, batch.nbytes, batch.nbytes if batch.dtype == np.float32 and batch.ndim >= 3 else 0
+    if isinstance(batch, (bytes, bytearray, str)):
+        return 0, 0, len(batch), 0
+    if isinstance(batch, dict):
+        parts = list(batch.values())
+    elif isinstance(batch, (list, tuple)):
+        parts = list(batch)
+    elif hasattr(batch, "__dict__"):
+        parts = list(vars(batch).values())
+    else:
+        return 0, 0, sys.getsizeof(batch), 0
+    found = [count(part) for part in parts]
+    return tuple(sum(column) for column in zip(*found, strict=True)) if found else (0, 0, 0, 0)  # type: ignore[return-value]
+

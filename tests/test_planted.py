@@ -1,0 +1,70 @@
+"""A fast part of the planted bottlenecks: waits, which do not mind what else runs here. All: python -m benchmarks.planted."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from benchmarks import planted
+from benchmarks.planted import CASES, RESULTS, Pipe, Planted, run, summary
+from gpuaug.profiler.costs import Change
+
+FAST = ("slow storage", "slow storage, iterable", "a model that waits", "a wait in the step", "one slow worker", "nothing wrong")
+
+
+@pytest.mark.parametrize("name", FAST)
+def test_what_was_planted_is_found(name: str) -> None:
+    """The tolerance is for machines with other work; the promise is held by the benchmark."""
+    case = next(case for case in CASES if case.name == name)
+    found = run(case, seconds=1.0, turns=1)
+    assert found.right, (found.said, found.text)
+    assert not found.wrong_sign
+    if found.error is not None:
+        assert abs(found.error) < 0.25, found
+    if name == "nothing wrong":
+        assert not found.alarm
+
+
+def test_the_label_follows_the_cost() -> None:
+    """The same pipe with the cost elsewhere is called otherwise: the check above can fail."""
+    elsewhere = Planted("moved", ("storage",), Pipe(collate=("wait", 0.02)), None, None)
+    found = run(elsewhere, seconds=0.6, turns=1)
+    assert not found.right
+    assert found.said[1] == "collate"
+
+
+def test_a_wrong_cure_is_an_error() -> None:
+    case = next(case for case in CASES if case.name == "slow storage")
+    wrong = replace(case, change=Change(factors={"collate": 0.0}))
+    found = run(wrong, seconds=0.6, turns=1)
+    assert found.error is not None
+    assert found.error < -0.25
+
+
+def test_there_are_about_twenty() -> None:
+    assert len(CASES) >= 20
+    assert len({case.name for case in CASES}) == len(CASES)
+    assert all(case.cured is None or case.cured != case.pipe for case in CASES)
+
+
+def test_the_summary_counts() -> None:
+    case = next(case for case in CASES if case.name == "nothing wrong")
+    good = planted.Result(
+        case.name, case.labels, ("model", "model", None), "", True, 1.5, 1.4, 1.6, 1.6, -0.0625, False, 0.0, False, 0.0, True
+    )
+    bad = replace(good, right=False, error=0.2, wrong_sign=True, alarm=True)
+    found = summary([good, bad])
+    assert found["right"] == 0.5
+    assert found["error_p95"] == 0.2
+    assert found["wrong_signs"] == 1
+    assert found["false_alarms"] == 0.5
+
+
+def test_the_stored_run_keeps_the_promise() -> None:
+    """What README says of the planted runs is what is stored; `python -m benchmarks.planted --json` writes it."""
+    stored = json.loads(RESULTS.read_text())
+    results = [planted.Result(**one) for one in stored["results"]]
+    assert {one.name for one in results} == {case.name for case in CASES}
+    assert summary(results) == pytest.approx(stored["summary"])
