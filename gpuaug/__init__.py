@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 # What is asked for is imported then: the command line and the profiler need no engine.
-ENGINE = ("gpuaug.augment", "gpuaug.data", "gpuaug.loader", "gpuaug.ragged")
-PUBLIC = ("Augment", "DeviceLoader", "Draw", "Ragged", "ragged_collate")
+ENGINE = ("gpuaug.augment", "gpuaug.data", "gpuaug.interop", "gpuaug.loader", "gpuaug.ragged")
+PUBLIC = ("Augment", "DeviceLoader", "Draw", "Ragged", "from_torchvision", "ragged_collate")
 MODULES = {module.name for module in iter_modules(__path__)}
 PROFILER = {"profile": "Profile", "stage": "stage"}
 

@@ -25,7 +25,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("transform",),
     ("transforms", "builder"),
     ("pipeline",),
-    ("capture",),
+    ("capture", "interop"),
     ("augment",),
     ("loader", "preview"),
     ("speed", "learning"),
