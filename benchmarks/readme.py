@@ -2,6 +2,7 @@
 
     python -m benchmarks --full --data FOLDER --json benchmarks/results/full.json --plot docs
     python -m benchmarks.accuracy --data CIFAR --json benchmarks/results/accuracy.json
+    python -m benchmarks.planted --json benchmarks/results/planted.json
 
 A block stands between `<!-- results: NAME -->` and `<!-- end -->`; a test holds that each says what the files say.
 """
@@ -28,14 +29,14 @@ BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.S)
 Run = dict[str, Any]
 
 
-def fill(text: str, run: Run, accuracy: Run) -> str:
+def fill(text: str, runs: dict[str, Run]) -> str:
     """A README's text with every block made anew."""
 
     def block(match: re.Match[str]) -> str:
         name = match[2]
         if name not in BLOCKS:
             raise ValueError(f"README: a block must be one of {', '.join(BLOCKS)}, got {name}.")
-        return f"{match[1]}{BLOCKS[name](accuracy if name == 'accuracy' else run).rstrip()}\n{match[3]}"
+        return f"{match[1]}{BLOCKS[name](runs.get(name, runs['full'])).rstrip()}\n{match[3]}"
 
     return BLOCK.sub(block, text)
 
@@ -130,6 +131,34 @@ def _accuracy(found: Run) -> str:
     return f"{markdown(Grid('', columns, body))}\n\n{about}"
 
 
+def _planted(found: Run) -> str:
+    """Each case with the medians of its runs."""
+    body = []
+    for name in dict.fromkeys(one["name"] for one in found["results"]):
+        runs = [one for one in found["results"] if one["name"] == name]
+        said = dict.fromkeys("/".join(part for part in dict.fromkeys(one["said"]) if part) for one in runs)
+        right = f"{sum(one['right'] for one in runs)} of {len(runs)}"
+        cells = [name, ", ".join(said), right]
+        known = [one for one in runs if one["error"] is not None]
+        if known:
+            middle = sorted(known, key=lambda one: one["error"])[len(known) // 2]
+            worst = max(known, key=lambda one: abs(one["error"]))
+            cells += [f"{middle['predicted']:.2f}", f"{middle['measured']:.2f}", f"{worst['error']:+.1%}"]
+        body.append(cells + [""] * (6 - len(cells)))
+    columns = ["planted", "verdict", "right", "predicted gain", "measured gain", "largest error"]
+    total, cost = found["summary"], found["overhead"]
+    about = (
+        f"{total['runs']} runs: {total['right']:.0%} of the labels right (asked for: 95 %), the error of predicted "
+        f"gains {total['error_median']:.1%} in the median (5 %) and {total['error_p95']:.1%} at the 95th percentile (15), "
+        f"{total['wrong_signs']:.0f} wrong signs (0), {total['false_alarms']:.0%} false alarms (5 %). Batches of 10 "
+        f"ms take {cost['workers bind'] - 1:+.1%} longer with clocks where the workers bind, and "
+        f"{cost['the step binds'] - 1:+.1%} where the step does (1 %)."
+    )
+    machine, versions = lines(found)
+    where = f"{machine}; {versions.split(', torchvision')[0]}; {found['created'][:10]}."
+    return f"{about}\n\n{markdown(Grid('', columns, body))}\n\n{where}"
+
+
 BLOCKS: dict[str, Callable[[Run], str]] = {
     "machine": _machine,
     "marks": _marks,
@@ -139,13 +168,13 @@ BLOCKS: dict[str, Callable[[Run], str]] = {
     "audit": _audit,
     "bounds": _bounds,
     "accuracy": _accuracy,
+    "planted": _planted,
 }
 
 
-def stored() -> tuple[Run, Run]:
-    """The run and the accuracies that are kept in the repository."""
-    run, accuracy = (json.loads((RESULTS / name).read_text()) for name in ("full.json", "accuracy.json"))
-    return run, accuracy
+def stored() -> dict[str, Run]:
+    """What is kept in the repository; a block that has no run of its name is of the full run."""
+    return {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in ("full", "accuracy", "planted")}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -154,7 +183,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     file = ROOT / "README.md"
     before = file.read_text(encoding="utf-8")
-    after = fill(before, *stored())
+    after = fill(before, stored())
     if options.check:
         return int(before != after)
     file.write_text(after, encoding="utf-8")

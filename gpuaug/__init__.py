@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 ENGINE = ("gpuaug.augment", "gpuaug.data", "gpuaug.interop", "gpuaug.loader", "gpuaug.ragged")
 PUBLIC = ("Augment", "DeviceLoader", "Draw", "Ragged", "from_torchvision", "ragged_collate")
 MODULES = {module.name for module in iter_modules(__path__)}
-PROFILER = {"profile": "Profile", "stage": "stage"}
+PROFILER = ("profile", "stage")
 
 if TYPE_CHECKING:
     from gpuaug import data
@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from gpuaug.data import ragged_collate
     from gpuaug.interop import from_torchvision
     from gpuaug.loader import DeviceLoader
-    from gpuaug.profiler import Profile as profile
-    from gpuaug.profiler import stage
+    from gpuaug.profiler import profile, stage
     from gpuaug.ragged import Ragged
     from gpuaug.transform import OPS
     from gpuaug.transforms import *
@@ -36,7 +35,7 @@ def __getattr__(name: str) -> Any:
     if name in PROFILER:
         from gpuaug import profiler
 
-        return getattr(profiler, PROFILER[name])
+        return getattr(profiler, name)
     if name.startswith("__") and name != "__all__":
         raise AttributeError(f"module 'gpuaug' has no attribute {name!r}")
     if name in MODULES:

@@ -68,7 +68,9 @@ def mapping(samples: list[Any]) -> dict[str, Any]:
     return {"image": torch.stack([s[0] for s in samples]), "noise": [s[2] for s in samples]}
 
 
-TRANSFORM = v2.Compose([v2.RandomHorizontalFlip(), v2.RandomApply([v2.ColorJitter(0.5)]), v2.ToDtype(torch.float32, scale=True)])
+TRANSFORM = v2.Compose(
+    [v2.RandomHorizontalFlip(), v2.RandomApply([v2.ColorJitter(0.5)]), v2.ToDtype(torch.float32, scale=True)]
+)
 
 
 def make(kind: str) -> DataLoader[Any]:
@@ -112,8 +114,8 @@ def make(kind: str) -> DataLoader[Any]:
 
 
 KINDS = (
-    "map", "main", "batches", "iterable", "iterable, main", "iterable, dropping", "persistent", "spawn", "forkserver", "named tuple",
-    "dict", "single samples", "out of order", "subset", "concat", "batch sampler",
+    "map", "main", "batches", "iterable", "iterable, main", "iterable, dropping", "persistent", "spawn", "forkserver",
+    "named tuple", "dict", "single samples", "out of order", "subset", "concat", "batch sampler",
 )  # fmt: skip
 
 

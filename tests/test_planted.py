@@ -1,4 +1,4 @@
-"""A fast part of the planted bottlenecks: waits, which do not mind what else runs here. All: python -m benchmarks.planted."""
+"""A fast part of the planted bottlenecks: waits, which mind little what else runs. The rest: benchmarks.planted."""
 
 from __future__ import annotations
 
@@ -11,7 +11,14 @@ from benchmarks import planted
 from benchmarks.planted import CASES, RESULTS, Pipe, Planted, run, summary
 from gpuaug.profiler.costs import Change
 
-FAST = ("slow storage", "slow storage, iterable", "a model that waits", "a wait in the step", "one slow worker", "nothing wrong")
+FAST = (
+    "slow storage",
+    "slow storage, iterable",
+    "a model that waits",
+    "a wait in the step",
+    "one slow worker",
+    "nothing wrong",
+)
 
 
 @pytest.mark.parametrize("name", FAST)
@@ -52,7 +59,21 @@ def test_there_are_about_twenty() -> None:
 def test_the_summary_counts() -> None:
     case = next(case for case in CASES if case.name == "nothing wrong")
     good = planted.Result(
-        case.name, case.labels, ("model", "model", None), "", True, 1.5, 1.4, 1.6, 1.6, -0.0625, False, 0.0, False, 0.0, True
+        case.name,
+        case.labels,
+        ("model", "model", None),
+        "",
+        True,
+        1.5,
+        1.4,
+        1.6,
+        1.6,
+        -0.0625,
+        False,
+        0.0,
+        False,
+        0.0,
+        True,
     )
     bad = replace(good, right=False, error=0.2, wrong_sign=True, alarm=True)
     found = summary([good, bad])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import profiler_cases as cases
 import pytest
 
 from gpuaug.profiler.card import text
@@ -15,7 +17,6 @@ from gpuaug.profiler.picture import draw
 from gpuaug.profiler.report import Report
 from gpuaug.profiler.session import measure
 from gpuaug.profiler.timeline import events
-from tests import profiler_cases as cases
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NARROW, WIDE = {"width": 380, "height": 800}, {"width": 1280, "height": 900}
@@ -32,6 +33,7 @@ def report() -> Report:
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     if BROWSER is None:
+        assert "GPUAUG_BROWSER" not in os.environ, "no Chromium is installed, and GPUAUG_BROWSER asks for one"
         pytest.skip("no Chromium is installed (apt install chromium)")
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     with playwright.sync_playwright() as p:
@@ -130,7 +132,9 @@ def test_keys_reach_everything(opened: Any) -> None:
     seen = set()
     for _ in range(60):
         opened.keyboard.press("Tab")
-        seen.add(opened.evaluate("document.activeElement.getAttribute('aria-labelledby') || document.activeElement.tagName"))
+        seen.add(
+            opened.evaluate("document.activeElement.getAttribute('aria-labelledby') || document.activeElement.tagName")
+        )
         if opened.evaluate("document.activeElement.tagName") == "SUMMARY":
             opened.keyboard.press("Enter")
             assert opened.evaluate("document.activeElement.parentElement.open")
@@ -153,7 +157,8 @@ def test_boxes_lie_in_the_drawing(opened: Any) -> None:
     script = """() => [...document.querySelectorAll('svg[role=img]')].map(s => { const w = s.viewBox.baseVal;
         return [...s.querySelectorAll('rect')].every(r => r.x.baseVal.value >= -0.01 && r.y.baseVal.value >= -0.01
             && r.x.baseVal.value + r.width.baseVal.value <= w.width + 0.5
-            && r.y.baseVal.value + r.height.baseVal.value <= w.height + 0.5) && s.querySelectorAll('rect').length > 2; })"""
+            && r.y.baseVal.value + r.height.baseVal.value <= w.height + 0.5)
+            && s.querySelectorAll('rect').length > 2; })"""
     assert opened.evaluate(script) == [True, True]
 
 

@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 import numpy as np
+import profiler_cases as cases
 import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -22,7 +23,6 @@ import gpuaug as ga
 from gpuaug.profiler import clock, instrument, stage
 from gpuaug.profiler.stamps import TracedBatch, TracedDataset
 from gpuaug.profiler.trace import Recorder, Trace, count, traced
-from tests import profiler_cases as cases
 
 
 def flat(batch: Any) -> list[Any]:
@@ -79,7 +79,14 @@ def test_stamps_are_in_order(kind: str) -> None:
             assert batch.worker >= 0
             assert batch.sent is not None
             assert batch.received is not None
-            assert batch.fetch[1] <= batch.sent[0] <= batch.sent[1] <= batch.received[0] <= batch.received[1] <= batch.given
+            assert (
+                batch.fetch[1]
+                <= batch.sent[0]
+                <= batch.sent[1]
+                <= batch.received[0]
+                <= batch.received[1]
+                <= batch.given
+            )
         else:
             assert batch.worker == -1
             assert batch.sent is None
@@ -303,7 +310,7 @@ def test_albumentations() -> None:
 
 
 def test_detail_is_rationed() -> None:
-    """Thousands of cheap stages: only so many batches are timed that the clocks cost half a percent, and the first two."""
+    """Thousands of cheap stages: so many batches are timed that the clocks cost half a percent, and the first two."""
 
     class Busy(Dataset[Any]):
         def __len__(self) -> int:

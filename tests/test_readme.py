@@ -54,7 +54,7 @@ def test_links_lead_somewhere() -> None:
 
 def test_figures_are_those_of_the_stored_runs() -> None:
     """`python -m benchmarks.readme` has been run."""
-    assert readme.fill(TEXT, *readme.stored()) == TEXT
+    assert readme.fill(TEXT, readme.stored()) == TEXT
     assert set(readme.BLOCKS) == set(re.findall(r"<!-- results: (\w+) -->", TEXT))
 
 

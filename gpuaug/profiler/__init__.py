@@ -1,7 +1,9 @@
-"""Where a training job waits for its data, what changing it would gain, and the proof. Imports torch, not the engine."""
+"""Where a training job waits for data, what changing it would gain, and the proof. Imports torch, not the engine."""
 
 from gpuaug.profiler.clock import stage
 from gpuaug.profiler.report import Report, load
 from gpuaug.profiler.session import Profile, measure
 
-__all__ = ["Profile", "Report", "load", "measure", "stage"]
+profile = Profile
+
+__all__ = ["Profile", "Report", "load", "measure", "profile", "stage"]

@@ -119,7 +119,9 @@ def _replayed(costs: Costs, moved: Moved | None, probed: Probe | None, edge: Gai
     augments = [row.name for row in costs.rows if row.augments]
     if moved is not None and probed is not None and augments:
         change = moved_change(costs, probed)
-        title = f"Move {', '.join(augments[:3])}{' and more' if len(augments) > 3 else ''} to the device ({moved.device})."
+        title = (
+            f"Move {', '.join(augments[:3])}{' and more' if len(augments) > 3 else ''} to the device ({moved.device})."
+        )
         yield Advice("augment-on-device", title, gain(costs, change), moved.code, change)
     workers, change = best_workers(costs)
     if workers != setting.workers:
@@ -141,7 +143,7 @@ def _replayed(costs: Costs, moved: Moved | None, probed: Probe | None, edge: Gai
                 break
         if setting.in_order and setting.workers > 1:
             change = Change(in_order=False)
-            title = "Take batches as they are ready: one slow batch then holds up nobody. Their order is no longer the sampler's."
+            title = "Take batches as they are ready: a slow one then holds up nobody. Their order changes."
             how = "DataLoader(..., in_order=False)"
             yield Advice("out-of-order", title, gain(costs, change), how, change, {"in_order": False})
     if edge is not None and trace.loader.workers and not trace.loader.persistent:
@@ -162,7 +164,9 @@ def _replayed(costs: Costs, moved: Moved | None, probed: Probe | None, edge: Gai
     if "decode" in names:
         change = Change(factors={"decode": PACKED, "storage": 1.0} if "storage" in names else {"decode": PACKED})
         how = 'gpuaug pack SRC DST  # then gpuaug.data.Packed("DST") in place of the folder'
-        yield Advice("pack-data", "Decode and shrink once; every epoch then reads pixels.", gain(costs, change), how, change)
+        yield Advice(
+            "pack-data", "Decode and shrink once; every epoch then reads pixels.", gain(costs, change), how, change
+        )
     batch = trace.batches[-1]
     if setting.workers and batch.float_bytes > BIG:
         share = batch.float_bytes / max(1, batch.tensor_bytes + batch.other_bytes)
@@ -173,7 +177,13 @@ def _replayed(costs: Costs, moved: Moved | None, probed: Probe | None, edge: Gai
     if setting.workers and batch.other_bytes > BIG and "receive" in names:
         change = Change(factors={name: 0.1 for name in ("send", "receive") if name in names})
         title = "Tensors in place of NumPy arrays: arrays are pickled and copied through a pipe."
-        yield Advice("arrays-to-tensors", title, gain(costs, change), "torch.from_numpy(array) before the batch leaves collate_fn", change)
+        yield Advice(
+            "arrays-to-tensors",
+            title,
+            gain(costs, change),
+            "torch.from_numpy(array) before the batch leaves collate_fn",
+            change,
+        )
     if setting.workers and batch.tensors > MANY and "receive" in names:
         change = Change(factors={name: 4 / batch.tensors for name in ("send", "receive") if name in names})
         title = f"{batch.tensors} tensors in a batch, each with a file descriptor of its own: stack or pack them."
@@ -188,11 +198,8 @@ def _replayed(costs: Costs, moved: Moved | None, probed: Probe | None, edge: Gai
 def moved_change(costs: Costs, probed: Probe) -> Change:
     """What the replay is told about augmentation on the device: each row by how the probe's parts compare."""
     factors = {row.name: 0.0 for row in costs.rows if row.augments}
-    names = {row.name for row in costs.rows}
-    after = (probed.collate, probed.send, probed.receive)
-    for name, now, then in zip(("collate", "send", "receive"), probed.before, after, strict=True):
-        if name in names and now > 0:
-            factors[name] = min(20.0, then / now)
+    ratios = {"collate": probed.made, "send": probed.made, "receive": probed.received, "pin": probed.made}
+    factors |= {row.name: min(20.0, ratios[row.name]) for row in costs.rows if row.name in ratios}
     if probed.device == "cpu":
         return Change(factors=factors, ahead=(probed.augment, probed.threads))
     return Change(factors=factors, added=(0.0, probed.augment))
@@ -218,13 +225,17 @@ def _observed(costs: Costs, verdict: Verdict, busy: float) -> Iterator[Advice]:
     trace = costs.trace
     worker = slow_worker(trace)
     if worker is not None:
-        yield Advice("slow-worker", f"Worker {worker} is slower than the others: look at what it alone reads.", None, "")
+        yield Advice(
+            "slow-worker", f"Worker {worker} is slower than the others: look at what it alone reads.", None, ""
+        )
     batches = [batch for batch, _ in costs.batches]
     fetch = sum(b.fetch[1] - b.fetch[0] for b in batches)
     threads = sum(b.threads for b in batches) / max(1e-9, sum(b.cpu for b in batches))
     if trace.loader.workers and threads > 1.5 and fetch:
-        title = f"Each worker computes on {threads:.1f} threads at a time; {trace.loader.workers} workers share {costs.cores:g} cores."
-        how = "in worker_init_fn: torch.set_num_threads(1); cv2.setNumThreads(0); and OMP_NUM_THREADS=1 in the environment"
+        title = (
+            f"{trace.loader.workers} workers compute on {threads:.1f} threads each; they share {costs.cores:g} cores."
+        )
+        how = "in worker_init_fn: torch.set_num_threads(1); cv2.setNumThreads(0); and OMP_NUM_THREADS=1 outside"
         yield Advice("worker-threads", title, None, how)
     if busy > 0.15:
         title = f"Other jobs take {busy:.0%} of the cores that this one may use."
@@ -259,26 +270,42 @@ def checks_of(loader: DataLoader[Any]) -> list[Advice]:
     """What is wrong whatever the clocks say."""
     found = []
     names = [name for name, _ in flat(_transform(loader.dataset))]
-    generators = sorted({where for where in _generators(loader.dataset)})
+    generators = sorted(set(_generators(loader.dataset)))
     if generators and loader.num_workers > 1 and loader.worker_init_fn is None:
         title = f"{generators[0]} is copied into every worker, so all of them draw the same numbers."
-        how = "make it in worker_init_fn from torch.initial_seed(), or use torch's global generator, which is seeded per worker"
+        how = "make it in worker_init_fn from torch.initial_seed(), or use torch's global generator"
         found.append(Advice("worker-seeding", title, None, how))
     shuffles = not isinstance(loader.sampler, SequentialSampler)
     drawn = [name for name in names if is_random(name)]
     if drawn and not shuffles and loader.batch_sampler is not None and not _is_iterable(loader):
         title = f"This loader does not shuffle, as one for validation, but its data set draws: {', '.join(drawn[:3])}."
-        found.append(Advice("augmented-validation", title, None, "Resize and CenterCrop for validation; shuffle=True for training"))
+        found.append(
+            Advice(
+                "augmented-validation", title, None, "Resize and CenterCrop for validation; shuffle=True for training"
+            )
+        )
     if "Normalize" in names:
         after = [name for name in names[names.index("Normalize") + 1 :] if name not in AFTER_NORMALIZE]
         if after:
-            title = f"{', '.join(after)} after Normalize: colour steps expect [0, 1] or [0, 255], and floats are slower to crop and warp."
+            title = f"{', '.join(after)} after Normalize: colour steps expect [0, 1] or [0, 255]; floats are slower."
             found.append(Advice("normalize-not-last", title, None, "put Normalize last, but for RandomErasing"))
     return found
 
 
 AFTER_NORMALIZE = {"RandomErasing", "ToPureTensor", "ToTensorV2", "Identity", "Cutout", "ToDtype"}
-RANDOM = ("Random", "Rand", "Jitter", "AutoAugment", "TrivialAugment", "AugMix", "Mixup", "MixUp", "CutMix", "Erasing", "ScaleJitter")
+RANDOM = (
+    "Random",
+    "Rand",
+    "Jitter",
+    "AutoAugment",
+    "TrivialAugment",
+    "AugMix",
+    "Mixup",
+    "MixUp",
+    "CutMix",
+    "Erasing",
+    "ScaleJitter",
+)
 
 
 def is_random(name: str) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
 from multiprocessing.reduction import ForkingPickler
+from statistics import median
 from typing import Any
 
 import torch
@@ -18,7 +19,6 @@ from gpuaug.profiler.trace import data_loader
 
 __all__ = ["Moved", "Probe", "move", "probe", "reloaded"]
 
-PROBED = 8  # batches' worth of time is what a probe may take
 DEPTH = 4  # of data sets within data sets
 
 
@@ -129,19 +129,18 @@ def move(loader: Any, device: torch.device) -> Moved:
 
 @dataclass(frozen=True)
 class Probe:
-    """What a batch costs once augmentation has moved, in seconds: measured on real samples in this process.
+    """What a batch costs once augmentation has moved: measured on real samples in this process.
 
     Attributes:
-        collate, send, receive: of decoded samples. augment: computing on the device.
-        before: (collate, send, receive) of the batch as it is now, measured the same way.
-        threads: of the augmentation, if the device is the CPU. device: its type.
+        made: collating and pickling a decoded batch, against the batch as it is now: a ratio.
+        received: unpickling, in the same way.
+        augment: seconds of augmenting a batch on the device. threads: that it takes, if the device is the CPU.
+        device: its type.
     """
 
-    collate: float
-    send: float
-    receive: float
+    made: float
+    received: float
     augment: float
-    before: tuple[float, float, float]
     threads: float
     device: str
 
@@ -154,11 +153,11 @@ def probe(loader: Any, moved: Moved, repeats: int = 3) -> Probe:
     places = list(range(count))
     now = [inner.dataset[k] for k in places]
     decoded = [moved.loader.dataset[k] for k in places]
-    assert inner.collate_fn is not None and moved.loader.collate_fn is not None
+    assert inner.collate_fn is not None
+    assert moved.loader.collate_fn is not None
     before = _transport(inner.collate_fn, now, repeats)
     after = _transport(moved.loader.collate_fn, decoded, repeats)
     batch = moved.loader.collate_fn(decoded)
-    scale = size / count
     taken, used = [], []
     for turn in range(repeats + 2):
         start, spent = time.perf_counter(), time.process_time()
@@ -169,25 +168,24 @@ def probe(loader: Any, moved: Moved, repeats: int = 3) -> Probe:
         if turn >= 2:  # the first calls compile
             taken.append(time.perf_counter() - start)
             used.append(time.process_time() - spent)
-    seconds = sorted(taken)[len(taken) // 2]
-    threads = max(1.0, sorted(used)[len(used) // 2] / seconds)
-    return Probe(*(part * scale for part in after), seconds * scale, tuple(p * scale for p in before), threads, moved.device.type)  # type: ignore[arg-type]
+    seconds = median(taken)
+    threads = max(1.0, median(used) / seconds)
+    made, received = (then / now for then, now in zip(after, before, strict=True))
+    return Probe(made, received, seconds * size / count, threads, moved.device.type)
 
 
-def _transport(collate: Callable[[Any], Any], samples: list[Any], repeats: int) -> tuple[float, float, float]:
-    """Seconds of collating, pickling as for a queue, and unpickling."""
-    parts: list[tuple[float, float, float]] = []
-    for _ in range(repeats + 1):
+def _transport(collate: Callable[[Any], Any], samples: list[Any], repeats: int) -> tuple[float, float]:
+    """Seconds of collating and pickling as for a queue, and of unpickling."""
+    made, received = [], []
+    for _ in range(repeats + 1):  # the first one warms up
         start = time.perf_counter()
-        batch = collate(samples)
-        made = time.perf_counter()
         buffer = BytesIO()
-        ForkingPickler(buffer, 2).dump(batch)
+        ForkingPickler(buffer, 2).dump(collate(samples))
         sent = time.perf_counter()
         ForkingPickler.loads(buffer.getvalue())
-        parts.append((made - start, sent - made, time.perf_counter() - sent))
-    columns = zip(*parts[1:], strict=True)
-    return tuple(sorted(column)[len(column) // 2] for column in columns)  # type: ignore[return-value]
+        made.append(sent - start)
+        received.append(time.perf_counter() - sent)
+    return median(made[1:]), median(received[1:])
 
 
 def tuned_source(module: str, name: str, advice_id: str, settings: dict[str, Any]) -> str:
@@ -195,7 +193,8 @@ def tuned_source(module: str, name: str, advice_id: str, settings: dict[str, Any
     head = f'"""`{module}.{name}` with `{advice_id}` applied, as gpuaug profile advised."""\n\n'
     if advice_id == "augment-on-device":
         return (
-            f"{head}import torch\n\nfrom gpuaug.profiler.apply import move\nfrom {module} import {name} as original\n\n\n"
+            f"{head}import torch\n\nfrom gpuaug.profiler.apply import move\n"
+            f"from {module} import {name} as original\n\n\n"
             f"def {name}():\n"
             f"    device = torch.device({settings.get('device', 'cpu')!r})\n"
             f"    return move(original(), device)  # iterates over (images, labels) on the device\n"

@@ -44,7 +44,9 @@ def why(report: Report) -> list[str]:
         f"{report.images_per_second:,.0f} samples/s."
     ]
     if report.alone is not None:
-        found.append(f"The step alone takes {ms(report.alone)} ms: {report.samples / report.alone:,.0f} samples/s is the ceiling.")
+        found.append(
+            f"The step alone takes {ms(report.alone)} ms: at most {report.samples / report.alone:,.0f} samples/s."
+        )
     else:
         found.append(f"Without any data work: {report.verdict.ceiling}.")
     if report.verdict.cause:
@@ -52,6 +54,12 @@ def why(report: Report) -> list[str]:
     second = report.verdict.second
     if report.verdict.kind == "data" and second:
         found.append(f"Next in line: {WORDS.get(second, second)}.")
+    paces = {one.name: one.pace for one in report.passes}
+    if "loader alone, cold files" in paces:
+        cold, cached = paces["loader alone, cold files"], paces["loader alone, cached files"]
+        found.append(
+            f"Files out of the page cache: {ms(cold)} ms a batch from the loader, {ms(cached)} with them in it."
+        )
     if report.edge > 0.02 * report.pace * (report.trace.loader.length or 1):
         found.append(f"Each epoch starts {report.edge:.2f} s late.")
     return found
@@ -91,10 +99,22 @@ def card(report: Report) -> RenderableType:
     lines.append("Trust    ", "bold")
     lines.append(confidence(report), None if report.reliable else "bold red")
     table = Table(
-        box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), expand=True, title="Where a batch spends its time, ms", title_justify="left", pad_edge=False
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        expand=True,
+        title="Where a batch spends its time, ms",
+        title_justify="left",
+        pad_edge=False,
     )
     table.add_column("stage", no_wrap=True, overflow="ellipsis", ratio=1)
-    for name, width in (("spent", 6), ("waits", 6), ("samples/s", 9), ("exposed", 7), ("step", 5), ("gain if free", 17)):
+    for name, width in (
+        ("spent", 6),
+        ("waits", 6),
+        ("samples/s", 9),
+        ("exposed", 7),
+        ("step", 5),
+        ("gain if free", 17),
+    ):
         table.add_column(name, justify="right", no_wrap=True, width=width)
     for stage in report.stages:
         table.add_row(
@@ -126,7 +146,9 @@ def card(report: Report) -> RenderableType:
     if slow:
         parts.append(Text("\nSlowest samples: " + ", ".join(f"{index} ({ms(seconds)} ms)" for index, seconds in slow)))
     if report.skipped:
-        parts.append(Text("Not run: " + "; ".join(f"{name}, {reason}" for name, reason in report.skipped.items()) + ".", "dim"))
+        parts.append(
+            Text("Not run: " + "; ".join(f"{name}, {reason}" for name, reason in report.skipped.items()) + ".", "dim")
+        )
     parts.append(Text(where(report), "dim"))
     return Group(*parts)
 
@@ -176,14 +198,20 @@ def compared(before: Report, after: Report, tolerance: float) -> tuple[bool, str
     names = list(dict.fromkeys(stage.name for report in (before, after) for stage in report.stages))
     for name in names:
         times = [
-            next((stage.seconds / report.samples for stage in report.stages if stage.name == name), None) for report in (before, after)
+            next((stage.seconds / report.samples for stage in report.stages if stage.name == name), None)
+            for report in (before, after)
         ]
         shown = ["" if t is None else f"{t * 1e3:.3f}" for t in times]
         change = f"{times[0] / times[1]:.2f}x" if times[0] and times[1] else ""
         rows.append((f"{name}, ms a sample", *shown, change))  # type: ignore[arg-type]
     head = ("", "before", "after", "times as fast")
     widths = [max(len(row[k]) for row in [head, *rows]) for k in range(4)]
-    lines = ["  ".join(cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))) for row in [head, *rows]]
+    lines = [
+        "  ".join(
+            cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in [head, *rows]
+    ]
     slower = ratio < 1 - tolerance
     if before.machine["processor"] != after.machine["processor"] or before.machine["cores"] != after.machine["cores"]:
         lines.append("The reports are of different machines.")

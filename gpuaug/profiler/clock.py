@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Clocks", "Notes", "Span", "Timed", "clocks", "cost", "mine", "stage"]
+__all__ = ["Clocks", "Notes", "Span", "Timed", "clocks", "mine", "stage"]
 
 Span = tuple[int, int]  # perf_counter nanoseconds
 Clocks = tuple[int, int, int]  # nanoseconds: wall, this thread on a core, this thread waiting for a core
+
 
 class Mine(threading.local):
     """What this thread knows of its clocks and its batch."""
@@ -55,6 +56,7 @@ class Notes:
         switches: context switches (voluntary, involuntary) of the thread. blocks: read from disk, of 512 bytes.
         threads: time of all the process's threads, ns.
         sent, received, pinned: spans of pickling, unpickling and `pin_memory`; None where it did not happen.
+        moved: time on a core of pickling and unpickling, ns.
     """
 
     def __init__(self, detailed: bool) -> None:
@@ -69,6 +71,7 @@ class Notes:
         self.sent: Span | None = None
         self.received: Span | None = None
         self.pinned: Span | None = None
+        self.moved = (0, 0)
         self.inner: stage | None = None  # the stage that is under way
 
     def __reduce__(self) -> Any:
@@ -148,5 +151,3 @@ class Timed:
 
     def __reduce__(self) -> Any:
         return Timed, (self._function, self._name)
-
-

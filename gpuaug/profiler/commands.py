@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import re
 import sys
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,17 +32,27 @@ def add(commands: typer.Typer) -> None:
 
 
 def profile(
-    target: Annotated[str, typer.Argument(metavar="FILE.py:NAME", help="A function that returns a DataLoader, or the loader.")],
-    model: Annotated[str | None, typer.Option(help="FILE.py:NAME of a function that returns the training step.")] = None,
+    target: Annotated[
+        str, typer.Argument(metavar="FILE.py:NAME", help="A function that returns a DataLoader, or the loader.")
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="FILE.py:NAME of a function that returns the training step.")
+    ] = None,
     budget: Annotated[str, typer.Option(help="Seconds for all of it, such as 60s or 2m.")] = "60s",
     json: Annotated[Path | None, typer.Option(help="Write the report, whole.")] = None,
     html: Annotated[Path | None, typer.Option(help="Write one page that needs no network.")] = None,
-    trace: Annotated[Path | None, typer.Option(help="Write a timeline for ui.perfetto.dev (.json or .json.gz).")] = None,
+    trace: Annotated[
+        Path | None, typer.Option(help="Write a timeline for ui.perfetto.dev (.json or .json.gz).")
+    ] = None,
     png: Annotated[Path | None, typer.Option(help="Write a picture.")] = None,
     cold: Annotated[bool, typer.Option("--cold", help="Also with files out of the page cache.")] = False,
     apply: Annotated[bool, typer.Option("--apply", help="Write FILE_tuned.py with the first advice done.")] = False,
-    receipt: Annotated[bool, typer.Option("--receipt/--no-receipt", help="Try the first advice and measure it.")] = True,
-    fail_if: Annotated[list[str] | None, typer.Option(help='Leave with 3, e.g. "exposed>20%". May be repeated.')] = None,
+    receipt: Annotated[
+        bool, typer.Option("--receipt/--no-receipt", help="Try the first advice and measure it.")
+    ] = True,
+    fail_if: Annotated[
+        list[str] | None, typer.Option(help='Leave with 3, e.g. "exposed>20%". May be repeated.')
+    ] = None,
     ignore: Annotated[list[str] | None, typer.Option(help="An advice's id to leave away. May be repeated.")] = None,
     device: Annotated[str | None, typer.Option(help="Where augmentation could move: cpu or cuda.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict alone.")] = False,
@@ -52,9 +63,12 @@ def profile(
 
         thresholds = [threshold(text) for text in fail_if or ()]
         seconds = duration(budget)
-        outputs = [path for path in (json, html, trace, png) if path is not None]
-        for path in outputs:
-            writable(path)
+        for path in (json, html, trace, png):
+            if path is not None:
+                writable(path)
+        needed(html=html, png=png)
+        if apply and tuned_file(target).exists():
+            raise ValueError(f"profile: `--apply` writes {tuned_file(target)}, which is there already. Move it away.")
         loader = made(target, "target")
         step = made(model, "--model") if model else None
         if step is not None and not callable(step):
@@ -69,15 +83,21 @@ def profile(
             tuned(found, target)
         failed = [text for text, passes in ((t, holds(found, t)) for t in thresholds) if passes]
     for name, sign, value in failed:
-        typer.echo(f"{name} is {metric(found, name):.4g}, which is {'above' if sign == '>' else 'below'} {value:g}.", err=True)
+        typer.echo(
+            f"{name} is {metric(found, name):.4g}, which is {'above' if sign == '>' else 'below'} {value:g}.", err=True
+        )
     if failed:
         raise typer.Exit(FAILED)
 
 
 def whatif(
     report: Annotated[Path, typer.Argument(help="JSON of gpuaug profile.")],
-    augment: Annotated[str | None, typer.Option(help="device, or a number that multiplies the time, such as 0.5.")] = None,
-    device_ms: Annotated[float | None, typer.Option(help="Of a batch's augmentation there; else what was probed.")] = None,
+    augment: Annotated[
+        str | None, typer.Option(help="device, or a number that multiplies the time, such as 0.5.")
+    ] = None,
+    device_ms: Annotated[
+        float | None, typer.Option(help="Of a batch's augmentation there; else what was probed.")
+    ] = None,
     workers: Annotated[int | None, typer.Option(help="Of the loader.")] = None,
     prefetch: Annotated[int | None, typer.Option(help="Batches ahead of each worker.")] = None,
     pin_memory: Annotated[bool | None, typer.Option(help="Through the pinning thread.")] = None,
@@ -99,7 +119,10 @@ def whatif(
             scale=dict(pair(text) for text in scale or ()),
         )
         rate = found.images_per_second
-        typer.echo(f"{gain}: {rate:,.0f} -> {rate * gain.times:,.0f} samples/s, {found.pace * 1e3:.1f} -> {found.pace * 1e3 / gain.times:.1f} ms a batch")
+        typer.echo(
+            f"{gain}: {rate:,.0f} -> {rate * gain.times:,.0f} samples/s, "
+            f"{found.pace * 1e3:.1f} -> {found.pace * 1e3 / gain.times:.1f} ms a batch"
+        )
 
 
 def compare(
@@ -153,9 +176,17 @@ def made(target: str, what: str) -> Any:
     module = imported(path)
     if not hasattr(module, name):
         public = [n for n in vars(module) if not n.startswith("_")]
-        raise ValueError(f"profile: `{what}` names {name!r}, which {path} does not have. It has {', '.join(public) or 'nothing'}.")
+        raise ValueError(
+            f"profile: `{what}` names {name!r}, which {path} does not have. It has {', '.join(public) or 'nothing'}."
+        )
     found = getattr(module, name)
-    return found() if callable(found) and not hasattr(found, "__iter__") else found
+    if not callable(found) or hasattr(found, "__iter__"):
+        return found
+    try:
+        return found()
+    except Exception as error:
+        traceback.print_exc()
+        raise ValueError(f"profile: {name}() of {path} raised {type(error).__name__}: {error}.") from None
 
 
 def imported(path: Path) -> Any:
@@ -212,7 +243,9 @@ def threshold(text: str) -> tuple[str, str, float]:
     """exposed>20% as (name, sign, value)."""
     match = re.fullmatch(r"\s*(\w+)\s*([<>])\s*([0-9]+(?:\.[0-9]+)?%?)\s*", text)
     if match is None or match[1] not in METRICS:
-        raise ValueError(f"profile: `--fail-if` must be NAME>VALUE or NAME<VALUE with {', '.join(METRICS)}, got {text!r}.")
+        raise ValueError(
+            f"profile: `--fail-if` must be NAME>VALUE or NAME<VALUE with {', '.join(METRICS)}, got {text!r}."
+        )
     return match[1], match[2], fraction(match[3])
 
 
@@ -241,17 +274,20 @@ def writable(path: Path) -> None:
         raise ValueError(f"profile: a file must lie in a folder that exists, got {path}.")
 
 
+def needed(**outputs: Path | None) -> None:
+    """That what writes a form of the report is installed."""
+    for name, module in (("html", "jinja2"), ("png", "matplotlib")):
+        if outputs[name] is not None and importlib.util.find_spec(module) is None:
+            raise ValueError(f'profile: --{name} needs {module}. Run pip install "gpuaug[profile]".')
+
+
 @contextlib.contextmanager
 def progress(quiet: bool) -> Iterator[Any]:
     """The pass under way, on stderr."""
     from rich.console import Console
 
-    console = Console(stderr=True)
-    if quiet:
-        yield lambda what: None
-        return
-    with console.status("loading") as status:
-        yield lambda what: status.update(what)
+    console = Console(stderr=True)  # lines, no spinner: its thread would be measured too
+    yield lambda what: None if quiet else console.print(f"{what} ...", style="dim", highlight=False)
 
 
 def write(report: Any, json: Path | None, html: Path | None, trace: Path | None, png: Path | None) -> None:
@@ -272,13 +308,20 @@ def write(report: Any, json: Path | None, html: Path | None, trace: Path | None,
 
 
 def show(report: Any, quiet: bool) -> None:
-    from gpuaug.profiler.card import card
     from rich.console import Console
+
+    from gpuaug.profiler.card import card
 
     if quiet:
         typer.echo(report.verdict.text)
     else:
         Console().print(card(report))
+
+
+def tuned_file(target: str) -> Path:
+    """Beside the script."""
+    file = Path(target.rpartition(":")[0])
+    return file.with_name(f"{file.stem}_tuned.py")
 
 
 def tuned(report: Any, target: str) -> None:
@@ -290,9 +333,7 @@ def tuned(report: Any, target: str) -> None:
         typer.echo("Nothing to apply.")
         return
     file, _, name = target.rpartition(":")
-    path = Path(file).with_name(Path(file).stem + "_tuned.py")
-    if path.exists():
-        raise ValueError(f"profile: `--apply` writes {path}, which is there already. Move it away.")
+    path = tuned_file(target)
     settings = first.settings or {"device": "cuda" if report.machine["device"] else "cpu"}
     path.write_text(tuned_source(Path(file).stem, name, first.id, settings), encoding="utf-8")
     typer.echo(f"{path}: {name}() with {first.id}.")

@@ -1,4 +1,4 @@
-"""From a trace to costs: one row for each place where a batch spends time, and what the loader would give without it."""
+"""From a trace to costs: a row for each place where a batch spends time, and what the loader gives without it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from gpuaug.profiler.trace import Batch, Trace
 __all__ = ["Change", "Costs", "Row"]
 
 RESAMPLES = 24  # of blocks of batches, for an interval
+LEAST_WAIT = 0.05  # quantile of the waits for a worker's lock that no computing explains
 ENOUGH = 3  # batches that a median is taken of
 COVER = (0.05, 0.95)  # of the resamples lie in an interval
 READERS = ("read", "decode", "getitem")  # stages whose waiting is called storage
@@ -88,12 +89,17 @@ class Costs:
     def __init__(self, trace: Trace, cores: float, alone: float | None = None) -> None:
         self.trace, self.cores = trace, cores
         self.setting = Setting(
-            trace.loader.workers, trace.loader.prefetch, any(b.pinned for b in trace.batches), trace.loader.in_order, cores
+            trace.loader.workers,
+            trace.loader.prefetch,
+            any(b.pinned for b in trace.batches),
+            trace.loader.in_order,
+            cores,
         )
         self.warm, batches = steady(trace)
         if len(batches) < self.LEAST:
             raise ValueError(
-                f"profile: the trace must have at least {self.LEAST} batches after {self.warm} of warm-up, got {len(batches)}. "
+                f"profile: the trace must have at least {self.LEAST} batches after {self.warm} of warm-up, "
+                f"got {len(batches)}. "
                 "Let it run longer, or use smaller batches."
             )
         self.batches = batches
@@ -122,13 +128,27 @@ class Costs:
             if row.place in ("feeder", "receive", "pin"):
                 factor *= change.transport
             sums[row.place] += factor * np.stack([row.computing[order], row.waiting[order]])
-        worker, step = sums["worker"].T.tolist(), sums["step"].T.tolist()
-        send, receive, pin = (sums[place].sum(0).tolist() for place in ("feeder", "receive", "pin"))
+        self._with_the_lock(sums, order)
+        worker, send, receive, step = (sums[place].T.tolist() for place in ("worker", "feeder", "receive", "step"))
+        pin = sums["pin"].sum(0).tolist()
         more = change.added
         return [
-            Load((w[0], w[1]), s, r, p, change.ahead[0], (m[0] + more[0], m[1] + more[1]))
+            Load((w[0], w[1]), (s[0], s[1]), (r[0], r[1]), p, change.ahead[0], (m[0] + more[0], m[1] + more[1]))
             for w, s, r, p, m in zip(worker, send, receive, pin, step, strict=True)
         ]
+
+    def _with_the_lock(self, sums: dict[str, np.ndarray], order: np.ndarray) -> None:
+        """Pickling and unpickling wait for the interpreter's lock of the worker while it computes.
+
+        Unpickling asks a thread of the worker for the memory's descriptor. Half the computing is met half as often, and
+        is over in half the time: hence the square.
+        """
+        before = sum(row.computing[order].sum() for row in self.rows if row.place == "worker")
+        share = float(sums["worker"][0].sum() / before) if before > 0 else 1.0
+        for place in ("feeder", "receive"):
+            waiting = sums[place][1]
+            least = np.minimum(waiting, np.quantile(waiting, LEAST_WAIT))
+            sums[place][1] = least + (waiting - least) * min(share, 2.0) ** 2
 
     def simulate(self, change: Change, order: np.ndarray | None = None) -> float:
         """Seconds a batch under a change, in a steady state, as the replay alone sees it."""
@@ -217,12 +237,12 @@ def _worker_rows(trace: Trace, batches: Sequence[Batch]) -> list[Row]:
     names = [name for name in names if name != "collate"]
     order = [n for n in ("read", "decode") if n in names] + [n for n in names if n not in ("read", "decode")]
     order += ["getitem", "collate"]
-    cpu = {name: 0.0 for name in order}
-    wait = {name: 0.0 for name in order}
+    cpu = dict.fromkeys(order, 0.0)
+    wait = dict.fromkeys(order, 0.0)
     for batch in detailed:
-        for name, (computing, waiting) in parts(batch).items():
-            cpu[name] += computing
-            wait[name] += waiting
+        for name, (c, w) in parts(batch).items():
+            cpu[name] += c
+            wait[name] += w
     all_cpu, all_wait = sum(cpu.values()) or 1.0, sum(wait.values()) or 1.0
     count = len(batches)
     computing = {name: np.zeros(count) for name in order}
@@ -267,10 +287,17 @@ def _transport_rows(trace: Trace, batches: Sequence[Batch]) -> list[Row]:
     pinned = np.array([b.pinned[1] - b.pinned[0] if b.pinned else 0.0 for b in batches])
     extra = _receiving(batches)
     return [
-        Row("send", "feeder", False, np.minimum(sent, 4 * np.median(sent)), nothing),
-        Row("receive", "receive", False, received + extra, nothing),
+        Row("send", "feeder", False, *_halves(sent, [b.moved[0] for b in batches], 0.0)),
+        Row("receive", "receive", False, *_halves(received, [b.moved[1] for b in batches], extra)),
         Row("pin", "pin", False, pinned, nothing),
     ]
+
+
+def _halves(spans: np.ndarray, computed: Sequence[float], extra: float) -> tuple[np.ndarray, np.ndarray]:
+    """(computing, waiting) of spans of which so much was on a core; a preempted one counts as the usual ones do."""
+    computing = np.minimum(np.array(computed), spans)
+    waiting = spans - computing
+    return computing + extra, np.minimum(waiting, 4 * np.median(waiting) + 1e-3)
 
 
 def _receiving(batches: Sequence[Batch]) -> float:
@@ -279,7 +306,9 @@ def _receiving(batches: Sequence[Batch]) -> float:
     Where none ever was: from the end of pickling to the start of unpickling, and from its end to the user.
     """
     spans = [(b, b.sent, b.pinned or b.received, b.received) for b in batches if b.sent and b.received]
-    there = [b.given - b.asked - (r[1] - r[0]) for b, sent, _, r in spans if sent[1] <= b.asked <= r[0] and not b.pinned]
+    there = [
+        b.given - b.asked - (r[1] - r[0]) for b, sent, _, r in spans if sent[1] <= b.asked <= r[0] and not b.pinned
+    ]
     if len(there) >= ENOUGH:
         return max(0.0, float(np.median(there)))
     wire = [r[0] - sent[1] for b, sent, _, r in spans if b.asked < sent[1]]
@@ -292,7 +321,12 @@ def _step_rows(batches: Sequence[Batch], alone: float | None) -> list[Row]:
     names = list(dict.fromkeys(name for batch in batches for name in batch.marks))
     cpu = np.array([b.step[0] for b in batches])
     wait = np.array([max(0.0, b.done - b.given - b.step[0] - b.step[1]) for b in batches])
-    if alone is not None and (total := float((cpu + wait).mean())) > 0:
+    device = np.array([b.device[0] if b.device else 0.0 for b in batches])
+    wait = np.maximum(wait, device - cpu)  # a device goes on working when the host has asked for the next batch
+    total = float((cpu + wait).mean())
+    if alone is not None and alone > total:
+        wait = wait + (alone - total)
+    elif alone is not None and total > 0:
         cpu, wait = cpu * alone / total, wait * alone / total
     found = []
     for name in names:

@@ -52,7 +52,12 @@ def _machine(machine: Machine) -> list[Finding]:
     if machine.shared_memory:
         text = f"{machine.shared_memory_free / 1e9:.2f} of {machine.shared_memory / 1e9:.2f} GB free"
         found.append(
-            Finding("shared memory", text, machine.shared_memory_free > 0.5e9, "docker run --shm-size=8g, or fewer batches ahead")
+            Finding(
+                "shared memory",
+                text,
+                machine.shared_memory_free > 0.5e9,
+                "docker run --shm-size=8g, or fewer batches ahead",
+            )
         )
     found.append(Finding("sharing strategy", machine.sharing))
     return found
@@ -162,4 +167,8 @@ def _backends() -> list[Finding]:
 def _versions(machine: Machine) -> list[Finding]:
     text = ", ".join(f"{name} {version}" for name, version in machine.versions.items())
     device = machine.device or "none"
-    return [Finding("device", device), Finding("versions", f"Python {machine.python}, {text}"), Finding("system", machine.platform)]
+    return [
+        Finding("device", device),
+        Finding("versions", f"Python {machine.python}, {text}"),
+        Finding("system", machine.platform),
+    ]

@@ -115,7 +115,9 @@ def is_transform(name: str, value: Any) -> bool:
     """By the attribute's name, or by where its class comes from."""
     home = type(value).__module__.partition(".")[0]
     known = any(word in name.lower() for word in ("transform", "augment", "preprocess", "tfm"))
-    return not isinstance(value, type) and (known or home in ("albumentations", "kornia") or "transforms" in type(value).__module__)
+    return not isinstance(value, type) and (
+        known or home in ("albumentations", "kornia") or "transforms" in type(value).__module__
+    )
 
 
 def steps(transform: Any, names: list[str]) -> Any:

@@ -44,18 +44,22 @@ def repeat(source: Any) -> Iterator[Any]:
             empty = False
             yield batch
         if empty:
-            raise ValueError("profile: the loader must give at least one batch, got none. Check its data set and drop_last.")
+            raise ValueError(
+                "profile: the loader must give at least one batch, got none. Check its data set and drop_last."
+            )
 
 
 def synchronize() -> None:
     """The device's work is over; once in a window, never in a step."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
 
 
-def timed(name: str, source: Any, step: Callable[[Any], Any] | None, seconds: float, warm: int) -> Pass:
-    """Run a loop for about that long, and see how long its batches take, window by window."""
-    stream = repeat(source)
+def timed(
+    name: str, source: Any, step: Callable[[Any], Any] | None, seconds: float, warm: int, once: bool = False
+) -> Pass:
+    """Run a loop for about that long, one epoch at most if `once`, and see how long its batches take."""
+    stream = (batch for batch in source) if once else repeat(source)
     for batch in itertools.islice(stream, warm):
         if step is not None:
             step(batch)
@@ -71,6 +75,10 @@ def timed(name: str, source: Any, step: Callable[[Any], Any] | None, seconds: fl
     synchronize()
     marks[-1] = time.perf_counter()
     stream.close()  # type: ignore[attr-defined]
+    if len(marks) < 3:
+        raise ValueError(
+            f"profile: the loader must give more than {warm + 2} batches an epoch for this. Use smaller ones."
+        )
     return summary(name, marks)
 
 
@@ -132,7 +140,7 @@ def alone(step: Callable[[Any], Any], batches: list[Any], seconds: float) -> Pas
 
 
 def cold_files(dataset: Any) -> list[str]:
-    """Files of a data set, as far as it says: torchvision's `samples` and `imgs`, `paths`, `files`, and inside others."""
+    """Files of a data set, as far as it names them: torchvision's `samples`, lists of paths, in data sets inside."""
     found: list[str] = []
     seen: set[int] = set()
 
@@ -169,7 +177,8 @@ def opened() -> Iterator[set[str]]:
     if not _hooked:
         sys.addaudithook(_heard)  # cannot be taken off again; silent when nobody listens
         _hooked = True
-    _listening = found = set()
+    found: set[str] = set()
+    _listening = found
     try:
         yield found
     finally:
@@ -198,4 +207,3 @@ def evict(paths: list[str]) -> tuple[int, int]:
         finally:
             os.close(descriptor)
     return files, size
-

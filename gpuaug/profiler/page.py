@@ -105,13 +105,24 @@ def timeline(report: Report) -> tuple[list[tuple[str, float]], list[Box], list[t
         said = f"batch {number}: fetched in {ms(b.fetch[1] - b.fetch[0])} ms, {ms(b.cpu)} ms of it computing"
         add(lane, b.fetch, colour("augmentation"), said, str(number))
         if workers:
-            add("transport", b.sent, colour("transport"), f"batch {number}: pickled in {ms(b.sent[1] - b.sent[0]) if b.sent else ''} ms")
+            add(
+                "transport",
+                b.sent,
+                colour("transport"),
+                f"batch {number}: pickled in {ms(b.sent[1] - b.sent[0]) if b.sent else ''} ms",
+            )
             add("transport", b.received, colour("pinning"), f"batch {number}: unpickled")
             add("main", (b.asked, b.given), colour("storage"), f"batch {number}: waited for {ms(b.given - b.asked)} ms")
-        add("main", (b.given, b.done), colour("model"), f"batch {number}: step of {ms(b.done - b.given)} ms", str(number))
+        add(
+            "main",
+            (b.given, b.done),
+            colour("model"),
+            f"batch {number}: step of {ms(b.done - b.given)} ms",
+            str(number),
+        )
     span = last - first
     ticks = [(LEFT + (WIDTH - LEFT) * k / 5, f"{span * k / 5 * 1e3:.0f}") for k in range(6)]
-    return [(name, top) for name, top in tops.items()], boxes, ticks, len(names) * (LANE + GAP)
+    return list(tops.items()), boxes, ticks, len(names) * (LANE + GAP)
 
 
 def middle(batches: list[Batch]) -> list[Batch]:
@@ -122,4 +133,3 @@ def middle(batches: list[Batch]) -> list[Batch]:
     longest = max(epochs.values(), key=len)
     start = max(0, (len(longest) - SHOWN) // 2)
     return longest[start : start + SHOWN]
-

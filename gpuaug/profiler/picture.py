@@ -69,16 +69,17 @@ def draw(report: Report, path: str | Path) -> None:
             below.axvline(1, color="#444444", linewidth=1)
             if report.receipt is not None:
                 found = report.receipt
-                place = next((p for p, one in zip(places, gains, strict=True) if one.id == found.id), None)
-                if place is not None:
-                    below.plot(found.measured.times, place, "D", color="#D55E00", label="measured when it was done")
-                    below.legend(loc="lower right", fontsize=8)
+                for place, one in zip(places, gains, strict=True):
+                    if one.id == found.id:
+                        below.plot(found.measured.times, place, "D", color="#D55E00", label="measured when it was done")
+                        below.legend(loc="lower right", fontsize=8)
             below.set_xlabel("times as fast, predicted; lines are intervals", fontsize=8)
         else:
             below.text(0.5, 0.5, "nothing in the data path is worth changing", ha="center", va="center")
             below.set_xticks([])
         below.set_yticks([])
-        foot = f"{report.images_per_second:,.0f} samples/s; {percent(report.exposed)} of the step waits for data. {confidence(report)}"
+        waits = percent(report.exposed)
+        foot = f"{report.images_per_second:,.0f} samples/s; {waits} of the step waits for data. {confidence(report)}"
         figure.text(0.01, 0.005, foot, fontsize=7, color="#555555")
         figure.tight_layout(rect=(0, 0.03, 1, 1))
         figure.savefig(path, dpi=150)

@@ -1,8 +1,8 @@
 """torch's own queue rules, replayed on measured times: what a loader would give with other settings or other costs.
 
-A DataLoader asks each worker in turn for batches, `prefetch_factor` ahead, gives them out in order, and asks for one more
-when it has taken one. So one slow batch blocks the line behind it, and a mean over workers says too much. What runs at
-one moment shares the cores evenly, so that a stage costs more time while others compute, and less once they are gone.
+A DataLoader asks each worker in turn for batches, `prefetch_factor` ahead, gives them out in order, and asks for one
+more when it has taken one. So one slow batch blocks the line behind it, and a mean says too much. What runs at one
+moment shares the cores evenly, so that a stage costs more time while others compute, and less once they are gone.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ class Load:
 
     Attributes:
         fetch: (computing, waiting) in the worker: samples and collating.
-        send: pickling, in the worker's feeder thread, beside the fetch of the next batch.
-        receive: reading and unpickling, where the batch arrives: in the main thread, or in the pinning one.
+        send: (computing, waiting) of pickling, in the worker's feeder thread, beside the fetch of the next batch.
+        receive: of reading and unpickling, where the batch arrives: in the main thread, or in the pinning one.
         pin: copying into pinned memory, in the pinning thread.
-        ahead: computing in a thread of the main process that works ahead of the consumer, as gpuaug's DeviceLoader does.
+        ahead: computing in a thread of the main process that works ahead of the consumer, as gpuaug's DeviceLoader.
         step: (computing, waiting) of the consumer, from having a batch to asking for the next one.
     """
 
     fetch: tuple[float, float]
-    send: float = 0.0
-    receive: float = 0.0
+    send: tuple[float, float] = (0.0, 0.0)
+    receive: tuple[float, float] = (0.0, 0.0)
     pin: float = 0.0
     ahead: float = 0.0
     step: tuple[float, float] = (0.0, 0.0)
@@ -121,7 +121,9 @@ class _Replay:
         worker = self.turn % workers
         if not self.setting.in_order:
             worker = next(
-                (self.turn + k) % workers for k in range(workers) if self.held[(self.turn + k) % workers] < self.setting.prefetch
+                (self.turn + k) % workers
+                for k in range(workers)
+                if self.held[(self.turn + k) % workers] < self.setting.prefetch
             )
         self.turn = worker + 1
         self.owner[self.next] = worker
@@ -142,7 +144,7 @@ class _Replay:
             return
         number = self.made[worker].popleft()
         self.sending[worker] = True
-        self.start([(1.0, self.loads[number].send)], ("sent", number))
+        self.start(once(self.loads[number].send), ("sent", number))
 
     def pin(self) -> None:
         if self.pinning or not self.arrived:
@@ -150,7 +152,7 @@ class _Replay:
         number = self.arrived.popleft()
         self.pinning = True
         load = self.loads[number]
-        phases = [(1.0, load.receive + load.pin), (self.setting.ahead_threads, load.ahead)]
+        phases = [*once(load.receive), (1.0, load.pin), (self.setting.ahead_threads, load.ahead)]
         self.start(phases, ("pinned", number))
 
     def want(self) -> None:
@@ -170,7 +172,7 @@ class _Replay:
         elif self.arrived:
             number = self.arrived.popleft()
             self.receiving = True
-            self.start([(1.0, self.loads[number].receive)], ("received", number))
+            self.start(once(self.loads[number].receive), ("received", number))
 
     def sort(self, number: int) -> None:
         """A batch is here: is it the one that was wanted?"""
@@ -264,6 +266,11 @@ class _Replay:
         return self.outcome
 
 
+def once(part: tuple[float, float]) -> list[Phase]:
+    """Computing, then waiting."""
+    return [(1.0, part[0]), (0.0, part[1])]
+
+
 def fetching(load: Load) -> list[Phase]:
     """Of a batch's samples: waiting and computing in turns."""
     computing, waiting = load.fetch
@@ -281,7 +288,9 @@ def replay(loads: Sequence[Load], setting: Setting) -> Outcome:
         ValueError: if a setting or a cost is out of range.
     """
     if setting.workers < 0 or setting.prefetch < 1 or setting.cores <= 0 or setting.threads <= 0:
-        raise ValueError(f"replay: `setting` must have workers >= 0, prefetch >= 1, cores and threads > 0, got {setting}.")
-    if any(min(*load.fetch, load.send, load.receive, load.pin, load.ahead, *load.step) < 0 for load in loads):
+        raise ValueError(
+            f"replay: `setting` must have workers >= 0, prefetch >= 1, cores and threads > 0, got {setting}."
+        )
+    if any(min(*load.fetch, *load.send, *load.receive, load.pin, load.ahead, *load.step) < 0 for load in loads):
         raise ValueError("replay: `loads` must be of at least 0 seconds. Check the trace's clocks.")
     return _Replay(loads, setting).run()

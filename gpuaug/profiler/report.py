@@ -101,7 +101,9 @@ class Report:
         Raises:
             ValueError: if a setting is out of range, or a row does not exist.
         """
-        return gain(self.costs, self.change(augment, device_seconds, workers, prefetch, pin_memory, in_order, scale or {}))
+        return gain(
+            self.costs, self.change(augment, device_seconds, workers, prefetch, pin_memory, in_order, scale or {})
+        )
 
     def change(
         self,
@@ -140,7 +142,13 @@ class Report:
             for row in names[name]:
                 factors[row] = factors.get(row, 1.0) * factor(f"scale of {name}", value)
         return Change(
-            workers=workers, prefetch=prefetch, pinning=pin_memory, in_order=in_order, factors=factors, added=added, ahead=ahead
+            workers=workers,
+            prefetch=prefetch,
+            pinning=pin_memory,
+            in_order=in_order,
+            factors=factors,
+            added=added,
+            ahead=ahead,
         )
 
     def asdict(self) -> dict[str, Any]:
@@ -181,7 +189,10 @@ def schema() -> dict[str, Any]:
     found["properties"] |= {
         "schema": {"const": VERSION},
         "images_per_second": number,
-        "slowest": {"type": "array", "items": {"type": "array", "prefixItems": [{}, number], "minItems": 2, "maxItems": 2}},
+        "slowest": {
+            "type": "array",
+            "items": {"type": "array", "prefixItems": [{}, number], "minItems": 2, "maxItems": 2},
+        },
     }
     found["required"] = sorted({*found["required"], *DERIVED})
     found["additionalProperties"] = False
@@ -206,7 +217,9 @@ def load(path: str | Path) -> Report:
         raise ValueError(f"{expected}, got {path}, which has no schema.")
     if given["schema"] != VERSION:
         found = f"{given['schema']} in {path}"
-        raise ValueError(f"profile: `report` must be of schema {VERSION}, got {found}. Make it again with this version.")
+        raise ValueError(
+            f"profile: `report` must be of schema {VERSION}, got {found}. Make it again with this version."
+        )
     try:
         return TypeAdapter(Report).validate_python({name: given[name] for name in given if name not in DERIVED})
     except ValidationError as error:

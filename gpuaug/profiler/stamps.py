@@ -2,8 +2,8 @@
 
 The data set and the collate function of a loader's copy are wrapped. In the worker they note how long each sample took
 and, for as many batches as is cheap, each stage. The collated batch becomes a `TracedBatch`, whose pickling and
-unpickling note when it was sent and received, and whose `pin_memory`, which torch calls, notes pinning. All processes of
-a machine read one clock. The user gets the batch alone, and it is the batch that the loader would have given anyway.
+unpickling note when it was sent and received, and whose `pin_memory`, which torch calls, notes pinning. All processes
+of a machine read one clock. The user gets the batch alone, and it is the batch that the loader would have given anyway.
 """
 
 from __future__ import annotations
@@ -201,18 +201,21 @@ class TracedCollate:
 # ---- on the way ------------------------------------------------------------------------------------------------------
 
 
+Moment = tuple[int, int]  # the wall, and this thread on a core, ns
+
+
 class _Instant:
     """Notes when it is pickled, and when it is unpickled."""
 
-    def __init__(self, sent: int = 0, received: int = 0) -> None:
+    def __init__(self, sent: Moment = (0, 0), received: Moment = (0, 0)) -> None:
         self.sent, self.received = sent, received
 
     def __reduce__(self) -> Any:
-        return _arrive, (time.perf_counter_ns(),)
+        return _arrive, ((time.perf_counter_ns(), time.thread_time_ns()),)
 
 
-def _arrive(sent: int) -> _Instant:
-    return _Instant(sent, time.perf_counter_ns())
+def _arrive(sent: Moment) -> _Instant:
+    return _Instant(sent, (time.perf_counter_ns(), time.thread_time_ns()))
 
 
 class TracedBatch:
@@ -228,11 +231,12 @@ class TracedBatch:
     def pin_memory(self, device: Any = None) -> TracedBatch:
         """Called by torch's own pinning thread."""
         start = time.perf_counter_ns()
-        self.batch = pin_memory(self.batch, device)
+        self.batch = pin_memory(self.batch, device)  # type: ignore[no-untyped-call]
         self.notes.pinned = start, time.perf_counter_ns()
         return self
 
 
 def _unpack(first: _Instant, batch: Any, last: _Instant, notes: Notes) -> TracedBatch:
-    notes.sent, notes.received = (first.sent, last.sent), (first.received, last.received)
+    notes.sent, notes.received = (first.sent[0], last.sent[0]), (first.received[0], last.received[0])
+    notes.moved = last.sent[1] - first.sent[1], last.received[1] - first.received[1]
     return TracedBatch(batch, notes)

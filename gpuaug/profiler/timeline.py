@@ -1,4 +1,4 @@
-"""The batches as a timeline for ui.perfetto.dev and chrome://tracing: a track for each worker, the transport, the steps.
+"""The batches as a timeline for ui.perfetto.dev and chrome://tracing: a track for each worker, and the steps.
 
 The format is Chrome's trace event format. Arrows lead from a batch's fetch to its step.
 """
@@ -34,12 +34,22 @@ def events(report: Report) -> list[dict[str, Any]]:
     def add(name: str, thread: int, span: tuple[float, float] | None, **more: Any) -> None:
         if span is not None and span[1] >= span[0]:
             start, length = (span[0] - origin) * 1e6, (span[1] - span[0]) * 1e6
-            found.append({"name": name, "ph": "X", "ts": start, "dur": length, "pid": PROCESS, "tid": thread, "args": more})
+            found.append(
+                {"name": name, "ph": "X", "ts": start, "dur": length, "pid": PROCESS, "tid": thread, "args": more}
+            )
 
     for number, b in enumerate(batches):
         thread = WORKERS + b.worker if b.worker >= 0 else MAIN
         stages = {name: round(wall * 1e3, 3) for name, (wall, _, _) in (b.stages or {}).items()}
-        add(f"fetch {number}", thread, b.fetch, epoch=b.epoch, cpu_ms=b.cpu * 1e3, queue_ms=b.queue * 1e3, stages_ms=stages)
+        add(
+            f"fetch {number}",
+            thread,
+            b.fetch,
+            epoch=b.epoch,
+            cpu_ms=b.cpu * 1e3,
+            queue_ms=b.queue * 1e3,
+            stages_ms=stages,
+        )
         add("send", thread, b.sent, batch=number, bytes=b.tensor_bytes + b.other_bytes)
         add("wait", MAIN, (b.asked, b.given), batch=number)
         add("receive", PIN if b.pinned else MAIN, b.received, batch=number)

@@ -43,6 +43,7 @@ class Batch:
         samples: (index, seconds) of each sample; the index is None where the data set is iterable.
         stages: name -> (wall, cpu, queue), without what inner stages took; None if it was not timed in detail.
         sent, received, pinned: spans of pickling, unpickling and pinning; None where it did not happen.
+        moved: seconds on a core of pickling and unpickling.
         asked, given, done: when the main process asked for it, had it, and had done its step with it.
         step: (cpu, queue) of the main thread in the step, and the time of all the process's threads.
         marks: name -> (wall, cpu, queue) of the stages that the user marked in the step.
@@ -65,6 +66,7 @@ class Batch:
     sent: Interval | None
     received: Interval | None
     pinned: Interval | None
+    moved: Interval
     asked: float
     given: float
     done: float
@@ -155,7 +157,7 @@ class Trace:
         return cls(
             Loader(**given["loader"]),
             [Batch(**batch) for batch in given["batches"]],
-            [tuple(start) for start in given["starts"]],  # type: ignore[misc]
+            [(begun, there, first) for begun, there, first in given["starts"]],
             list(given["ends"]),
         )
 
@@ -290,11 +292,14 @@ class Recorder:
             switches=notes.switches[1],
             blocks=notes.blocks,
             threads=notes.threads * SECOND,
-            samples=[(index if isinstance(index, (int, str)) else None, wall * SECOND) for index, wall in notes.samples],
+            samples=[
+                (index if isinstance(index, (int, str)) else None, wall * SECOND) for index, wall in notes.samples
+            ],
             stages=stages,
             sent=self._span(notes.sent),
             received=self._span(notes.received),
             pinned=self._span(notes.pinned),
+            moved=(notes.moved[0] * SECOND, notes.moved[1] * SECOND),
             asked=self._seconds(asked),
             given=self._seconds(given),
             done=self._seconds(given),
@@ -395,9 +400,9 @@ def traced(loader: DataLoader[Any]) -> DataLoader[Any]:
 
 def _events() -> tuple[Any, Any] | None:
     """Two CUDA events, the first one recorded; nothing waits for them before the report."""
-    if not (torch.cuda.is_available() and torch.cuda.is_initialized()):
+    if not (torch.cuda.is_available() and torch.cuda.is_initialized()):  # type: ignore[no-untyped-call]
         return None
-    pair = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+    pair: Any = tuple(torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
     pair[0].record()
     return pair
 
@@ -410,7 +415,7 @@ def _elapsed(pair: tuple[Any, Any], before: tuple[Any, Any] | None) -> Interval:
 
 
 def count(batch: Any) -> tuple[int, int, int, int]:
-    """(tensors, their bytes, bytes of arrays and bytes objects, bytes of float32 tensors with at least 3 dimensions)."""
+    """(tensors, their bytes, bytes of arrays and bytes objects, bytes of float32 with at least 3 dimensions)."""
     if isinstance(batch, torch.Tensor):
         size = batch.numel() * batch.element_size()
         return 1, size, 0, size if batch.dtype == torch.float32 and batch.dim() >= 3 else 0
@@ -427,5 +432,5 @@ def count(batch: Any) -> tuple[int, int, int, int]:
     else:
         return 0, 0, sys.getsizeof(batch), 0
     found = [count(part) for part in parts]
-    return tuple(sum(column) for column in zip(*found, strict=True)) if found else (0, 0, 0, 0)  # type: ignore[return-value]
-
+    tensors, inside, others, floats = (sum(part[k] for part in found) for k in range(4))
+    return tensors, inside, others, floats

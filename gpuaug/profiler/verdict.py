@@ -10,13 +10,14 @@ from statistics import median
 import numpy as np
 
 from gpuaug.profiler.costs import Change, Costs
-from gpuaug.profiler.replay import replay
+from gpuaug.profiler.replay import Load, replay
 from gpuaug.profiler.trace import Trace
 
 __all__ = ["Gain", "Group", "Stage", "Verdict", "cause_of", "groups", "judge", "stages"]
 
 FINE, HIGH = 0.05, 0.20  # shares of a step: below the one nothing is wrong, above the other much is
 MATTERS = 1.05  # a gain below it is not worth a change
+NOTHING, LITTLE, SOME = 1.03, 1.10, 1.25  # gains of data path and step, between which they balance
 SLOW_WORKER = 1.3  # times the others' median
 TAIL = 1.10  # gain of even costs that makes a tail the cause
 CONTENDED = 0.15  # of the fetch spent waiting for a core
@@ -115,7 +116,7 @@ def group_of(name: str, augments: bool, place: str) -> str:
 
 
 def free(names: Sequence[str]) -> Change:
-    return Change(factors={name: 0.0 for name in names})
+    return Change(factors=dict.fromkeys(names, 0.0))
 
 
 def gain(costs: Costs, change: Change) -> Gain:
@@ -186,24 +187,29 @@ def judge(costs: Costs, found: Sequence[Group], edge: Gain | None = None) -> Ver
         return say("epoch", "epoch", first.name, f"The start of each epoch limits the job: without it {edge}.")
     top = max(consumer, key=lambda group: group.gain.times)
     what = WORDS.get(top.name, top.name)
-    small = max(ceiling.times, model.times) < 1 + 2 * FINE
-    if small and (overlap(ceiling, model) or max(ceiling.times, model.times) < MATTERS):
-        text = f"A tie: the data path without cost gives {ceiling}, {what} without cost {top.gain}; only both together give more."
+    if balanced(ceiling.times, model.times):
+        text = f"A tie: without the data path {ceiling}, without {what} {top.gain}; only both together give more."
         return say("tie", first.name, top.name, text)
     if model.times >= ceiling.times:
-        rest = "nothing in the data path is worth changing" if ceiling.times < MATTERS else "the data path adds a little"
-        return say("model", top.name, first.name, f"{what[0].upper() + what[1:]} is the limit: {rest} ({ceiling} at most).")
+        rest = (
+            "nothing in the data path is worth changing" if ceiling.times < MATTERS else "the data path adds a little"
+        )
+        return say(
+            "model", top.name, first.name, f"{what[0].upper() + what[1:]} is the limit: {rest} ({ceiling} at most)."
+        )
     word = WORDS.get(first.name, first.name)
     if second is not None and second.gain.high >= first.gain.low and near(first, second):
         other = WORDS.get(second.name, second.name)
-        text = f"A tie of {word} and {other}: without either {first.gain} or {second.gain}, without all data work {ceiling}."
+        text = f"A tie of {word} and {other}: without the one {first.gain}, the other {second.gain}, both {ceiling}."
         return say("tie", first.name, second.name, text)
     text = f"{word[0].upper() + word[1:]} limits the job: without it {first.gain}, without all data work {ceiling}."
     return say("data", first.name, second.name if second else "model", text)
 
 
-def overlap(a: Gain, b: Gain) -> bool:
-    return a.low <= b.high and b.low <= a.high
+def balanced(data: float, model: float) -> bool:
+    """Whether the data path and the step take about the same time, so that neither alone limits the job."""
+    low, high = sorted((data, model))
+    return high < LITTLE or (low > NOTHING and high < SOME and high / low < LITTLE)
 
 
 def near(a: Group, b: Group) -> bool:
@@ -235,21 +241,17 @@ def slow_worker(trace: Trace) -> int | None:
     middles = {worker: median(found) for worker, found in times.items()}
     worst = max(middles, key=lambda worker: middles[worker])
     others = [middle for worker, middle in middles.items() if worker != worst]
-    fastest = [low for low in (np.quantile(times[worst], 0.1),)]
-    return worst if middles[worst] > SLOW_WORKER * max(others) and fastest[0] > max(others) else None
+    fastest = float(np.quantile(times[worst], 0.1))
+    return worst if middles[worst] > SLOW_WORKER * max(others) and fastest > max(others) else None
 
 
 def tail_gain(costs: Costs) -> float:
     """How much faster the job would be if every batch cost the mean."""
     order = np.arange(len(costs.batches))
     loads = costs.loads(Change(), order)
-    mean = loads[0].__class__(
-        fetch=(float(np.mean([x.fetch[0] for x in loads])), float(np.mean([x.fetch[1] for x in loads]))),
-        send=float(np.mean([x.send for x in loads])),
-        receive=float(np.mean([x.receive for x in loads])),
-        pin=float(np.mean([x.pin for x in loads])),
-        step=(float(np.mean([x.step[0] for x in loads])), float(np.mean([x.step[1] for x in loads]))),
-    )
+    means = {name: np.mean([getattr(load, name) for load in loads], 0) for name in ("fetch", "send", "receive", "step")}
+    fetch, send, receive, step = ((float(pair[0]), float(pair[1])) for pair in means.values())
+    mean = Load(fetch, send, receive, float(np.mean([load.pin for load in loads])), 0.0, step)
     ahead = costs.setting.workers * costs.setting.prefetch
     times = math.ceil((4 * ahead + 16) / len(order))
     real = replay(loads * times, costs.setting).ends
