@@ -22,7 +22,7 @@ from gpuaug.profiler.clock import Notes, clocks, mine, stage
 
 __all__ = ["TracedBatch", "TracedBatches", "TracedCollate", "TracedDataset", "TracedIterable", "reset"]
 
-DETAIL = 0.004  # of a worker's time may go into the clocks of stages; all tracing may take 0.01
+DETAIL = 0.002  # of a worker's time may go into the clocks of stages; all tracing may take 0.01
 ALWAYS = 2  # batches of each worker that are timed in detail whatever it costs
 CALIBRATION = 64  # stages that are timed to learn what timing one costs
 

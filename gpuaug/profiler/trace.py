@@ -179,16 +179,14 @@ class Recorder:
         self.origin = time.perf_counter_ns() if origin is None else origin
         self.patches = instrument.Patches()
         self._names: list[str] = []
-        self._workers: dict[int, int] = {}
-        self._batches: deque[Batch] = deque(maxlen=KEPT)
-        self._events: deque[tuple[Any, Any] | None] = deque(maxlen=KEPT)
+        self._seen: deque[_Seen] = deque(maxlen=KEPT)
         self._starts: list[tuple[float, float, float]] = []
         self._ends: list[float] = []
         self._twin: DataLoader[Any] | None = None
         self._wrapper: Any = None
         self._view: _View | None = None
         self._contents = (0, 0, 0, 0)
-        self._seen = 0
+        self._counted = 0
         self._epoch = 0
 
     def __enter__(self) -> Recorder:
@@ -216,10 +214,15 @@ class Recorder:
 
     @property
     def trace(self) -> Trace:
-        batches = list(self._batches)
-        for batch, pair, before in zip(batches, self._events, [None, *self._events], strict=False):
-            if pair is not None and batch.device is None:
-                batch.device = _elapsed(pair, before)
+        before: Any = None
+        workers: dict[int, dict[int, int]] = {}
+        batches = []
+        for seen in list(self._seen):
+            device = None if seen.events is None else _elapsed(seen.events, before)
+            before = seen.events
+            found = workers.setdefault(seen.epoch, {})  # every epoch may have workers of its own
+            worker = -1 if seen.notes.process == os.getpid() else found.setdefault(seen.notes.process, len(found))
+            batches.append(self._batch(seen, worker, device))
         return Trace(Loader.of(self.inner, self._names), batches, list(self._starts), list(self._ends))
 
     def __iter__(self) -> Iterator[Any]:
@@ -261,88 +264,80 @@ class Recorder:
             else:  # a wrapper that makes more batches than it takes
                 yield found
                 continue
-            batch = self._batch(notes, epoch, asked, given)
-            with _Step(batch, self) as step:
+            with _Seen(notes, epoch, asked, given, self._contents) as seen:
+                self._seen.append(seen)
                 yield found
                 del found
-            last = step.end
+            last = seen.end[0]
 
     def _count(self, batch: Any) -> None:
         """What travels differs little from batch to batch, and looking costs time."""
-        self._seen += 1
-        if self._seen <= COUNTED or self._seen % COUNTED_AGAIN == 0:
+        self._counted += 1
+        if self._counted <= COUNTED or self._counted % COUNTED_AGAIN == 0:
             self._contents = count(batch)
 
-    def _batch(self, notes: Notes, epoch: int, asked: int, given: int) -> Batch:
-        contents = self._contents
-        worker = -1
-        if notes.process != os.getpid():
-            worker = self._workers.setdefault(notes.process, len(self._workers))
-        stages = None
-        if notes.stages is not None:
-            stages = {name: (w * SECOND, c * SECOND, q * SECOND) for name, (w, c, q, _) in notes.stages.items()}
+    def _batch(self, seen: _Seen, worker: int, device: Interval | None) -> Batch:
+        notes, (tensors, inside, others, floats) = seen.notes, seen.contents
         wall, cpu, queue = notes.clocks
+        spent = [after - before for after, before in zip(seen.end, seen.start, strict=True)]
         return Batch(
-            epoch=epoch,
+            epoch=seen.epoch,
             worker=worker,
             size=len(notes.samples),
-            fetch=self._span(notes.fetch) or (0.0, 0.0),
+            fetch=(self._seconds(notes.fetch[0]), self._seconds(notes.fetch[1])),
             cpu=cpu * SECOND,
             queue=min(queue, max(0, wall - cpu)) * SECOND,  # the clocks are read one after the other
             switches=notes.switches[1],
             blocks=notes.blocks,
             threads=notes.threads * SECOND,
             samples=[
-                (index if isinstance(index, (int, str)) else None, wall * SECOND) for index, wall in notes.samples
+                (index if isinstance(index, (int, str)) else None, took * SECOND) for index, took in notes.samples
             ],
-            stages=stages,
+            stages=None if notes.stages is None else _stages(notes),
             sent=self._span(notes.sent),
             received=self._span(notes.received),
             pinned=self._span(notes.pinned),
             moved=(notes.moved[0] * SECOND, notes.moved[1] * SECOND),
-            asked=self._seconds(asked),
-            given=self._seconds(given),
-            done=self._seconds(given),
-            step=(0.0, 0.0, 0.0),
-            marks={},
-            device=None,
-            tensors=contents[0],
-            tensor_bytes=contents[1],
-            other_bytes=contents[2],
-            float_bytes=contents[3],
+            asked=self._seconds(seen.asked),
+            given=self._seconds(seen.given),
+            done=self._seconds(seen.end[0]),
+            step=(spent[1] * SECOND, spent[2] * SECOND, seen.process * SECOND),
+            marks=_stages(seen.marks),
+            device=device,
+            tensors=tensors,
+            tensor_bytes=inside,
+            other_bytes=others,
+            float_bytes=floats,
         )
 
 
-class _Step:
-    """The clocks of the main thread between having a batch and asking for the next one."""
+def _stages(notes: Notes) -> dict[str, tuple[float, float, float]]:
+    return {name: (w * SECOND, c * SECOND, q * SECOND) for name, (w, c, q, _) in (notes.stages or {}).items()}
 
-    def __init__(self, batch: Batch, recorder: Recorder) -> None:
-        self.batch, self.recorder = batch, recorder
-        self.end = 0
 
-    def __enter__(self) -> _Step:
-        self.notes = mine.notes = Notes(True)
+class _Seen:
+    """What was seen of one batch in the main process; its step lies between entering and leaving."""
+
+    __slots__ = ("asked", "contents", "end", "epoch", "events", "given", "marks", "notes", "process", "start")
+
+    def __init__(self, notes: Notes, epoch: int, asked: int, given: int, contents: tuple[int, int, int, int]) -> None:
+        self.notes, self.epoch, self.asked, self.given, self.contents = notes, epoch, asked, given, contents
+
+    def __enter__(self) -> _Seen:
+        self.marks = mine.notes = Notes(True)
         self.events = _events()
-        self.process = time.process_time_ns()
-        self.start = clocks()
+        self.process = -time.process_time_ns()
+        self.start = self.end = clocks()
         return self
 
     def __exit__(self, *error: object) -> None:
-        """The batch is kept once its step is over; of one that was left, too."""
-        end = clocks()
-        process = time.process_time_ns()
-        if mine.notes is self.notes:
+        """Of a batch that was left, too."""
+        self.end = clocks()
+        self.process += time.process_time_ns()
+        if mine.notes is self.marks:
             mine.notes = None
         if self.events is not None:
             self.events[1].record()
-        batch, self.end = self.batch, end[0]
-        batch.done = self.recorder._seconds(end[0])
-        cpu, queue = end[1] - self.start[1], end[2] - self.start[2]
-        batch.step = (cpu * SECOND, queue * SECOND, (process - self.process) * SECOND)
-        found = (self.notes.stages or {}).items()
-        batch.marks = {name: (w * SECOND, c * SECOND, q * SECOND) for name, (w, c, q, _) in found}
-        self.recorder._batches.append(batch)
-        self.recorder._events.append(self.events)
 
 
 class _View:
