@@ -179,9 +179,7 @@ class DeviceLoader:
             ready, late = self._augmented(moved, mode), None
             del part, data
             try:
-                moved = self._moved(
-                    batches, mapped, stream
-                )  # its copy runs beside the batch at hand
+                moved = self._moved(batches, mapped, stream)  # its copy runs beside the batch at hand
             except Exception as error:
                 late = error  # after the batch at hand, as on a CPU
             except BaseException:
