@@ -17,6 +17,8 @@ from benchmarks.suite import PLANS, REGIMES, SCHEMA, run
 
 __all__ = ["command", "main"]
 
+CHECKED = 2000  # files of the data that are decoded before anything is measured
+
 
 def command(
     regimes: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(REGIMES)}; all if left out.")] = None,
@@ -45,12 +47,21 @@ def command(
         for path in (json_file, csv_file):  # before minutes are spent
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
+                new = not path.exists()
                 path.open("a").close()
+                if new:
+                    path.unlink()
         if plot is not None:
             plot.mkdir(parents=True, exist_ok=True)
         found = _stored(show_file) if show_file else _measure(regimes or [], quick, full, data, device)
+        if not found["regimes"]:
+            raise ValueError(
+                f"benchmarks: no part could be run: {'; '.join(found['failed'].values()) or 'none was asked'}."
+            )
         if json_file is not None:
-            json_file.write_text(json.dumps(found, indent=1) + "\n")
+            part = json_file.with_name(json_file.name + ".part")
+            part.write_text(json.dumps(found, indent=1) + "\n")
+            part.replace(json_file)
         _show(console, found)
         if csv_file is not None:
             from benchmarks.tables import write_csv
@@ -61,6 +72,8 @@ def command(
 
             for path in draw(found, plot):
                 console.print(f"Wrote {path}")
+        if found["failed"] and not show_file:
+            raise typer.Exit(1)
     except KeyboardInterrupt:
         typer.echo("Stopped; nothing was written.", err=True)
         raise typer.Exit(130) from None
@@ -95,6 +108,8 @@ def _measure(regimes: list[str], quick: bool, full: bool, data: Path | None, dev
 
         if not torch.cuda.is_available():
             raise ValueError("benchmarks: --device cuda needs a CUDA device, torch sees none. Leave it out.")
+    if data is not None:
+        _check(data)
     plan = "full" if full else "quick"
     parts = [part for part in PLANS[plan] if not regimes or part.regime in regimes]
     console = Console(stderr=True)
@@ -111,6 +126,18 @@ def _measure(regimes: list[str], quick: bool, full: bool, data: Path | None, dev
         progress.update(task, completed=len(parts), description="done")
     found["data"] = "the photographs that ship" if data is None else f"{data.name}"
     return found
+
+
+def _check(data: Path) -> None:
+    """Damaged files are said once, before minutes are spent."""
+    from benchmarks.cases import files
+    from gpuaug.data.decode import decode_file
+
+    for path in files(data)[:CHECKED]:
+        try:
+            decode_file(path)
+        except ValueError as error:
+            raise ValueError(f"benchmarks: `data` must hold whole images. {error} Move it away.") from None
 
 
 def _bar(console: Console) -> Progress:
@@ -131,7 +158,7 @@ def _shipped(folder: Path) -> Path:
 
 def _show(console: Console, found: dict[str, Any]) -> None:
     from benchmarks.machine import lines
-    from benchmarks.tables import drift, losses, show
+    from benchmarks.tables import drift, losses, show, unmatched
 
     for line in lines(found):
         console.print(line, style="dim", highlight=False)
@@ -147,12 +174,15 @@ def _show(console: Console, found: dict[str, Any]) -> None:
     moved = drift(found)
     if moved:
         console.print(moved, style="bold yellow")
+    without = unmatched(found)
+    if without:
+        console.print(f"\ngpuaug did not run in {'; '.join(without)}.", style="bold red")
     slower = losses(found)
     if slower:
-        console.print("\nSomebody is faster in these rows:", style="bold")
+        console.print("\nSomebody is faster in these rows, or it is undecided:", style="bold")
         for line in slower:
             console.print(f"  {line}", highlight=False)
-    elif set(found["regimes"]) & {"ops", "recipes", "loaders", "training"}:
+    elif not without and set(found["regimes"]) & {"ops", "recipes", "loaders", "training"}:
         console.print("\nNobody is faster in any row.", style="bold")
 
 

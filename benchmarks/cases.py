@@ -10,7 +10,10 @@ from torchvision.transforms import v2
 
 from gpuaug.data.decode import decode_file
 
-__all__ = ["BATCH", "CLASSES", "JITTER", "MEAN", "OPS", "PARITY", "RECIPES", "SIZE", "SOURCE", "STD", "load", "square"]
+__all__ = [
+    "BATCH", "CLASSES", "JITTER", "MEAN", "OPS", "PARITY", "RECIPES", "SIZE", "SOURCE", "STD", "files", "load",
+    "square",
+]  # fmt: skip
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 SOURCE, SIZE = 256, 224  # of a batch that already is of one size; of what a network gets
@@ -39,12 +42,17 @@ PARITY = (
 )
 
 
-def load(data: Path, count: int) -> list[Tensor]:
-    """`count` decoded RGB images from the files below a folder, again from the first when there are fewer."""
+def files(data: Path) -> list[Path]:
+    """The image files below a folder, in order."""
     paths = sorted(path for path in data.rglob("*") if path.suffix.lower() in IMG_EXTENSIONS)
     if not paths:
         raise ValueError(f"benchmarks: `data` must hold {', '.join(IMG_EXTENSIONS)} files, found none in {data}.")
-    images = [decode_file(path) for path in paths[:count]]
+    return paths
+
+
+def load(data: Path, count: int) -> list[Tensor]:
+    """`count` decoded RGB images from the files below a folder, again from the first when there are fewer."""
+    images = [decode_file(path) for path in files(data)[:count]]
     return [images[number % len(images)] for number in range(count)]
 
 

@@ -268,8 +268,12 @@ def loaders(
                 absent.append(missing(way, case, workers, error))
         report(case)
         lost: dict[str, Exception] = {}
-        runs = {way: lambda one=loader: _drain(one) for way, loader in opened.items()}
-        taken = take_turns(runs, rounds, rest=REST, lost=lost)
+        taken: dict[str, list[float]] = {}
+        for kind in dict.fromkeys(group(way, case) for way in opened):
+            members = {way: loader for way, loader in opened.items() if group(way, case) == kind}
+            runs = {way: lambda one=loader: _drain(one) for way, loader in members.items()}
+            close = kind in GROUPS or case == CASES[0]  # where little lies between the contestants
+            taken |= take_turns(runs, rounds + 2 * close * (len(members) > 1), rest=REST, lost=lost)
         absent += [missing(way, case, workers, error) for way, error in lost.items()]
         rows += [
             {

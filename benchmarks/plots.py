@@ -18,7 +18,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchmarks.machine import lines
 from benchmarks.measure import median, quartiles, ratio
-from benchmarks.tables import OURS, RAW, Row, per_image, rate, short, stacked
+from benchmarks.tables import OURS, RAW, Row, marks, own_of, per_image, rate, short, stacked
 
 __all__ = ["draw"]
 
@@ -180,10 +180,12 @@ def _loaders(rows: list[Row], threads: int, about: str) -> Figure:
     for case in dict.fromkeys(row["case"] for row in rows):
         for group in dict.fromkeys(row["group"] for row in rows if row["case"] == case):
             mine = [row for row in rows if row["case"] == case and row["group"] == group]
-            own, members = next((row for row in mine if row["who"].startswith(OURS)), mine[0]), []
+            own, members = own_of(mine), []
             for row in sorted(mine, key=lambda row: -rate(row)):
-                same = row is own or case == RAW
-                times = "" if same else f", {own['who']} is {ratio(row['seconds'], own['seconds']):.2f}x as fast"
+                times = ""
+                if own is not None and row is not own and case != RAW:
+                    mark = marks(row, own).replace("*", "")
+                    times = f", {own['who']} is {ratio(row['seconds'], own['seconds']):.2f}x as fast {mark}".rstrip()
                 members.append((row, f"{rate(row):,.0f}{times}"))
             title = "Raw images, what a GPU is sent" if case == RAW else f"{_recipe(case)}; from {group}"
             groups.append((title, members))

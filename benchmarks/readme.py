@@ -65,7 +65,7 @@ def _losses(run: Run) -> str:
     if not found:
         return "In no row of these tables is anybody faster."
     rows = "\n".join(f"- {line}" for line in found)
-    return f"Rows in which somebody is faster than gpuaug:\n\n{rows}"
+    return f"Rows in which somebody is faster than gpuaug, or it is undecided (?):\n\n{rows}"
 
 
 def _absent(run: Run) -> str:

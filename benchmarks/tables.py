@@ -15,10 +15,11 @@ from rich.text import Text
 from benchmarks.machine import lines
 from benchmarks.measure import median, ratio, spread, wide
 
-__all__ = ["Grid", "grids", "losses", "markdown", "show", "write_csv"]
+__all__ = ["Grid", "grids", "losses", "markdown", "marks", "own_of", "show", "unmatched", "write_csv"]
 
 Row = dict[str, Any]
 OURS, RAW, CEILING = "gpuaug", "raw images", "cached batch"
+PACKS = ("packed raw", "packed JPEG")  # groups of loaders with a row of gpuaug's of that name
 PARITY = "deterministic"
 DIFFERS = 3.0  # mean levels from torchvision's pixels, above which a result is marked as another one
 SHORT = {
@@ -34,6 +35,7 @@ SHORT = {
 MARKS = f"""\
 ~ unsteady: half of what lies between its quartiles (of less than 5 rounds: its
   extremes) is more than a tenth of it
+? undecided: gpuaug is faster in some rounds, and slower in others
 * less work: one draw for the whole batch
 ! other pixels: more than {DIFFERS:g} levels from torchvision's with the same parameters"""
 
@@ -65,15 +67,37 @@ def _number(value: float) -> str:
     return f"{value:,.{digits}f}"
 
 
-def _marks(row: Row, own: Row | None = None) -> str:
+def own_name(row: Row) -> str:
+    """Of gpuaug's row that a row is compared with."""
+    return f"{OURS}, {row['group']}" if row.get("group") in PACKS else OURS
+
+
+def own_of(rows: list[Row]) -> Row | None:
+    """Of one case, threads and group; None if gpuaug did not run there."""
+    return next((row for row in rows if row["who"] == own_name(row)), None)
+
+
+def undecided(row: Row, own: Row) -> bool:
+    """Whether some rounds are on the other side of 1."""
+    rounds = [other > mine for other, mine in zip(row["seconds"], own["seconds"], strict=True)]
+    return any(rounds) and not all(rounds)
+
+
+def marks(row: Row, own: Row | None = None) -> str:
     """What must be known of a figure, and of one that is a ratio to `own`."""
     unsteady = wide(row["seconds"]) or (own is not None and wide(own["seconds"]))
+    question = own is not None and undecided(row, own)
     other = (row.get("difference") or 0) > DIFFERS
-    return ("~" if unsteady else "") + ("*" if row.get("less") else "") + ("!" if other else "")
+    return (
+        ("?" if question else "")
+        + ("~" if unsteady else "")
+        + ("*" if row.get("less") else "")
+        + ("!" if other else "")
+    )
 
 
 def _times(row: Row, own: Row) -> str:
-    return _number(ratio(row["seconds"], own["seconds"])) + _marks(row, own)
+    return _number(ratio(row["seconds"], own["seconds"])) + marks(row, own)
 
 
 def grids(run: dict[str, Any]) -> Iterator[tuple[str, Grid]]:
@@ -112,7 +136,7 @@ def _contest(title: str, rows: list[Row], what: str) -> Grid:
         if own is None:  # it is among the absent
             continue
         cells = [_times(mine[name], own) if name in mine else "" for name in names]
-        body.append([short(case), _number(per_image(own)) + _marks(own), *cells])
+        body.append([short(case), _number(per_image(own)) + marks(own), *cells])
     parity = {row["who"]: row["difference"] for row in rows if row["case"] == PARITY}
     notes = [f"gpuaug: ms an image. The others: how many times as long they take. {_rounds(timed)}."]
     if parity:
@@ -160,11 +184,11 @@ def _loaders(title: str, rows: list[Row]) -> Grid:
             cells = [who]
             for case in cases if group != RAW else [RAW]:
                 here = {row["who"]: row for row in members if row["case"] == case}
-                own = next((row for row in here.values() if row["who"].startswith(OURS)), None)
+                own = own_of(list(here.values()))
                 if who not in here:
                     cells += ["", ""]
                     continue
-                cells.append(_number(rate(here[who])) + _marks(here[who]))
+                cells.append(_number(rate(here[who])) + marks(here[who]))
                 is_own = own is None or here[who] is own or group == RAW
                 cells.append("" if is_own or own is None else _times(here[who], own))
             body.append(cells + [""] * (1 + 2 * len(cases) - len(cells)))
@@ -192,7 +216,7 @@ def _training(title: str, rows: list[Row]) -> Grid:
                 cells += ["", ""]
                 continue
             share = median([waited / taken for waited, taken in zip(row["waited"], row["seconds"], strict=True)])
-            cells += [_number(rate(row)) + _marks(row), f"{100 * share:.0f}%"]
+            cells += [_number(rate(row)) + marks(row), f"{100 * share:.0f}%"]
         body.append(cells)
     notes = [
         "Images a second of training, and the share of the time in which a step waits for its batch. "
@@ -207,7 +231,7 @@ def _axis(axis: str, rows: list[Row]) -> Grid:
         mine = {row["who"]: row for row in rows if row["at"] == at}
         own, limit = mine[OURS], next(row for who, row in mine.items() if who != OURS)
         share = 1 / ratio(own["seconds"], limit["seconds"])
-        body.append([str(at), _number(rate(own)) + _marks(own), _number(rate(limit)) + _marks(limit), f"{share:.1%}"])
+        body.append([str(at), _number(rate(own)) + marks(own), _number(rate(limit)) + marks(limit), f"{share:.1%}"])
     notes = [
         f"crop + flip + RandAugment(2, 9) + normalise. The limit only reads and writes the pixels. {_rounds(rows)}."
     ]
@@ -244,16 +268,30 @@ def losses(run: dict[str, Any]) -> list[str]:
         rows = [row for row in run["regimes"].get(regime, {"rows": []})["rows"] if "seconds" in row]
         first: dict[Any, Row] = {}
         for row in rows:
-            if row["who"].startswith(OURS):
-                first.setdefault((row["case"], row["threads"], row.get("group")), row)
+            if row["who"] == own_name(row):
+                first[row["case"], row["threads"], row.get("group")] = row
         for row in rows:
             own = first.get((row["case"], row["threads"], row.get("group")))
             if own is None or row["who"].startswith((OURS, CEILING)) or row.get("group") == RAW:
                 continue
             times = ratio(row["seconds"], own["seconds"])
-            if times < 1:
+            if times < 1 or undecided(row, own):
                 where = f"{regime}, {_cores(row['threads'])}, {row['case']}"
-                found.append(f"{where}: {row['who']} takes {times:.2f} times as long{_marks(row, own)}")
+                found.append(f"{where}: {row['who']} takes {times:.2f} times as long{marks(row, own)}")
+    return found
+
+
+def unmatched(run: dict[str, Any]) -> list[str]:
+    """Where others ran and gpuaug did not, so that there is nothing to compare them with."""
+    found = []
+    for regime in ("ops", "recipes", "loaders", "training"):
+        rows = [row for row in run["regimes"].get(regime, {"rows": []})["rows"] if "seconds" in row]
+        cases: dict[Any, list[Row]] = {}
+        for row in rows:
+            cases.setdefault((row["case"], row["threads"], row.get("group")), []).append(row)
+        for (case, threads, _), members in cases.items():
+            if own_of(members) is None and not members[0]["who"].startswith(OURS):
+                found.append(f"{regime}, {_cores(threads)}, {case}")
     return found
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,7 @@ from gpuaug import checks
 from gpuaug.augment import Augment
 from gpuaug.counter import Taken
 from gpuaug.data.encoded import Encoded
-from gpuaug.data.shared import mapped
+from gpuaug.data.shared import Mapped
 from gpuaug.ragged import Ragged
 from gpuaug.transforms.opaque import Opaque
 
@@ -129,22 +129,17 @@ class DeviceLoader:
 
     def __iter__(self) -> Iterator[Any]:
         mode = (self.augment.training, self.augment.epoch)
-        return self._mapped(self._streamed(mode) if self.device.type == "cuda" else self._threaded(mode))
-
-    def _mapped(self, batches: Generator[Any, None, None]) -> Iterator[Any]:
-        """Shared memory stays mapped from batch to batch."""
-        with mapped(), closing(batches):
-            yield from batches
+        return self._streamed(mode) if self.device.type == "cuda" else self._threaded(mode)
 
     # ---- CPU, and devices without streams: a thread works ahead ------------------------------------------------------
 
-    def _threaded(self, mode: Mode) -> Generator[Any, None, None]:
-        batches = iter(self.loader)  # here, not in the thread: it may fork
+    def _threaded(self, mode: Mode) -> Iterator[Any]:
+        batches, mapped = iter(self.loader), Mapped()  # here, not in the thread: it may fork
         thread, consumer = ThreadPoolExecutor(1, "gpuaug-loader"), threading.get_ident()
-        coming = thread.submit(self._next, batches, mode)
+        coming = thread.submit(self._next, batches, mode, mapped)
         try:
             while (ready := coming.result()) is not None:
-                coming = thread.submit(self._next, batches, mode)
+                coming = thread.submit(self._next, batches, mode, mapped)
                 box = [self._handed_out(self._augmented(ready, mode) if isinstance(ready, Moved) else ready)]
                 del ready
                 yield box.pop()  # the consumer alone holds it, so that its memory can be used again
@@ -154,12 +149,12 @@ class DeviceLoader:
             thread.shutdown(wait=threading.get_ident() == consumer, cancel_futures=True)
         self._place = None
 
-    def _next(self, batches: Iterator[Any], mode: Mode) -> Moved | Ready | None:
+    def _next(self, batches: Iterator[Any], mode: Mode, mapped: Mapped) -> Moved | Ready | None:
         """The next batch, fetched, moved and augmented.
 
         An opaque step draws from torch's global generator: not beside the consumer's own draws, but between them.
         """
-        moved = self._moved(batches)
+        moved = self._moved(batches, mapped)
         opaque = any(isinstance(step, Opaque) for step in self.augment._pipeline(mode[0]).steps)
         return moved if moved is None or opaque else self._augmented(moved, mode)
 
@@ -170,10 +165,10 @@ class DeviceLoader:
 
     # ---- CUDA: a stream copies ahead ---------------------------------------------------------------------------------
 
-    def _streamed(self, mode: Mode) -> Generator[Any, None, None]:
+    def _streamed(self, mode: Mode) -> Iterator[Any]:
         stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        batches = iter(self.loader)
-        moved = self._moved(batches, stream)
+        batches, mapped = iter(self.loader), Mapped()
+        moved = self._moved(batches, mapped, stream)
         while moved is not None:
             current = torch.cuda.current_stream(self.device)
             current.wait_stream(stream)
@@ -184,7 +179,7 @@ class DeviceLoader:
             ready, late = self._augmented(moved, mode), None
             del part, data
             try:
-                moved = self._moved(batches, stream)  # its copy runs while the device works on the batch at hand
+                moved = self._moved(batches, mapped, stream)  # its copy runs beside the batch at hand
             except Exception as error:
                 late = error  # after the batch at hand, as on a CPU
             except BaseException:
@@ -199,7 +194,7 @@ class DeviceLoader:
 
     # ---- one batch ---------------------------------------------------------------------------------------------------
 
-    def _moved(self, batches: Iterator[Any], stream: Any = None) -> Moved | None:
+    def _moved(self, batches: Iterator[Any], mapped: Mapped, stream: Any = None) -> Moved | None:
         """The next batch on the device; None at the end."""
         end = object()
         try:
@@ -213,6 +208,7 @@ class DeviceLoader:
             return None
         place = self.loader.state_dict() if hasattr(self.loader, "state_dict") else None
         images, labels, index = self._parts(batch)
+        mapped.keep(images if isinstance(images, Tensor) else images.data)
         with nullcontext() if stream is None else torch.cuda.stream(stream):
             if isinstance(images, Encoded):
                 images, shown = images.decode(self.device)

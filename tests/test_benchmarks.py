@@ -389,3 +389,77 @@ def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
     while not what():
         assert time.monotonic() < end
         time.sleep(0.2)
+
+
+# ---- what a comparison is made with ----------------------------------------------------------------------------------
+
+
+def timed(who: str, seconds: list[float], **more: Any) -> dict[str, Any]:
+    return {"case": "crop", "who": who, "threads": 1, "images": 10, "seconds": seconds, **more}
+
+
+def test_without_gpuaug_nothing_is_compared() -> None:
+    """Neither with another of gpuaug's ways, nor by silence."""
+    from benchmarks.tables import grids, losses, unmatched
+
+    rows = [
+        timed("gpuaug, decodes after the workers", [1.0], group="files"),
+        timed("DALI", [0.5], group="files"),
+        timed("FFCV, raw", [0.5], group="packed raw"),
+        timed("gpuaug, packed raw", [1.0], group="packed raw"),
+    ]
+    run = {"regimes": {"loaders": {"rows": rows, "absent": []}}}
+    rows.insert(0, rows.pop(1))  # DALI's row comes first
+    assert unmatched(run) == ["loaders, 1 core, crop"]
+    assert losses(run) == ["loaders, 1 core, crop: FFCV, raw takes 0.50 times as long"]
+    cells = next(grid for _, grid in grids(run)).rows
+    assert [row[2] for row in cells if row[0] == "DALI"] == [""]
+
+
+def test_rounds_on_both_sides_are_undecided() -> None:
+    from benchmarks.tables import losses, marks
+
+    own, close, clear = timed("gpuaug", [1.0, 1.0, 1.0]), timed("a", [1.1, 0.98, 1.1]), timed("b", [1.1, 1.12, 1.1])
+    assert marks(close, own) == "?"
+    assert marks(clear, own) == ""
+    run = {"regimes": {"recipes": {"rows": [own, close, clear], "absent": []}}}
+    assert losses(run) == ["recipes, 1 core, crop: a takes 1.10 times as long?"]
+
+
+class Stamped(torch.utils.data.Dataset[Any]):
+    """Notes when each sample is made."""
+
+    def __init__(self, count: int) -> None:
+        self.made = torch.zeros(count, dtype=torch.float64).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.made)
+
+    def __getitem__(self, index: int) -> Any:
+        time.sleep(0.005)
+        self.made[index] = time.perf_counter()
+        return torch.zeros(3, 8, 8), 0
+
+
+def test_training_times_the_making_of_what_it_uses() -> None:
+    """Of a window's batches about as many are made in it: nobody works ahead of the clock, or after it."""
+    from benchmarks.training import AHEAD, WARM, Trainer
+
+    steps, batch = 10, 4
+    dataset = Stamped((WARM + steps + AHEAD) * batch)
+    loader = torch.utils.data.DataLoader(dataset, batch, num_workers=2)
+    trainer = Trainer("MobileNetV3-Small", "cpu")
+    at: list[float] = []
+
+    def step(images: Any, labels: Any) -> None:
+        time.sleep(0.02)
+        at.append(time.perf_counter())
+
+    trainer.step = step  # type: ignore[method-assign]
+    seconds, waited = trainer.run(loader, steps)
+    assert len(at) == WARM + steps
+    assert seconds == pytest.approx(at[-1] - at[WARM - 1], rel=0.2)
+    assert 0 <= waited < seconds
+    inside = int(((dataset.made > at[WARM - 1]) & (dataset.made <= at[-1])).sum())
+    assert 0.6 * steps * batch <= inside <= 1.4 * steps * batch
+    assert (dataset.made > 0).all()  # the epoch was finished

@@ -239,8 +239,7 @@ def test_pinning_takes_the_batch_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("pace", ["fast", "slow"])
 @pytest.mark.parametrize("workers", [1, 2, 4])
 def test_segments_are_bounded(workers: int, pace: str) -> None:
-    """By the batches that are asked for ahead, the one at hand, the one before, which `batch` still names, and one that
-    its worker has just let go of."""
+    """By the batches that are asked for ahead, the one at hand, and the one before, which `batch` still names."""
     others = segments()  # of what other tests keep
     batches = iter(loader(60 * BATCH, workers))
     processes = [os.getpid(), *(worker.pid for worker in batches._workers)]
@@ -252,7 +251,7 @@ def test_segments_are_bounded(workers: int, pace: str) -> None:
         now = looks[0] & looks[1]  # they were there at one moment, between the two looks
         most, seen = max(most, len(now)), seen | now
         assert intact(batch)
-    assert workers < most <= workers * 2 + 3
+    assert workers < most <= workers * 2 + 2
     if workers <= 2:  # and they are used again
         assert len(seen) < 40
 
@@ -273,31 +272,59 @@ def test_nothing_is_left_behind() -> None:
 
 @on_linux
 def test_segments_stay_mapped_while_somebody_reads() -> None:
-    """Each would cost its page faults again; and nothing stays once nobody reads."""
+    """Each would cost its page faults again; and nothing stays once nobody reads, whatever batch is still held."""
     gc.collect()
     others = segments()
-    with shared.mapped():
-        batches = iter(loader(workers=1, persistent_workers=True))
-        for _ in range(4):
-            assert intact(next(batches))  # nobody holds a batch
-        assert len(shared._current()) >= 2
-        worker = batches._workers[0]
-        del batches
-        worker.join()
+    kept = shared.Mapped()
+    batches = iter(loader(workers=1, persistent_workers=True))
+    held = next(batches)
+    kept.keep(held.images.data)
+    for _ in range(4):
+        batch = next(batches)
+        kept.keep(batch.images.data)
+        assert intact(batch)
+    del batch
+    assert 2 <= len(kept) <= 5
+    assert len(segments() - others) >= len(kept)
+    worker = batches._workers[0]
+    del batches
+    worker.join()
+    del kept
     gc.collect()
-    assert segments() <= others
-    assert shared._maps is None or shared._maps() is None
+    assert len(segments() - others) == 1
+    assert intact(held)
 
 
 @on_linux
-def test_segments_of_dead_workers_are_let_go() -> None:
-    """With the next batch that arrives or goes, though a batch of each epoch is held."""
-    held = []
-    for _ in range(3):
-        held.append(list(loader(6 * BATCH, workers=1))[-1])
-    living = {whole.data_ptr() for whole in shared._current().values()}
-    assert len(living) <= 4
-    assert all(map(intact, held))
+def test_what_a_worker_let_go_of_is_not_kept() -> None:
+    kept, seen = shared.Mapped(), set()
+    for batch in loader(40 * BATCH, workers=2):
+        kept.keep(batch.images.data)
+        seen.add(batch.images.data.data_ptr())
+        assert len(kept) <= 2 * 2 + 3
+    assert len(seen) > 1
+    plain = torch.zeros(5, dtype=torch.uint8)
+    before = len(kept)
+    kept.keep(plain)
+    assert len(kept) == before
+
+
+@on_linux
+def test_a_forked_child_keeps_nothing_mapped() -> None:
+    """Workers of a second loader are forked while a first one is read."""
+    kept = shared.Mapped()
+    batches = iter(loader(workers=1))
+    kept.keep(next(batches).images.data)
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(write, bytes([len(kept)]))
+        os._exit(0)
+    assert os.read(read, 1) == b"\0"
+    os.waitpid(child, 0)
+    os.close(read)
+    os.close(write)
+    assert len(kept) == 1
 
 
 @on_linux

@@ -50,8 +50,16 @@ class TritonAugment(Batches):
         raise PeerError("triton-augment has no RandomResizedCrop")
 
 
+ONE_DRAW = ("RandAugment", "TrivialAugment", "TrivialAugmentWide", "AutoAugment", "AugMix", "JPEG")
+
+
 class Torchaug(Batches):
     work = "one batch, each image its own draw (num_chunks=-1)"
+
+    def differs(self, case: str) -> tuple[str, bool]:
+        if case in ONE_DRAW:
+            return "one batch; operations drawn once for the batch: less work", True
+        return self.work, False
 
     def __init__(self, name: str, threads: int, device: str) -> None:
         import torchaug.transforms as ta
@@ -82,6 +90,11 @@ class Torchaug(Batches):
             "GaussianBlur": lambda: ta.RandomGaussianBlur(9, (0.1, 2.0), 1.0, **gated),
             "RandomErasing": lambda: ta.RandomErasing(1.0, **each),
             "Normalize": floats,
+            "RandAugment": lambda: ta.RandAugment(2, 9),
+            "TrivialAugmentWide": lambda: ta.TrivialAugmentWide(),
+            "AutoAugment": lambda: ta.AutoAugment(),
+            "AugMix": lambda: ta.AugMix(),
+            "JPEG": lambda: ta.JPEG((50, 95)),
             "SimCLR blur": lambda: ta.RandomGaussianBlur(23, (0.1, 2.0), 0.5, **gated),
             "SimCLR jitter": lambda: ta.RandomColorJitter(0.8, 0.8, 0.8, 0.2, p=0.8, **each),
             "SimCLR grayscale": lambda: ta.RandomGrayscale(0.2, **gated),

@@ -48,7 +48,7 @@ def _inline(tensor: Tensor | None) -> Any:
 
 
 def _received(kind: Any, whole: Tensor, size: int, described: tuple[Any, ...], labels: Any, index: Any) -> Batch:
-    images = kind(shared.received(whole, size), *described)
+    images = kind(shared.lease(whole, size), *described)
     return Batch(
         images, *(torch.from_numpy(part) if isinstance(part, np.ndarray) else part for part in (labels, index))
     )

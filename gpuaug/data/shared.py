@@ -8,16 +8,14 @@ A worker that is ahead of its reader has time for page faults, but memory is sho
 leaves those that the reader holds to the reader, whose memory they are until it lets go of them. So the segments of all
 workers are at most the batches that are asked for ahead, and those that the reader holds.
 
-The reader, too, keeps the segments of living workers mapped, as long as it holds any batch or iterates over a
-DeviceLoader: mapping each one again costs page faults, and half as much time as augmenting (benchmarks/NOTES.md).
+A DeviceLoader keeps the segments of its batches mapped while it iterates: mapping each one again costs page faults, and
+half as much time as augmenting (benchmarks/NOTES.md).
 """
 
 from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -25,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-__all__ = ["empty", "lease", "mapped", "received", "segment"]
+__all__ = ["Mapped", "empty", "lease", "segment"]
 
 HEADER = 64  # bytes before the batch; keeps it aligned
 WORKER, READER = 0, 1  # the bytes of the header that say who holds the batch
@@ -33,17 +31,20 @@ NOBODY, HELD = 0, 1
 SENT = 2  # of READER: on its way
 FORKED = 3  # the holder forked meanwhile, so that its child has the batch for good
 LEFT = 2  # the byte of the header that says whether the worker has let go of the segment for good
-OWNER = slice(8, 16)  # the bytes of the header that hold the worker's process id
 SPARE = 2  # segments with the reader that workers keep all the same: the batch at hand and the one before
 SLACK = 1.25  # batches vary in size; pages that are never written cost nothing
 
 _segments: list[Tensor] = []  # of this process: whole segments as uint8
+_leased: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()  # address of a batch -> its segment
+_mapped: weakref.WeakSet[Mapped] = weakref.WeakSet()
 _forks = 0  # of this process so far
 
 
 def _in_child() -> None:
-    """A forked child writes into segments of its own."""
+    """A forked child writes into segments of its own, and keeps nothing mapped for the loops of its parent."""
     _segments.clear()
+    for mapped in list(_mapped):
+        mapped.clear()
 
 
 def _in_parent() -> None:
@@ -67,7 +68,6 @@ def empty(size: int) -> Tensor:
     storage = torch.UntypedStorage._new_shared(HEADER + int(SLACK * size))  # type: ignore[no-untyped-call]
     whole = torch.empty(0, dtype=torch.uint8).set_(storage)
     whole[:HEADER] = 0
-    whole[OWNER].view(torch.int64).fill_(os.getpid())
     _segments.append(whole)
     return lease(whole, size, WORKER)
 
@@ -99,73 +99,41 @@ def segment(data: Tensor) -> Tensor | None:
     return None
 
 
-def lease(whole: Tensor, size: int, holder: int = READER, maps: _Maps | None = None) -> Tensor:
+def lease(whole: Tensor, size: int, holder: int = READER) -> Tensor:
     """The (size,) uint8 of a batch in a segment; the holder's byte says so until nobody there holds its memory."""
     array: NDArray[Any] = whole.numpy()[HEADER : HEADER + size]  # the tensor's storage will hold this very object
     whole[holder] = HELD
-    release = weakref.finalize(array, _release, whole, holder, os.getpid(), _forks, maps)
+    release = weakref.finalize(array, _release, whole, holder, os.getpid(), _forks)
     release.atexit = False
-    return torch.from_numpy(array)
+    data = torch.from_numpy(array)
+    _leased[data.data_ptr()] = whole
+    return data
 
 
-def _release(whole: Tensor, holder: int, process: int, forks: int, maps: _Maps | None) -> None:
+def _release(whole: Tensor, holder: int, process: int, forks: int) -> None:
     if os.getpid() == process:  # a forked child's copy says nothing about its parent
         whole[holder] = NOBODY if forks == _forks else FORKED
-        if maps is not None:
-            maps.prune()
 
 
-# ---- the reader's side -----------------------------------------------------------------------------------------------
+class Mapped:
+    """Segments that stay mapped here as long as this lives; torch finds them when they arrive again.
 
+    Those that their worker has let go of are let go of here when the next new one arrives.
+    """
 
-class _Maps(dict[int, Tensor]):
-    """Segments of workers that are mapped here, by address; torch finds a mapping that is there when one arrives."""
+    def __init__(self) -> None:
+        self._wholes: dict[int, Tensor] = {}
+        _mapped.add(self)
 
-    def prune(self) -> None:
-        """Let go of those that no worker will write into again."""
-        for address, whole in self.copy().items():  # finalizers come here from any thread
-            if _is_left(whole):
-                self.pop(address, None)
+    def keep(self, data: Tensor) -> None:
+        """Keep the segment of a batch from `lease`; of other data there is none to keep."""
+        whole = _leased.get(data.data_ptr())
+        if whole is not None and whole.data_ptr() not in self._wholes:
+            self._wholes = {at: kept for at, kept in self._wholes.items() if not kept[LEFT]}
+            self._wholes[whole.data_ptr()] = whole
 
+    def clear(self) -> None:
+        self._wholes = {}
 
-_maps: weakref.ref[_Maps] | None = None  # whoever holds a batch holds them
-
-
-def _current() -> _Maps:
-    global _maps
-    found = None if _maps is None else _maps()
-    if found is None:
-        found = _Maps()
-        _maps = weakref.ref(found)
-    return found
-
-
-def received(whole: Tensor, size: int) -> Tensor:
-    """The (size,) uint8 of a batch that has arrived in a segment, for its reader."""
-    maps = _current()
-    maps.prune()
-    maps[whole.data_ptr()] = whole
-    return lease(whole, size, READER, maps)
-
-
-def _is_left(whole: Tensor) -> bool:
-    """Whether no worker will write into it again."""
-    if whole[LEFT]:
-        return True
-    try:
-        os.kill(int(whole[OWNER].view(torch.int64)), 0)  # asks only
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
-
-
-@contextmanager
-def mapped() -> Iterator[None]:
-    """Meanwhile segments stay mapped between batches, too."""
-    maps = _current()
-    try:
-        yield
-    finally:
-        del maps
+    def __len__(self) -> int:
+        return len(self._wholes)
