@@ -403,8 +403,8 @@ class Result:
     reliable: bool
 
 
-def run(case: Planted, seconds: float = 2.0, turns: int = 2) -> Result:
-    """Profile a case, cure it, and compare; before and after in turns of `seconds`."""
+def run(case: Planted, seconds: float = 2.0, turns: int = 2, free: float | None = None) -> Result:
+    """Profile a case, cure it, and compare; both in turns of `seconds`. free: cores; None: they are asked."""
     with tempfile.TemporaryDirectory() as folder:
         if case.pipe.file:
             for number in range(16):
@@ -412,17 +412,17 @@ def run(case: Planted, seconds: float = 2.0, turns: int = 2) -> Result:
             os.sync()
         hogs = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(case.hogs)]
         try:
-            return _run(case, folder, seconds, turns)
+            return _run(case, folder, seconds, turns, free)
         finally:
             for hog in hogs:
                 hog.kill()
                 hog.wait()
 
 
-def _run(case: Planted, folder: str, seconds: float, turns: int) -> Result:
+def _run(case: Planted, folder: str, seconds: float, turns: int, free: float | None) -> Result:
     drift = Drift()
     drift.look()
-    free = effective_cores()
+    free = effective_cores() if free is None else free
     origin = time.perf_counter_ns()
     before, after, traces = [], [], []
     for _ in range(turns):

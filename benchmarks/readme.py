@@ -148,8 +148,8 @@ def _planted(found: Run) -> str:
     columns = ["planted", "verdict", "right", "predicted gain", "measured gain", "largest error"]
     total, cost = found["summary"], found["overhead"]
     about = (
-        f"{total['runs']} runs: {total['right']:.0%} of the labels right (asked for: 95 %), the error of predicted "
-        f"gains {total['error_median']:.1%} in the median (5 %) and {total['error_p95']:.1%} at the 95th percentile (15), "
+        f"{total['runs']} runs: {total['right']:.0%} of the labels right (asked for: 95 %), predicted gains wrong by "
+        f"{total['error_median']:.1%} in the median (5 %) and {total['error_p95']:.1%} at the 95th percentile (15 %), "
         f"{total['wrong_signs']:.0f} wrong signs (0), {total['false_alarms']:.0%} false alarms (5 %). Batches of 10 "
         f"ms take {cost['workers bind'] - 1:+.1%} longer with clocks where the workers bind, and "
         f"{cost['the step binds'] - 1:+.1%} where the step does (1 %)."

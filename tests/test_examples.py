@@ -62,3 +62,20 @@ def test_finetune_imagefolder(tmp_path: Path, split: bool) -> None:
     settings = ["--weights", "none", "--epochs", 2, "--batch", 4, "--limit", 6, "--size", 64, "--workers", int(split)]
     printed = run("finetune_imagefolder.py", "--data", "data", *settings, cwd=tmp_path)
     assert len(re.findall(r"^ +[12] +\d\.\d{3} +\d+\.\d$", printed, re.M)) == 2, printed
+
+
+def test_profile_imagefolder(tmp_path: Path) -> None:
+    """The profiler on a stock pipeline: augmentation is found, its move is predicted, done and measured."""
+    pytest.importorskip("pydantic")
+    script = EXAMPLES / "profile_imagefolder.py"
+    arguments = ["--model", f"{script}:make_step", "--budget", "6s", "--json", "report.json", "--device", "cpu"]
+    done = subprocess.run(
+        [sys.executable, "-m", "gpuaug", "profile", f"{script}:make_loader", *arguments],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "STEP_MS": "5", "PYTHONPATH": str(EXAMPLES.parent)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "report.json").read_text())
+    assert {"decode", "RandomResizedCrop", "RandAugment", "Normalize"} <= {one["name"] for one in found["stages"]}
+    assert "augment-on-device" in {one["id"] for one in found["advice"]}, done.stdout
+    assert found["receipt"] is not None

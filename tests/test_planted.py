@@ -25,7 +25,7 @@ FAST = (
 def test_what_was_planted_is_found(name: str) -> None:
     """The tolerance is for machines with other work; the promise is held by the benchmark."""
     case = next(case for case in CASES if case.name == name)
-    found = run(case, seconds=1.0, turns=1)
+    found = run(case, seconds=1.0, turns=1, free=2.0)
     assert found.right, (found.said, found.text)
     assert not found.wrong_sign
     if found.error is not None:
@@ -37,7 +37,7 @@ def test_what_was_planted_is_found(name: str) -> None:
 def test_the_label_follows_the_cost() -> None:
     """The same pipe with the cost elsewhere is called otherwise: the check above can fail."""
     elsewhere = Planted("moved", ("storage",), Pipe(collate=("wait", 0.02)), None, None)
-    found = run(elsewhere, seconds=0.6, turns=1)
+    found = run(elsewhere, seconds=0.6, turns=1, free=2.0)
     assert not found.right
     assert found.said[1] == "collate"
 
@@ -45,7 +45,7 @@ def test_the_label_follows_the_cost() -> None:
 def test_a_wrong_cure_is_an_error() -> None:
     case = next(case for case in CASES if case.name == "slow storage")
     wrong = replace(case, change=Change(factors={"collate": 0.0}))
-    found = run(wrong, seconds=0.6, turns=1)
+    found = run(wrong, seconds=0.6, turns=1, free=2.0)
     assert found.error is not None
     assert found.error < -0.25
 

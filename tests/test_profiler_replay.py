@@ -176,5 +176,5 @@ def test_a_real_loader_takes_as_long(in_order: bool) -> None:
         [Load((0.0, cost), receive=(0.0003, 0.0), step=(0.0, 0.0101)) for cost in costs], Setting(3, in_order=in_order)
     ).ends
     assert first > start
-    assert measured == pytest.approx(ends[-1] - ends[0], rel=0.12)
-    assert measured != pytest.approx(sum(costs) / 3, rel=0.12)
+    assert measured == pytest.approx(ends[-1] - ends[0], rel=0.25)
+    assert measured != pytest.approx(sum(costs) / 3, rel=0.25)

@@ -10,7 +10,7 @@ import random
 import subprocess
 import sys
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import profiler_cases as cases
@@ -154,6 +154,15 @@ def test_decoders_are_put_back() -> None:
         assert before[0] is not Image.open
         list(recorder)
     assert (Image.open, ImageFile.ImageFile.load) == before
+
+
+def test_pillow_is_timed_before_it_has_opened_anything() -> None:
+    """Its decoder's module is imported with the first file, which workers may be the first to open."""
+    code = (
+        "import sys, PIL.Image; assert 'PIL.ImageFile' not in sys.modules; from gpuaug.profiler import instrument; "
+        "instrument.decoders(); import PIL.ImageFile; assert hasattr(PIL.ImageFile.ImageFile.load, '__wrapped__')"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_errors_of_workers_come_through() -> None:
@@ -380,3 +389,45 @@ def test_the_engine_is_not_imported() -> None:
         "assert 'torchvision' not in sys.modules and 'numba' not in sys.modules and 'matplotlib' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# ---- a device --------------------------------------------------------------------------------------------------------
+
+
+class FakeEvent:
+    """A CUDA event whose clock is a list of milliseconds; it notes who waits for it."""
+
+    clock = iter(range(0, 100_000, 10))
+    waits: ClassVar[list[str]] = []
+
+    def __init__(self, enable_timing: bool = False) -> None:
+        assert enable_timing
+
+    def record(self) -> None:
+        self.at = next(FakeEvent.clock)
+
+    def synchronize(self) -> None:
+        FakeEvent.waits.append("report")
+
+    def elapsed_time(self, other: FakeEvent) -> float:
+        return other.at - self.at
+
+
+def test_a_step_lies_between_two_events_that_nobody_waits_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No GPU is here: the events are ours, and a synchronisation before the report would be seen."""
+
+    def forbidden() -> None:
+        raise AssertionError("the step was synchronised")
+
+    loader = cases.make("main")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "Event", FakeEvent)
+    monkeypatch.setattr(torch.cuda, "synchronize", forbidden)
+    FakeEvent.waits.clear()
+    with Recorder(loader) as recorder:
+        for _ in recorder:
+            assert FakeEvent.waits == []
+        seen = recorder.trace
+    assert FakeEvent.waits
+    assert [batch.device for batch in seen.batches][:3] == [(0.01, 0.0), (0.01, 0.01), (0.01, 0.01)]

@@ -7,6 +7,7 @@ changed on the one data set there is.
 from __future__ import annotations
 
 import copy
+import importlib
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -64,6 +65,8 @@ class Patches:
 def decoders(patches: Patches | None = None) -> None:
     """Time the decoders that this process has imported; for ever, if nobody keeps the patches."""
     patches = patches or Patches()
+    if "PIL.Image" in sys.modules:
+        importlib.import_module("PIL.ImageFile")  # Pillow itself imports it with the first file
     for module, kind, name, what in DECODERS:
         owner = sys.modules.get(module)
         if kind and owner is not None:
