@@ -347,7 +347,7 @@ def test_detail_is_rationed() -> None:
         for number, _ in enumerate(recorder):
             if number == 12:
                 break
-    assert all(batch.stages is not None for batch in recorder.trace.batches)
+    assert sum(batch.stages is not None for batch in recorder.trace.batches) >= 6
 
 
 def test_notes_are_small() -> None:
