@@ -17,7 +17,7 @@ __all__ = ["main"]
 
 # module: package
 COMMANDS = {"typer": "typer", "rich": "rich"}
-PROFILE = {"pydantic": "pydantic"}
+REPORTS = {"pydantic": "pydantic"}  # reads them
 DEMO = {"matplotlib": "matplotlib", "sklearn": "scikit-learn"}
 PACK = {"pyarrow": "pyarrow"}
 
@@ -28,6 +28,8 @@ INTERRUPTED = 130  # what a shell expects after Ctrl-C
 def main() -> None:
     """Run the command line, or say what to install for it."""
     require("demo" if sys.argv[1:2] == ["demo"] else "pack", COMMANDS)
+    if sys.argv[1:2] in (["whatif"], ["compare"]):
+        require("profile", REPORTS)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     app()()
 

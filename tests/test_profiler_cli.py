@@ -146,7 +146,7 @@ def test_whatif(done: subprocess.CompletedProcess[str], folder: Path) -> None:
     found = gpuaug("whatif", "a.json", "--workers", 2, cwd=folder)
     assert found.returncode == 0, found.stderr
     assert 1.5 < float(found.stdout.split("x")[0]) < 2.2
-    found = gpuaug("whatif", "a.json", "--augment", "device", "--scale", "getitem=0", cwd=folder)
+    found = gpuaug("whatif", "a.json", "--augment", "device", "--device-ms", 1, "--scale", "getitem=0", cwd=folder)
     assert float(found.stdout.split("x")[0]) > 3
     report = load(folder / "a.json")
     assert report.whatif(workers=2).times == pytest.approx(1.8, rel=0.2)
@@ -157,6 +157,8 @@ def test_whatif(done: subprocess.CompletedProcess[str], folder: Path) -> None:
     ("arguments", "said"),
     [
         (("--augment", "gpu"), "device or a number"),
+        (("--augment", "device"), "Give device_seconds"),  # its Wait cannot be moved, so nothing was probed
+        (("--augment", "device", "--device-ms", "-1"), "at least 0"),
         (("--scale", "nothing=0"), "must name one of"),
         (("--scale", "decode"), "STAGE=FACTOR"),
         (("--scale", "getitem=-1"), "at least 0"),

@@ -91,7 +91,7 @@ def test_stamps_are_in_order(kind: str) -> None:
             assert batch.worker == -1
             assert batch.sent is None
     workers = {batch.worker for batch in recorder.trace.batches}
-    assert workers == set(range(loader.num_workers)) if loader.num_workers else {-1}
+    assert workers == (set(range(loader.num_workers)) or {-1})
 
 
 def test_stages_have_names_and_add_up() -> None:
@@ -257,7 +257,7 @@ def test_inner_stages_are_not_counted_twice() -> None:
     assert 0.009e9 < notes.stages["outer"][0] < 0.028e9
 
 
-def test_a_stage_costs_little_where_nobody_listens() -> None:
+def test_a_stage_notes_nothing_where_nobody_listens() -> None:
     assert clock.mine.notes is None
     used = stage("quiet")
     with used:

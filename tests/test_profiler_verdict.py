@@ -78,7 +78,7 @@ def made(
     settings: dict[str, Any] = {
         "kind": "DataLoader", "dataset": "Images", "length": count, "batch_size": 8, "workers": workers, "prefetch": 2,
         "pin_memory": False, "persistent": False, "in_order": True, "start": "fork", "iterable": False, "seeded": False,
-        "transforms": ["Flip", "Jitter"],
+        "collate": "mine", "transforms": ["Flip", "Jitter"],
     }  # fmt: skip
     for batch in batches:
         for name in [name for name in more if hasattr(batch, name)]:
@@ -303,6 +303,12 @@ def test_what_travels() -> None:
     assert not {"many-tensors", "arrays-to-tensors", "uint8-on-bus"} & set(
         advice_of(made(PLAIN, send=5.0, receive=10.0))
     )
+
+
+def test_a_collate_that_only_stacks_is_not_blamed() -> None:
+    costly = slow("collate", (20.0, 0.0))
+    assert "25% of mine's time" in advice_of(made(costly))["collate"].title
+    assert "collate" not in advice_of(made(costly, collate="default_collate"))
 
 
 def test_threads_of_workers() -> None:

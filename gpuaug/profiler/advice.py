@@ -1,6 +1,7 @@
 """Advice, each with an id, a sign and a size: what the replay gives for it, and the exact lines to change.
 
-Nothing is advised that was neither measured nor replayed; checks of the code itself carry no gain and say so.
+Nothing is advised that was neither measured nor replayed. Where the cure's own cost is not known, what is assumed of it
+stands in the sentence; checks of the code itself carry no gain.
 """
 
 from __future__ import annotations
@@ -23,7 +24,11 @@ from gpuaug.profiler.verdict import MATTERS, Gain, Verdict, gain, slow_worker
 __all__ = ["IDS", "Advice", "advise", "check", "checks_of"]
 
 CLOSE = 1.02  # settings within it are as good: the smaller one is advised
-PACKED = 0.1  # of the decoding time is what reading a packed image takes; gpuaug's pack, raw
+# What is assumed of a cure, and said with it
+PACKED = 0.1  # of decoding's time for reading a packed image; README's loaders: 0.2 against 1.5 ms an image in all
+STACKED = 0.25  # of a slow collate's time for one that only stacks
+SHARED = 0.1  # of an array's way through a pipe for a tensor in shared memory
+FEW = 4  # tensors of a batch that was packed
 MANY = 64  # tensors in a batch
 BIG = 1 << 20  # bytes of arrays in a batch
 
@@ -158,25 +163,24 @@ def _replayed(costs: Costs, moved: Moved | None, probed: Probe | None, edge: Gai
         )
     names = {row.name for row in costs.rows}
     if "storage" in names:
-        title = "Storage that never waits: a local disk, a RAM disk, or files packed into few."
+        title = "Storage that never waits (at most that): a local disk, a RAM disk, or files packed into few."
         change = Change(factors={"storage": 0.0})
         yield Advice("faster-storage", title, gain(costs, change), "gpuaug pack SRC DST", change)
     if "decode" in names:
-        change = Change(factors={"decode": PACKED, "storage": 1.0} if "storage" in names else {"decode": PACKED})
+        change = Change(factors={"decode": PACKED})
         how = 'gpuaug pack SRC DST  # then gpuaug.data.Packed("DST") in place of the folder'
-        yield Advice(
-            "pack-data", "Decode and shrink once; every epoch then reads pixels.", gain(costs, change), how, change
-        )
+        title = f"Decode and shrink once; every epoch then reads pixels, assumed to take {PACKED:.0%} of decoding."
+        yield Advice("pack-data", title, gain(costs, change), how, change)
     batch = trace.batches[-1]
     if setting.workers and batch.float_bytes > BIG:
         share = batch.float_bytes / max(1, batch.tensor_bytes + batch.other_bytes)
         change = Change(transport=1 - 0.75 * share)
-        title = "Send uint8 and convert on the device: a quarter of the bytes between processes and over the bus."
+        title = "Send uint8 and convert on the device: a quarter of the bytes, assumed to take a quarter of the time."
         how = "leave ToDtype and Normalize out of the data set's transform; gpuaug.Augment does both on the device"
         yield Advice("uint8-on-bus", title, gain(costs, change), how, change)
     if setting.workers and batch.other_bytes > BIG and "receive" in names:
-        change = Change(factors={name: 0.1 for name in ("send", "receive") if name in names})
-        title = "Tensors in place of NumPy arrays: arrays are pickled and copied through a pipe."
+        change = Change(factors={name: SHARED for name in ("send", "receive") if name in names})
+        title = f"Tensors in place of NumPy arrays, which go through a pipe; assumed to take {SHARED:.0%} of the time."
         yield Advice(
             "arrays-to-tensors",
             title,
@@ -185,12 +189,14 @@ def _replayed(costs: Costs, moved: Moved | None, probed: Probe | None, edge: Gai
             change,
         )
     if setting.workers and batch.tensors > MANY and "receive" in names:
-        change = Change(factors={name: 4 / batch.tensors for name in ("send", "receive") if name in names})
-        title = f"{batch.tensors} tensors in a batch, each with a file descriptor of its own: stack or pack them."
+        change = Change(factors={name: FEW / batch.tensors for name in ("send", "receive") if name in names})
+        title = (
+            f"{batch.tensors} tensors in a batch, each with a file descriptor of its own: pack them, into {FEW} say."
+        )
         yield Advice("many-tensors", title, gain(costs, change), "torch.stack(list) or gpuaug.ragged_collate", change)
-    if "collate" in names:
-        change = Change(factors={"collate": 0.25})
-        title = "A collate function that only stacks; its share is large."
+    if "collate" in names and trace.loader.collate != "default_collate":  # which only stacks
+        change = Change(factors={"collate": STACKED})
+        title = f"A collate function that only stacks, assumed to take {STACKED:.0%} of {trace.loader.collate}'s time."
         how = "torch.stack in collate_fn, the rest in the data set or on the device"
         yield Advice("collate", title, gain(costs, change), how, change)
 
@@ -259,8 +265,8 @@ def _observed(costs: Costs, verdict: Verdict, busy: float) -> Iterator[Advice]:
 def _shared_memory() -> int | None:
     from gpuaug.profiler.machine import Machine
 
-    total, free = Machine.here().shared_memory, Machine.here().shared_memory_free
-    return free if total else None
+    here = Machine.here()
+    return here.shared_memory_free if here.shared_memory else None
 
 
 # ---- checks of the code ----------------------------------------------------------------------------------------------

@@ -30,8 +30,6 @@ def reloaded(loader: DataLoader[Any], **settings: Any) -> DataLoader[Any]:
         settings = {**settings, "prefetch_factor": None, "persistent_workers": False}
     elif (settings.get("prefetch_factor") or twin.prefetch_factor) is None:
         settings = {**settings, "prefetch_factor": 2}
-    if workers and loader.num_workers == 0 and loader.timeout == 0:
-        settings = {"_DataLoader__multiprocessing_context": None, **settings}
     twin.__dict__.update(settings, _iterator=None)
     return twin
 
@@ -97,13 +95,11 @@ def move(loader: Any, device: torch.device) -> Moved:
     found = owner_of(inner.dataset)
     if found is None:
         raise ValueError("the data set has no `transform` that could be moved")
+    if inner.batch_sampler is None:
+        raise ValueError("the loader does not batch")
     if inner.collate_fn is not default_collate:
         raise ValueError("the loader has a collate_fn of its own")
-    if inner.batch_size is None:
-        raise ValueError("the loader does not batch")
     chain, transform = found
-    if inner.batch_sampler is None:
-        raise ValueError("the loader has no batch sampler")
     converted = from_torchvision(transform)
     dataset = copy.copy(chain[-1])
     dataset.__dict__["transform"] = _Decoded()
@@ -118,6 +114,7 @@ def move(loader: Any, device: torch.device) -> Moved:
     steps = "\n".join(f"    ga.{step!r}," for step in converted)
     code = (
         "import gpuaug as ga\n"
+        "import torch\n"
         "from torchvision.transforms import v2\n\n"
         f"augment = ga.Augment(train=[\n{steps}\n])  # or ga.from_torchvision(your transform)\n"
         "dataset.transform = v2.PILToTensor()  # workers only decode\n"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from gpuaug.profiler.advice import CORRECTNESS, Advice
 from gpuaug.profiler.doctor import Finding
 from gpuaug.profiler.report import Report
-from gpuaug.profiler.verdict import HIGH, WORDS, Gain
+from gpuaug.profiler.verdict import FINE, HIGH, WORDS
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -26,7 +26,7 @@ CAUSES = {
 
 def level(exposed: float) -> str:
     """What a share of waiting is called: the cuts are TensorFlow's profiler's, 5 and 20 %."""
-    return "low" if exposed < 0.05 else "high" if exposed > HIGH else "moderate"
+    return "low" if exposed < FINE else "high" if exposed > HIGH else "moderate"
 
 
 def ms(seconds: float) -> str:
@@ -84,7 +84,7 @@ def card(report: Report) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    colour = {"model": "green", "fine": "green", "tie": "yellow"}.get(report.verdict.kind, "red")
+    colour = {"model": "green", "tie": "yellow"}.get(report.verdict.kind, "red")
     lines = Text()
     lines.append("Verdict  ", "bold")
     lines.append(report.verdict.text + "\n", f"bold {colour}")
@@ -235,7 +235,3 @@ def examined(findings: Sequence[Finding]) -> str:
     console = Console(width=WIDTH, file=io.StringIO(), force_terminal=False)
     console.print(table)
     return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
-
-
-def told(gain: Gain) -> str:
-    return str(gain)

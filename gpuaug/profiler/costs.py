@@ -19,7 +19,6 @@ ENOUGH = 3  # batches that a median is taken of
 COVER = (0.05, 0.95)  # of the resamples lie in an interval
 READERS = ("read", "decode", "getitem")  # stages whose waiting is called storage
 PLACES = ("worker", "feeder", "receive", "pin", "step")
-KNOWN = {"storage", "read", "decode", "getitem", "collate", "send", "receive", "pin", "model"}
 
 
 @dataclass

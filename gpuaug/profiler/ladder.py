@@ -5,10 +5,8 @@ Every pass runs a fresh iteration of the loader for some seconds, and leaves the
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,16 +16,16 @@ import torch
 
 from gpuaug.profiler.trace import Recorder, Trace
 
-__all__ = ["Pass", "alone", "batches_of", "cold_files", "evict", "opened", "recorded", "repeat", "timed"]
+__all__ = ["Pass", "alone", "batches_of", "cold_files", "evict", "recorded", "timed"]
 
 CACHED = 4  # batches that the step is fed again and again
-WINDOWS = 5  # parts of a pass, whose median and spread are told
+WINDOWS = 5  # parts of a pass, whose spread is told
 KEEP_FILES = 200_000
 
 
 @dataclass(frozen=True)
 class Pass:
-    """A measured pass: seconds a batch as a median over windows, their lowest and highest, and batches measured."""
+    """A measured pass: seconds a batch over all of it, in its fastest and slowest window, and batches."""
 
     name: str
     pace: float
@@ -60,26 +58,31 @@ def timed(
 ) -> Pass:
     """Run a loop for about that long, one epoch at most if `once`, and see how long its batches take."""
     stream = (batch for batch in source) if once else repeat(source)
-    for batch in itertools.islice(stream, warm):
-        if step is not None:
-            step(batch)
-    synchronize()
-    marks = [time.perf_counter()]
-    ends = marks[0] + seconds
-    for batch in stream:
-        if step is not None:
-            step(batch)
-        marks.append(time.perf_counter())
-        if marks[-1] >= ends and len(marks) > WINDOWS:
-            break
-    synchronize()
-    marks[-1] = time.perf_counter()
+    marks = run(stream, step, seconds, warm)
     stream.close()  # type: ignore[attr-defined]
     if len(marks) < 3:
         raise ValueError(
             f"profile: the loader must give more than {warm + 2} batches an epoch for this. Use smaller ones."
         )
     return summary(name, marks)
+
+
+def run(stream: Iterator[Any], step: Callable[[Any], Any] | None, seconds: float, warm: int) -> list[float]:
+    """Moments between batches, for about so long after the first `warm` ones; the device is waited for twice."""
+    for batch in itertools.islice(stream, warm):
+        if step is not None:
+            step(batch)
+    synchronize()
+    marks = [time.perf_counter()]
+    for batch in stream:
+        if step is not None:
+            step(batch)
+        marks.append(time.perf_counter())
+        if marks[-1] >= marks[0] + seconds and len(marks) > WINDOWS:
+            break
+    synchronize()
+    marks[-1] = time.perf_counter()
+    return marks
 
 
 def summary(name: str, marks: list[float]) -> Pass:
@@ -121,19 +124,7 @@ def clone(batch: Any) -> Any:
 
 def alone(step: Callable[[Any], Any], batches: list[Any], seconds: float) -> Pass:
     """The step on batches that are there: the ceiling, whatever the data path does."""
-    for batch in batches[:2]:
-        step(batch)
-    synchronize()
-    marks = [time.perf_counter()]
-    ends = marks[0] + seconds
-    for batch in itertools.cycle(batches):
-        step(batch)
-        marks.append(time.perf_counter())
-        if marks[-1] >= ends and len(marks) > WINDOWS:
-            break
-    synchronize()
-    marks[-1] = time.perf_counter()
-    return summary("model alone", marks)
+    return summary("model alone", run(itertools.cycle(batches), step, seconds, 2))
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
@@ -164,30 +155,6 @@ def cold_files(dataset: Any) -> list[str]:
 
     look(dataset, 4)
     return [path for path in dict.fromkeys(found) if os.path.isfile(path)]
-
-
-_listening: set[str] | None = None
-_hooked = False
-
-
-@contextlib.contextmanager
-def opened() -> Iterator[set[str]]:
-    """The files that Python opens in this process meanwhile, for reading."""
-    global _listening, _hooked
-    if not _hooked:
-        sys.addaudithook(_heard)  # cannot be taken off again; silent when nobody listens
-        _hooked = True
-    found: set[str] = set()
-    _listening = found
-    try:
-        yield found
-    finally:
-        _listening = None
-
-
-def _heard(event: str, arguments: tuple[Any, ...]) -> None:
-    if _listening is not None and event == "open" and isinstance(arguments[0], str) and "w" not in str(arguments[1]):
-        _listening.add(arguments[0])
 
 
 def evict(paths: list[str]) -> tuple[int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +56,6 @@ class Report:
     receipt: Receipt | None
     drift: float
     reliable: bool
-    notes: list[str] = field(default_factory=list)
 
     @property
     def exposed(self) -> float:
@@ -72,12 +71,14 @@ class Report:
         return Costs(self.trace, self.cores, self.alone)
 
     def slowest(self, count: int = 20) -> list[tuple[Any, float]]:
-        """(index, seconds) of the slowest samples, the slowest first; an index is named once."""
-        worst: dict[Any, float] = {}
-        for batch in self.trace.batches:
-            for index, seconds in batch.samples:
-                worst[index] = max(worst.get(index, 0.0), seconds)
-        return sorted(worst.items(), key=lambda pair: -pair[1])[:count]
+        """(index, seconds) of the slowest samples, the slowest first; an index is named once, if there is one."""
+        worst: dict[Any, tuple[Any, float]] = {}
+        for number, batch in enumerate(self.trace.batches):
+            for place, (index, seconds) in enumerate(batch.samples):
+                key = (number, place) if index is None else index
+                if seconds > worst.get(key, (index, 0.0))[1]:
+                    worst[key] = index, seconds
+        return sorted(worst.values(), key=lambda pair: -pair[1])[:count]
 
     def whatif(
         self,
@@ -94,7 +95,7 @@ class Report:
 
         Args:
             augment: "device" takes every transform out of the workers; a number multiplies their time.
-            device_seconds: that a batch's augmentation takes on the device; None: what was probed, else nothing.
+            device_seconds: that a batch's augmentation takes on the device; None: what was probed.
             workers, prefetch, pin_memory, in_order: of the loader.
             scale: group or row -> what its time is multiplied by, such as {"decode": 0.5}.
 
@@ -129,8 +130,14 @@ class Report:
             if probed is not None and device_seconds is None:
                 factors, added, ahead = dict(probed.factors), probed.added, probed.ahead
             else:
+                if device_seconds is None:
+                    why = self.skipped.get("augment on the device", "it was not probed")
+                    raise ValueError(
+                        f"whatif: `augment` cannot be device without the seconds that it takes there ({why}). "
+                        "Give device_seconds, --device-ms on the command line."
+                    )
                 factors = dict.fromkeys(augments, 0.0)
-                added = (0.0, device_seconds or 0.0)
+                added = (0.0, factor("device_seconds", device_seconds))
         elif augment is not None:
             factors = dict.fromkeys(augments, factor("augment", augment))
         names = {stage.name: [stage.name] for stage in self.stages}

@@ -100,6 +100,7 @@ class Loader:
     start: str  # fork, spawn or forkserver
     iterable: bool
     seeded: bool  # whether a worker_init_fn is set
+    collate: str  # name of the function or its class
     transforms: list[str]
 
     @classmethod
@@ -123,6 +124,7 @@ class Loader:
             start=start_method(context),
             iterable=isinstance(loader.dataset, IterableDataset),
             seeded=loader.worker_init_fn is not None,
+            collate=getattr(loader.collate_fn, "__name__", type(loader.collate_fn).__name__),
             transforms=transforms,
         )
 
@@ -162,7 +164,21 @@ class Trace:
         )
 
 
-class Recorder:
+class _Standing:
+    """Stands for a loader: its length, and whatever else is asked of it."""
+
+    loader: Any
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "loader":  # not there yet
+            raise AttributeError(name)
+        return getattr(self.loader, name)
+
+
+class Recorder(_Standing):
     """Iterate over a loader as one always does, and keep what its batches tell.
 
     Args:
@@ -203,14 +219,6 @@ class Recorder:
     def __exit__(self, *error: object) -> None:
         self.patches.restore()
         self._twin = self._wrapper = self._view = None  # ends persistent workers
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "loader":
-            raise AttributeError(name)
-        return getattr(self.loader, name)
 
     @property
     def trace(self) -> Trace:
@@ -340,7 +348,7 @@ class _Seen:
             self.events[1].record()
 
 
-class _View:
+class _View(_Standing):
     """A traced loader to a wrapper that must not see tracing."""
 
     def __init__(self, recorder: Recorder, loader: DataLoader[Any]) -> None:
@@ -352,14 +360,6 @@ class _View:
             self.passed.append(one.notes)
             self.recorder._count(one.batch)
             yield one.batch
-
-    def __len__(self) -> int:
-        return len(self.loader)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "loader":
-            raise AttributeError(name)
-        return getattr(self.loader, name)
 
 
 def data_loader(loader: Any) -> DataLoader[Any]:

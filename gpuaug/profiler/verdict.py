@@ -22,7 +22,6 @@ SLOW_WORKER = 1.3  # times the others' median
 TAIL = 1.10  # gain of even costs that makes a tail the cause
 CONTENDED = 0.15  # of the fetch spent waiting for a core
 
-DATA = ("storage", "decode", "dataset", "augmentation", "collate", "transport", "pinning")
 WORDS = {
     "storage": "storage",
     "decode": "decoding",
@@ -86,7 +85,7 @@ class Verdict:
     """What limits the job.
 
     Attributes:
-        kind: data, model, tie, fine or epoch.
+        kind: data, model, tie or epoch.
         place: the group that binds; of a tie the first one. second: the other one of a tie, or what binds next.
         cause: tail, worker, cores or None: what makes the place slow, if it is not its ordinary work.
         text: one sentence. exposed: share of the step that waits for data.
