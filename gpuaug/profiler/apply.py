@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.data._utils.collate import default_collate
 
-from gpuaug.profiler.trace import data_loader
+from gpuaug.profiler.trace import batch_size, data_loader
 
 __all__ = ["Moved", "Probe", "move", "probe", "reloaded"]
 
@@ -95,8 +95,8 @@ def move(loader: Any, device: torch.device) -> Moved:
     found = owner_of(inner.dataset)
     if found is None:
         raise ValueError("the data set has no `transform` that could be moved")
-    if inner.batch_sampler is None:
-        raise ValueError("the loader does not batch")
+    if batch_size(inner) is None:
+        raise ValueError("the loader does not batch, or its sampler does not say how much")
     if inner.collate_fn is not default_collate:
         raise ValueError("the loader has a collate_fn of its own")
     chain, transform = found
@@ -145,7 +145,7 @@ class Probe:
 def probe(loader: Any, moved: Moved, repeats: int = 3) -> Probe:
     """Measure a moved batch's parts, each `repeats` times, the median."""
     inner = data_loader(loader)
-    size = inner.batch_size or 1
+    size = batch_size(inner) or 1
     count = min(size, len(inner.dataset))  # type: ignore[arg-type]
     places = list(range(count))
     now = [inner.dataset[k] for k in places]

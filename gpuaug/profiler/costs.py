@@ -107,9 +107,9 @@ class Costs:
         self.pace = float(paces.mean())
         self.samples = float(np.mean([batch.size for batch, _ in batches])) or 1.0
         self.rows = rows(trace, [batch for batch, _ in batches], alone)
-        spent = sum(batch.step[2] for batch, _ in batches)
-        main = sum(batch.step[0] for batch, _ in batches)
-        threads = spent / main if main > 0.001 * len(batches) else 1.0
+        looked = [batch.step for batch, _ in batches if batch.step is not None]
+        main, spent = sum(step[0] for step in looked), sum(step[2] for step in looked)
+        threads = spent / main if main > 0.001 * len(looked) else 1.0
         self.setting = replace(self.setting, threads=min(max(1.0, threads), max(1.0, cores)))
         self._base: dict[bytes, float] = {}
 
@@ -318,8 +318,11 @@ def _receiving(batches: Sequence[Batch]) -> float:
 def _step_rows(batches: Sequence[Batch], alone: float | None) -> list[Row]:
     """What the user marked, and the rest, which is the model's."""
     names = list(dict.fromkeys(name for batch in batches for name in batch.marks))
-    cpu = np.array([b.step[0] for b in batches])
-    wait = np.array([max(0.0, b.done - b.given - b.step[0] - b.step[1]) for b in batches])
+    wall = np.array([b.done - b.given for b in batches])
+    looked = np.array([b.step is not None for b in batches])
+    cpu = _all([b.step[0] if b.step else 0.0 for b in batches], wall, looked)
+    queue = _all([b.step[1] if b.step else 0.0 for b in batches], wall, looked)
+    wait = np.maximum(0.0, wall - cpu - queue)
     device = np.array([b.device[0] if b.device else 0.0 for b in batches])
     wait = np.maximum(wait, device - cpu)  # a device goes on working when the host has asked for the next batch
     total = float((cpu + wait).mean())
@@ -330,8 +333,15 @@ def _step_rows(batches: Sequence[Batch], alone: float | None) -> list[Row]:
     found = []
     for name in names:
         marks = [b.marks.get(name, (0.0, 0.0, 0.0)) for b in batches]
-        c = np.array([max(0.0, m[1]) for m in marks])
-        w = np.array([max(0.0, m[0] - m[1] - m[2]) for m in marks])
+        c = _all([max(0.0, m[1]) for m in marks], wall, looked)
+        w = _all([max(0.0, m[0] - m[1] - m[2]) for m in marks], wall, looked)
         cpu, wait = np.maximum(0, cpu - c), np.maximum(0, wait - w)
         found.append(Row(name, "step", False, c, w))
     return [*found, Row("model", "step", False, cpu, wait)]
+
+
+def _all(seen: Sequence[float], wall: np.ndarray, looked: np.ndarray) -> np.ndarray:
+    """Seconds of every step, from those that all clocks were read for: the same share of the others."""
+    found = np.array(seen)
+    total = wall[looked].sum()
+    return np.where(looked, found, wall * (found[looked].sum() / total if total > 0 else 0.0))

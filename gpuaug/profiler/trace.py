@@ -19,9 +19,10 @@ from gpuaug.profiler import instrument
 from gpuaug.profiler.clock import Notes, clocks, mine
 from gpuaug.profiler.stamps import TracedBatch, TracedBatches, TracedCollate, TracedDataset, TracedIterable, reset
 
-__all__ = ["Batch", "Loader", "Recorder", "Trace"]
+__all__ = ["Batch", "Loader", "Recorder", "Trace", "batch_size", "data_loader"]
 
 COUNTED, COUNTED_AGAIN = 4, 32  # batches whose contents are looked at: the first ones, and then one in so many
+LOOKED, LOOKED_AGAIN = 16, 7  # steps that all clocks are read for: the first ones, and then one in so many
 KEPT = 4096  # batches; of a longer run the last ones
 SECOND = 1e-9  # of a nanosecond
 
@@ -45,8 +46,9 @@ class Batch:
         sent, received, pinned: spans of pickling, unpickling and pinning; None where it did not happen.
         moved: seconds on a core of pickling and unpickling.
         asked, given, done: when the main process asked for it, had it, and had done its step with it.
-        step: (cpu, queue) of the main thread in the step, and the time of all the process's threads.
-        marks: name -> (wall, cpu, queue) of the stages that the user marked in the step.
+        step: (cpu, queue) of the main thread in the step, and the time of all the process's threads; None if only the
+            wall was looked at.
+        marks: name -> (wall, cpu, queue) of the stages that the user marked in the step, if it was looked at.
         device: seconds of the device from the step's start to its end, and idle before it; None without one.
         tensors, tensor_bytes, other_bytes, float_bytes: what travels: tensors, their bytes, of arrays and bytes objects
             that are pickled, and of float32 images.
@@ -70,7 +72,7 @@ class Batch:
     asked: float
     given: float
     done: float
-    step: tuple[float, float, float]
+    step: tuple[float, float, float] | None
     marks: dict[str, tuple[float, float, float]]
     device: Interval | None
     tensors: int
@@ -115,7 +117,7 @@ class Loader:
             kind=type(loader).__name__,
             dataset=type(loader.dataset).__name__,
             length=length,
-            batch_size=loader.batch_size or getattr(loader.batch_sampler, "batch_size", None),
+            batch_size=batch_size(loader),
             workers=loader.num_workers,
             prefetch=loader.prefetch_factor or 2,
             pin_memory=bool(loader.pin_memory),
@@ -127,6 +129,11 @@ class Loader:
             collate=getattr(loader.collate_fn, "__name__", type(loader.collate_fn).__name__),
             transforms=transforms,
         )
+
+
+def batch_size(loader: DataLoader[Any]) -> int | None:
+    """Samples of a batch, as far as the loader or its batch sampler says."""
+    return loader.batch_size or getattr(loader.batch_sampler, "batch_size", None)
 
 
 def start_method(context: Any) -> str:
@@ -272,7 +279,8 @@ class Recorder(_Standing):
             else:  # a wrapper that makes more batches than it takes
                 yield found
                 continue
-            with _Seen(notes, epoch, asked, given, self._contents) as seen:
+            look = self._counted <= LOOKED or self._counted % LOOKED_AGAIN == 0
+            with _Seen(notes, epoch, asked, given, self._contents, look) as seen:
                 self._seen.append(seen)
                 yield found
                 del found
@@ -287,7 +295,10 @@ class Recorder(_Standing):
     def _batch(self, seen: _Seen, worker: int, device: Interval | None) -> Batch:
         notes, (tensors, inside, others, floats) = seen.notes, seen.contents
         wall, cpu, queue = notes.clocks
-        spent = [after - before for after, before in zip(seen.end, seen.start, strict=True)]
+        step = None
+        if seen.marks is not None:
+            _, busy, waited = (after - before for after, before in zip(seen.end, seen.start, strict=True))
+            step = (busy * SECOND, waited * SECOND, seen.process * SECOND)
         return Batch(
             epoch=seen.epoch,
             worker=worker,
@@ -309,8 +320,8 @@ class Recorder(_Standing):
             asked=self._seconds(seen.asked),
             given=self._seconds(seen.given),
             done=self._seconds(seen.end[0]),
-            step=(spent[1] * SECOND, spent[2] * SECOND, seen.process * SECOND),
-            marks=_stages(seen.marks),
+            step=step,
+            marks={} if seen.marks is None else _stages(seen.marks),
             device=device,
             tensors=tensors,
             tensor_bytes=inside,
@@ -324,26 +335,37 @@ def _stages(notes: Notes) -> dict[str, tuple[float, float, float]]:
 
 
 class _Seen:
-    """What was seen of one batch in the main process; its step lies between entering and leaving."""
+    """What was seen of one batch in the main process; its step lies between entering and leaving.
+
+    All clocks are read if one is to `look`; else the wall alone, for right after a step they are slow.
+    """
 
     __slots__ = ("asked", "contents", "end", "epoch", "events", "given", "marks", "notes", "process", "start")
 
-    def __init__(self, notes: Notes, epoch: int, asked: int, given: int, contents: tuple[int, int, int, int]) -> None:
+    def __init__(
+        self, notes: Notes, epoch: int, asked: int, given: int, contents: tuple[int, int, int, int], look: bool
+    ) -> None:
         self.notes, self.epoch, self.asked, self.given, self.contents = notes, epoch, asked, given, contents
+        self.marks = Notes(True) if look else None
 
     def __enter__(self) -> _Seen:
-        self.marks = mine.notes = Notes(True)
         self.events = _events()
-        self.process = -time.process_time_ns()
-        self.start = self.end = clocks()
+        self.start = self.end = (self.given, 0, 0)
+        if self.marks is not None:
+            mine.notes = self.marks
+            self.process = -time.process_time_ns()
+            self.start = self.end = clocks()
         return self
 
     def __exit__(self, *error: object) -> None:
         """Of a batch that was left, too."""
-        self.end = clocks()
-        self.process += time.process_time_ns()
-        if mine.notes is self.marks:
-            mine.notes = None
+        if self.marks is None:
+            self.end = (time.perf_counter_ns(), 0, 0)
+        else:
+            self.end = clocks()
+            self.process += time.process_time_ns()
+            if mine.notes is self.marks:
+                mine.notes = None
         if self.events is not None:
             self.events[1].record()
 
