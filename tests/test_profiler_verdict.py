@@ -64,7 +64,7 @@ def made(
         batches.append(
             Batch(
                 epoch=0, worker=number % workers if workers else -1, size=8, fetch=fetch, cpu=load.fetch[0], queue=0.0,
-                switches=0, blocks=0, threads=load.fetch[0],
+                threads=load.fetch[0],
                 samples=[(8 * number + k, sum(load.fetch) / 8) for k in range(8)],
                 stages=timed if detailed(number) else None,
                 sent=(fetch[1], fetch[1] + send * MS) if workers else None,

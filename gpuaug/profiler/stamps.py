@@ -9,7 +9,6 @@ of a machine read one clock. The user gets the batch alone, and it is the batch 
 from __future__ import annotations
 
 import os
-import resource
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -52,10 +51,8 @@ def reset() -> None:
 
 
 def _open() -> Notes:
-    """This thread's notes, begun if need be."""
+    """New notes of this thread."""
     global _process
-    if mine.notes is not None:
-        return mine.notes
     if _process.pid != os.getpid():
         _process = _Process()
     if not _process.each:
@@ -64,8 +61,6 @@ def _open() -> Notes:
     detailed = ours.batches < ALWAYS or ours.spent <= DETAIL * ours.elapsed
     notes = mine.notes = Notes(detailed)
     notes.fetch = (time.perf_counter_ns(), 0)
-    usage = resource.getrusage(resource.RUSAGE_THREAD)
-    notes.switches, notes.blocks = (usage.ru_nvcsw, usage.ru_nivcsw), usage.ru_inblock
     notes.threads = time.process_time_ns()
     notes.clocks = clocks()
     return notes
@@ -74,10 +69,7 @@ def _open() -> Notes:
 def _close(notes: Notes) -> None:
     """The batch is made."""
     end = clocks()
-    usage = resource.getrusage(resource.RUSAGE_THREAD)
     notes.clocks = (end[0] - notes.clocks[0], end[1] - notes.clocks[1], end[2] - notes.clocks[2])
-    notes.switches = usage.ru_nvcsw - notes.switches[0], usage.ru_nivcsw - notes.switches[1]
-    notes.blocks = usage.ru_inblock - notes.blocks
     notes.threads = time.process_time_ns() - notes.threads
     notes.fetch = notes.fetch[0], end[0]
     mine.notes = None
@@ -100,7 +92,7 @@ def _cost() -> int:
 
 
 def _sample(index: Any, get: Callable[[], Any]) -> Any:
-    notes = _open()
+    notes = mine.notes or _open()
     start = time.perf_counter_ns()
     try:
         sample = get()
@@ -155,7 +147,7 @@ class TracedBatches(TracedDataset):
     """One that fetches a whole batch at once; the time is spread over its samples."""
 
     def __getitems__(self, indices: Any) -> Any:
-        notes = _open()
+        notes = mine.notes or _open()
         start = time.perf_counter_ns()
         try:
             samples = self.dataset.__getitems__(indices)
@@ -191,7 +183,7 @@ class TracedCollate:
         self.function = function
 
     def __call__(self, samples: Any) -> Any:
-        notes = _open()
+        notes = mine.notes or _open()
         with stage("collate"):
             batch = self.function(samples)
         _close(notes)

@@ -39,7 +39,6 @@ class Batch:
         size: samples in it.
         fetch: from the first sample's start to the end of collating.
         cpu, queue: of the fetch: on a core, and waiting for one. What is left is waiting for something else.
-        switches: involuntary context switches of the fetch. blocks: read from disk, of 512 bytes.
         threads: of the fetch: time of all the process's threads on cores.
         samples: (index, seconds) of each sample; the index is None where the data set is iterable.
         stages: name -> (wall, cpu, queue), without what inner stages took; None if it was not timed in detail.
@@ -60,8 +59,6 @@ class Batch:
     fetch: Interval
     cpu: float
     queue: float
-    switches: int
-    blocks: int
     threads: float
     samples: list[tuple[Any, float]]
     stages: dict[str, tuple[float, float, float]] | None
@@ -306,8 +303,6 @@ class Recorder(_Standing):
             fetch=(self._seconds(notes.fetch[0]), self._seconds(notes.fetch[1])),
             cpu=cpu * SECOND,
             queue=min(queue, max(0, wall - cpu)) * SECOND,  # the clocks are read one after the other
-            switches=notes.switches[1],
-            blocks=notes.blocks,
             threads=notes.threads * SECOND,
             samples=[
                 (index if isinstance(index, (int, str)) else None, took * SECOND) for index, took in notes.samples
