@@ -67,7 +67,16 @@ def crunch(seconds: float) -> None:
         torch.mm(_MATRIX, _MATRIX)
 
 
-COSTS: dict[str, Callable[[float], None]] = {"wait": wait, "burn": burn, "crunch": crunch}
+def threaded(seconds: float) -> None:
+    """About as much work as one thread does in that time, on as many threads as torch may take."""
+    for _ in range(round(seconds / PASS)):
+        torch.sin(_LARGE, out=_RESULT)
+
+
+_LARGE, _RESULT = torch.rand(2, 1 << 17)
+PASS = 0.00014  # seconds of one pass
+
+COSTS: dict[str, Callable[[float], None]] = {"wait": wait, "burn": burn, "crunch": crunch, "threaded": threaded}
 
 
 @dataclass
@@ -311,8 +320,8 @@ CASES: tuple[Planted, ...] = (
         "many tensors",
         ("transport",),
         Pipe(form="many", shape=(60,), step=("wait", 0.002)),
-        Pipe(form="many", shape=(30,), step=("wait", 0.002)),
-        Change(factors={"getitem": 0.5}, transport=0.5),
+        Pipe(form="many", shape=(40,), step=("wait", 0.002)),
+        Change(factors={"getitem": 2 / 3}, transport=2 / 3),
     ),
     Planted(
         "epochs that start slowly",
@@ -341,10 +350,16 @@ CASES: tuple[Planted, ...] = (
     Planted("one slow worker", ("worker",), Pipe(read=("wait", 0.002), slow=5.0), Pipe(read=("wait", 0.002)), None),
     Planted(
         "more processes than cores",
-        ("cores", "augmentation", "tie"),
+        ("cores",),
         Pipe(augment=("crunch", 0.002), workers=6),
         Pipe(augment=("burn", 0.0), workers=6),
         without("Augment"),
+    ),
+    Planted(  # forked, OpenMP may hang; spawned, workers with threads abort at their end
+        "more threads than cores",
+        ("threads",),
+        Pipe(augment=("threaded", 0.003), threads=4, options={"multiprocessing_context": "forkserver"}),
+        Pipe(augment=("threaded", 0.003), threads=1, options={"multiprocessing_context": "forkserver"}),
     ),
     Planted("other jobs on the cores", ("cores",), Pipe(augment=("burn", 0.002), workers=2), hogs=4),
     Planted(
@@ -425,6 +440,8 @@ def _run(case: Planted, folder: str, seconds: float, turns: int, free: float | N
     free = effective_cores() if free is None else free
     origin = time.perf_counter_ns()
     before, after, traces = [], [], []
+    if case.labels == ("epoch",):
+        seconds *= 3  # an epoch cut in two must weigh little
     for _ in range(turns):
         pipe = case.pipe
         found, trace = ladder.recorded("before", loader_of(pipe, folder), step_of(pipe), seconds, warm(pipe), origin)

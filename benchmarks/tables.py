@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,10 +62,15 @@ def rate(row: Row) -> float:
     return row["images"] / median(row["seconds"])
 
 
-def _number(value: float) -> str:
-    """Three significant digits, never in scientific notation."""
-    digits = 0 if value >= 100 else 1 if value >= 10 else 2 if value >= 1 else 3
-    return f"{value:,.{digits}f}"
+def _number(value: float, significant: int = 3) -> str:
+    """So many significant digits, all those before the point, and three after it at most."""
+    after = significant - 1 - math.floor(math.log10(value)) if value > 0 else 0
+    return f"{value:,.{min(3, max(0, after))}f}"
+
+
+def _figure(value: float, marked: str) -> str:
+    """With its marks; of an unsteady one two digits."""
+    return _number(value, 2 if "~" in marked else 3) + marked
 
 
 def own_name(row: Row) -> str:
@@ -97,7 +103,7 @@ def marks(row: Row, own: Row | None = None) -> str:
 
 
 def _times(row: Row, own: Row) -> str:
-    return _number(ratio(row["seconds"], own["seconds"])) + marks(row, own)
+    return _figure(ratio(row["seconds"], own["seconds"]), marks(row, own))
 
 
 def grids(run: dict[str, Any]) -> Iterator[tuple[str, Grid]]:
@@ -136,7 +142,7 @@ def _contest(title: str, rows: list[Row], what: str) -> Grid:
         if own is None:  # it is among the absent
             continue
         cells = [_times(mine[name], own) if name in mine else "" for name in names]
-        body.append([short(case), _number(per_image(own)) + marks(own), *cells])
+        body.append([short(case), _figure(per_image(own), marks(own)), *cells])
     parity = {row["who"]: row["difference"] for row in rows if row["case"] == PARITY}
     notes = [f"gpuaug: ms an image. The others: how many times as long they take. {_rounds(timed)}."]
     if parity:
@@ -326,7 +332,10 @@ def show(console: Console, run: dict[str, Any]) -> None:
         )
         for number, column in enumerate(grid.columns):
             heading = column.replace(" ", "\n") if grid.narrow and number else column
-            table.add_column(heading, justify="right" if number else "left", no_wrap=True)
+            figures = max((len(row[number]) for row in grid.rows if len(row) > 1), default=1)  # are never cut
+            table.add_column(
+                heading, justify="right" if number else "left", min_width=figures if number else 12, overflow="fold"
+            )
         for row in grid.rows:
             if len(row) == 1:
                 table.add_row(Text(row[0], style="bold"))

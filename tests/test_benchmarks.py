@@ -237,7 +237,7 @@ def test_tables_mark_what_must_be_known() -> None:
         next(line for line in text.splitlines() if line.startswith(name)) for name in ("HorizontalFlip", "Hue")
     )
     assert flip.split() == ["HorizontalFlip", "10.0", "0.500"]
-    assert hue.split() == ["Hue", "10.0", "4.00~", "4.00!", "0.500*"]
+    assert hue.split() == ["Hue", "10.0", "4.0~", "4.00!", "0.500*"]
     assert "Absent: ops: FFCV, Hue: No module named 'ffcv'" in text
     assert "failed: its process ended with -9" in text
 

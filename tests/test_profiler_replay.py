@@ -112,6 +112,11 @@ def test_a_step_of_many_threads_takes_their_cores() -> None:
     assert both > 1.3 * alone
 
 
+def test_a_fetch_of_many_threads_takes_their_cores() -> None:
+    ends = replay([Load((0.01, 0.0))] * 400, Setting(2, cores=2, worker_threads=4)).ends
+    assert (ends[299] - ends[99]) / 200 == pytest.approx(0.02, rel=0.02)
+
+
 def test_one_slow_batch_holds_up_the_line() -> None:
     loads = [Load((0.0, 0.5 if number == 20 else 0.01), step=(0.0, 0.005)) for number in range(60)]
     ordered = replay(loads, Setting(4)).ends[-1]

@@ -64,7 +64,7 @@ def made(
         batches.append(
             Batch(
                 epoch=0, worker=number % workers if workers else -1, size=8, fetch=fetch, cpu=load.fetch[0], queue=0.0,
-                threads=load.fetch[0],
+                threads=load.fetch[0] + send * MS,
                 samples=[(8 * number + k, sum(load.fetch) / 8) for k in range(8)],
                 stages=timed if detailed(number) else None,
                 sent=(fetch[1], fetch[1] + send * MS) if workers else None,
@@ -312,8 +312,14 @@ def test_a_collate_that_only_stacks_is_not_blamed() -> None:
 
 
 def test_threads_of_workers() -> None:
-    assert "worker-threads" in advice_of(made(PLAIN, threads=0.02))
-    assert "worker-threads" not in advice_of(made(PLAIN))
+    many = made(slow("Flip", (20.0, 0.0)), cores=2.0)
+    for batch in many.batches:
+        batch.threads *= 4
+    assert Costs(many, 2.0).setting.worker_threads == pytest.approx(4, rel=0.05)
+    assert "worker-threads" in advice_of(many, cores=2.0)
+    assert verdict_of(many, cores=2.0).cause == "threads"
+    assert "worker-threads" not in advice_of(many, cores=16.0)
+    assert "worker-threads" not in advice_of(made(PLAIN, cores=2.0), cores=2.0)
 
 
 def test_nothing_to_advise() -> None:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, SequentialSampler
 from gpuaug.profiler.apply import Moved, Probe, owner_of
 from gpuaug.profiler.clock import Timed
 from gpuaug.profiler.costs import Change, Costs
-from gpuaug.profiler.verdict import MATTERS, Gain, Verdict, gain, slow_worker
+from gpuaug.profiler.verdict import MATTERS, Gain, Verdict, crowded, gain, slow_worker
 
 __all__ = ["IDS", "Advice", "advise", "check", "checks_of"]
 
@@ -234,10 +234,8 @@ def _observed(costs: Costs, verdict: Verdict, busy: float) -> Iterator[Advice]:
         yield Advice(
             "slow-worker", f"Worker {worker} is slower than the others: look at what it alone reads.", None, ""
         )
-    batches = [batch for batch, _ in costs.batches]
-    fetch = sum(b.fetch[1] - b.fetch[0] for b in batches)
-    threads = sum(b.threads for b in batches) / max(1e-9, sum(b.cpu for b in batches))
-    if trace.loader.workers and threads > 1.5 and fetch:
+    if crowded(costs):
+        threads = costs.setting.worker_threads
         title = (
             f"{trace.loader.workers} workers compute on {threads:.1f} threads each; they share {costs.cores:g} cores."
         )
@@ -247,7 +245,7 @@ def _observed(costs: Costs, verdict: Verdict, busy: float) -> Iterator[Advice]:
         title = f"Other jobs take {busy:.0%} of the cores that this one may use."
         yield Advice("busy-machine", title, None, "see `top`; ask the scheduler for cores of your own")
     if verdict.cause == "tail":
-        slow = sorted((s for b in batches for s in b.samples), key=lambda s: -s[1])[:3]
+        slow = sorted((s for b, _ in costs.batches for s in b.samples), key=lambda s: -s[1])[:3]
         named = ", ".join(str(index) for index, _ in slow if index is not None)
         title = "A few samples take far longer than the rest" + (f": {named} and others." if named else ".")
         yield Advice("slow-samples", title, None, "see the slowest samples in the report; shrink or re-encode them")

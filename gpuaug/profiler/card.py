@@ -20,6 +20,7 @@ WIDTH = 80
 CAUSES = {
     "tail": "a few batches take far longer than the rest, and batches come in order",
     "worker": "one worker is slower than the others",
+    "threads": "each worker computes on several threads, and together they are more than the cores",
     "cores": "its processes wait for cores",
 }
 

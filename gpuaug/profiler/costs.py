@@ -15,6 +15,7 @@ __all__ = ["Change", "Costs", "Row"]
 
 RESAMPLES = 24  # of blocks of batches, for an interval
 LEAST_WAIT = 0.05  # quantile of the waits for a worker's lock that no computing explains
+SEVERAL = 1.2  # threads; what is less is one, and what else the process does
 ENOUGH = 3  # batches that a median is taken of
 COVER = (0.05, 0.95)  # of the resamples lie in an interval
 READERS = ("read", "decode", "getitem")  # stages whose waiting is called storage
@@ -110,7 +111,11 @@ class Costs:
         looked = [batch.step for batch, _ in batches if batch.step is not None]
         main, spent = sum(step[0] for step in looked), sum(step[2] for step in looked)
         threads = spent / main if main > 0.001 * len(looked) else 1.0
-        self.setting = replace(self.setting, threads=min(max(1.0, threads), max(1.0, cores)))
+        self.setting = replace(
+            self.setting,
+            threads=min(max(1.0, threads), max(1.0, cores)),
+            worker_threads=worker_threads([batch for batch, _ in batches]),
+        )
         self._base: dict[bytes, float] = {}
 
     def row(self, name: str) -> Row:
@@ -221,6 +226,13 @@ def steady(trace: Trace) -> tuple[int, list[tuple[Batch, float]]]:
         skip = max(1, min(ahead, len(batches) // 2))
         found += [(b, b.done - a.done) for a, b in zip(batches[skip - 1 :], batches[skip:], strict=False)]
     return ahead, found
+
+
+def worker_threads(batches: Sequence[Batch]) -> float:
+    """Threads of a worker that compute at once while it fetches; sending has a thread of its own."""
+    spent = sum(batch.threads - batch.moved[0] for batch in batches)
+    found = spent / max(1e-9, sum(batch.cpu for batch in batches))
+    return found if found >= SEVERAL else 1.0
 
 
 def rows(trace: Trace, batches: Sequence[Batch], alone: float | None) -> list[Row]:

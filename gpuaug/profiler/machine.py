@@ -24,6 +24,7 @@ begin, used = time.perf_counter(), time.process_time()
 while time.perf_counter() - begin < {}: pass
 print(time.process_time() - used)
 """
+PIECES, STEPS = 12, 1_000_000  # of a look at a core's speed: about a tenth of a second
 CHANGED = 0.10  # of the cores' speed: beyond it, no comparison of before and after holds
 
 
@@ -49,16 +50,18 @@ def _quota() -> float | None:
         return None
 
 
-def speed(seconds: float = 0.12) -> float:
-    """Millions of steps a second of a counting loop on one core; the fastest of six pieces, others may be disturbed."""
-    pieces = []
-    for _ in range(6):
-        end, count = time.perf_counter() + seconds / 6, 0
-        start = time.perf_counter()
-        while time.perf_counter() < end:
-            count += 1
-        pieces.append(count / (time.perf_counter() - start) / 1e6)
-    return max(pieces)
+def speed() -> float:
+    """Millions of steps of a counting loop in a second on a core; the fastest of some pieces, others may be disturbed.
+
+    Time is the thread's own, so that whoever shares the core does not count: workers of a run that has just ended.
+    """
+    rates = []
+    for _ in range(PIECES):
+        start = time.thread_time_ns()
+        for _ in range(STEPS):
+            pass
+        rates.append(STEPS / (time.thread_time_ns() - start) * 1e3)
+    return max(rates)
 
 
 def effective_cores(seconds: float = 0.4) -> float:

@@ -48,7 +48,8 @@ class Setting:
         pinning: batches pass through a thread of the main process, which pins them or works ahead.
         in_order: batches come in the order they were asked for.
         cores: that may be used at once.
-        threads: of the consumer's step while it computes. ahead_threads: of what works ahead.
+        threads: of the consumer's step while it computes. ahead_threads: of what works ahead. worker_threads: of each
+            worker's fetch.
     """
 
     workers: int
@@ -58,6 +59,7 @@ class Setting:
     cores: float = 1e9
     threads: float = 1.0
     ahead_threads: float = 1.0
+    worker_threads: float = 1.0
 
 
 @dataclass
@@ -132,12 +134,17 @@ class _Replay:
         self.next += 1
         self.fetch(worker)
 
+    def fetching_of(self, number: int) -> list[Phase]:
+        """Of a batch's samples: waiting and computing in turns."""
+        computing, waiting = self.loads[number].fetch
+        return [(0.0, waiting / CHUNKS), (self.setting.worker_threads, computing / CHUNKS)] * CHUNKS
+
     def fetch(self, worker: int) -> None:
         if self.fetching[worker] or not self.asked[worker]:
             return
         number = self.asked[worker].popleft()
         self.fetching[worker] = True
-        self.start(fetching(self.loads[number]), ("fetched", number))
+        self.start(self.fetching_of(number), ("fetched", number))
 
     def send(self, worker: int) -> None:
         if self.sending[worker] or not self.made[worker]:
@@ -234,7 +241,7 @@ class _Replay:
             load = self.loads[self.given]
             self.since = self.clock
             after = [(1.0, load.pin), (self.setting.ahead_threads, load.ahead)]
-            self.start([*fetching(load), *after], ("made", self.given))
+            self.start([*self.fetching_of(self.given), *after], ("made", self.given))
 
     def advance(self) -> None:
         """To the next moment at which something ends."""
@@ -271,12 +278,6 @@ def once(part: tuple[float, float]) -> list[Phase]:
     return [(1.0, part[0]), (0.0, part[1])]
 
 
-def fetching(load: Load) -> list[Phase]:
-    """Of a batch's samples: waiting and computing in turns."""
-    computing, waiting = load.fetch
-    return [(0.0, waiting / CHUNKS), (1.0, computing / CHUNKS)] * CHUNKS
-
-
 def replay(loads: Sequence[Load], setting: Setting) -> Outcome:
     """Run an epoch of batches under a setting.
 
@@ -287,7 +288,8 @@ def replay(loads: Sequence[Load], setting: Setting) -> Outcome:
     Raises:
         ValueError: if a setting or a cost is out of range.
     """
-    if setting.workers < 0 or setting.prefetch < 1 or setting.cores <= 0 or setting.threads <= 0:
+    positive = min(setting.cores, setting.threads, setting.ahead_threads, setting.worker_threads) > 0
+    if setting.workers < 0 or setting.prefetch < 1 or not positive:
         raise ValueError(
             f"replay: `setting` must have workers >= 0, prefetch >= 1, cores and threads > 0, got {setting}."
         )

@@ -13,13 +13,14 @@ from gpuaug.profiler.costs import Change, Costs
 from gpuaug.profiler.replay import Load, replay
 from gpuaug.profiler.trace import Trace
 
-__all__ = ["Gain", "Group", "Stage", "Verdict", "cause_of", "groups", "judge", "stages"]
+__all__ = ["Gain", "Group", "Stage", "Verdict", "cause_of", "crowded", "groups", "judge", "stages"]
 
 FINE, HIGH = 0.05, 0.20  # shares of a step: below the one nothing is wrong, above the other much is
 MATTERS = 1.05  # a gain below it is not worth a change
 NOTHING, LITTLE, SOME = 1.03, 1.10, 1.25  # gains of data path and step, between which they balance
 SLOW_WORKER = 1.3  # times the others' median
 TAIL = 1.10  # gain of even costs that makes a tail the cause
+THREADS = 1.5  # of a worker that compute at once: above it, several do
 CONTENDED = 0.15  # of the fetch spent waiting for a core
 
 WORDS = {
@@ -87,7 +88,7 @@ class Verdict:
     Attributes:
         kind: data, model, tie or epoch.
         place: the group that binds; of a tie the first one. second: the other one of a tie, or what binds next.
-        cause: tail, worker, cores or None: what makes the place slow, if it is not its ordinary work.
+        cause: tail, worker, threads, cores or None: what makes the place slow, if it is not its ordinary work.
         text: one sentence. exposed: share of the step that waits for data.
         ceiling: the gain if the whole data path took no time.
     """
@@ -217,9 +218,11 @@ def near(a: Group, b: Group) -> bool:
 
 
 def cause_of(costs: Costs) -> str | None:
-    """Why a place is slow, if not for its ordinary work: a slow worker, too few cores, or a heavy tail."""
+    """Why a place is slow, if not for its ordinary work."""
     if slow_worker(costs.trace) is not None:
         return "worker"
+    if crowded(costs):
+        return "threads"
     batches = [batch for batch, _ in costs.batches]
     fetch = sum(b.fetch[1] - b.fetch[0] for b in batches)
     if fetch and sum(b.queue for b in batches) / fetch > CONTENDED:
@@ -227,6 +230,12 @@ def cause_of(costs: Costs) -> str | None:
     if costs.setting.workers and tail_gain(costs) > TAIL:
         return "tail"
     return None
+
+
+def crowded(costs: Costs) -> bool:
+    """Whether the workers' threads are more than the cores, and more than the workers."""
+    threads = costs.setting.worker_threads
+    return threads > THREADS and costs.setting.workers * threads > costs.cores
 
 
 def slow_worker(trace: Trace) -> int | None:
