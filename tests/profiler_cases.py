@@ -34,6 +34,34 @@ class Images(Dataset[Any]):
         return image, torch.rand(2), np.random.rand(2), random.random(), index
 
 
+class Numbers(Dataset[Any]):
+    """Each sample is its number; nothing is drawn."""
+
+    def __init__(self, count: int = COUNT) -> None:
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, index: Any) -> Any:
+        return torch.full((2,), int(index)), 0
+
+
+class Lists(Numbers):
+    """Asked for several at once."""
+
+    def __getitem__(self, index: Any) -> Any:
+        return torch.tensor(index)
+
+
+class Holder(Numbers):
+    """Holds a function, which travels with it to workers."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__(4)
+        self.function = function
+
+
 class Batches(Images):
     def __getitems__(self, indices: list[int]) -> list[Any]:
         return [self[index] for index in indices]
@@ -79,6 +107,8 @@ def make(kind: str) -> DataLoader[Any]:
     shuffled: dict[str, Any] = {"shuffle": True, "generator": generator}
     if kind == "map":
         return DataLoader(Images(TRANSFORM), BATCH, num_workers=2, **shuffled)
+    if kind == "numbers":
+        return DataLoader(Numbers(), BATCH, num_workers=2)
     if kind == "main":
         return DataLoader(Images(TRANSFORM), BATCH, **shuffled)
     if kind == "batches":

@@ -88,4 +88,11 @@ def test_the_stored_run_keeps_the_promise() -> None:
     stored = json.loads(RESULTS.read_text())
     results = [planted.Result(**one) for one in stored["results"]]
     assert {one.name for one in results} == {case.name for case in CASES}
-    assert summary(results) == pytest.approx(stored["summary"])
+    found = summary(results)
+    assert found == pytest.approx(stored["summary"])
+    assert found["right"] >= 0.95
+    assert found["error_median"] <= 0.05
+    assert found["error_p95"] <= 0.15
+    assert found["wrong_signs"] == 0
+    assert found["false_alarms"] <= 0.05
+    assert max(stored["overhead"]["workers bind"], stored["overhead"]["the step binds"]) <= 1.01

@@ -164,6 +164,9 @@ def test_whatif(done: subprocess.CompletedProcess[str], folder: Path) -> None:
         (("--scale", "getitem=-1"), "at least 0"),
         (("--workers", "-1"), "in [0, 1024]"),
         (("--prefetch", "0"), "in [1, 1024]"),
+        (("--workers", "1024", "--prefetch", "1024"), "at most 4096"),
+        (("--device-ms", "5"), "--augment device"),
+        (("--scale", "getitem=0", "--scale", "getitem=2"), "each stage once"),
     ],
 )
 def test_whatif_checks(
@@ -225,6 +228,10 @@ def test_advice_is_muted(folder: Path) -> None:
         (("train.py:make_loader", "--budget", "soon"), "60s or 2m"),
         (("train.py:make_loader", "--budget", "0.1s"), "at least 1"),
         (("train.py:make_loader", "--fail-if", "speed>3"), "exposed"),
+        (("train.py:make_loader", "--fail-if", "exposed>20"), "exposed>20%"),
+        (("train.py:make_loader", "--device", "nosuch"), "one that works here"),
+        (("train.py:make_loader", "--png", "a.gif"), "must name a .png"),
+        (("train.py:number", "--apply"), "to give a DataLoader"),
         (("train.py:make_loader", "--ignore", "everything"), "must name one of"),
         (("train.py:make_loader", "--json", "no/such/folder/a.json"), "folder that exists"),
         (("train.py:make_loader", "--model", "train.py:number"), "must give a step"),

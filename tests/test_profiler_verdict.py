@@ -20,7 +20,7 @@ from gpuaug.profiler.costs import Change, Costs
 from gpuaug.profiler.replay import Load, Setting, replay
 from gpuaug.profiler.session import edge
 from gpuaug.profiler.trace import Batch, Loader, Trace
-from gpuaug.profiler.verdict import groups, judge, slow_worker, stages
+from gpuaug.profiler.verdict import free, groups, judge, slow_worker, stages
 
 MS = 1e-3
 Stages = dict[str, tuple[float, float]]  # name -> (computing, waiting), milliseconds of a batch
@@ -169,7 +169,48 @@ def test_an_interval_is_as_wide_as_the_batches_differ() -> None:
 
 def test_too_few_batches() -> None:
     with pytest.raises(ValueError, match="at least 6 batches"):
-        Costs(made(PLAIN, count=8), 2.0)
+        Costs(made(PLAIN, count=6), 2.0)
+
+
+def test_the_step_is_the_least() -> None:
+    """Nothing that a loader does makes a step shorter, and an interval stays one."""
+    costs = Costs(made(slow("Flip", (9.0, 0.0)), step=(0.0, 2.0)), 100.0)
+    times, low, high = costs.gain(free([row.name for row in costs.rows if row.place != "step"]))
+    assert low <= times <= high <= costs.pace / 0.002 * 1.001
+    with pytest.raises(ValueError, match="nothing that takes time would be left"):
+        costs.gain(free([row.name for row in costs.rows]))
+
+
+def test_a_mark_may_be_called_as_a_stage() -> None:
+    costs = Costs(made({**PLAIN, "decode": (30.0, 0.0)}, marks={"decode": (0.0, 1.0)}), 100.0)
+    assert [row.name for row in costs.rows if "decode" in row.name] == ["decode", "decode (step)"]
+    assert verdict_of(costs.trace).place == "decode"
+
+
+def test_marks_shrink_with_the_step_alone() -> None:
+    trace = made(PLAIN, step=(0.0, 10.0), marks={"sync": (0.0, 10.0)})
+    assert Costs(trace, 100.0).row("sync").seconds == pytest.approx(0.010, rel=0.02)
+    assert Costs(trace, 100.0, alone=0.010).row("sync").seconds == pytest.approx(0.005, rel=0.02)
+
+
+def test_a_thread_ahead_fetches_beside_the_step() -> None:
+    costs = Costs(made({"getitem": (10.0, 0.0)}, workers=0, step=(0.0, 20.0)), 100.0)
+    assert costs.pace == pytest.approx(0.030, rel=0.02)
+    assert costs.expected(Change(ahead=(0.005, 1.0))) == pytest.approx(0.020, rel=0.03)
+
+
+def test_cores_limit_what_a_stage_can_give() -> None:
+    trace = made(slow("Flip", (20.0, 0.0)), workers=8, cores=2.0)
+    found = {stage.name: stage for stage in stages(Costs(trace, 2.0))}["Flip"]
+    assert found.capacity == pytest.approx(8 / (0.020 / 2), rel=0.02)
+
+
+def test_batches_that_come_together_count_together() -> None:
+    """Two workers that begin at once: of nine gaps every second one is long."""
+    trace = made(PLAIN, count=10, workers=2)
+    for number, batch in enumerate(trace.batches):
+        batch.done = batch.given = (number // 2 + 1) * 1.0 + number * 1e-6
+    assert Costs(trace, 2.0).pace == pytest.approx(0.5, rel=0.3)
 
 
 def test_unknown_rows() -> None:
@@ -289,10 +330,10 @@ def test_moving_has_a_sign() -> None:
     """Where the device takes longer than the workers, it is not advised."""
     trace = made({**PLAIN, "Flip": (30.0, 0.0)}, step=(0.0, 5.0))
     costs = Costs(trace, 100.0)
-    cheap, dear = (Probe(1.0, 1.0, seconds, 1.0, "cuda") for seconds in (0.001, 0.05))
+    cheap, dear = (Probe(1.0, 1.0, 0.0, seconds, 1.0, "cuda") for seconds in (0.001, 0.05))
     assert costs.gain(moved_change(costs, cheap))[0] > 2
     assert costs.gain(moved_change(costs, dear))[0] < 0.5
-    beside = Probe(1.0, 1.0, 0.004, 2.0, "cpu")
+    beside = Probe(1.0, 1.0, 0.0, 0.004, 2.0, "cpu")
     assert costs.gain(moved_change(costs, beside))[0] > 2
 
 

@@ -127,10 +127,12 @@ def _replayed(costs: Costs, moved: Moved | None, probed: Probe | None, edge: Gai
         title = (
             f"Move {', '.join(augments[:3])}{' and more' if len(augments) > 3 else ''} to the device ({moved.device})."
         )
-        yield Advice("augment-on-device", title, gain(costs, change), moved.code, change)
+        settings = {"device": str(moved.device)}
+        yield Advice("augment-on-device", title, gain(costs, change), moved.code, change, settings)
     workers, change = best_workers(costs)
     if workers != setting.workers:
         more = "" if workers else " (the main process fetches)"
+        more += "" if setting.workers else "; moving batches between processes was not seen, and is assumed to be free"
         yield Advice(
             "num-workers",
             f"{workers} workers in place of {setting.workers}{more}.",
@@ -203,7 +205,10 @@ def _replayed(costs: Costs, moved: Moved | None, probed: Probe | None, edge: Gai
 
 def moved_change(costs: Costs, probed: Probe) -> Change:
     """What the replay is told about augmentation on the device: each row by how the probe's parts compare."""
-    factors = {row.name: 0.0 for row in costs.rows if row.augments}
+    augments = [row for row in costs.rows if row.augments]
+    factors = {row.name: 0.0 for row in augments}
+    stays = max(augments, key=lambda row: row.computing.mean())  # stands for what makes a tensor of the whole picture
+    factors[stays.name] = min(1.0, probed.kept / stays.seconds)
     ratios = {"collate": probed.made, "send": probed.made, "receive": probed.received, "pin": probed.made}
     factors |= {row.name: min(20.0, ratios[row.name]) for row in costs.rows if row.name in ratios}
     if probed.device == "cpu":
@@ -255,7 +260,7 @@ def _observed(costs: Costs, verdict: Verdict, busy: float) -> Iterator[Advice]:
     if free is not None and needed > 0.8 * free:
         title = f"Batches under way need {needed / 1e6:,.0f} MB of shared memory; {free / 1e6:,.0f} MB are free."
         yield Advice("shared-memory", title, None, "docker run --shm-size=8g, or fewer batches ahead")
-    if torch.cuda.is_available() and not trace.loader.pin_memory:
+    if any(one.device for one in trace.batches) and not trace.loader.pin_memory:
         title = "Pinned memory lets copies run beside the device's work. Not replayed: no copy was measured."
         yield Advice("pin-memory", title, None, "DataLoader(..., pin_memory=True), and .to(device, non_blocking=True)")
 

@@ -12,7 +12,7 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, IterableDataset
 from torch.utils.data._utils.collate import default_collate
 
 from gpuaug.profiler.trace import batch_size, data_loader
@@ -39,10 +39,12 @@ class Moved:
     """A loader whose workers only decode, and the module that augments what they give.
 
     Attributes:
-        loader: of ragged uint8 batches. augment: a gpuaug.Augment on `device`. code: the lines to change.
+        loader: of ragged uint8 batches. decoded: what is left in its workers. augment: a gpuaug.Augment on `device`.
+        code: the lines to change.
     """
 
     loader: DataLoader[Any]
+    decoded: _Decoded
     augment: Any
     device: torch.device
     code: str
@@ -54,9 +56,18 @@ class Moved:
 
 
 class _Decoded:
-    """What is left of a transform in the workers: the picture as uint8 (C, H, W)."""
+    """What is left of a transform in the workers: the picture as uint8 (C, H, W). Attribute `taken`: seconds so far."""
+
+    def __init__(self) -> None:
+        self.taken = 0.0
 
     def __call__(self, image: Any) -> torch.Tensor:
+        start = time.perf_counter()
+        found = self._tensor(image)
+        self.taken += time.perf_counter() - start
+        return found
+
+    def _tensor(self, image: Any) -> torch.Tensor:
         from torchvision.transforms.v2.functional import pil_to_tensor
 
         found = image if isinstance(image, torch.Tensor) else pil_to_tensor(image)
@@ -93,6 +104,8 @@ def move(loader: Any, device: torch.device) -> Moved:
 
     inner = data_loader(loader)
     found = owner_of(inner.dataset)
+    if isinstance(inner.dataset, IterableDataset):
+        raise ValueError("the data set is iterable")
     if found is None:
         raise ValueError("the data set has no `transform` that could be moved")
     if batch_size(inner) is None:
@@ -102,9 +115,9 @@ def move(loader: Any, device: torch.device) -> Moved:
     chain, transform = found
     converted = from_torchvision(transform)
     dataset = copy.copy(chain[-1])
-    dataset.__dict__["transform"] = _Decoded()
+    decoded = dataset.__dict__["transform"] = _Decoded()
     if hasattr(dataset, "transforms") and hasattr(dataset.transforms, "transform"):
-        dataset.__dict__["transforms"] = type(dataset.transforms)(_Decoded(), dataset.transforms.target_transform)
+        dataset.__dict__["transforms"] = type(dataset.transforms)(decoded, dataset.transforms.target_transform)
     for outer in reversed(chain[:-1]):
         twin = copy.copy(outer)
         twin.__dict__["dataset"] = dataset
@@ -121,7 +134,7 @@ def move(loader: Any, device: torch.device) -> Moved:
         "loader = DataLoader(dataset, ..., collate_fn=ga.ragged_collate)\n"
         f'for images, labels in ga.DeviceLoader(loader, "{device}", augment):'
     )
-    return Moved(changed, augment, device, code)
+    return Moved(changed, decoded, augment, device, code)
 
 
 @dataclass(frozen=True)
@@ -131,12 +144,14 @@ class Probe:
     Attributes:
         made: collating and pickling a decoded batch, against the batch as it is now: a ratio.
         received: unpickling, in the same way.
+        kept: seconds of a batch that making tensors of whole pictures takes, which stays in the workers.
         augment: seconds of augmenting a batch on the device. threads: that it takes, if the device is the CPU.
         device: its type.
     """
 
     made: float
     received: float
+    kept: float
     augment: float
     threads: float
     device: str
@@ -149,7 +164,9 @@ def probe(loader: Any, moved: Moved, repeats: int = 3) -> Probe:
     count = min(size, len(inner.dataset))  # type: ignore[arg-type]
     places = list(range(count))
     now = [inner.dataset[k] for k in places]
+    start = moved.decoded.taken
     decoded = [moved.loader.dataset[k] for k in places]
+    kept = (moved.decoded.taken - start) * size / count
     assert inner.collate_fn is not None
     assert moved.loader.collate_fn is not None
     before = _transport(inner.collate_fn, now, repeats)
@@ -168,7 +185,7 @@ def probe(loader: Any, moved: Moved, repeats: int = 3) -> Probe:
     seconds = median(taken)
     threads = max(1.0, median(used) / seconds)
     made, received = (then / now for then, now in zip(after, before, strict=True))
-    return Probe(made, received, seconds * size / count, threads, moved.device.type)
+    return Probe(made, received, kept, seconds * size / count, threads, moved.device.type)
 
 
 def _transport(collate: Callable[[Any], Any], samples: list[Any], repeats: int) -> tuple[float, float]:

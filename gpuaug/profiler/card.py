@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["card", "compared", "confidence", "examined", "level", "text", "why"]
 
 WIDTH = 80
+MISSES = 0.15  # of the pace, by the replay: beyond it, gains are guesses
 CAUSES = {
     "tail": "a few batches take far longer than the rest, and batches come in order",
     "worker": "one worker is slower than the others",
@@ -68,13 +69,23 @@ def why(report: Report) -> list[str]:
 
 def confidence(report: Report) -> str:
     """How far the figures hold."""
-    if not report.reliable:
-        return f"UNRELIABLE: the cores' speed changed by {percent(report.drift)} meanwhile. Run it on a quiet machine."
-    cost = "" if report.overhead is None else f", the clocks cost {percent(max(0.0, report.overhead))}"
-    return (
+    cost = "" if report.overhead is None else f"; the clocks cost {percent(max(0.0, report.overhead))}"
+    found = (
         f"The replay of the trace misses the measured pace by {percent(abs(report.residual))}{cost}; "
-        f"core speed changed by {percent(report.drift)}; {len(report.trace.batches)} batches."
+        f"{len(report.trace.batches)} batches."
     )
+    doubt = doubts(report)
+    return f"UNRELIABLE: {doubt}. {found}" if doubt else f"{found} Core speed changed by {percent(report.drift)}."
+
+
+def doubts(report: Report) -> str:
+    """Why the figures may not hold; empty if they should."""
+    found = []
+    if not report.reliable:
+        found.append(f"the cores' speed changed by {percent(report.drift)} meanwhile")
+    if abs(report.residual) > MISSES:
+        found.append(f"the replay misses what was measured by {percent(abs(report.residual))}")
+    return " and ".join(found)
 
 
 def card(report: Report) -> RenderableType:
@@ -98,7 +109,7 @@ def card(report: Report) -> RenderableType:
     else:
         lines.append("Nothing in the data path is worth changing.\n")
     lines.append("Trust    ", "bold")
-    lines.append(confidence(report), None if report.reliable else "bold red")
+    lines.append(confidence(report), "bold red" if doubts(report) else None)
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -119,16 +130,21 @@ def card(report: Report) -> RenderableType:
         table.add_column(name, justify="right", no_wrap=True, width=width)
     for stage in report.stages:
         table.add_row(
-            stage.name,
+            Text(stage.name),
             ms(stage.seconds),
             ms(stage.waiting),
-            "" if stage.capacity is None else f"{stage.capacity:,.0f}",
+            "" if stage.capacity is None or stage.capacity >= 1e6 else f"{stage.capacity:,.0f}",
             ms(stage.exposed),
             percent(stage.share),
             f"{stage.gain.times:.2f} ({stage.gain.low:.2f}-{stage.gain.high:.2f})",
         )
     table.add_row("step", "", "", f"{report.images_per_second:,.0f}", ms(report.pace), "100%", "", style="bold")
-    parts: list[RenderableType] = [Panel(lines, title="gpuaug profile", box=box.ROUNDED, title_align="left"), table]
+    legend = (
+        "spent: of a batch, by the process that does it; waits: of that, not on a core. exposed: what a step would "
+        "save without this row and those above it. gain if free: times as fast without this row alone (interval)."
+    )
+    panel = Panel(lines, title="gpuaug profile", box=box.ROUNDED, title_align="left")
+    parts: list[RenderableType] = [panel, table, Text(legend, "dim")]
     if report.advice:
         parts.append(Text("What to change", "italic"))
         for one in report.advice:
@@ -199,7 +215,7 @@ def compared(before: Report, after: Report, tolerance: float) -> tuple[bool, str
     names = list(dict.fromkeys(stage.name for report in (before, after) for stage in report.stages))
     for name in names:
         times = [
-            next((stage.seconds / report.samples for stage in report.stages if stage.name == name), None)
+            next((s.seconds / report.samples for s in report.stages if s.name == name and s.seconds > 1e-5), None)
             for report in (before, after)
         ]
         shown = ["" if t is None else f"{t * 1e3:.3f}" for t in times]
@@ -214,8 +230,11 @@ def compared(before: Report, after: Report, tolerance: float) -> tuple[bool, str
         for row in [head, *rows]
     ]
     slower = ratio < 1 - tolerance
-    if before.machine["processor"] != after.machine["processor"] or before.machine["cores"] != after.machine["cores"]:
+    if any(before.machine.get(what) != after.machine.get(what) for what in ("processor", "cores")):
         lines.append("The reports are of different machines.")
+    for name, report in (("before", before), ("after", after)):
+        if doubt := doubts(report):
+            lines.append(f"UNRELIABLE, {name}: {doubt}.")
     if slower:
         lines.append(f"A regression: {ratio:.2f}x is below {1 - tolerance:.2f}x.")
     return slower, "\n".join(line.rstrip() for line in lines)

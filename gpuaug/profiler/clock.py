@@ -14,11 +14,27 @@ Span = tuple[int, int]  # perf_counter nanoseconds
 Clocks = tuple[int, int, int]  # nanoseconds: wall, this thread on a core, this thread waiting for a core
 
 
+class _Queue:
+    """A thread's open schedstat file; -1 where there is none (Linux alone has it)."""
+
+    def __init__(self) -> None:
+        self.owner = threading.get_native_id()
+        try:
+            self.file = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+        except (OSError, AttributeError):
+            self.file = -1
+
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # at the interpreter's end `os` may be gone
+        """With its thread, or when a fork's child finds its parent's."""
+        if self.file >= 0:
+            close(self.file)
+
+
 class Mine(threading.local):
     """What this thread knows of its clocks and its batch."""
 
     notes: Notes | None = None
-    queue: tuple[int, int] = (-1, -1)  # native id, and its open schedstat file; no file: -1
+    queue: _Queue | None = None
 
 
 mine = Mine()
@@ -26,14 +42,10 @@ mine = Mine()
 
 def _waited() -> int:
     """Nanoseconds this thread has waited for a core (Linux); 0 where the kernel does not say."""
-    owner, file = mine.queue
-    if owner != threading.get_native_id():  # a fork brings its parent's
-        try:
-            file = os.open("/proc/thread-self/schedstat", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            file = -1
-        mine.queue = threading.get_native_id(), file
-    return int(os.pread(file, 64, 0).split()[1]) if file >= 0 else 0
+    queue = mine.queue
+    if queue is None or queue.owner != threading.get_native_id():  # a fork brings its parent's
+        queue = mine.queue = _Queue()
+    return int(os.pread(queue.file, 64, 0).split()[1]) if queue.file >= 0 else 0
 
 
 def clocks() -> Clocks:
@@ -53,13 +65,16 @@ class Notes:
         threads: time of all the process's threads, ns.
         sent, received, pinned: spans of pickling, unpickling and `pin_memory`; None where it did not happen.
         moved: time on a core of pickling and unpickling, ns.
+        fetching: these are of a fetch, not of a step. before: the thread's notes when they were begun.
     """
 
     __slots__ = (
-        "clocks", "fetch", "inner", "moved", "pinned", "process", "received", "samples", "sent", "stages", "threads",
+        "before", "clocks", "fetch", "fetching", "inner", "moved", "pinned", "process", "received", "samples", "sent",
+        "stages", "threads",
     )  # fmt: skip
 
-    def __init__(self, detailed: bool) -> None:
+    def __init__(self, detailed: bool, fetching: bool = False, before: Notes | None = None) -> None:
+        self.fetching, self.before = fetching, before
         self.process = os.getpid()
         self.fetch: Span = (0, 0)
         self.clocks: Clocks = (0, 0, 0)

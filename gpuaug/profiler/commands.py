@@ -16,6 +16,7 @@ import typer
 __all__ = ["add"]
 
 FAILED = 3  # what the process ends with when a threshold is passed
+SHARES = ("exposed", "overhead")  # of the metrics
 METRICS = {
     "exposed": "share of a step that waits for data",
     "images_per_second": "measured",
@@ -67,9 +68,12 @@ def profile(
             if path is not None:
                 writable(path)
         needed(html=html, png=png)
-        if apply and tuned_file(target).exists():
-            raise ValueError(f"profile: `--apply` writes {tuned_file(target)}, which is there already. Move it away.")
+        if png is not None and png.suffix != ".png":
+            raise ValueError(f"profile: `--png` must name a .png file, got {png}.")
+        usable(device)
         loader = made(target, "target")
+        if apply:
+            appliable(loader, target)
         step = made(model, "--model") if model else None
         if step is not None and not callable(step):
             raise ValueError(f"profile: `--model` must give a step that takes a batch, got {type(step).__name__}.")
@@ -106,9 +110,15 @@ def whatif(
 ) -> None:
     """What a report's job would gain with other settings: a replay, nothing runs."""
     with errors():
+        from gpuaug.profiler.card import doubts
         from gpuaug.profiler.report import load
 
         found = load(report)
+        scaled = [pair(text) for text in scale or ()]
+        if len({name for name, _ in scaled}) < len(scaled):
+            raise ValueError("whatif: `--scale` must name each stage once. Multiply the factors.")
+        if device_ms is not None and augment != "device":
+            raise ValueError("whatif: `--device-ms` is of `--augment device`, which was not given. Add it.")
         gain = found.whatif(
             augment=number(augment) if augment not in (None, "device") else augment,
             device_seconds=None if device_ms is None else device_ms / 1e3,
@@ -116,13 +126,15 @@ def whatif(
             prefetch=prefetch,
             pin_memory=pin_memory,
             in_order=in_order,
-            scale=dict(pair(text) for text in scale or ()),
+            scale=dict(scaled),
         )
         rate = found.images_per_second
         typer.echo(
             f"{gain}: {rate:,.0f} -> {rate * gain.times:,.0f} samples/s, "
             f"{found.pace * 1e3:.1f} -> {found.pace * 1e3 / gain.times:.1f} ms a batch"
         )
+        if doubt := doubts(found):
+            typer.echo(f"UNRELIABLE: {doubt}.")
 
 
 def compare(
@@ -160,8 +172,12 @@ def errors() -> Iterator[None]:
         yield
     except typer.Exit:
         raise
-    except (ValueError, RuntimeError, OSError) as error:
-        typer.echo(" ".join(str(error).split()), err=True)
+    except Exception as error:
+        ours = isinstance(error, (ValueError, RuntimeError, OSError)) and "Traceback" not in str(error)
+        if not ours:  # of the data set, a transform, or the step
+            traceback.print_exc()
+        said = str(error) if ours else f"profile: the loader or the step raised {type(error).__name__}, see above."
+        typer.echo(" ".join(said.split()), err=True)
         raise typer.Exit(1) from None
 
 
@@ -204,7 +220,12 @@ def imported(path: Path) -> Any:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        traceback.print_exc()
+        raise ValueError(f"profile: {path} could not be imported: {type(error).__name__}: {error}.") from None
     return module
 
 
@@ -246,7 +267,10 @@ def threshold(text: str) -> tuple[str, str, float]:
         raise ValueError(
             f"profile: `--fail-if` must be NAME>VALUE or NAME<VALUE with {', '.join(METRICS)}, got {text!r}."
         )
-    return match[1], match[2], fraction(match[3])
+    value = fraction(match[3])
+    if match[1] in SHARES and value > 1:
+        raise ValueError(f"profile: `--fail-if` takes {match[1]} as a share, such as {match[1]}>20%, got {text!r}.")
+    return match[1], match[2], value
 
 
 def metric(report: Any, name: str) -> float:
@@ -281,6 +305,18 @@ def needed(**outputs: Path | None) -> None:
             raise ValueError(f'profile: --{name} needs {module}. Run pip install "gpuaug[profile]".')
 
 
+def usable(device: str | None) -> None:
+    """That there is such a device here."""
+    import torch
+
+    try:
+        if device is not None:
+            torch.empty(1, device=device)
+    except Exception as error:
+        first = str(error).splitlines()[0]
+        raise ValueError(f"profile: `--device` must be one that works here, got {device!r}: {first}") from None
+
+
 @contextlib.contextmanager
 def progress(quiet: bool) -> Iterator[Any]:
     """The pass under way, on stderr."""
@@ -313,7 +349,9 @@ def show(report: Any, quiet: bool) -> None:
     from gpuaug.profiler.card import card
 
     if quiet:
-        typer.echo(report.verdict.text)
+        from gpuaug.profiler.card import doubts
+
+        typer.echo(report.verdict.text + (f" UNRELIABLE: {doubt}." if (doubt := doubts(report)) else ""))
     else:
         Console().print(card(report))
 
@@ -324,16 +362,32 @@ def tuned_file(target: str) -> Path:
     return file.with_name(f"{file.stem}_tuned.py")
 
 
+def appliable(loader: Any, target: str) -> None:
+    """Said before anything is measured: whether `tuned` could write a module that works."""
+    from torch.utils.data import DataLoader
+
+    file, _, name = target.rpartition(":")
+    if not Path(file).stem.isidentifier():
+        raise ValueError(
+            f"profile: `--apply` imports the script, and {Path(file).stem!r} is no module's name. Rename it."
+        )
+    if not isinstance(loader, DataLoader):
+        raise ValueError(f"profile: `--apply` needs {name} to give a DataLoader, got {type(loader).__name__}.")
+    if getattr(imported(Path(file)), name) is loader:
+        raise ValueError(f"profile: `--apply` needs a function that makes the loader, and {name} is one itself.")
+    if tuned_file(target).exists():
+        raise ValueError(f"profile: `--apply` writes {tuned_file(target)}, which is there already. Move it away.")
+
+
 def tuned(report: Any, target: str) -> None:
     """A module beside the script whose loader has the first advice applied; the script itself is left alone."""
     from gpuaug.profiler.apply import tuned_source
 
-    first = next((one for one in report.advice if one.gain and (one.settings or one.id == "augment-on-device")), None)
+    first = next((one for one in report.advice if one.gain and one.settings), None)
     if first is None:
         typer.echo("Nothing to apply.")
         return
     file, _, name = target.rpartition(":")
     path = tuned_file(target)
-    settings = first.settings or {"device": "cuda" if report.machine["device"] else "cpu"}
-    path.write_text(tuned_source(Path(file).stem, name, first.id, settings), encoding="utf-8")
-    typer.echo(f"{path}: {name}() with {first.id}.")
+    path.write_text(tuned_source(Path(file).stem, name, first.id, first.settings), encoding="utf-8")
+    typer.echo(f"{path}: {name}() with {first.id}. Import it instead.")

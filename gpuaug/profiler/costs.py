@@ -13,12 +13,14 @@ from gpuaug.profiler.trace import Batch, Trace
 
 __all__ = ["Change", "Costs", "Row"]
 
+MOST = 400  # batches that are replayed: more tell little, and take long
 RESAMPLES = 24  # of blocks of batches, for an interval
 LEAST_WAIT = 0.05  # quantile of the waits for a worker's lock that no computing explains
 SEVERAL = 1.2  # threads; what is less is one, and what else the process does
 ENOUGH = 3  # batches that a median is taken of
 COVER = (0.05, 0.95)  # of the resamples lie in an interval
 READERS = ("read", "decode", "getitem")  # stages whose waiting is called storage
+IN_STEP = " (step)"  # of a mark in the step that is called as a stage of the workers is
 PLACES = ("worker", "feeder", "receive", "pin", "step")
 
 
@@ -98,9 +100,8 @@ class Costs:
         self.warm, batches = steady(trace)
         if len(batches) < self.LEAST:
             raise ValueError(
-                f"profile: the trace must have at least {self.LEAST} batches after {self.warm} of warm-up, "
-                f"got {len(batches)}. "
-                "Let it run longer, or use smaller batches."
+                f"profile: the trace must have at least {self.LEAST} batches after the first one of each epoch, "
+                f"got {len(batches)}. Let it run longer, over epochs of several batches."
             )
         self.batches = batches
         paces = np.array([pace for _, pace in batches])
@@ -167,9 +168,15 @@ class Costs:
             ahead_threads=change.ahead[1],
         )
         order = np.arange(len(self.batches)) if order is None else order
+        thread = change.ahead[0] > 0 and not setting.workers  # it fetches, too
+        if thread:
+            setting = replace(setting, workers=1, prefetch=1, pinning=False)
         ahead = setting.workers * setting.prefetch  # the first ones fill the queues, the last ones empty them
         times = math.ceil((4 * ahead + 16) / len(order)) if ahead + 8 > len(order) // 3 else 1
-        ends = replay(self.loads(change, np.tile(order, times)), setting).ends
+        loads = self.loads(change, np.tile(order, times))
+        if thread:
+            loads = [replace(load, fetch=(load.fetch[0] + load.ahead, load.fetch[1]), ahead=0.0) for load in loads]
+        ends = replay(loads, setting).ends
         first, last = ahead, len(ends) - 1 - ahead
         return (ends[last] - ends[first]) / (last - first)
 
@@ -178,17 +185,30 @@ class Costs:
 
         The interval is over resampled blocks of batches, and as much wider as the replay of the trace itself misses.
         """
-        expected = self.pace * self._ratio(change, None)
+        expected, least = self.expected(change), self._least(change)
         rng = np.random.default_rng(0)
         drawn = sorted(self.pace * self._ratio(change, order) for order in self._orders(rng))
         low, high = (drawn[round(q * (len(drawn) - 1))] for q in COVER)
-        miss = abs(self.residual) * abs(expected - self.pace)
-        return expected, min(low, expected) - miss, max(high, expected) + miss
+        miss = math.exp(abs(self.residual * math.log(expected / self.pace)))
+        return expected, max(least, min(low, expected) / miss), max(high, expected) * miss
 
     def gain(self, change: Change) -> tuple[float, float, float]:
         """How many times as fast: (expected, low, high)."""
         expected, low, high = self.predict(change)
-        return self.pace / expected, self.pace / high, self.pace / max(low, 1e-9)
+        return self.pace / expected, self.pace / high, self.pace / low
+
+    def expected(self, change: Change) -> float:
+        """Seconds a batch under a change, in proportion to what was measured."""
+        found = max(self._least(change), self.pace * self._ratio(change, None))
+        if found <= 0:
+            raise ValueError("whatif: nothing that takes time would be left. Let one stage be.")
+        return found
+
+    def _least(self, change: Change) -> float:
+        """Seconds of the step alone under a change: no setting of a loader makes batches come faster."""
+        rows = [row for row in self.rows if row.place == "step"]
+        step = sum(change.factors.get(row.name, 1.0) * row.seconds for row in rows) + sum(change.added)
+        return min(self.pace, step)
 
     @property
     def residual(self) -> float:
@@ -215,29 +235,41 @@ class Costs:
 def steady(trace: Trace) -> tuple[int, list[tuple[Batch, float]]]:
     """The batches after the warm-up of each epoch, and the time each took: from the step before it to its own end.
 
-    The first ones of an epoch find empty queues; as many as are asked for ahead are left out, half an epoch at most.
+    The first ones of an epoch find empty queues; as many as are asked for ahead are left out, half an epoch at most,
+    and so many more that each worker has made as many of the rest: their batches come together. If too few would be
+    left, only the first one is. Of a long run the last `MOST` are taken.
     """
-    ahead = trace.loader.workers * trace.loader.prefetch + 1
+    workers = max(1, trace.loader.workers)
     epochs: dict[int, list[Batch]] = {}
     for batch in trace.batches:
         epochs.setdefault(batch.epoch, []).append(batch)
-    found = []
-    for batches in epochs.values():
-        skip = max(1, min(ahead, len(batches) // 2))
-        found += [(b, b.done - a.done) for a, b in zip(batches[skip - 1 :], batches[skip:], strict=False)]
-    return ahead, found
+    ahead = workers * trace.loader.prefetch + 1 if trace.loader.workers else 1
+    for first in (ahead, 1):
+        found = []
+        for batches in epochs.values():
+            skip = max(1, min(first, len(batches) // 2))
+            rest = len(batches) - skip
+            skip += rest % workers if first > 1 and rest > 2 * workers else 0
+            found += [(b, b.done - a.done) for a, b in zip(batches[skip - 1 :], batches[skip:], strict=False)]
+        if len(found) >= Costs.LEAST:
+            return first, found[-MOST:]
+    return 1, found
 
 
 def worker_threads(batches: Sequence[Batch]) -> float:
     """Threads of a worker that compute at once while it fetches; sending has a thread of its own."""
-    spent = sum(batch.threads - batch.moved[0] for batch in batches)
+    spent = sum(max(batch.cpu, batch.threads - batch.moved[0]) for batch in batches)
     found = spent / max(1e-9, sum(batch.cpu for batch in batches))
     return found if found >= SEVERAL else 1.0
 
 
 def rows(trace: Trace, batches: Sequence[Batch], alone: float | None) -> list[Row]:
     """Every place, in the order of a batch's way."""
-    found = [*_worker_rows(trace, batches), *_transport_rows(trace, batches), *_step_rows(batches, alone)]
+    found = [*_worker_rows(trace, batches), *_transport_rows(trace, batches)]
+    taken = {row.name for row in found}
+    for row in _step_rows(batches, alone):
+        row.name += IN_STEP if row.name in taken else ""
+        found.append(row)
     return [row for row in found if row.seconds > 1e-7 or row.name == "model"]
 
 
@@ -342,11 +374,12 @@ def _step_rows(batches: Sequence[Batch], alone: float | None) -> list[Row]:
         wait = wait + (alone - total)
     elif alone is not None and total > 0:
         cpu, wait = cpu * alone / total, wait * alone / total
+    scale = min(1.0, alone / total) if alone is not None and total > 0 else 1.0
     found = []
     for name in names:
         marks = [b.marks.get(name, (0.0, 0.0, 0.0)) for b in batches]
-        c = _all([max(0.0, m[1]) for m in marks], wall, looked)
-        w = _all([max(0.0, m[0] - m[1] - m[2]) for m in marks], wall, looked)
+        c = scale * _all([max(0.0, m[1]) for m in marks], wall, looked)
+        w = scale * _all([max(0.0, m[0] - m[1] - m[2]) for m in marks], wall, looked)
         cpu, wait = np.maximum(0, cpu - c), np.maximum(0, wait - w)
         found.append(Row(name, "step", False, c, w))
     return [*found, Row("model", "step", False, cpu, wait)]

@@ -6,7 +6,6 @@ changed on the one data set there is.
 
 from __future__ import annotations
 
-import copy
 import importlib
 import sys
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from gpuaug.profiler.clock import Timed
 
 __all__ = ["Patches", "decoders", "steps", "transforms"]
 
+DISPATCHED = ("apply_without_invocation", "apply_in_invocation")  # what AlbumentationsX' compositions call of a step
 DEPTH = 4  # of data sets within data sets
 
 # module, class or "", function, and what it does
@@ -35,7 +35,6 @@ DECODERS = (
     ("gpuaug.data.decode", "", "decode", "decode"),
     ("numpy", "", "load", "read"),
     ("numpy", "", "fromfile", "read"),
-    ("torch", "", "load", "read"),
 )
 
 
@@ -43,23 +42,36 @@ class Patches:
     """Attributes that were replaced, and what they were."""
 
     def __init__(self) -> None:
-        self._undo: list[tuple[Any, str, Any, Any]] = []
+        self._undo: list[tuple[Any, str, Any, Any, bool]] = []
 
     def put(self, owner: Any, name: str, value: Any) -> None:
         """Set an attribute; an owner that does not let itself be changed is left alone."""
         before = getattr(owner, name)
+        own = name in getattr(owner, "__dict__", ()) or not hasattr(type(owner), name)
         try:
             setattr(owner, name, value)
         except (AttributeError, TypeError):
             return
-        self._undo.append((owner, name, before, value))
+        self._undo.append((owner, name, before, value, own))
+
+    def put_all(self, owner: list[Any], values: list[Any]) -> None:
+        """Set the elements of a list, which stays the list it is."""
+        for place, (before, value) in enumerate(zip(owner, values, strict=True)):
+            if value is not before:
+                owner[place] = value
+                self._undo.append((owner, "", before, value, True))
 
     def restore(self) -> None:
         """Put back what was there, but for what someone else has replaced since."""
         while self._undo:
-            owner, name, before, value = self._undo.pop()
-            if getattr(owner, name) is value:
-                setattr(owner, name, before)
+            owner, name, before, value, own = self._undo.pop()
+            if isinstance(owner, list):
+                owner[:] = [before if one is value else one for one in owner]
+            elif getattr(owner, name, None) is value:
+                if own:
+                    setattr(owner, name, before)
+                else:  # a method of its class
+                    delattr(owner, name)
 
 
 def decoders(patches: Patches | None = None) -> None:
@@ -109,29 +121,40 @@ def _transforms(dataset: Any, patches: Patches, names: list[str], depth: int, se
                 _transforms(one, patches, names, depth - 1, seen)
         elif name == "transforms" and hasattr(value, "target_transform"):  # torchvision's StandardTransform
             if getattr(value, "transform", None) is not None:
-                patches.put(value, "transform", steps(value.transform, names))
+                patches.put(value, "transform", steps(value.transform, names, patches))
         elif callable(value) and is_transform(name, value):
-            patches.put(dataset, name, steps(value, names))
+            patches.put(dataset, name, steps(value, names, patches))
 
 
 def is_transform(name: str, value: Any) -> bool:
     """By the attribute's name, or by where its class comes from."""
     home = type(value).__module__.partition(".")[0]
     known = any(word in name.lower() for word in ("transform", "augment", "preprocess", "tfm"))
-    return not isinstance(value, type) and (
-        known or home in ("albumentations", "kornia") or "transforms" in type(value).__module__
+    return (
+        not isinstance(value, type)
+        and "target" not in name.lower()
+        and (known or home in ("albumentations", "kornia") or "transforms" in type(value).__module__)
     )
 
 
-def steps(transform: Any, names: list[str]) -> Any:
-    """A transform with its steps timed by their class names; of a composition each step, of anything else the whole."""
+def steps(transform: Any, names: list[str], patches: Patches) -> Any:
+    """A transform with its steps timed by their class names; of a composition each step, of anything else the whole.
+
+    A composition stays the object it is, so that what is changed on it meanwhile is not lost.
+    """
     if isinstance(transform, Timed) or type(transform) is Timed:
         return transform
     inner = getattr(transform, "transforms", None)
     if isinstance(inner, (list, tuple)) and inner and all(callable(step) for step in inner):
-        twin = copy.copy(transform)
-        twin.__dict__["transforms"] = type(inner)([steps(step, names) for step in inner])
-        return twin
+        timed = [steps(step, names, patches) for step in inner]
+        if isinstance(inner, list):
+            patches.put_all(inner, timed)
+        else:
+            patches.put(transform, "transforms", type(inner)(timed))
+        return transform
     name = getattr(transform, "__name__", type(transform).__name__)
     names.append(name)
-    return Timed(transform, name)
+    methods = [one for one in DISPATCHED if callable(getattr(transform, one, None))]
+    for method in methods:
+        patches.put(transform, method, Timed(getattr(transform, method), name))
+    return transform if methods else Timed(transform, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import math
 import os
 import platform
 import statistics
@@ -66,7 +67,7 @@ def speed() -> float:
 
 def effective_cores(seconds: float = 0.4) -> float:
     """Core seconds a second that as many processes as there are cores really get; other jobs take the rest."""
-    count = max(1, round(cores()))
+    count = math.ceil(cores())
     command = [sys.executable, "-S", "-c", SPIN.format(seconds)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
     return sum(float(process.communicate()[0].split()[0]) for process in running) / seconds

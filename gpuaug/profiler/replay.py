@@ -240,8 +240,7 @@ class _Replay:
         elif self.given < len(self.loads):
             load = self.loads[self.given]
             self.since = self.clock
-            after = [(1.0, load.pin), (self.setting.ahead_threads, load.ahead)]
-            self.start([*self.fetching_of(self.given), *after], ("made", self.given))
+            self.start([*self.fetching_of(self.given), (1.0, load.pin)], ("made", self.given))
 
     def advance(self) -> None:
         """To the next moment at which something ends."""

@@ -18,6 +18,7 @@ from gpuaug.profiler.verdict import Gain, Group, Stage, Verdict, gain
 
 __all__ = ["VERSION", "Report", "load", "schema"]
 
+MOST = 4096  # batches under way in a replay
 VERSION = 1  # of the JSON; higher when a field's meaning changes or one goes
 
 
@@ -65,6 +66,11 @@ class Report:
     @property
     def images_per_second(self) -> float:
         return self.samples / self.pace
+
+    @property
+    def epoch_seconds(self) -> float:
+        """Of a whole epoch with its start; infinite if its length is not known."""
+        return self.edge + self.pace * (self.trace.loader.length or math.inf)
 
     @property
     def costs(self) -> Costs:
@@ -148,6 +154,8 @@ class Report:
                 raise ValueError(f"whatif: `scale` must name one of {', '.join(names)}, got {name!r}.")
             for row in names[name]:
                 factors[row] = factors.get(row, 1.0) * factor(f"scale of {name}", value)
+        if (found := workers or self.trace.loader.workers) * (prefetch or self.trace.loader.prefetch) > MOST:
+            raise ValueError(f"whatif: `workers` times `prefetch` must be at most {MOST}, got {found} workers.")
         return Change(
             workers=workers,
             prefetch=prefetch,
@@ -217,10 +225,10 @@ def load(path: str | Path) -> Report:
 
     expected = "profile: `report` must be a JSON file of gpuaug profile"
     try:
-        given = json.loads(Path(path).read_text(encoding="utf-8"))
+        given = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse)
     except ValueError as error:  # of the text or the JSON
         raise ValueError(f"{expected}, got {path}: {error}.") from None
-    if not isinstance(given, dict) or not isinstance(given.get("schema"), int):
+    if not isinstance(given, dict) or type(given.get("schema")) is not int:
         raise ValueError(f"{expected}, got {path}, which has no schema.")
     if given["schema"] != VERSION:
         found = f"{given['schema']} in {path}"
@@ -228,8 +236,18 @@ def load(path: str | Path) -> Report:
             f"profile: `report` must be of schema {VERSION}, got {found}. Make it again with this version."
         )
     try:
-        return TypeAdapter(Report).validate_python({name: given[name] for name in given if name not in DERIVED})
+        report = TypeAdapter(Report).validate_python({name: given[name] for name in given if name not in DERIVED})
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise ValueError(f"profile: `report` must be whole, and in {path} `{place}` is not: {first['msg']}.") from None
+    loader = report.trace.loader
+    times = [batch.done for batch in report.trace.batches]
+    whole = min(report.pace, report.samples, report.cores) > 0 and times == sorted(times)
+    if not whole or not 0 <= loader.workers * loader.prefetch <= MOST:
+        raise ValueError(f"{expected}, got {path}, whose figures no run can have.")
+    return report
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(f"{name} is no number of JSON")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import statistics
 import time
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -27,6 +27,7 @@ Step = Callable[[Any], Any]
 
 # Parts of the budget
 WHOLE, ALONE, LOADER, COLD, PROOF = 0.40, 0.10, 0.10, 0.05, 0.30
+RUNS, EPOCHS = 2 * receipt.TURNS, 3  # of a receipt, and those that each run must have if they are what changes
 TURNS = 2  # of untraced and traced runs
 BUSY = 0.05  # of the cores that others take: below it, none do
 
@@ -50,17 +51,28 @@ class Profile(Recorder):
         self._cores = cores()
 
     def __enter__(self) -> Profile:
+        if self._twin is not None:
+            raise RuntimeError("profile: this profile is open already. Make another one for another loop.")
         self._cores = effective_cores()
         self._drift.look()
         super().__enter__()
         self._kind = type(self.loader)
-        kind = type(
-            self._kind.__name__,
-            (self._kind,),
-            {"__iter__": lambda loader: iter(self), "__module__": self._kind.__module__},
-        )
-        with contextlib.suppress(TypeError):  # of a class without a dict: only the profile itself can be iterated
+        plain = self._kind.__iter__
+        content = {
+            "__iter__": lambda loader: iter(self) if loader is self.loader else plain(loader),
+            "__module__": self._kind.__module__,
+        }
+        try:
+            kind = type(self._kind.__name__, (self._kind,), content)
             object.__setattr__(self.loader, "__class__", kind)
+        except TypeError:
+            warnings.warn(
+                f"profile: loops over this {self._kind.__name__} cannot be seen. Iterate over the profile itself.",
+                stacklevel=2,
+            )
+        except BaseException:
+            super().__exit__()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -72,7 +84,7 @@ class Profile(Recorder):
     def report(self) -> Report:
         """What was found so far."""
         trace = self.trace
-        if self._report is None or len(self._report.trace.batches) != len(trace.batches):
+        if self._report is None or self._report.trace.batches[-1:] != trace.batches[-1:]:
             self._report = conclude(trace, self.inner, cores=self._cores, drift=self._drift)
         return self._report
 
@@ -252,6 +264,10 @@ def measure(
             skipped["cold"] = "the data set names no files"
     else:
         skipped["cold"] = "not asked for (--cold)"
+    if loader is not inner:
+        skipped[f"inside {type(loader).__name__}"] = (
+            "what it does to a batch has no row, and counts as waiting for data"
+        )
     report("augmentation on the device")
     moved, probed = _moved(loader, inner, device, skipped)
     trace = join(traces)
@@ -285,8 +301,10 @@ def _moved(
         moved = move(loader, where)
         return moved, probe(loader, moved)
     except (ValueError, ImportError) as error:
-        skipped["augment on the device"] = str(error)
-        return None, None
+        skipped["augment on the device"] = str(error).rstrip(".")
+    except Exception as error:  # of the user's own code, called in another way: what was measured must not be lost
+        skipped["augment on the device"] = f"{type(error).__name__}: {error}"
+    return None, None
 
 
 def _prove(
@@ -307,10 +325,17 @@ def _prove(
         after = receipt.changed(inner, one, moved) if loader is inner else None
         if after is None:
             continue
+        if one.id == "persistent-workers" and seconds < RUNS * EPOCHS * (epoch := result.epoch_seconds):
+            least = RUNS * EPOCHS * epoch / PROOF
+            result.skipped[f"receipt of {one.id}"] = f"its runs need {EPOCHS} epochs each, --budget {least:.0f}s"
+            continue
         report(f"the receipt of {one.id}")
         workers = (one.settings or {}).get("num_workers", inner.num_workers)
         ahead = workers * ((one.settings or {}).get("prefetch_factor") or inner.prefetch_factor or 2) + 2
-        result.receipt = receipt.prove(loader, after, one, step, seconds, (warm, ahead), drift)
+        try:
+            result.receipt = receipt.prove(loader, after, one, step, seconds, (warm, ahead), drift)
+        except Exception as error:  # as above
+            result.skipped["receipt"] = f"{type(error).__name__}: {error}"
         return
     result.skipped["receipt"] = "no advice that could be tried without you" if result.advice else "nothing to advise"
 

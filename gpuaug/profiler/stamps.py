@@ -44,22 +44,35 @@ def reset() -> None:
     """Forget what detail has cost; a new trace begins."""
     global _process
     _process = _Process()
-    mine.notes = None
+    _leave()
 
 
 # ---- in the worker ---------------------------------------------------------------------------------------------------
 
 
+def _notes() -> Notes:
+    """Of the fetch that is under way, begun if need be."""
+    found = mine.notes
+    return found if found is not None and found.fetching else _open()
+
+
+def _leave() -> None:
+    """A fetch is over, or was given up."""
+    if mine.notes is not None and mine.notes.fetching:
+        mine.notes = mine.notes.before
+
+
 def _open() -> Notes:
     """New notes of this thread."""
     global _process
-    if _process.pid != os.getpid():
+    if _process.pid != os.getpid():  # a worker that was forked
         _process = _Process()
+        instrument.decoders()
     if not _process.each:
         _process.each = _cost()
     ours = _process
     detailed = ours.batches < ALWAYS or ours.spent <= DETAIL * ours.elapsed
-    notes = mine.notes = Notes(detailed)
+    notes = mine.notes = Notes(detailed, True, mine.notes)
     notes.fetch = (time.perf_counter_ns(), 0)
     notes.threads = time.process_time_ns()
     notes.clocks = clocks()
@@ -72,7 +85,7 @@ def _close(notes: Notes) -> None:
     notes.clocks = (end[0] - notes.clocks[0], end[1] - notes.clocks[1], end[2] - notes.clocks[2])
     notes.threads = time.process_time_ns() - notes.threads
     notes.fetch = notes.fetch[0], end[0]
-    mine.notes = None
+    _leave()
     _process.batches += 1
     _process.elapsed += end[0] - notes.fetch[0]
     if notes.stages is not None:
@@ -92,13 +105,13 @@ def _cost() -> int:
 
 
 def _sample(index: Any, get: Callable[[], Any]) -> Any:
-    notes = mine.notes or _open()
+    notes = _notes()
     start = time.perf_counter_ns()
     try:
         sample = get()
     except BaseException as error:
         if not (isinstance(error, StopIteration) and notes.samples):  # a last, short batch may still be collated
-            mine.notes = None
+            _leave()
         raise
     notes.samples.append((index, time.perf_counter_ns() - start))
     return sample
@@ -147,12 +160,12 @@ class TracedBatches(TracedDataset):
     """One that fetches a whole batch at once; the time is spread over its samples."""
 
     def __getitems__(self, indices: Any) -> Any:
-        notes = mine.notes or _open()
+        notes = _notes()
         start = time.perf_counter_ns()
         try:
             samples = self.dataset.__getitems__(indices)
         except BaseException:
-            mine.notes = None
+            _leave()
             raise
         each = (time.perf_counter_ns() - start) // max(1, len(indices))
         notes.samples += [(index, each) for index in indices]
@@ -166,7 +179,7 @@ class TracedIterable(_Wrapper, IterableDataset[Any]):
         return len(self.dataset)
 
     def __iter__(self) -> Iterator[Any]:
-        mine.notes = None  # an epoch that was left early
+        _leave()  # an epoch that was left early
         samples = iter(self.dataset)
         while True:
             try:
@@ -183,7 +196,7 @@ class TracedCollate:
         self.function = function
 
     def __call__(self, samples: Any) -> Any:
-        notes = mine.notes or _open()
+        notes = _notes()
         with stage("collate"):
             batch = self.function(samples)
         _close(notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 import os
 import sys
 import time
@@ -13,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset, IterDataPipe, MapDataPipe
 
 from gpuaug.profiler import instrument
 from gpuaug.profiler.clock import Notes, clocks, mine
@@ -23,6 +24,7 @@ __all__ = ["Batch", "Loader", "Recorder", "Trace", "batch_size", "data_loader"]
 
 COUNTED, COUNTED_AGAIN = 4, 32  # batches whose contents are looked at: the first ones, and then one in so many
 LOOKED, LOOKED_AGAIN = 16, 7  # steps that all clocks are read for: the first ones, and then one in so many
+DEPTH = 4  # of wrappers around a loader
 KEPT = 4096  # batches; of a longer run the last ones
 SECOND = 1e-9  # of a nanosecond
 
@@ -196,6 +198,7 @@ class Recorder(_Standing):
     def __init__(self, loader: Any, origin: int | None = None) -> None:
         self.loader = loader
         self.inner = data_loader(loader)
+        traceable(self.inner)
         self.origin = time.perf_counter_ns() if origin is None else origin
         self.patches = instrument.Patches()
         self._names: list[str] = []
@@ -207,29 +210,38 @@ class Recorder(_Standing):
         self._view: _View | None = None
         self._contents = (0, 0, 0, 0)
         self._counted = 0
+        self._steps = 0
         self._epoch = 0
 
     def __enter__(self) -> Recorder:
         reset()
-        self._names = instrument.transforms(self.inner.dataset, self.patches)
-        instrument.decoders(self.patches)
-        self._twin = traced(self.inner)
-        if self.loader is not self.inner:
-            self._view = _View(self, self._twin)
-            self._wrapper = copy.copy(self.loader)
-            self._wrapper.__dict__["loader"] = self._view
+        try:
+            self._twin = traced(self.inner)
+            if self.loader is not self.inner:
+                self._view = _View(self, self._twin)
+                self._wrapper = rewrapped(self.loader, self._view)
+            self._names = instrument.transforms(self.inner.dataset, self.patches)
+            if not self.inner.num_workers:  # workers time their own
+                instrument.decoders(self.patches)
+        except BaseException:
+            self._restore()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
         self.patches.restore()
         self._twin = self._wrapper = self._view = None  # ends persistent workers
 
     @property
     def trace(self) -> Trace:
+        """Of the batches whose step is over."""
         before: Any = None
         workers: dict[int, dict[int, int]] = {}
         batches = []
-        for seen in list(self._seen):
+        for seen in [seen for seen in self._seen if seen.over]:
             device = None if seen.events is None else _elapsed(seen.events, before)
             before = seen.events
             found = workers.setdefault(seen.epoch, {})  # every epoch may have workers of its own
@@ -273,10 +285,16 @@ class Recorder(_Standing):
                 self._count(found)
             elif self._view is not None and self._view.passed:
                 notes = self._view.passed.popleft()
+            elif self._twin is not None and source is self._twin:
+                raise ValueError(
+                    f"profile: `loader` must give what its collate_fn made, and {type(self.inner).__name__} does not. "
+                    "Pass the DataLoader that feeds it."
+                )
             else:  # a wrapper that makes more batches than it takes
                 yield found
                 continue
-            look = self._counted <= LOOKED or self._counted % LOOKED_AGAIN == 0
+            self._steps += 1
+            look = self._steps <= LOOKED or self._steps % LOOKED_AGAIN == 0
             with _Seen(notes, epoch, asked, given, self._contents, look) as seen:
                 self._seen.append(seen)
                 yield found
@@ -299,14 +317,12 @@ class Recorder(_Standing):
         return Batch(
             epoch=seen.epoch,
             worker=worker,
-            size=len(notes.samples),
+            size=sum(len(index) if isinstance(index, (list, tuple)) else 1 for index, _ in notes.samples),
             fetch=(self._seconds(notes.fetch[0]), self._seconds(notes.fetch[1])),
             cpu=cpu * SECOND,
             queue=min(queue, max(0, wall - cpu)) * SECOND,  # the clocks are read one after the other
             threads=notes.threads * SECOND,
-            samples=[
-                (index if isinstance(index, (int, str)) else None, took * SECOND) for index, took in notes.samples
-            ],
+            samples=[(_named(index), took * SECOND) for index, took in notes.samples],
             stages=None if notes.stages is None else _stages(notes),
             sent=self._span(notes.sent),
             received=self._span(notes.received),
@@ -325,6 +341,16 @@ class Recorder(_Standing):
         )
 
 
+def _named(index: Any) -> int | str | None:
+    """What a sample is called: its index, if that is one."""
+    if isinstance(index, str):
+        return index
+    try:
+        return operator.index(index)
+    except TypeError:
+        return None
+
+
 def _stages(notes: Notes) -> dict[str, tuple[float, float, float]]:
     return {name: (w * SECOND, c * SECOND, q * SECOND) for name, (w, c, q, _) in (notes.stages or {}).items()}
 
@@ -335,19 +361,21 @@ class _Seen:
     All clocks are read if one is to `look`; else the wall alone, for right after a step they are slow.
     """
 
-    __slots__ = ("asked", "contents", "end", "epoch", "events", "given", "marks", "notes", "process", "start")
+    __slots__ = ("asked", "before", "contents", "end", "epoch", "events", "given", "marks", "notes", "over", "process",
+                 "start")  # fmt: skip
 
     def __init__(
         self, notes: Notes, epoch: int, asked: int, given: int, contents: tuple[int, int, int, int], look: bool
     ) -> None:
         self.notes, self.epoch, self.asked, self.given, self.contents = notes, epoch, asked, given, contents
         self.marks = Notes(True) if look else None
+        self.over = False
 
     def __enter__(self) -> _Seen:
         self.events = _events()
         self.start = self.end = (self.given, 0, 0)
         if self.marks is not None:
-            mine.notes = self.marks
+            self.before, mine.notes = mine.notes, self.marks
             self.process = -time.process_time_ns()
             self.start = self.end = clocks()
         return self
@@ -360,9 +388,10 @@ class _Seen:
             self.end = clocks()
             self.process += time.process_time_ns()
             if mine.notes is self.marks:
-                mine.notes = None
+                mine.notes = self.before
         if self.events is not None:
             self.events[1].record()
+        self.over = True
 
 
 class _View(_Standing):
@@ -373,7 +402,12 @@ class _View(_Standing):
         self.passed: deque[Notes] = deque()
 
     def __iter__(self) -> Iterator[Any]:
-        for one in self.loader:
+        """Workers start at once, as they would: the wrapper's threads must not be the ones that fork."""
+        self.passed.clear()  # of an epoch that was left early
+        return self._through(iter(self.loader))
+
+    def _through(self, batches: Iterator[Any]) -> Iterator[Any]:
+        for one in batches:
             self.passed.append(one.notes)
             self.recorder._count(one.batch)
             yield one.batch
@@ -382,7 +416,7 @@ class _View(_Standing):
 def data_loader(loader: Any) -> DataLoader[Any]:
     """The DataLoader itself, or the one inside; ValueError if there is none."""
     found = loader
-    for _ in range(4):
+    for _ in range(DEPTH):
         if isinstance(found, DataLoader):
             return found
         found = getattr(found, "loader", None)
@@ -390,6 +424,35 @@ def data_loader(loader: Any) -> DataLoader[Any]:
         f"profile: `loader` must be a torch DataLoader or hold one as its `loader`, got {type(loader).__name__}. "
         "Pass the DataLoader that feeds it."
     )
+
+
+def rewrapped(wrapper: Any, view: Any) -> Any:
+    """A copy of a wrapper, and of those inside it, around something else than the DataLoader."""
+    inner = view if isinstance(wrapper.loader, DataLoader) else rewrapped(wrapper.loader, view)
+    twin = copy.copy(wrapper)
+    try:
+        twin.__dict__["loader"] = inner
+    except AttributeError:
+        raise ValueError(
+            f"profile: `loader` must let its `loader` be set, and {type(wrapper).__name__} has no __dict__. "
+            "Pass the DataLoader that feeds it."
+        ) from None
+    return twin
+
+
+def traceable(loader: DataLoader[Any]) -> None:
+    """Raise ValueError for a loader whose batches would be others if they were traced."""
+    home = str(getattr(type(loader).__iter__, "__module__", "")).partition(".")[0]
+    if home not in ("torch", "torchdata"):
+        raise ValueError(
+            f"profile: `loader` must iterate as torch's DataLoader does; {type(loader).__name__} has an __iter__ of "
+            "its own, or is being profiled already. Pass a plain DataLoader with its settings."
+        )
+    if isinstance(loader.dataset, (IterDataPipe, MapDataPipe)):
+        raise ValueError(
+            "profile: `loader` must have a Dataset or IterableDataset, got a data pipe, whose shuffling torch treats "
+            "apart. Wrap it in an IterableDataset."
+        )
 
 
 def traced(loader: DataLoader[Any]) -> DataLoader[Any]:

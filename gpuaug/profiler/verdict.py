@@ -131,20 +131,19 @@ def stages(costs: Costs) -> list[Stage]:
     workers = max(1, costs.setting.workers)
     for row in costs.rows:
         gone.append(row.name)
-        if row is costs.rows[-1]:
-            after = 0.0
-        else:
-            after = min(before, costs.pace * costs.simulate(free(gone)) / costs.simulate(Change()))
+        after = 0.0 if row is costs.rows[-1] else min(before, costs.expected(free(gone)))
         lanes = workers if row.place in ("worker", "feeder") else 1
+        computing = float(row.computing.mean())
+        busy = max(row.seconds / lanes, computing / min(lanes, costs.cores))
         found.append(
             Stage(
                 name=row.name,
                 group=group_of(row.name, row.augments, row.place),
                 place=row.place,
                 seconds=row.seconds,
-                computing=float(row.computing.mean()),
+                computing=computing,
                 waiting=float(row.waiting.mean()),
-                capacity=costs.samples * lanes / row.seconds if row.seconds > 0 else None,
+                capacity=costs.samples / busy if busy > 0 else None,
                 exposed=before - after,
                 share=(before - after) / costs.pace,
                 gain=gain(costs, free([row.name])),
@@ -191,9 +190,10 @@ def judge(costs: Costs, found: Sequence[Group], edge: Gain | None = None) -> Ver
         text = f"A tie: without the data path {ceiling}, without {what} {top.gain}; only both together give more."
         return say("tie", first.name, top.name, text)
     if model.times >= ceiling.times:
-        rest = (
-            "nothing in the data path is worth changing" if ceiling.times < MATTERS else "the data path adds a little"
-        )
+        rest = "the data path comes next"
+        if ceiling.times < LITTLE:
+            small = ceiling.times < MATTERS
+            rest = "nothing in the data path is worth changing" if small else "the data path adds a little"
         return say(
             "model", top.name, first.name, f"{what[0].upper() + what[1:]} is the limit: {rest} ({ceiling} at most)."
         )
