@@ -481,20 +481,23 @@ def warm(pipe: Pipe) -> int:
     return 2 * pipe.workers + 2
 
 
-def overhead(seconds: float = 2.0, turns: int = 6) -> dict[str, float]:
+def overhead(seconds: float = 1.0, turns: int = 16) -> dict[str, float]:
     """Times as long with clocks as without, on batches of 10 ms: where the workers bind, and where the step does.
 
-    With and without run in turns; the ratio is of the medians.
+    With and without run in pairs, either one first in turn; the ratio is the median of the pairs'.
     """
     busy = Pipe(augment=("burn", 0.001), workers=1, step=("wait", 0.001))
     idle = Pipe(step=("wait", 0.010))
     found = {}
     for name, pipe in (("workers bind", busy), ("the step binds", idle)):
         plain, clocked = [], []
-        for _ in range(turns):
-            plain.append(ladder.timed("", loader_of(pipe), step_of(pipe), seconds, warm(pipe)).pace)
-            clocked.append(ladder.recorded("", loader_of(pipe), step_of(pipe), seconds, warm(pipe), 0)[0].pace)
-        found[name] = statistics.median(clocked) / statistics.median(plain)
+        for turn in range(turns):
+            for which in (0, 1) if turn % 2 else (1, 0):
+                if which:
+                    clocked.append(ladder.recorded("", loader_of(pipe), step_of(pipe), seconds, warm(pipe), 0)[0].pace)
+                else:
+                    plain.append(ladder.timed("", loader_of(pipe), step_of(pipe), seconds, warm(pipe)).pace)
+        found[name] = statistics.median(c / p for c, p in zip(clocked, plain, strict=True))
         found[f"{name}, ms a batch"] = statistics.median(plain) * 1e3
     return found
 
@@ -516,7 +519,12 @@ def summary(results: Sequence[Result]) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3, help="of all cases")
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=3,
+        help="of all cases; 0, with --quiet 0: the overhead alone, beside the file's results",
+    )
     parser.add_argument("--quiet", type=int, default=20, help="runs of the case in which nothing is wrong")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each run")
     parser.add_argument("--only", nargs="*", help="names of cases, in part")
@@ -536,8 +544,10 @@ def main() -> None:
             mark = "right" if one.right else "WRONG"
             said = "/".join(str(part) for part in one.said if part)
             print(f"{number + 1} {case.name:28} {mark} {said}{gains}  residual {one.residual:+.1%}", flush=True)
+    if not results and not options.only and options.json is not None and options.json.exists():
+        results = [Result(**one) for one in json.loads(options.json.read_text())["results"]]
     found = summary(results)
-    cost = overhead(options.seconds) if not options.only else {}
+    cost = overhead() if not options.only else {}
     for name, value in (found | cost).items():
         print(f"{name}: {value:.4g}")
     if options.json is not None:

@@ -73,7 +73,8 @@ def _absent(run: Run) -> str:
 
 
 def _marks(run: Run) -> str:
-    return " ".join(MARKS.split())
+    found = MARKS.replace("\n  ", " ").splitlines()
+    return "\n".join(f"- `{line[0]}` {line[2:]}" for line in found)
 
 
 def _audit(run: Run) -> str:
@@ -150,8 +151,9 @@ def _planted(found: Run) -> str:
     about = (
         f"{total['runs']} runs: {total['right']:.0%} of the labels right (asked for: 95 %), predicted gains wrong by "
         f"{total['error_median']:.1%} in the median (5 %) and {total['error_p95']:.1%} at the 95th percentile (15 %), "
-        f"{total['wrong_signs']:.0f} wrong signs (0), {total['false_alarms']:.0%} false alarms (5 %). Batches of 10 "
-        f"ms take {cost['workers bind'] - 1:+.1%} longer with clocks where the workers bind, and "
+        f"{total['wrong_signs']:.0f} wrong signs (0), {total['false_alarms']:.0%} false alarms (5 %). In "
+        f"{total['unreliable']} of the runs the cores' speed changed by more than 10 %; they count like the others. "
+        f"Batches of 10 ms take {cost['workers bind'] - 1:+.1%} longer with clocks where the workers bind, and "
         f"{cost['the step binds'] - 1:+.1%} where the step does (1 %)."
     )
     machine, versions = lines(found)

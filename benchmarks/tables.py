@@ -34,8 +34,8 @@ SHORT = {
     "torchaug": "torch aug",
 }
 MARKS = f"""\
-~ unsteady: half of what lies between its quartiles (of less than 5 rounds: its
-  extremes) is more than a tenth of it
+~ unsteady: rounds lie more than a tenth to either side of it (by quartiles; of
+  less than 5 rounds by extremes)
 ? undecided: gpuaug is faster in some rounds, and slower in others
 * less work: one draw for the whole batch
 ! other pixels: more than {DIFFERS:g} levels from torchvision's with the same parameters"""

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Clocks", "Notes", "Span", "Timed", "clocks", "mine", "stage"]
+__all__ = ["Clocks", "Moment", "Notes", "Span", "Timed", "clocks", "mine", "moment", "stage"]
 
 Span = tuple[int, int]  # perf_counter nanoseconds
 Clocks = tuple[int, int, int]  # nanoseconds: wall, this thread on a core, this thread waiting for a core
@@ -88,15 +88,26 @@ class Notes:
         self.inner: stage | None = None  # the stage that is under way
 
     def __reduce__(self) -> Any:
-        """Numbers alone, so that it travels cheaply."""
-        return _notes, (self.process, self.fetch, self.clocks, self.samples, self.stages, self.threads)
+        """Numbers alone, so that it travels cheaply, and the moment at which it leaves."""
+        found = (self.process, self.fetch, self.clocks, self.samples, self.stages, self.threads, moment())
+        return _arrived, found
 
 
-def _notes(process: int, fetch: Span, clocks: Clocks, samples: Any, stages: Any, threads: int) -> Notes:
+Moment = tuple[int, int]  # nanoseconds: the wall, and this thread on a core
+
+
+def moment() -> Moment:
+    return time.perf_counter_ns(), time.thread_time_ns()
+
+
+def _arrived(
+    process: int, fetch: Span, clocks: Clocks, samples: Any, stages: Any, threads: int, left: Moment
+) -> tuple[Notes, Moment, Moment]:
+    """The notes, when they left, and when they arrived."""
     notes = Notes(False)
     notes.process, notes.fetch, notes.clocks, notes.threads = process, fetch, clocks, threads
     notes.samples, notes.stages = samples, stages
-    return notes
+    return notes, left, moment()
 
 
 class stage:  # noqa: N801  # used as a statement, like contextlib's
@@ -144,6 +155,9 @@ class Timed:
         self.__dict__.update(_function=function, _name=name)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        notes = mine.notes
+        if notes is None or notes.stages is None:
+            return self._function(*args, **kwargs)
         with stage(self._name):
             return self._function(*args, **kwargs)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from gpuaug.profiler.card import confidence, ms, percent
 from gpuaug.profiler.report import Report
+from gpuaug.profiler.verdict import WORDS
 
 __all__ = ["COLOURS", "colour", "draw"]
 
@@ -21,7 +22,7 @@ COLOURS = {
     "model": "#009E73",
 }
 OTHER = "#BBBBBB"
-NARROW = 0.06  # of the bar: below it a label stands in the legend alone
+LETTERS = 140  # that fit into the whole bar; a label that does not fit its part is left to the legend
 
 
 def colour(group: str) -> str:
@@ -41,20 +42,24 @@ def draw(report: Report, path: str | Path) -> None:
     )
     try:
         left = 0.0
+        groups: set[str] = set()
         for stage in report.stages:
             width = stage.exposed * 1e3
             if width <= 0:
                 continue
             share = width / (report.pace * 1e3)
-            above.barh(0, width, left=left, color=colour(stage.group), edgecolor="white")
-            if share >= NARROW:
-                label = f"{stage.name}\n{ms(stage.exposed)} ms"
+            named = {} if stage.group in groups else {"label": WORDS.get(stage.group, stage.group)}
+            groups.add(stage.group)
+            above.barh(0, width, left=left, color=colour(stage.group), edgecolor="white", **named)
+            label = f"{stage.name}\n{ms(stage.exposed)} ms"
+            if share * LETTERS >= max(map(len, label.split("\n"))):
                 above.text(left + width / 2, 0, label, ha="center", va="center", fontsize=8)
             left += width
         above.set_xlim(0, max(left, 1e-9))
         above.set_ylim(-0.5, 0.5)
         above.set_yticks([])
         above.set_xlabel("exposed ms of a step: what it would save if it, and all left of it, took no time", fontsize=8)
+        above.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12), ncol=len(groups), fontsize=8, frameon=False)
         above.set_title(report.verdict.text, loc="left", fontsize=10, fontweight="bold", wrap=True)
         for side in ("top", "right", "left"):
             above.spines[side].set_visible(False)

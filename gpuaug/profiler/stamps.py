@@ -17,11 +17,11 @@ from torch.utils.data import Dataset, IterableDataset
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from gpuaug.profiler import instrument
-from gpuaug.profiler.clock import Notes, clocks, mine, stage
+from gpuaug.profiler.clock import Moment, Notes, clocks, mine, moment, stage
 
 __all__ = ["TracedBatch", "TracedBatches", "TracedCollate", "TracedDataset", "TracedIterable", "reset"]
 
-DETAIL = 0.002  # of a worker's time may go into the clocks of stages; all tracing may take 0.01
+DETAIL = 0.001  # of a worker's time may go into the clocks of stages; all tracing may take 0.01
 ALWAYS = 2  # batches of each worker that are timed in detail whatever it costs
 CALIBRATION = 64  # stages that are timed to learn what timing one costs
 
@@ -73,9 +73,9 @@ def _open() -> Notes:
     ours = _process
     detailed = ours.batches < ALWAYS or ours.spent <= DETAIL * ours.elapsed
     notes = mine.notes = Notes(detailed, True, mine.notes)
-    notes.fetch = (time.perf_counter_ns(), 0)
     notes.threads = time.process_time_ns()
     notes.clocks = clocks()
+    notes.fetch = notes.clocks[0], 0
     return notes
 
 
@@ -102,19 +102,6 @@ def _cost() -> int:
     taken = (time.perf_counter_ns() - start) // CALIBRATION
     mine.notes = before
     return max(1, taken)
-
-
-def _sample(index: Any, get: Callable[[], Any]) -> Any:
-    notes = _notes()
-    start = time.perf_counter_ns()
-    try:
-        sample = get()
-    except BaseException as error:
-        if not (isinstance(error, StopIteration) and notes.samples):  # a last, short batch may still be collated
-            _leave()
-        raise
-    notes.samples.append((index, time.perf_counter_ns() - start))
-    return sample
 
 
 class _Wrapper:
@@ -153,7 +140,17 @@ class TracedDataset(_Wrapper, Dataset[Any]):
         return len(self.dataset)
 
     def __getitem__(self, index: Any) -> Any:
-        return _sample(index, lambda: self.dataset[index])
+        notes = mine.notes
+        if notes is None or not notes.fetching:
+            notes = _open()
+        start = time.perf_counter_ns()
+        try:
+            sample = self.dataset[index]
+        except BaseException:
+            _leave()
+            raise
+        notes.samples.append((index, time.perf_counter_ns() - start))
+        return sample
 
 
 class TracedBatches(TracedDataset):
@@ -182,10 +179,18 @@ class TracedIterable(_Wrapper, IterableDataset[Any]):
         _leave()  # an epoch that was left early
         samples = iter(self.dataset)
         while True:
+            notes = _notes()
+            start = time.perf_counter_ns()
             try:
-                sample = _sample(None, lambda: next(samples))
+                sample = next(samples)
             except StopIteration:
+                if not notes.samples:  # a last, short batch is still collated
+                    _leave()
                 return
+            except BaseException:
+                _leave()
+                raise
+            notes.samples.append((None, time.perf_counter_ns() - start))
             yield sample
 
 
@@ -206,21 +211,15 @@ class TracedCollate:
 # ---- on the way ------------------------------------------------------------------------------------------------------
 
 
-Moment = tuple[int, int]  # the wall, and this thread on a core, ns
-
-
-class _Instant:
+class _First:
     """Notes when it is pickled, and when it is unpickled."""
 
-    def __init__(self, sent: Moment = (0, 0), received: Moment = (0, 0)) -> None:
-        self.sent, self.received = sent, received
-
     def __reduce__(self) -> Any:
-        return _arrive, ((time.perf_counter_ns(), time.thread_time_ns()),)
+        return _first, (moment(),)
 
 
-def _arrive(sent: Moment) -> _Instant:
-    return _Instant(sent, (time.perf_counter_ns(), time.thread_time_ns()))
+def _first(left: Moment) -> tuple[Moment, Moment]:
+    return left, moment()
 
 
 class TracedBatch:
@@ -230,8 +229,8 @@ class TracedBatch:
         self.batch, self.notes = batch, notes
 
     def __reduce__(self) -> Any:
-        """The parts of a tuple are pickled and unpickled in order: what lies between two instants is the batch."""
-        return _unpack, (_Instant(), self.batch, _Instant(), self.notes)
+        """The parts of a tuple are pickled and unpickled in order: what lies between the first and the notes is it."""
+        return _unpack, (_First(), self.batch, self.notes)
 
     def pin_memory(self, device: Any = None) -> TracedBatch:
         """Called by torch's own pinning thread."""
@@ -241,7 +240,8 @@ class TracedBatch:
         return self
 
 
-def _unpack(first: _Instant, batch: Any, last: _Instant, notes: Notes) -> TracedBatch:
-    notes.sent, notes.received = (first.sent[0], last.sent[0]), (first.received[0], last.received[0])
-    notes.moved = last.sent[1] - first.sent[1], last.received[1] - first.received[1]
+def _unpack(first: tuple[Moment, Moment], batch: Any, last: tuple[Notes, Moment, Moment]) -> TracedBatch:
+    (left, arrived), (notes, left_last, arrived_last) = first, last
+    notes.sent, notes.received = (left[0], left_last[0]), (arrived[0], arrived_last[0])
+    notes.moved = left_last[1] - left[1], arrived_last[1] - arrived[1]
     return TracedBatch(batch, notes)
