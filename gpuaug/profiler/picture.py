@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 
 from gpuaug.profiler.card import confidence, ms, percent
@@ -59,8 +60,11 @@ def draw(report: Report, path: str | Path) -> None:
         above.set_ylim(-0.5, 0.5)
         above.set_yticks([])
         above.set_xlabel("exposed ms of a step: what it would save if it, and all left of it, took no time", fontsize=8)
-        above.legend(loc="upper center", bbox_to_anchor=(0.5, 1.12), ncol=len(groups), fontsize=8, frameon=False)
-        above.set_title(report.verdict.text, loc="left", fontsize=10, fontweight="bold", wrap=True)
+        above.legend(
+            loc="lower left", bbox_to_anchor=(0, 0.96), ncol=len(groups), fontsize=7, frameon=False, handlelength=1,
+            columnspacing=1,
+        )  # fmt: skip
+        above.set_title(report.verdict.text, loc="left", fontsize=10, fontweight="bold", wrap=True, pad=18)
         for side in ("top", "right", "left"):
             above.spines[side].set_visible(False)
             below.spines[side].set_visible(False)
@@ -85,8 +89,8 @@ def draw(report: Report, path: str | Path) -> None:
         below.set_yticks([])
         waits = percent(report.exposed)
         foot = f"{report.images_per_second:,.0f} samples/s; {waits} of the step waits for data. {confidence(report)}"
-        figure.text(0.01, 0.005, foot, fontsize=7, color="#555555")
-        figure.tight_layout(rect=(0, 0.03, 1, 1))
+        figure.text(0.01, 0.01, textwrap.fill(foot, 170), fontsize=7, color="#555555")
+        figure.tight_layout(rect=(0, 0.05, 1, 1))
         figure.savefig(path, dpi=150)
     finally:
         plt.close(figure)
