@@ -5,9 +5,7 @@ Beside each figure stands the limit: the time of a pass that only reads the inpu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -28,6 +26,7 @@ SIZES = (32, 64, 128, 224, 320, 512)
 NUMBERS = (0, 1, 2, 3, 4, 6, 8)
 SWEEPS = ("batch", "size", "threads", "RandAugment N", "passes")
 AT = 64  # images of a batch where the batch is not what varies
+Point = dict[str, Run]
 
 
 def scaling(
@@ -46,76 +45,44 @@ def scaling(
 
     Args:
         images: uint8 (3, H, W) each, from which the batches are made.
-        seconds: a point; after that long an axis gets no more turns (at least three).
+        seconds: after that long a point gets no more turns (at least three).
 
     Returns:
         "rows": `case` is the axis, `at` the place on it; those of "passes" are stacked parts.
     """
     pool = torch.stack([_fit(image, SOURCE) for image in images])
-    most = cores()
-
-    def points(sweep: str) -> Iterator[Point]:
-        if sweep == "batch":
-            for size in batches:
-                yield Point(size, size, most, _runs(_batch(pool, size), SIZE, 2, device))
-        elif sweep == "size":
-            for side in sizes:
-                batch = torch.stack([_fit(image, side) for image in pool[:AT]])
-                yield Point(side, len(batch), most, _runs(batch, side, 2, device))
-        elif sweep == "threads":
-            for threads in range(1, most + 1):
-                yield Point(threads, AT, threads, _runs(_batch(pool, AT), SIZE, 2, device))
-        elif sweep == "RandAugment N":
-            for number in numbers:
-                yield Point(number, AT, most, _runs(_batch(pool, AT), SIZE, number, device))
-        else:
-            for name, steps in PASSES.items():
-                yield Point(name, AT, 1, parts(steps, _batch(pool, AT).to(device)))
-
     before = torch.get_num_threads()
     rows: list[Row] = []
+
+    def measure(case: str, at: Any, count: int, runs: Point, threads: int) -> None:
+        torch.set_num_threads(threads)
+        for who, taken in take_turns(runs, rounds, seconds, device).items():
+            row = {"case": case, "at": at, "who": who, "threads": threads, "images": count, "seconds": taken}
+            rows.append(row)
+
+    most = cores()
     try:
         for sweep in sweeps:
             report(sweep)
-            rows += _measure(sweep, list(points(sweep)), rounds, seconds, device)
+            if sweep == "batch":
+                for size in batches:
+                    measure(sweep, size, size, _runs(_batch(pool, size), SIZE, 2, device), most)
+            elif sweep == "size":
+                for side in sizes:
+                    batch = torch.stack([_fit(image, side) for image in pool[:AT]])
+                    measure(sweep, side, len(batch), _runs(batch, side, 2, device), most)
+            elif sweep == "threads":
+                for threads in range(1, most + 1):
+                    measure(sweep, threads, AT, _runs(_batch(pool, AT), SIZE, 2, device), threads)
+            elif sweep == "RandAugment N":
+                for number in numbers:
+                    measure(sweep, number, AT, _runs(_batch(pool, AT), SIZE, number, device), most)
+            else:
+                for name, steps in PASSES.items():
+                    measure(sweep, name, AT, parts(steps, _batch(pool, AT).to(device)), 1)
     finally:
         torch.set_num_threads(before)
     return {"rows": rows, "absent": []}
-
-
-@dataclass(frozen=True)
-class Point:
-    """A place on an axis, and who is timed there on how many images."""
-
-    at: Any
-    images: int
-    threads: int
-    runs: Mapping[str, Run]
-
-    @property
-    def times(self) -> int:
-        """That a run is repeated in a turn: a small batch alone would be over before the machine has noticed."""
-        return max(1, AT // self.images)
-
-    def turn(self, who: str) -> None:
-        if torch.get_num_threads() != self.threads:
-            torch.set_num_threads(self.threads)
-        for _ in range(self.times):
-            self.runs[who]()
-
-
-def _measure(case: str, points: Sequence[Point], rounds: int, seconds: float, device: str) -> list[Row]:
-    """All points of an axis take turns, so that a bad moment of the machine meets them all."""
-    turns = {f"{who} {number}": (point, who) for number, point in enumerate(points) for who in point.runs}
-    runs = {name: partial(point.turn, who) for name, (point, who) in turns.items()}
-    taken = take_turns(runs, rounds, seconds * len(points), device)
-    return [
-        {
-            "case": case, "at": point.at, "who": who, "threads": point.threads, "images": point.images * point.times,
-            "seconds": taken[name],
-        }
-        for name, (point, who) in turns.items()
-    ]  # fmt: skip
 
 
 def _fit(image: Tensor, side: int) -> Tensor:
@@ -130,7 +97,7 @@ def _floats() -> list[Any]:
     return [ga.ToDtype(torch.float32, scale=True), ga.Normalize(MEAN, STD)]
 
 
-def _runs(batch: Tensor, side: int, number: int, device: str) -> dict[str, Run]:
+def _runs(batch: Tensor, side: int, number: int, device: str) -> Point:
     """gpuaug and the limit."""
     policy = [ga.RandAugment(number, 9)] if number else []
     augment = ga.Augment([ga.RandomResizedCrop(side), ga.RandomHorizontalFlip(), *policy, *_floats()])
@@ -158,7 +125,7 @@ PASSES: dict[str, dict[str, Any]] = {
 }
 
 
-def parts(middle: dict[str, Any], batch: Tensor) -> dict[str, Run]:
+def parts(middle: dict[str, Any], batch: Tensor) -> Point:
     """ "draw" alone, then rendering with ever more of the list: the difference of two neighbours is a pass's time."""
     index = torch.arange(len(batch))
     head = [ga.RandomResizedCrop(SIZE), ga.RandomHorizontalFlip()]
@@ -167,7 +134,7 @@ def parts(middle: dict[str, Any], batch: Tensor) -> dict[str, Run]:
         head = [*head, step]
         lists[name] = head
     lists["to floats"] = [*head, *_floats()]
-    runs: dict[str, Run] = {}
+    runs: Point = {}
     for name, steps in lists.items():
         augment = ga.Augment(steps)
         draw = augment.sample(batch, index=index)
