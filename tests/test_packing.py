@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -209,6 +210,45 @@ def test_what_a_kill_may_leave_is_cleared(source: Path, raw: Path, tmp_path: Pat
     packed(source, folder)
     (folder / ".hidden").unlink()
     assert contents(folder) == contents(raw)
+
+
+def test_ctrl_c_at_any_line_of_the_writer_leaves_finished_shards_alone(tmp_path: Path) -> None:
+    source = make(tmp_path / "source", files=3)
+    whole, folder = contents(packed(source, tmp_path / "whole", shard_images=2)), tmp_path / "pack"
+    stopped = 0
+    while interrupted(stopped, lambda: packed(source, folder, shard_images=2)):
+        assert contents(folder).keys() <= whole.keys()
+        packed(source, folder, shard_images=2)
+        assert contents(folder) == whole
+        shutil.rmtree(folder)
+        stopped += 1
+    assert stopped > 50
+    assert contents(folder) == whole
+
+
+def interrupted(after: int, do: Callable[[], object]) -> bool:
+    """Whether that many lines of the writer had run before it was through: then Ctrl+C comes."""
+    lines = 0
+
+    def trace(frame: FrameType, event: str, argument: object) -> Any:
+        nonlocal lines
+        if frame.f_code.co_filename != writer.__file__:
+            return None
+        if event == "line":
+            lines += 1
+            if lines == after + 1:
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        do()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False
 
 
 def test_a_full_disk(tmp_path: Path) -> None:

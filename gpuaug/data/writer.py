@@ -33,6 +33,7 @@ class Writer:
     def __init__(self, path: Path, encoding: str) -> None:
         self._pa = pa = shards.arrow()
         self.path, self.images = path, 0
+        self._file: Any = None
         self._partial = path.with_name(path.name + PARTIAL)
         columns = {"image": pa.large_binary(), "height": pa.int32(), "width": pa.int32(), "label": pa.int64()}
         about = {"gpuaug.version": str(shards.VERSION), "gpuaug.encoding": encoding}
@@ -44,15 +45,19 @@ class Writer:
         self._columns: dict[str, list[Any]] = {name: [] for name in ("height", "width", "label", "path", "crc32")}
 
     def __enter__(self) -> Writer:
-        self._file = open(self._partial, "wb")
-        self._arrow = self._pa.ipc.new_file(self._file, self._schema)
-        return self
+        try:
+            self._file = open(self._partial, "wb")
+            self._arrow = self._pa.ipc.new_file(self._file, self._schema)
+            return self
+        except BaseException:  # Ctrl+C too: nobody else calls __exit__ then
+            self.__exit__()
+            raise
 
     def __exit__(self, *error: object) -> None:
-        if not self._file.closed:
+        if self._file is not None:
             with contextlib.suppress(OSError):  # a full disk cannot take the rest either
                 self._file.close()
-            self._partial.unlink()
+        self._partial.unlink(missing_ok=True)  # a finished shard has another name
 
     def add(self, image: Image, label: int, path: str) -> None:
         if self._data and len(self._data) + len(image.data) > BATCH_BYTES:
