@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -132,6 +134,18 @@ def test_a_record_batch_is_written_when_it_is_full(
 
 def test_workers_pack_the_same(source: Path, raw: Path, tmp_path: Path) -> None:
     assert contents(packed(source, tmp_path / "pack", workers=1)) == contents(raw)
+
+
+def test_workers_end_although_a_traceback_holds_their_loader(source: Path, tmp_path: Path) -> None:
+    def report(done: int, total: int) -> None:
+        if done == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt) as stopped:
+        packed(source, tmp_path / "pack", workers=1, report=report)
+    assert stopped.tb is not None
+    assert not multiprocessing.active_children()
+    assert not [thread for thread in threading.enumerate() if thread.name == "QueueFeederThread"]
 
 
 UNGUARDED = "import gpuaug as ga; ga.data.pack({!r}, {!r}, workers=1)"

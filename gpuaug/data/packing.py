@@ -23,7 +23,7 @@ from gpuaug.data.dataset import ON_ERROR, ImageFolder, Strings
 from gpuaug.data.decode import ImageError, decode, read, reason
 from gpuaug.data.encoded import unreadable
 from gpuaug.data.shards import ENCODINGS, INDEX, PARTIAL, Entry, Index
-from gpuaug.data.workers import SPAWN, cores
+from gpuaug.data.workers import SPAWN, batches, cores
 from gpuaug.data.writer import Image, Writer
 
 __all__ = ["Packing", "pack"]
@@ -299,24 +299,24 @@ def _write(
     report = report or (lambda done, total: None)
     done, written = index.files - len(numbers), 0
     report(done, index.files)
-    images = iter(_loader(Images(listing.paths, index.short_side, index.quality), numbers, workers))
-    for shard in missing:
-        skipped = {}
-        with Writer(folder / f"shard-{shard:05d}.arrow", index.encoding) as writer:
-            for number in span(index, shard):
-                image, name = _next(images), listing.name(number)
-                if isinstance(image, Image):
-                    writer.add(image, int(listing.labels[number]), name)
-                elif on_error == "raise":
-                    raise unreadable("pack", listing.paths[number], image, REPLACE)
-                else:
-                    skipped[name] = str(image)
-                done += 1
-                report(done, index.files)
-            digest = listing.digest(span(index, shard))
-            index.shards[shard] = writer.finish(digest, skipped)
-        index.write(folder)
-        written += writer.images
+    with batches(_loader(Images(listing.paths, index.short_side, index.quality), numbers, workers)) as images:
+        for shard in missing:
+            skipped = {}
+            with Writer(folder / f"shard-{shard:05d}.arrow", index.encoding) as writer:
+                for number in span(index, shard):
+                    image, name = _next(images), listing.name(number)
+                    if isinstance(image, Image):
+                        writer.add(image, int(listing.labels[number]), name)
+                    elif on_error == "raise":
+                        raise unreadable("pack", listing.paths[number], image, REPLACE)
+                    else:
+                        skipped[name] = str(image)
+                    done += 1
+                    report(done, index.files)
+                digest = listing.digest(span(index, shard))
+                index.shards[shard] = writer.finish(digest, skipped)
+            index.write(folder)
+            written += writer.images
     return written
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader
 
-__all__ = ["SPAWN", "cores", "prepare", "world"]
+__all__ = ["SPAWN", "batches", "cores", "prepare", "world"]
 
 
 def prepare(worker: int) -> None:
@@ -29,6 +32,24 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os._exit(1)
+
+
+@contextlib.contextmanager
+def batches(loader: DataLoader[Any]) -> Iterator[Iterator[Any]]:
+    """An epoch, at whose end the workers have ended, and the threads that feed their queues.
+
+    A thread that the interpreter ends while it clears its queue away makes Python warn of leaked semaphores. It is not
+    left to the garbage collector, since the traceback of Ctrl-C holds the iterator.
+    """
+    others, iterator = threading.enumerate(), iter(loader)
+    try:
+        yield iterator
+    finally:
+        if hasattr(iterator, "_shutdown_workers"):
+            iterator._shutdown_workers()
+        for thread in threading.enumerate():
+            if thread.name == "QueueFeederThread" and thread not in others:
+                thread.join(timeout=1)
 
 
 # Arguments of a DataLoader with workers. Not fork: threads of torch and numba run by now, and a forked child would wait
