@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import subprocess
@@ -124,10 +125,10 @@ def warm(pipe: Pipe) -> int:
     return 2 * pipe.workers + 2
 
 
-def overhead(seconds: float = 1.0, turns: int = 16) -> dict[str, float]:
+def overhead(seconds: float = 1.0, turns: int = 40) -> dict[str, dict[str, float]]:
     """Times as long with clocks as without, on batches of 10 ms: where the workers bind, and where the step does.
 
-    With and without run in pairs, either one first in turn; the ratio is the median of the pairs'.
+    With and without run in pairs, either one first in turn. Of the pairs' ratios: the median and its 95 % interval.
     """
     busy = Pipe(augment=("burn", 0.001), workers=1, step=("wait", 0.001))
     idle = Pipe(step=("wait", 0.010))
@@ -140,8 +141,11 @@ def overhead(seconds: float = 1.0, turns: int = 16) -> dict[str, float]:
                     clocked.append(ladder.recorded("", loader_of(pipe), step_of(pipe), seconds, warm(pipe), 0)[0].pace)
                 else:
                     plain.append(ladder.timed("", loader_of(pipe), step_of(pipe), seconds, warm(pipe)).pace)
-        found[name] = statistics.median(c / p for c, p in zip(clocked, plain, strict=True))
-        found[f"{name}, ms a batch"] = statistics.median(plain) * 1e3
+        ratios = sorted(c / p for c, p in zip(clocked, plain, strict=True))
+        away = round(1.96 * math.sqrt(turns) / 2)  # ranks from the median: a binomial's
+        low, high = ratios[max(0, turns // 2 - away)], ratios[min(turns - 1, turns // 2 + away)]
+        median = statistics.median(ratios)
+        found[name] = {"times": median, "low": low, "high": high, "ms": statistics.median(plain) * 1e3}
     return found
 
 
@@ -189,10 +193,12 @@ def main() -> None:
             print(f"{number + 1} {case.name:28} {mark} {said}{gains}  residual {one.residual:+.1%}", flush=True)
     if not results and not options.only and options.json is not None and options.json.exists():
         results = [Result(**one) for one in json.loads(options.json.read_text())["results"]]
-    found = summary(results)
+    found = summary(results) if results else {}
     cost = overhead() if not options.only else {}
-    for name, value in (found | cost).items():
+    for name, value in found.items():
         print(f"{name}: {value:.4g}")
+    for name, value in cost.items():
+        print("clocks, {}: {times:.4f} ({low:.4f} to {high:.4f}) times {ms:.1f} ms".format(name, **value))
     if options.json is not None:
         from benchmarks.machine import describe
 

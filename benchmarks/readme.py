@@ -153,12 +153,17 @@ def _planted(found: Run) -> str:
         f"{total['error_median']:.1%} in the median (5 %) and {total['error_p95']:.1%} at the 95th percentile (15 %), "
         f"{total['wrong_signs']:.0f} wrong signs (0), {total['false_alarms']:.0%} false alarms (5 %). In "
         f"{total['unreliable']} of the runs the cores' speed changed by more than 10 %; they count like the others. "
-        f"Batches of 10 ms take {cost['workers bind'] - 1:+.1%} longer with clocks where the workers bind, and "
-        f"{cost['the step binds'] - 1:+.1%} where the step does (1 %)."
+        f"Batches of 10 ms take {_longer(cost['workers bind'])} longer with clocks where the workers bind, and "
+        f"{_longer(cost['the step binds'])} where the step does (1 %)."
     )
     machine, versions = lines(found)
     where = f"{machine}; {versions.split(', torchvision')[0]}; {found['created'][:10]}."
     return f"{about}\n\n{markdown(Grid('', columns, body))}\n\n{where}"
+
+
+def _longer(cost: dict[str, float]) -> str:
+    times, low, high = (f"{cost[name] - 1:.1%}" for name in ("times", "low", "high"))
+    return f"{times} ({low} to {high})"
 
 
 BLOCKS: dict[str, Callable[[Run], str]] = {
