@@ -21,13 +21,15 @@ REPORTS = {"pydantic": "pydantic"}  # reads them
 DEMO = {"matplotlib": "matplotlib", "sklearn": "scikit-learn"}
 PACK = {"pyarrow": "pyarrow"}
 
+EXTRAS = {"demo": "demo", "bench": "bench", **dict.fromkeys(("profile", "whatif", "compare", "doctor"), "profile")}
+
 SHOWN = 10  # skipped files named in the summary
 INTERRUPTED = 130  # what a shell expects after Ctrl-C
 
 
 def main() -> None:
     """Run the command line, or say what to install for it."""
-    require("demo" if sys.argv[1:2] == ["demo"] else "pack", COMMANDS)
+    require(EXTRAS.get("".join(sys.argv[1:2]), "pack"), COMMANDS)
     if sys.argv[1:2] in (["whatif"], ["compare"]):
         require("profile", REPORTS)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C

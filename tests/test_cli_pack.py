@@ -9,6 +9,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -151,6 +152,19 @@ def test_workers_do_not_outlive_a_pack_that_is_killed(tmp_path: Path, how: signa
 
 
 @posix
+@pytest.mark.parametrize("after", [0.0, 0.5, 1.5])
+def test_ctrl_c_while_workers_start_is_said_once(tmp_path: Path, after: float) -> None:
+    """It reaches the workers too, in the middle of their imports."""
+    process = command("pack", many(tmp_path / "source", 2000), tmp_path / "pack", "--short-side", 16, "--workers", 2)
+    assert until(lambda: (tmp_path / "pack" / "index.json").exists())
+    time.sleep(after)
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == cli.INTERRUPTED, errors
+    assert re.fullmatch(r"Stopped at image [\d,]+ of 2,000\. Run the same command again to go on\.\n", errors)
+
+
+@posix
 def test_ctrl_c_leaves_what_the_next_run_goes_on_with(tmp_path: Path) -> None:
     arguments = ("pack", many(tmp_path / "source", 2000), tmp_path / "pack", "--short-side", 16, "--workers", 1)
     process = command(*arguments)
@@ -178,7 +192,8 @@ def test_what_each_command_needs(monkeypatch: pytest.MonkeyPatch, source: Path, 
         assert 'needs pyarrow. Run pip install "gpuaug[pack]"' in invoke(*arguments).output
     assert "pack" in invoke("--help").output
     gone.add("typer")
-    for words, extra in ((["gpuaug", "demo"], "demo"), (["gpuaug"], "pack")):
+    needs = {"demo": "demo", "profile": "profile", "doctor": "profile", "bench": "bench", "pack": "pack"}
+    for words, extra in ((["gpuaug"], "pack"), *((["gpuaug", word], extra) for word, extra in needs.items())):
         monkeypatch.setattr(sys, "argv", words)
         with pytest.raises(SystemExit, match=rf'needs typer\. Run pip install "gpuaug\[{extra}\]"'):
             cli.main()

@@ -43,6 +43,14 @@ def make_step():
         time.sleep(0.002)
     return step
 
+def forgets_return():
+    pass
+
+def make_bad_step():
+    def step(batch):
+        x, y, z = batch
+    return step
+
 loader = make_loader()
 number = 5
 def broken():
@@ -234,7 +242,9 @@ def test_advice_is_muted(folder: Path) -> None:
         (("train.py:number", "--apply"), "to give a DataLoader"),
         (("train.py:make_loader", "--ignore", "everything"), "must name one of"),
         (("train.py:make_loader", "--json", "no/such/folder/a.json"), "folder that exists"),
+        (("train.py:make_loader", "--trace", "a.txt"), "must name a .json"),
         (("train.py:make_loader", "--model", "train.py:number"), "must give a step"),
+        (("train.py:make_loader", "--model", "train.py:forgets_return"), "must give a step"),
     ],
 )
 def test_mistakes_are_said_in_one_line(folder: Path, arguments: tuple[str, ...], said: str) -> None:
@@ -242,6 +252,24 @@ def test_mistakes_are_said_in_one_line(folder: Path, arguments: tuple[str, ...],
     assert found.returncode == 1, found.stdout
     assert said in found.stderr.splitlines()[-1]
     assert ("Traceback" in found.stderr) == ("broken" in arguments[0])  # the user's own error is shown whole
+
+
+def test_errors_of_a_step_are_shown_whole(folder: Path) -> None:
+    """They may be of the kinds that we raise."""
+    found = gpuaug("profile", "train.py:make_loader", "--model", "train.py:make_bad_step", "--budget", "2s", cwd=folder)
+    assert found.returncode == 1
+    assert "x, y, z = batch" in found.stderr
+    assert found.stderr.splitlines()[-1] == "profile: the loader or the step raised ValueError, see above."
+
+
+def test_files_are_named(tmp_path: Path) -> None:
+    for command in (("whatif", "no.json"), ("compare", "no.json", "no.json")):
+        found = gpuaug(*command, cwd=tmp_path)
+        assert found.returncode == 1
+        assert found.stderr == (
+            "profile: `report` must be a JSON file of gpuaug profile, and no.json cannot be read: No such file or "
+            "directory.\n"
+        )
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"schema": 99}', '{"schema": 1}', "\x00\xff"])

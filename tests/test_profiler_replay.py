@@ -169,16 +169,19 @@ def test_a_real_loader_takes_as_long(in_order: bool) -> None:
     """Of a heavy tail; sleeps do not mind what else runs here, so a mean's error would fail."""
     costs = [0.3 if number % 13 == 5 else 0.02 for number in range(40)]
     loader = DataLoader(Sleeping(costs), 1, num_workers=3, in_order=in_order)
-    start = time.perf_counter()
+    measured = min(after_the_first(loader) for _ in range(3))  # whoever uses the machine can but slow it
+    ends = replay(
+        [Load((0.0, cost), receive=(0.0003, 0.0), step=(0.0, 0.0101)) for cost in costs], Setting(3, in_order=in_order)
+    ).ends
+    assert measured == pytest.approx(ends[-1] - ends[0], rel=0.25)
+    assert measured != pytest.approx(sum(costs) / 3, rel=0.25)
+
+
+def after_the_first(loader: Any) -> float:
+    """Seconds from the first batch to the end, with steps of 10 ms."""
     batches = iter(loader)
     next(batches)
     first = time.perf_counter()
     for _ in batches:
         time.sleep(0.01)
-    measured = time.perf_counter() - first
-    ends = replay(
-        [Load((0.0, cost), receive=(0.0003, 0.0), step=(0.0, 0.0101)) for cost in costs], Setting(3, in_order=in_order)
-    ).ends
-    assert first > start
-    assert measured == pytest.approx(ends[-1] - ends[0], rel=0.25)
-    assert measured != pytest.approx(sum(costs) / 3, rel=0.25)
+    return time.perf_counter() - first

@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from multiprocessing import resource_tracker
 from typing import Any
 
 import torch
@@ -41,7 +42,9 @@ def batches(loader: DataLoader[Any]) -> Iterator[Iterator[Any]]:
     A thread that the interpreter ends while it clears its queue away makes Python warn of leaked semaphores. It is not
     left to the garbage collector, since the traceback of Ctrl-C holds the iterator.
     """
-    others, iterator = threading.enumerate(), iter(loader)
+    others = threading.enumerate()
+    with _uninterrupted():
+        iterator = iter(loader)
     try:
         yield iterator
     finally:
@@ -50,6 +53,27 @@ def batches(loader: DataLoader[Any]) -> Iterator[Iterator[Any]]:
         for thread in threading.enumerate():
             if thread.name == "QueueFeederThread" and thread not in others:
                 thread.join(timeout=1)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Ctrl-C waits until workers have been started, and never reaches one: `prepare` comes after its imports."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    came: list[int] = []
+    main = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is not None
+    resource_tracker.ensure_running()  # it would unblock the signal
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # processes inherit it; other threads do not
+    handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number)) if main else None
+    try:
+        yield
+    finally:
+        if main:
+            signal.signal(signal.SIGINT, handler)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 # Arguments of a DataLoader with workers. Not fork: threads of torch and numba run by now, and a forked child would wait

@@ -188,16 +188,20 @@ def receipt(report: Report) -> str:
 def where(report: Report) -> str:
     """The machine and the loader, in a line."""
     loader, machine = report.trace.loader, report.machine
+    ahead = f", prefetch_factor={loader.prefetch}, {loader.start}" if loader.workers else ""
     return (
-        f"{loader.kind}({loader.dataset}, batch_size={loader.batch_size}, num_workers={loader.workers}, "
-        f"prefetch_factor={loader.prefetch}, {loader.start}); {machine['processor']}, {machine['cores']:g} cores, "
+        f"{loader.kind}({loader.dataset}, batch_size={loader.batch_size}, num_workers={loader.workers}{ahead}); "
+        f"{machine['processor']}, {machine['cores']:g} cores, "
         f"{report.cores:.2f} of them free; {machine['device'] or 'no GPU'}; torch {machine['torch']}."
     )
 
 
 def text(report: Report, width: int = WIDTH) -> str:
     """The card as plain text."""
-    from rich.console import Console
+    try:
+        from rich.console import Console
+    except ImportError:
+        raise ModuleNotFoundError('profile: a card needs rich. Run pip install "gpuaug[profile]".') from None
 
     console = Console(width=width, file=io.StringIO(), force_terminal=False)
     console.print(card(report))

@@ -16,6 +16,7 @@ import typer
 __all__ = ["add"]
 
 FAILED = 3  # what the process ends with when a threshold is passed
+OURS = re.compile(r"(profile|whatif|compare|doctor|replay): ")  # how what we say ourselves begins
 SHARES = ("exposed", "overhead")  # of the metrics
 METRICS = {
     "exposed": "share of a step that waits for data",
@@ -68,14 +69,15 @@ def profile(
             if path is not None:
                 writable(path)
         needed(html=html, png=png)
-        if png is not None and png.suffix != ".png":
-            raise ValueError(f"profile: `--png` must name a .png file, got {png}.")
+        for option, path, suffixes in (("png", png, (".png",)), ("trace", trace, (".json", ".gz"))):
+            if path is not None and path.suffix not in suffixes:
+                raise ValueError(f"profile: `--{option}` must name a {' or '.join(suffixes)} file, got {path}.")
         usable(device)
         loader = made(target, "target")
         if apply:
             appliable(loader, target)
         step = made(model, "--model") if model else None
-        if step is not None and not callable(step):
+        if model and not callable(step):
             raise ValueError(f"profile: `--model` must give a step that takes a batch, got {type(step).__name__}.")
         with progress(quiet) as say:
             found = measure(
@@ -173,7 +175,7 @@ def errors() -> Iterator[None]:
     except typer.Exit:
         raise
     except Exception as error:
-        ours = isinstance(error, (ValueError, RuntimeError, OSError)) and "Traceback" not in str(error)
+        ours = OURS.match(str(error))
         if not ours:  # of the data set, a transform, or the step
             traceback.print_exc()
         said = str(error) if ours else f"profile: the loader or the step raised {type(error).__name__}, see above."
@@ -326,6 +328,16 @@ def progress(quiet: bool) -> Iterator[Any]:
     yield lambda what: None if quiet else console.print(f"{what} ...", style="dim", highlight=False)
 
 
+@contextlib.contextmanager
+def writing() -> Iterator[None]:
+    """What the system says, as ours."""
+    try:
+        yield
+    except OSError as error:
+        raise ValueError(f"profile: {error.filename} cannot be written: {error.strerror}.") from None
+
+
+@writing()
 def write(report: Any, json: Path | None, html: Path | None, trace: Path | None, png: Path | None) -> None:
     if json is not None:
         report.save(json)

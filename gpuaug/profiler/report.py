@@ -226,6 +226,8 @@ def load(path: str | Path) -> Report:
     expected = "profile: `report` must be a JSON file of gpuaug profile"
     try:
         given = json.loads(Path(path).read_text(encoding="utf-8"), parse_constant=_refuse)
+    except OSError as error:
+        raise type(error)(f"{expected}, and {path} cannot be read: {error.strerror}.") from None
     except ValueError as error:  # of the text or the JSON
         raise ValueError(f"{expected}, got {path}: {error}.") from None
     if not isinstance(given, dict) or type(given.get("schema")) is not int:

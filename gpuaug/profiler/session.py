@@ -285,6 +285,8 @@ def measure(
         probed=probed,
         ignore=ignore,
     )
+    if probed is not None and "augment-on-device" not in {one.id for one in result.advice} | set(ignore):
+        skipped["augment on the device"] = f"it takes {probed.augment * 1e3:.3g} ms a batch there, and gains nothing"
     if proof:
         _prove(result, loader, inner, moved, step, budget * PROOF, warm, drift, report)
     else:
@@ -328,7 +330,7 @@ def _prove(
             continue
         if one.id == "persistent-workers" and seconds < RUNS * EPOCHS * (epoch := result.epoch_seconds):
             least = RUNS * EPOCHS * epoch / PROOF
-            result.skipped[f"receipt of {one.id}"] = f"its runs need {EPOCHS} epochs each, --budget {least:.0f}s"
+            result.skipped["receipt"] = f"{one.id} needs runs of {EPOCHS} epochs each; give --budget {least:.0f}s"
             continue
         report(f"the receipt of {one.id}")
         workers = (one.settings or {}).get("num_workers", inner.num_workers)
@@ -338,7 +340,8 @@ def _prove(
         except Exception as error:  # as above
             result.skipped["receipt"] = f"{type(error).__name__}: {error}"
         return
-    result.skipped["receipt"] = "no advice that could be tried without you" if result.advice else "nothing to advise"
+    why = "no advice that could be tried without you" if result.advice else "nothing to advise"
+    result.skipped.setdefault("receipt", why)
 
 
 def join(traces: list[Trace]) -> Trace:
