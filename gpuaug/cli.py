@@ -166,7 +166,8 @@ def run_pack(source: Path, destination: Path, **settings: object) -> None:
             result = pack(source, destination, report=both, **settings)  # type: ignore[arg-type]
     except KeyboardInterrupt:
         done, total = progress
-        typer.echo(f"Stopped at image {done:,} of {total:,}. Run the same command again to go on.", err=True)
+        where = f"at image {done:,} of {total:,}" if total else "before the first image"
+        typer.echo(f"Stopped {where}. Run the same command again to go on.", err=True)
         raise typer.Exit(INTERRUPTED) from None
     for path, why in list(result.skipped.items())[:SHOWN]:
         typer.echo(f"Skipped {path} ({why}).")

@@ -161,7 +161,8 @@ def test_ctrl_c_while_workers_start_is_said_once(tmp_path: Path, after: float) -
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == cli.INTERRUPTED, errors
-    assert re.fullmatch(r"Stopped at image [\d,]+ of 2,000\. Run the same command again to go on\.\n", errors)
+    where = r"(at image [\d,]+ of 2,000|before the first image)"
+    assert re.fullmatch(rf"Stopped {where}\. Run the same command again to go on\.\n", errors)
 
 
 @posix
