@@ -391,6 +391,7 @@ def appliable(loader: Any, target: str) -> None:
         raise ValueError(f"profile: `--apply` writes {tuned_file(target)}, which is there already. Move it away.")
 
 
+@writing()
 def tuned(report: Any, target: str) -> None:
     """A module beside the script whose loader has the first advice applied; the script itself is left alone."""
     from gpuaug.profiler.apply import tuned_source

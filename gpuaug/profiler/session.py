@@ -286,7 +286,9 @@ def measure(
         ignore=ignore,
     )
     if probed is not None and "augment-on-device" not in {one.id for one in result.advice} | set(ignore):
-        skipped["augment on the device"] = f"it takes {probed.augment * 1e3:.3g} ms a batch there, and gains nothing"
+        skipped["augment on the device"] = (
+            f"as nothing would be gained: a batch takes {probed.augment * 1e3:.3g} ms there"
+        )
     if proof:
         _prove(result, loader, inner, moved, step, budget * PROOF, warm, drift, report)
     else:
