@@ -14,6 +14,7 @@ import torch
 if not torch.cuda.is_available():  # then Triton's interpreter runs the kernels; Triton asks when it is imported
     os.environ.setdefault("TRITON_INTERPRET", "1")
 
+from device_faults import pytest_runtest_logfinish, pytest_runtest_teardown  # noqa: F401  # hooks
 from packs import make, packed
 
 from gpuaug.render import BACKENDS
