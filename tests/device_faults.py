@@ -36,7 +36,9 @@ def pytest_runtest_teardown(item: pytest.Item) -> None:
     error = _fault()
     if error is None:
         return
-    if _fault() is not None and not item.config.pluginmanager.hasplugin(WATCHED):  # asked again, a device that can go on is well
+    if _fault() is not None and not item.config.pluginmanager.hasplugin(
+        WATCHED
+    ):  # asked again, a device that can go on is well
         _lost.append(f"{item.nodeid}: the device is lost to this process: {str(error).splitlines()[0]}")
         if "PYTEST_XDIST_WORKER" not in os.environ:
             item.session.shouldfail = _lost[-1]  # the tests after it would all fail

@@ -296,6 +296,43 @@ def test_segments_stay_mapped_while_somebody_reads() -> None:
 
 
 @on_linux
+@pytest.mark.skipif(torch.cuda.is_available(), reason="pins for real")
+def test_segments_stay_mapped_behind_a_pinning_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The consumer sees pinned copies alone; all the same a segment is mapped once, not for each batch in it."""
+    before: set[str] = set()
+    new = [0]  # segments that were mapped since the last batch was pinned
+
+    def pin(tensor: Tensor) -> Tensor:
+        nonlocal before
+        if tensor.dtype == torch.uint8:
+            now = segments()
+            new[0] += len(now - before)
+            before = now
+        return tensor.clone()
+
+    def mapped() -> int:
+        kept = shared.Mapped()
+        before.clear()
+        new[0] = 0
+        for batch in loader(40 * BATCH, workers=1, pin_memory=True):
+            assert batch.images.data.data_ptr() not in shared._leased
+            kept.keep(batch.images.data)
+            assert intact(batch)
+        return new[0]
+
+    monkeypatch.setattr(torch.accelerator, "is_available", lambda: True)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda *_: torch.device("cuda"))
+    monkeypatch.setattr(torch.accelerator, "current_device_index", lambda: 0)
+    monkeypatch.setattr(torch.accelerator, "set_device_index", lambda _: None)
+    monkeypatch.setattr(Tensor, "pin_memory", pin)
+    gc.collect()
+    once = mapped()
+    assert 2 <= once <= 9
+    monkeypatch.delattr(ga.data.Batch, "pin_memory")  # then torch pins field by field, and nobody knows the segment
+    assert mapped() >= 2 * once, "segments stay mapped by themselves: this test saw nothing"
+
+
+@on_linux
 def test_what_a_worker_let_go_of_is_not_kept() -> None:
     kept, seen = shared.Mapped(), set()
     for batch in loader(40 * BATCH, workers=2):

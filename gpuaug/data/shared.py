@@ -22,8 +22,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import get_worker_info
+from torch.utils.weak import WeakTensorKeyDictionary
 
-__all__ = ["Mapped", "empty", "lease", "segment"]
+__all__ = ["Mapped", "empty", "lease", "pinned", "segment"]
 
 HEADER = 64  # bytes before the batch; keeps it aligned
 WORKER, READER = 0, 1  # the bytes of the header that say who holds the batch
@@ -36,6 +37,7 @@ SLACK = 1.25  # batches vary in size; pages that are never written cost nothing
 
 _segments: list[Tensor] = []  # of this process: whole segments as uint8
 _leased: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()  # address of a batch -> its segment
+_pinned = WeakTensorKeyDictionary()  # pinned copy of a batch -> the segment that the batch came in
 _mapped: weakref.WeakSet[Mapped] = weakref.WeakSet()
 _forks = 0  # of this process so far
 
@@ -115,6 +117,18 @@ def _release(whole: Tensor, holder: int, process: int, forks: int) -> None:
         whole[holder] = NOBODY if forks == _forks else FORKED
 
 
+def pinned(data: Tensor) -> Tensor:
+    """The bytes of a batch in pinned memory. The copy remembers the segment, which `Mapped.keep` would not find by it.
+
+    A loader's pinning thread makes it, and lets go of the batch itself before the consumer sees any of it.
+    """
+    copy = data.pin_memory()
+    whole = _leased.get(data.data_ptr())
+    if whole is not None and copy is not data:
+        _pinned[copy] = whole
+    return copy
+
+
 class Mapped:
     """Segments that stay mapped here as long as this lives; torch finds them when they arrive again.
 
@@ -126,8 +140,8 @@ class Mapped:
         _mapped.add(self)
 
     def keep(self, data: Tensor) -> None:
-        """Keep the segment of a batch from `lease`; of other data there is none to keep."""
-        whole = _leased.get(data.data_ptr())
+        """Keep the segment of a batch from `lease`, or of its copy by `pinned`; other data has none to keep."""
+        whole = _leased.get(data.data_ptr(), _pinned.get(data))
         if whole is not None and whole.data_ptr() not in self._wholes:
             self._wholes = {at: kept for at, kept in self._wholes.items() if not kept[LEFT]}
             self._wholes[whole.data_ptr()] = whole

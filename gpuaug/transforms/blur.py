@@ -145,9 +145,8 @@ class MotionBlur(Pixel):
         try:
             from kornia.filters import get_motion_kernel2d  # here: importing Kornia takes longer than gpuaug
         except ModuleNotFoundError as error:
-            raise ModuleNotFoundError(
-                f'MotionBlur: its kernels need Kornia, which is not whole here ({error}). Run pip install "kornia>=0.8".'
-            ) from error
+            said = f"its weights are those of Kornia, which cannot be imported here ({error})"
+            raise ModuleNotFoundError(f'MotionBlur: {said}. Run pip install "kornia>=0.8".') from error
         # float32 angles, as Kornia draws them: nearest has ties, and they fall by the last bit
         angle, direction = (torch.from_numpy(params[name].astype(np.float32)) for name in ("degrees", "direction"))
         kernel = get_motion_kernel2d(self.kernel_size, angle, direction, self.resample).flatten(1).numpy()
