@@ -26,6 +26,7 @@ from gpuaug.kernels.triton.common import (
     SHARPNESS,
     WARP,
     byte,
+    gathered,
     operand,
     read,
     tile,
@@ -68,7 +69,7 @@ def gather(
     elif HAS_FLIP & MAY and opcode == FLIP:
         column = tl.where(operand(slot, 0) != 0, width - 1 - x, x)
         row = tl.where(operand(slot, 1) != 0, height - 1 - y, y)
-        a, b, c = read(canvas, row * width + column, mask, plane, C)
+        a, b, c = gathered(canvas, row * width + column, mask, plane, C)
     elif C == 1 and HAS_PERMUTE & MAY and opcode == PERMUTE:
         other = tl.load(slot + 1 + channel).to(tl.float32, bitcast=True).to(tl.int32) - channel
         a, b, c = read(canvas + other * plane, index, mask, plane, C)
