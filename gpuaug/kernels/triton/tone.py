@@ -84,7 +84,7 @@ def tone_kernel(
         opcode = tl.load(slot)
         if (opcode >= CONTRAST) & (opcode <= EQUALIZE):
             table = own + (k * channels + channel) * 256 + levels
-            grey = tl.zeros((BH, BW), tl.int64)
+            grey = tl.zeros((BH, BW), tl.int32)  # a pixel of the tile sees at most 2**21 pixels of the image
             low_a, high_a = tl.full((BH, BW), 255, tl.int32), tl.zeros((BH, BW), tl.int32)
             low_b, high_b, low_c, high_c = low_a, high_a, low_a, high_a
             bins_a = tl.zeros((256,), tl.int32)
@@ -100,7 +100,7 @@ def tone_kernel(
                 )  # fmt: skip
                 if HAS_CONTRAST & MAY and opcode == CONTRAST:
                     v = luma(a, b, c).to(tl.int32) if C == 3 else a
-                    grey += tl.where(mask, v, 0).to(tl.int64)
+                    grey += tl.where(mask, v, 0)
                 elif HAS_EQUALIZE & MAY and opcode == EQUALIZE:
                     bins_a += _histogram(a, mask)
                     if C == 3:
@@ -112,7 +112,7 @@ def tone_kernel(
                         low_b, high_b = _extend(low_b, high_b, b, mask)
                         low_c, high_c = _extend(low_c, high_c, c, mask)
             if HAS_CONTRAST & MAY and opcode == CONTRAST:
-                contrast = _contrast(_sum(grey), plane, slot, levels).to(tl.uint8)
+                contrast = _contrast(_sum(grey.to(tl.int64)), plane, slot, levels).to(tl.uint8)
                 tl.store(table, contrast)
                 if C == 3:
                     tl.store(table + 256, contrast)
