@@ -24,7 +24,7 @@ import gpuaug as ga
 from gpuaug.program import Program
 from gpuaug.render import run
 
-__all__ = ["AMD", "NVIDIA", "Launch", "emulate", "launches", "recompiled", "resources"]
+__all__ = ["AMD", "NVIDIA", "Launch", "distinct", "emulate", "launches", "recompiled", "resources"]
 
 PACKAGE = "gpuaug.kernels.triton"
 PASSES = ("crop", "filter", "finish", "jpeg", "labels", "step", "tone")
@@ -51,6 +51,13 @@ class Launch:
     @property
     def id(self) -> str:
         return f"{self.name} {self.constants}"
+
+    @property
+    def label(self) -> str:
+        """Short: the kernel and what of a list it is compiled for."""
+        kinds = [str(self.constants[name]) for name in ("MAY", "MODE", "DOWN") if name in self.constants]
+        kinds += [name.lower() for name in ("MIX", "RANDOM", "SCALES") if self.constants.get(name)]
+        return " ".join([self.name.removesuffix("_kernel"), *kinds])
 
 
 class _Driver:
@@ -122,6 +129,13 @@ def launches(
     return found
 
 
+def distinct(steps: list[Any], size: tuple[int, int], target: GPUTarget, **options: Any) -> list[Launch]:
+    """One launch of each kernel that images of (height, width) `size` need, mixed if the list mixes."""
+    images = torch.zeros((1, 1, 1, 1), dtype=torch.uint8).expand(4, 3, *size).contiguous()
+    found = launches(steps, images, target, torch.zeros(4, dtype=torch.int64), **options)
+    return list({launch.kernel.hash: launch for launch in found}.values())
+
+
 def recompiled(launch: Launch, target: GPUTarget, **options: Any) -> Any:
     """The kernel of a launch, compiled with other options."""
     kernel = next(value for module in passes() if (value := getattr(module, launch.name, None)) is not None)
@@ -158,7 +172,7 @@ EMULATORS: dict[str, Emulator] = {}
 
 
 def resources(kernel: Any) -> dict[str, int]:
-    """Registers, stack, spills and shared memory of a cubin, as NVIDIA's tools say."""
+    """Registers, stack, spills and shared memory of a cubin, as NVIDIA's tools say, and threads of a block."""
     with tempfile.TemporaryDirectory() as folder:
         cubin = os.path.join(folder, "kernel.cubin")
         Path(cubin).write_bytes(kernel.asm["cubin"])
@@ -167,4 +181,5 @@ def resources(kernel: Any) -> dict[str, int]:
     found = re.search(r"REG:(\d+) STACK:(\d+) SHARED:(\d+) LOCAL:(\d+)", text)
     assert found is not None, text
     registers, stack, _, local = map(int, found.groups())
-    return {"registers": registers, "stack": stack, "local": local, "shared": kernel.metadata.shared}
+    shared, threads = kernel.metadata.shared, 32 * kernel.metadata.num_warps
+    return {"registers": registers, "stack": stack, "local": local, "shared": shared, "threads": threads}

@@ -8,47 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from compiled import AMD, NVIDIA, Launch, launches, recompiled, resources
+from compiled import AMD, NVIDIA, Launch, distinct, launches, recompiled, resources
 from lists import cases, channel_counts
+from recipes import RECIPES
 
 import gpuaug as ga
 
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-FLOATS = [ga.ToDtype(torch.float32, scale=True), ga.Normalize((0.45,), (0.225,))]
-HALF = [ga.ToDtype(torch.bfloat16, scale=True), ga.Normalize((0.45,), (0.225,))]
-START = [ga.RandomResizedCrop(224), ga.RandomHorizontalFlip()]
-MIX = ga.RandomChoice([ga.MixUp(num_classes=1000), ga.CutMix(num_classes=1000)])
-
-# what people run: name -> list, (height, width) of the images
-RECIPES = {
-    "imagenet": ([*START, *HALF], (256, 256)),
-    "randaugment": ([*START, ga.RandAugment(), *HALF, ga.RandomErasing(0.1), MIX], (256, 256)),
-    "randaugment bilinear": ([*START, ga.RandAugment(interpolation="bilinear", fill=128), *FLOATS], (256, 256)),
-    "jitter": ([*START, ga.ColorJitter(0.4, 0.4, 0.4, 0.1), *FLOATS], (256, 256)),
-    "autoaugment": ([*START, ga.AutoAugment(), *HALF], (256, 256)),
-    "trivial": ([*START, ga.TrivialAugmentWide(), *HALF, ga.RandomErasing(value="random")], (256, 256)),
-    "augmix": ([*START, ga.AugMix(), *FLOATS], (256, 256)),
-    "cifar": ([ga.RandomHorizontalFlip(), ga.RandomCrop(32, 4), *FLOATS], (32, 32)),
-    "cifar randaugment": ([ga.RandomCrop(32, 4, padding_mode="reflect"), ga.RandAugment(), *HALF, MIX], (32, 32)),
-    "simclr": (
-        [
-            *START,
-            ga.RandomApply([ga.ColorJitter(0.8, 0.8, 0.8, 0.2)], 0.8),
-            ga.RandomGrayscale(0.2),
-            ga.GaussianBlur(23),
-            *HALF,
-        ],
-        (256, 256),
-    ),
-    "bicubic": (
-        [ga.RandomAffine(20, interpolation="bicubic"), ga.RandomPerspective(interpolation="bicubic")],
-        (224, 224),
-    ),
-    "levels": ([*START, ga.RandAugment()], (256, 256)),
-    "rough": ([ga.GaussianNoise(), ga.JPEG((20, 90)), ga.MotionBlur(5, 40.0, 0.0), *HALF], (224, 224)),
-    "evaluation": ([ga.Resize(256), ga.CenterCrop(224), *HALF], (300, 400)),
-}
 
 # kernels that may take more than 64 registers, how many, and why
 MORE = {
@@ -78,11 +44,7 @@ def bound(launch: Launch) -> int:
 
 @cache
 def compiled(name: str, target: str) -> list[Launch]:
-    steps, (height, width) = RECIPES[name]
-    images = torch.zeros((1, 1, 1, 1), dtype=torch.uint8).expand(4, 3, height, width)
-    labels = torch.zeros(4, dtype=torch.int64)
-    found = launches(steps, images.contiguous(), AMD if target == "amd" else NVIDIA(int(target)), labels)
-    return list({launch.kernel.hash: launch for launch in found}.values())
+    return distinct(*RECIPES[name], AMD if target == "amd" else NVIDIA(int(target)))
 
 
 @pytest.mark.parametrize("capability", [75, 80, 90, 100])

@@ -14,7 +14,7 @@ import triton.language as tl
 from gpuaug import program
 from gpuaug.program import May, Op
 
-__all__ = ["byte", "luma", "operand", "read", "rint", "tile", "wrap"]
+__all__ = ["anywhere", "byte", "gathered", "luma", "operand", "read", "rint", "tile", "wrap"]
 
 IDENTITY = tl.constexpr(Op.IDENTITY)
 TABLE = tl.constexpr(Op.TABLE)
@@ -103,6 +103,20 @@ def luma(r, g, b):
 
 
 @triton.jit
+def anywhere(base, index):
+    """base + index, pointers (rows, columns) to what lies anywhere, for threads side by side along a row.
+
+    Where neither axis looks contiguous, Triton 3.6 lets the threads of a warp go down the columns: the slow way
+    through memory, and a change of layout before the next store. So it is told of pairs; as it is also told that they
+    are not aligned, it still loads each by itself.
+    """
+    pointers = base + index
+    if pointers.shape[1] > 1:
+        pointers = tl.max_contiguous(tl.multiple_of(pointers, [1, 1]), [1, 2])
+    return pointers
+
+
+@triton.jit
 def read(canvas, index, mask, plane, C: tl.constexpr):
     """Levels at `index` of the first channel and, if C is 3, of the two planes after it; zero where not `mask`."""
     a = tl.load(canvas + index, mask, other=0).to(tl.int32)
@@ -111,6 +125,18 @@ def read(canvas, index, mask, plane, C: tl.constexpr):
     if C == 3:
         b = tl.load(canvas + plane + index, mask, other=0).to(tl.int32)
         c = tl.load(canvas + 2 * plane + index, mask, other=0).to(tl.int32)
+    return a, b, c
+
+
+@triton.jit
+def gathered(canvas, index, mask, plane, C: tl.constexpr):
+    """As `read`, where the pixels of a row need not lie next to one another."""
+    a = tl.load(anywhere(canvas, index), mask, other=0).to(tl.int32)
+    b = a
+    c = a
+    if C == 3:
+        b = tl.load(anywhere(canvas + plane, index), mask, other=0).to(tl.int32)
+        c = tl.load(anywhere(canvas + 2 * plane, index), mask, other=0).to(tl.int32)
     return a, b, c
 
 

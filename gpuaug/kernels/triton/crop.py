@@ -23,6 +23,7 @@ from gpuaug.kernels.triton.common import (
     NEAREST,
     NEAREST_EXACT,
     REFLECT,
+    anywhere,
     tile,
     write,
 )
@@ -266,11 +267,11 @@ def crop_kernel(
             line_a, line_b, line_c = half, half, half
             for j in range(taps_x):
                 weight = tl.load(weights_x + j * width)
-                at = data + (k * stride_y + j * stride_x)
-                line_a += tl.load(at).to(tl.int32) * weight
+                tap = k * stride_y + j * stride_x
+                line_a += tl.load(anywhere(data, tap)).to(tl.int32) * weight
                 if C == 3:
-                    line_b += tl.load(at + stride_c).to(tl.int32) * weight
-                    line_c += tl.load(at + 2 * stride_c).to(tl.int32) * weight
+                    line_b += tl.load(anywhere(data, tap + stride_c)).to(tl.int32) * weight
+                    line_c += tl.load(anywhere(data, tap + 2 * stride_c)).to(tl.int32) * weight
             weight = tl.load(weights_y + k * height)
             a += _level(line_a, precision_x) * weight
             if C == 3:
@@ -282,10 +283,10 @@ def crop_kernel(
         wanted_x, inside_x = _position(x, width, tl.load(window + 8), tl.load(window + 7), box_width, PADDING)
         inside = inside_y & inside_x & mask
         at = wanted_y * stride_y + wanted_x * stride_x
-        a = tl.load(data + at, inside, other=0).to(tl.int32)
+        a = tl.load(anywhere(data, at), inside, other=0).to(tl.int32)
         if C == 3:
-            b = tl.load(data + stride_c + at, inside, other=0).to(tl.int32)
-            c = tl.load(data + 2 * stride_c + at, inside, other=0).to(tl.int32)
+            b = tl.load(anywhere(data + stride_c, at), inside, other=0).to(tl.int32)
+            c = tl.load(anywhere(data + 2 * stride_c, at), inside, other=0).to(tl.int32)
     if PADDING == CONSTANT:
         fill = block + fill_at
         a = tl.where(inside, a, tl.load(fill + channel))

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from gpuaug.kernels.triton.common import CONSTANT, REFLECT, operand, read, tile, wrap
+from gpuaug.kernels.triton.common import CONSTANT, REFLECT, anywhere, gathered, operand, tile, wrap
 from gpuaug.kernels.triton.launch import launch, tiling
 from gpuaug.kernels.triton.plan import Layout, Params, Run
 from gpuaug.program import Op
@@ -28,7 +28,7 @@ def convolve(canvas, weights, size, border, x, y, mask, height, width, C: tl.con
         within = (row >= 0) & (row < height) & (column >= 0) & (column < width)
         inside = mask & tl.where(border == CONSTANT, within, mask)
         index = wrap(row, height, border) * width + wrap(column, width, border)
-        ta, tb, tc = read(canvas, index, inside, height * width, C)
+        ta, tb, tc = gathered(canvas, index, inside, height * width, C)
         a, b, c = a + ta * weight, b + tb * weight, c + tc * weight
     return _level(a, 14), _level(b, 14), _level(c, 14)
 
@@ -63,7 +63,8 @@ def blur_kernel(
         for k in range(size):
             tap = k - size // 2
             at = wrap(y + tap, height, REFLECT) * width + x if DOWN else y * width + wrap(x + tap, width, REFLECT)
-            total += tl.load(source + here + at, mask, other=0).to(tl.int32) * tl.load(weights + k).to(tl.int32)
+            pointers = source + here + at if DOWN else anywhere(source + here, at)
+            total += tl.load(pointers, mask, other=0).to(tl.int32) * tl.load(weights + k).to(tl.int32)
         result = _level(total, 21).to(tl.uint8) if DOWN else (total >> 7).to(tl.int16)
         tl.store(target + here + y * width + x, result, mask)
 

@@ -10,7 +10,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from gpuaug.kernels.triton.common import rint, tile
+from gpuaug.kernels.triton.common import anywhere, rint, tile
 from gpuaug.kernels.triton.launch import constants, launch, tiling
 from gpuaug.kernels.triton.noise import pixel_normals
 from gpuaug.kernels.triton.plan import Layout, Params, Run
@@ -54,11 +54,11 @@ def _values(
     )  # fmt: skip
     if TABLE:
         own = block + table_at + channel * 256
-        p = tl.load(own + a).to(tl.float32, bitcast=True)
+        p = tl.load(anywhere(own, a)).to(tl.float32, bitcast=True)
         q, r = p, p
         if C == 3:
-            q = tl.load(own + 256 + b).to(tl.float32, bitcast=True)
-            r = tl.load(own + 512 + c).to(tl.float32, bitcast=True)
+            q = tl.load(anywhere(own + 256, b)).to(tl.float32, bitcast=True)
+            r = tl.load(anywhere(own + 512, c)).to(tl.float32, bitcast=True)
     else:
         p, q, r = a.to(tl.float32), b.to(tl.float32), c.to(tl.float32)
     for e in tl.static_range(ERASES):

@@ -14,7 +14,7 @@ import triton.language as tl
 from torch import Tensor
 
 from gpuaug.kernels.torch.jpeg import CHROMA_TABLE, FORWARD, INVERSE, LUMA_TABLE
-from gpuaug.kernels.triton.common import operand, read, tile, write
+from gpuaug.kernels.triton.common import anywhere, operand, read, tile, write
 from gpuaug.kernels.triton.launch import TILES, constants, launch, tiling
 from gpuaug.kernels.triton.plan import Layout, Params, Run
 from gpuaug.program import Op
@@ -117,9 +117,13 @@ def _upsample(chroma, y, x, tall, wide, mask):
     near = chroma + row * wide
     far = chroma + tl.minimum(tl.maximum(row - 1 + 2 * (y & 1), 0), tall - 1) * wide
     beside = tl.minimum(tl.maximum(column - 1 + 2 * (x & 1), 0), wide - 1)
-    own = 3 * tl.load(near + column, mask, other=0).to(tl.int32) + tl.load(far + column, mask, other=0).to(tl.int32)
-    other = 3 * tl.load(near + beside, mask, other=0).to(tl.int32) + tl.load(far + beside, mask, other=0).to(tl.int32)
-    repeated = tl.load(near + column, mask, other=0).to(tl.int32)
+    own = 3 * tl.load(anywhere(near, column), mask, other=0).to(tl.int32) + tl.load(
+        anywhere(far, column), mask, other=0
+    ).to(tl.int32)
+    other = 3 * tl.load(anywhere(near, beside), mask, other=0).to(tl.int32) + tl.load(
+        anywhere(far, beside), mask, other=0
+    ).to(tl.int32)
+    repeated = tl.load(anywhere(near, column), mask, other=0).to(tl.int32)
     return tl.where(wide <= 2, repeated, (3 * own + other + 8 - (x & 1)) >> 4)
 
 

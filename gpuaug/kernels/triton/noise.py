@@ -5,6 +5,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from gpuaug.kernels.triton.common import anywhere
+
 __all__ = ["pixel_normals"]
 
 
@@ -23,4 +25,4 @@ def pixel_normals(keys, op, element, normals):
     place = element & 7
     word = tl.where(place < 4, tl.where(place < 2, w0, w1), tl.where(place < 6, w2, w3))
     half = tl.where((place & 1) == 0, word & 0xFFFF, word >> 16)
-    return tl.load(normals + half.to(tl.int32))
+    return tl.load(anywhere(normals, half.to(tl.int32)))

@@ -27,6 +27,7 @@ from gpuaug.kernels.triton.common import (
     PERMUTE,
     SATURATION,
     TABLE,
+    anywhere,
     byte,
     luma,
     operand,
@@ -49,10 +50,10 @@ def in_box(box, x, y):
 @triton.jit
 def _look_up(table, step, a, b, c, C: tl.constexpr):
     """Levels through uint8 tables that lie `step` bytes apart."""
-    a = tl.load(table + a).to(tl.int32)
+    a = tl.load(anywhere(table, a)).to(tl.int32)
     if C == 3:
-        b = tl.load(table + step + b).to(tl.int32)
-        c = tl.load(table + 2 * step + c).to(tl.int32)
+        b = tl.load(anywhere(table + step, b)).to(tl.int32)
+        c = tl.load(anywhere(table + 2 * step, c)).to(tl.int32)
     return a, b, c
 
 

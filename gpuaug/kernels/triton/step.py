@@ -26,6 +26,7 @@ from gpuaug.kernels.triton.common import (
     SHARPNESS,
     WARP,
     byte,
+    gathered,
     operand,
     read,
     tile,
@@ -41,15 +42,37 @@ __all__ = ["Branches", "evaluate", "step", "step_kernel"]
 
 
 @triton.jit
-def _sharpen(canvas, v, x, y, inside, height, width, weight):
-    """`v` is the tile; only `inside` pixels, those not on the border, change."""
-    total = 4 * v
-    for k in tl.static_range(9):
-        total += tl.load(canvas + (y + k // 3 - 1) * width + (x + k % 3 - 1), inside, other=0).to(tl.int32)
+def _row(pointers, inside):
+    """Sum of the pixels left of, at and right of `pointers`."""
+    left, right = tl.load(pointers - 1, inside, other=0), tl.load(pointers + 1, inside, other=0)
+    return left.to(tl.int32) + tl.load(pointers, inside, other=0).to(tl.int32) + right.to(tl.int32)
+
+
+@triton.jit
+def _sharp(total, v, inside, weight):
     soft = ((2 * total + 13) * 40330) >> 20  # // 26, exact up to 2**15
     level = v.to(tl.float32)
     sharp = byte(tl.fma((soft - v).to(tl.float32), tl.zeros(v.shape, tl.float32) + weight, level))
     return tl.where(inside, sharp, v)
+
+
+@triton.jit
+def _sharpen(canvas, a, b, c, x, y, height, width, weight, C: tl.constexpr):
+    """a, b, c are the tile; pixels on the border stay."""
+    inside = (y > 0) & (y < height - 1) & (x > 0) & (x < width - 1)
+    plane = height * width
+    p, q, r = 4 * a, 4 * b, 4 * c
+    rows = tl.where(height > 0, 3, 0)  # three, but the compiler must not unroll: 27 loads a pixel need 128 registers
+    for k in range(rows):
+        pointers = canvas + ((y + (k - 1)) * width + x)
+        p += _row(pointers, inside)
+        if C == 3:
+            q += _row(pointers + plane, inside)
+            r += _row(pointers + 2 * plane, inside)
+    a = _sharp(p, a, inside, weight)
+    if C == 3:
+        b, c = _sharp(q, b, inside, weight), _sharp(r, c, inside, weight)
+    return a, b, c
 
 
 @triton.jit
@@ -68,7 +91,7 @@ def gather(
     elif HAS_FLIP & MAY and opcode == FLIP:
         column = tl.where(operand(slot, 0) != 0, width - 1 - x, x)
         row = tl.where(operand(slot, 1) != 0, height - 1 - y, y)
-        a, b, c = read(canvas, row * width + column, mask, plane, C)
+        a, b, c = gathered(canvas, row * width + column, mask, plane, C)
     elif C == 1 and HAS_PERMUTE & MAY and opcode == PERMUTE:
         other = tl.load(slot + 1 + channel).to(tl.float32, bitcast=True).to(tl.int32) - channel
         a, b, c = read(canvas + other * plane, index, mask, plane, C)
@@ -78,12 +101,7 @@ def gather(
     else:
         a, b, c = read(canvas, index, mask, plane, C)
         if HAS_SHARPNESS & MAY and opcode == SHARPNESS:
-            inside = (y > 0) & (y < height - 1) & (x > 0) & (x < width - 1)
-            weight = operand(slot, 1)
-            a = _sharpen(canvas, a, x, y, inside, height, width, weight)
-            if C == 3:
-                b = _sharpen(canvas + plane, b, x, y, inside, height, width, weight)
-                c = _sharpen(canvas + 2 * plane, c, x, y, inside, height, width, weight)
+            a, b, c = _sharpen(canvas, a, b, c, x, y, height, width, operand(slot, 1), C)
     return a, b, c
 
 

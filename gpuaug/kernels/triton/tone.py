@@ -58,9 +58,8 @@ def _equalize(counts, size, levels):
 @triton.jit
 def _histogram(v, mask):
     """Counts (256,) of the levels where `mask`."""
-    masked = tl.sum(tl.sum((~mask).to(tl.int32), axis=1), axis=0)
-    counts = tl.histogram(tl.reshape(tl.where(mask, v, 0), (v.shape[0] * v.shape[1],)), 256)
-    return counts - tl.where(tl.arange(0, 256) == 0, masked, 0)
+    flat: tl.constexpr = v.shape[0] * v.shape[1]
+    return tl.histogram(tl.reshape(v, (flat,)), 256, tl.reshape(mask, (flat,)))
 
 
 @triton.jit(do_not_specialize=["rows_at", "row_words", "slots_at", "stride", "weights_at"])
@@ -83,10 +82,10 @@ def tone_kernel(
         slot = row + slots_at + k * stride
         opcode = tl.load(slot)
         if (opcode >= CONTRAST) & (opcode <= EQUALIZE):
-            table = own + (k * channels + channel) * 256 + levels
-            grey = tl.zeros((BH, BW), tl.int64)
-            low_a, high_a = tl.full((BH, BW), 255, tl.int32), tl.zeros((BH, BW), tl.int32)
-            low_b, high_b, low_c, high_c = low_a, high_a, low_a, high_a
+            high_a = tl.zeros((BH, BW), tl.int32)
+            low_b = tl.full((BH, BW), 255, tl.int32)
+            low_a = tl.where(opcode == CONTRAST, high_a, low_b)  # or the sum of the luma, of at most 2**21 pixels
+            high_b, low_c, high_c = high_a, low_b, high_a
             bins_a = tl.zeros((256,), tl.int32)
             bins_b, bins_c = bins_a, bins_a
             across = tl.cdiv(width, BW)
@@ -100,7 +99,7 @@ def tone_kernel(
                 )  # fmt: skip
                 if HAS_CONTRAST & MAY and opcode == CONTRAST:
                     v = luma(a, b, c).to(tl.int32) if C == 3 else a
-                    grey += tl.where(mask, v, 0).to(tl.int64)
+                    low_a += tl.where(mask, v, 0)
                 elif HAS_EQUALIZE & MAY and opcode == EQUALIZE:
                     bins_a += _histogram(a, mask)
                     if C == 3:
@@ -111,8 +110,9 @@ def tone_kernel(
                     if C == 3:
                         low_b, high_b = _extend(low_b, high_b, b, mask)
                         low_c, high_c = _extend(low_c, high_c, c, mask)
+            table = own + (k * channels + channel) * 256 + tl.arange(0, 256)
             if HAS_CONTRAST & MAY and opcode == CONTRAST:
-                contrast = _contrast(_sum(grey), plane, slot, levels).to(tl.uint8)
+                contrast = _contrast(_sum(low_a.to(tl.int64)), plane, slot, levels).to(tl.uint8)
                 tl.store(table, contrast)
                 if C == 3:
                     tl.store(table + 256, contrast)

@@ -11,8 +11,8 @@ from gpuaug.kernels.triton.common import (
     HAS_BILINEAR,
     HAS_PROJECTIVE,
     NEAREST,
+    gathered,
     operand,
-    read,
     rint,
 )
 
@@ -59,7 +59,7 @@ def _nearest(canvas, sx, sy, f0, f1, f2, mask, height, width, C: tl.constexpr):
     rx = rint(tl.minimum(tl.maximum(sx, -2.0), width * 1.0 + 1.0)).to(tl.int32)
     ry = rint(tl.minimum(tl.maximum(sy, -2.0), height * 1.0 + 1.0)).to(tl.int32)
     inside = (rx >= 0) & (rx < width) & (ry >= 0) & (ry < height)
-    a, b, c = read(canvas, ry * width + rx, inside & mask, height * width, C)
+    a, b, c = gathered(canvas, ry * width + rx, inside & mask, height * width, C)
     a = tl.where(inside, a, rint(f0).to(tl.int32))
     if C == 3:
         b = tl.where(inside, b, rint(f1).to(tl.int32))
@@ -80,7 +80,7 @@ def _tap(canvas, x, y, weight, near, mask, height, width, C: tl.constexpr):
     """What a tap adds to each channel, and its weight, zero outside."""
     inside = near & (x >= 0) & (x < width) & (y >= 0) & (y < height)
     weight = tl.where(inside, weight, 0.0)
-    a, b, c = read(canvas, y * width + x, inside & mask, height * width, C)
+    a, b, c = gathered(canvas, y * width + x, inside & mask, height * width, C)
     return a.to(tl.float32) * weight, b.to(tl.float32) * weight, c.to(tl.float32) * weight, weight
 
 
