@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gpuaug import checks
 from gpuaug.program import CONSTANT, EDGE, REFLECT, SYMMETRIC
-from gpuaug.transform import INTERPOLATIONS, Canvas, Crop, Params, Placement, fill_row
+from gpuaug.transform import INTERPOLATIONS, Canvas, Crop, Params, Placement, fill_row, repeated, whole_boxes
 from gpuaug.transform import interpolation as check_interpolation
 
 __all__ = ["CenterCrop", "Pad", "RandomCrop", "RandomResizedCrop", "Resize"]
@@ -65,7 +65,7 @@ class Resize(Crop):
     def sizes(self, sizes: Array) -> Array:
         edges = [] if self.size is None else [self.size] if checks.is_integer(self.size) else list(self.size)
         if len(edges) == 2:
-            return np.broadcast_to(np.array(edges, np.int64), sizes.shape)
+            return repeated(len(sizes), *edges)
         short, long = sizes.min(axis=1).astype(np.int64), sizes.max(axis=1).astype(np.int64)
         # torchvision's order of operations: truncated true divisions
         if not edges:
@@ -84,10 +84,9 @@ class Resize(Crop):
 
     def place(self, params: Params, canvas: Canvas) -> Placement:
         sizes = canvas.sizes
-        box = np.concatenate([np.zeros_like(sizes), sizes], axis=1)
-        resized = self.sizes(sizes)
+        resized, zero = self.sizes(sizes), repeated(len(sizes), 0, 0)
         mode = INTERPOLATIONS[self.interpolation]
-        return Placement(box, resized, np.zeros_like(sizes), resized, mode, bool(self.antialias))
+        return Placement(whole_boxes(sizes), resized, zero, resized, mode, bool(self.antialias))
 
 
 class CenterCrop(Crop):
@@ -98,14 +97,13 @@ class CenterCrop(Crop):
     """
 
     def __init__(self, size: Any) -> None:
-        checks.size(self, size)
-        self.size = size
+        self.size, self._pair = size, checks.size(self, size)
 
     def sizes(self, sizes: Array) -> Array:
-        return np.broadcast_to(checks.size(self, self.size), sizes.shape)
+        return repeated(len(sizes), *self._pair)
 
     def place(self, params: Params, canvas: Canvas) -> Placement:
-        size = np.array(checks.size(self, self.size), np.int64)
+        size = np.array(self._pair, np.int64)
         over = canvas.sizes - size
         start = np.where(over >= 0, np.rint(over / 2).astype(np.int64), -((-over) // 2))
         return Placement.cut(canvas.sizes, start, self.sizes(canvas.sizes), pads=bool((over < 0).any()))
@@ -173,28 +171,26 @@ class RandomCrop(Crop):
         fill: Fill = 0,
         padding_mode: str = "constant",
     ) -> None:
-        checks.size(self, size)
-        if padding is not None:
-            parse_padding(self, padding)
+        self._pair, self._pads = checks.size(self, size), parse_padding(self, 0 if padding is None else padding)
         self.size, self.padding, self.pad_if_needed = size, padding, pad_if_needed
         self.fill = checks.fill(self, fill)
         self.padding_mode = checks.one_of(self, "padding_mode", padding_mode, list(PADDING_MODES))
 
     def sizes(self, sizes: Array) -> Array:
-        return np.broadcast_to(checks.size(self, self.size), sizes.shape)
+        return repeated(len(sizes), *self._pair)
 
     def _padding(self, sizes: Array) -> tuple[Array, Array]:
         """Padding before and after, each (B, 2) for (height, width)."""
-        top, left, bottom, right = parse_padding(self, self.padding or 0)
-        before, after = np.broadcast_to([top, left], sizes.shape), np.broadcast_to([bottom, right], sizes.shape)
+        top, left, bottom, right = self._pads
+        before, after = repeated(len(sizes), top, left), repeated(len(sizes), bottom, right)
         if self.pad_if_needed:
-            missing = np.maximum(np.array(checks.size(self, self.size)) - (sizes + before + after), 0)
+            missing = np.maximum(np.array(self._pair) - (sizes + before + after), 0)
             before, after = before + missing, after + missing
         return before, after
 
     def check(self, canvas: Canvas) -> None:
         before, after = self._padding(canvas.sizes)
-        padded, size = canvas.sizes + before + after, np.array(checks.size(self, self.size))
+        padded, size = canvas.sizes + before + after, np.array(self._pair)
         small = (padded < size).any(axis=1)
         if small.any():
             number = int(small.argmax())
@@ -205,7 +201,7 @@ class RandomCrop(Crop):
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         before, after = self._padding(canvas.sizes)
-        room = canvas.sizes + before + after - np.array(checks.size(self, self.size))
+        room = canvas.sizes + before + after - np.array(self._pair)
         return {"start": np.floor(uniforms * (room + 1)).astype(np.int64) - before}
 
     def place(self, params: Params, canvas: Canvas) -> Placement:
@@ -236,14 +232,13 @@ class RandomResizedCrop(Crop):
         interpolation: Any = "bilinear",
         antialias: bool | None = True,
     ) -> None:
-        checks.size(self, size)
-        self.size, self.antialias = size, antialias
+        self.size, self._pair, self.antialias = size, checks.size(self, size), antialias
         self.scale = checks.interval(self, "scale", scale, 0, math.inf)
         self.ratio = checks.interval(self, "ratio", ratio, 1e-6, 1e6)
         self.interpolation = check_interpolation(self, interpolation, list(INTERPOLATIONS))
 
     def sizes(self, sizes: Array) -> Array:
-        return np.broadcast_to(checks.size(self, self.size), sizes.shape)
+        return repeated(len(sizes), *self._pair)
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         height, width = canvas.sizes[:, :1], canvas.sizes[:, 1:]
@@ -264,9 +259,9 @@ class RandomResizedCrop(Crop):
         return {"box": np.stack([top, left, h, w], axis=1).astype(np.int64)}
 
     def place(self, params: Params, canvas: Canvas) -> Placement:
-        size = self.sizes(canvas.sizes)
+        size, zero = self.sizes(canvas.sizes), repeated(len(canvas), 0, 0)
         mode = INTERPOLATIONS[self.interpolation]
-        return Placement(params["box"], size, np.zeros_like(size), size, mode, bool(self.antialias))
+        return Placement(params["box"], size, zero, size, mode, bool(self.antialias))
 
 
 def box_shapes(
