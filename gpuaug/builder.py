@@ -160,9 +160,8 @@ def _words(part: Array) -> Array:
 
 @lru_cache(maxsize=256)
 def _repeated_words(count: int, row: tuple[int, ...]) -> Array:
-    words = np.ascontiguousarray(repeated(count, *row), np.int32)
-    words.setflags(write=False)
-    return words
+    # not marked read-only: Numba would compile its kernels once more for such arrays
+    return np.ascontiguousarray(repeated(count, *row), np.int32)
 
 
 def _least(sizes: Array) -> Array:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["Erase", "Finish", "Mix", "Op", "Program", "Slot", "Window", "merge"]
+__all__ = ["Erase", "Finish", "Listed", "Mix", "Op", "Program", "Slot", "Window", "merge"]
 
 Array = NDArray[Any]
 
@@ -98,6 +99,33 @@ class Slot:
         """The same slot, IDENTITY for the samples that are not `applied` (B,)."""
         opcode = np.where(applied, self.opcode, Op.IDENTITY)
         return Slot(self.may | {Op.IDENTITY}, opcode, self.operands, self.fill, self.table, self.kernel)
+
+
+class Listed(Slot):
+    """A slot whose instructions all stand in a list: sample b runs instruction `chosen[b]` of `listed`.
+
+    A policy has few different instructions, so they are computed once, and a call only picks. The arrays of a slot are
+    made where somebody asks for them.
+    """
+
+    def __init__(self, listed: Slot, chosen: Array) -> None:
+        self.may, self.listed, self.chosen = listed.may, listed, chosen
+
+    @cached_property
+    def opcode(self) -> Array:  # type: ignore[override]
+        return self.listed.opcode[self.chosen]
+
+    @cached_property
+    def operands(self) -> Array:  # type: ignore[override]
+        return self.listed.operands[self.chosen]
+
+    @cached_property
+    def fill(self) -> Array | None:  # type: ignore[override]
+        return None if self.listed.fill is None else self.listed.fill[self.chosen]
+
+    @cached_property
+    def table(self) -> Array | None:  # type: ignore[override]
+        return None if self.listed.table is None else self.listed.table[self.chosen]
 
 
 def _pad(array: Array, width: int) -> Array:
