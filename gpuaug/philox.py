@@ -25,7 +25,7 @@ MASK = 0xFFFFFFFF
 M0, M1 = np.uint64(MULTIPLIER_0), np.uint64(MULTIPLIER_1)
 PIXELS = 1 << 15  # op ids with this bit are per-pixel streams, so they never meet the parameter draws
 
-# (seed low, seed high, epoch, index, ops, blocks, out): a compiled `uniforms` with the same bits, which writes (B, 4 n)
+# (seed low, seed high, index, last counter word (B,), ops, blocks, out): a compiled `uniforms` with the same bits, which writes (B, 4 n)
 # into `out`; gpuaug.kernels.numba.philox puts itself here where it is imported.
 compiled: Callable[..., None] | None = None
 
@@ -67,7 +67,8 @@ def uniforms(seed: int, epoch: int, index: Array, ops: Array, blocks: Array) -> 
     index, ops, blocks = (np.ascontiguousarray(numbers, np.uint64) for numbers in (index, ops, blocks))
     if compiled is not None:
         out = np.empty((len(index), 4 * len(ops)))
-        compiled(np.uint64(seed & MASK), np.uint64(seed >> 32 & MASK), np.uint64(epoch & MASK), index, ops, blocks, out)
+        last = np.full(len(index), epoch & MASK, np.uint64)
+        compiled(np.uint64(seed & MASK), np.uint64(seed >> 32 & MASK), index, last, ops, blocks, out)
         return out
     index = index[:, None]  # what is the same for all samples or all blocks stays one row or one column while it can
     c1 = ops | (index >> np.uint64(32) << np.uint64(16))

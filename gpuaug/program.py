@@ -82,6 +82,10 @@ class Slot:
     table: Array | None = None
     kernel: Array | None = None
 
+    @property
+    def has_table(self) -> bool:
+        return self.table is not None
+
     @classmethod
     def of(cls, opcode: int, size: int, *operands: Any, **extra: Array) -> Slot:
         """A slot where every sample runs `opcode`; each operand is a number or a (B,) array."""
@@ -108,8 +112,13 @@ class Listed(Slot):
     made where somebody asks for them.
     """
 
-    def __init__(self, listed: Slot, chosen: Array) -> None:
-        self.may, self.listed, self.chosen = listed.may, listed, chosen
+    def __init__(self, listed: Slot, chosen: Array, words: Array | None = None) -> None:
+        """`words` (n, 1 + 16 + C + 64) int32: opcode, operands, fill and table of each instruction, as in a block."""
+        self.may, self.listed, self.chosen, self.words = listed.may, listed, chosen, words
+
+    @property
+    def has_table(self) -> bool:
+        return self.listed.table is not None
 
     @cached_property
     def opcode(self) -> Array:  # type: ignore[override]

@@ -75,7 +75,7 @@ def lower_ops(owner: Policy, ops: Array, magnitude: Array, canvas: Canvas) -> li
     chosen = None if book is None else book.find(ops, magnitude)
     if book is None or chosen is None:
         return compute_ops(owner, ops, magnitude, canvas)
-    return [Listed(book.slot, chosen[:, place]) for place in range(ops.shape[1])]
+    return [Listed(book.slot, chosen[:, place], book.words) for place in range(ops.shape[1])]
 
 
 MOST, KEPT = 4096, 64  # instructions in a book; books
@@ -95,6 +95,7 @@ class Book:
         self.per_bin = np.where(span == 0, 0.0, (bins - 1) / np.where(span == 0, 1.0, span))
         ops = np.arange(count).repeat(2 * bins)
         (self.slot,) = compute_ops(owner, ops[:, None], self.magnitude[:, None], canvas)
+        self.words = words(self.slot)
 
     def find(self, ops: Array, magnitude: Array) -> Array | None:
         """(B, places) number of each instruction; None if one is not in the book: somebody changed the draw."""
@@ -105,6 +106,12 @@ class Book:
         number = 2 * number + np.signbit(magnitude)
         good = self.magnitude.take(number, mode="clip") == magnitude
         return number if good.all() else None
+
+
+def words(slot: Slot) -> Array:
+    """(n, 1 + 16 + C + 64) int32: opcode, operands, fill and table of each instruction, one after another."""
+    parts = [slot.opcode[:, None], slot.operands, slot.fill, slot.table]
+    return np.concatenate([np.ascontiguousarray(part).view(np.int32) for part in parts], axis=1)
 
 
 def compute_ops(owner: Policy, ops: Array, magnitude: Array, canvas: Canvas) -> list[Slot]:
