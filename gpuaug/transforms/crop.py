@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ __all__ = ["CenterCrop", "Pad", "RandomCrop", "RandomResizedCrop", "Resize"]
 
 Array = NDArray[Any]
 Fill = float | Sequence[float] | None
+Span = tuple[float, float]
 
 PADDING_MODES = {"constant": CONSTANT, "edge": EDGE, "reflect": REFLECT, "symmetric": SYMMETRIC}
 TRIES = 10  # of RandomResizedCrop and RandomErasing, as torchvision
@@ -241,22 +242,24 @@ class RandomResizedCrop(Crop):
         return repeated(len(sizes), *self._pair)
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
-        height, width = canvas.sizes[:, :1], canvas.sizes[:, 1:]
-        h, w = box_shapes(uniforms[:, : 2 * TRIES], height * width, self.scale, self.ratio)
-        fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
-        first, rows = fits.argmax(axis=1), np.arange(len(h))
-        h, w = h[rows, first], w[rows, first]
-        height, width = height[:, 0], width[:, 0]
+        height, width = canvas.sizes.T
+        h, w, found = first_fit(uniforms, height, width, self._fits, self.scale, self.ratio)
         top = np.floor(uniforms[:, -2] * (height - h + 1))
         left = np.floor(uniforms[:, -1] * (width - w + 1))
-        if not fits[rows, first].all():  # no try fitted: the largest central box with an allowed ratio
+        if not found.all():  # no try fitted: the largest central box with an allowed ratio
             ratio, (low, high) = width / height, self.ratio
             central_w = np.where(ratio > high, np.maximum(np.rint(height * high), 1), width)
             central_h = np.where(ratio < low, np.maximum(np.rint(width / low), 1), height)
-            lost = ~fits[rows, first]
+            lost = ~found
             h, w = np.where(lost, central_h, h), np.where(lost, central_w, w)
             top, left = np.where(lost, (height - h) // 2, top), np.where(lost, (width - w) // 2, left)
-        return {"box": np.stack([top, left, h, w], axis=1).astype(np.int64)}
+        box = np.empty((len(h), 4), np.int64)
+        box[:, 0], box[:, 1], box[:, 2], box[:, 3] = top, left, h, w
+        return {"box": box}
+
+    @staticmethod
+    def _fits(h: Array, w: Array, height: Array, width: Array) -> Array:
+        return (w > 0) & (w <= width) & (h > 0) & (h <= height)
 
     def place(self, params: Params, canvas: Canvas) -> Placement:
         size, zero = self.sizes(canvas.sizes), repeated(len(canvas), 0, 0)
@@ -264,12 +267,34 @@ class RandomResizedCrop(Crop):
         return Placement(params["box"], size, zero, size, mode, bool(self.antialias))
 
 
-def box_shapes(
-    uniforms: Array, area: Array, scale: tuple[float, float], ratio: tuple[float, float]
-) -> tuple[Array, Array]:
-    """Rounded (height, width), each (B, tries), of boxes with uniform area and log-uniform width / height."""
-    tries = uniforms.shape[1] // 2
-    areas = area * (scale[0] + uniforms[:, :tries] * (scale[1] - scale[0]))
+def first_fit(
+    uniforms: Array, height: Array, width: Array, fits: Callable[..., Array], scale: Span, ratio: Span
+) -> tuple[Array, Array, Array]:
+    """The first of TRIES boxes that fits, else the first of all: height, width, and whether it fits, each (B,).
+
+    Most first tries fit, so the others are computed for the samples that need them only.
+
+    Args:
+        uniforms: (B, 2 * TRIES or more), of the areas and then of the ratios.
+        height, width: (B,) of the images, pixels.
+        fits: of a box's height and width and the image's, in shapes that broadcast.
+    """
+    area = height * width
+    h, w = box_shapes(uniforms[:, 0], uniforms[:, TRIES], area, scale, ratio)
+    found = fits(h, w, height, width)
+    if not found.all():
+        rows = np.flatnonzero(~found)
+        numbers = uniforms[rows]
+        tall, wide = box_shapes(numbers[:, :TRIES], numbers[:, TRIES : 2 * TRIES], area[rows, None], scale, ratio)
+        fit = fits(tall, wide, height[rows, None], width[rows, None])
+        at, first = np.arange(len(rows)), fit.argmax(axis=1)
+        h[rows], w[rows], found[rows] = tall[at, first], wide[at, first], fit[at, first]
+    return h, w, found
+
+
+def box_shapes(areas: Array, ratios: Array, area: Array, scale: Span, ratio: Span) -> tuple[Array, Array]:
+    """Rounded heights and widths of boxes, from uniforms of the area and of the logarithm of width / height."""
+    areas = area * (scale[0] + areas * (scale[1] - scale[0]))
     low, high = math.log(ratio[0]), math.log(ratio[1])
-    ratios = np.exp(low + uniforms[:, tries:] * (high - low))
+    ratios = np.exp(low + ratios * (high - low))
     return np.rint(np.sqrt(areas / ratios)), np.rint(np.sqrt(areas * ratios))

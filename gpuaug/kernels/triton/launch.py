@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -36,7 +37,10 @@ def launch(kernel: Any, grid: Sequence[int], *arguments: Any, num_warps: int = 4
     arguments of this kind before starts without Triton's checks, which cost several times the launch itself.
     """
     grid = (*grid, 1, 1)[:3]
-    numbers = (kernel, num_warps, arguments[0].device, *constants.values(), *map(_number, arguments))
+    numbers = (
+        kernel, num_warps, arguments[0].device, *constants.values(),
+        *[a if a.__class__ is int else _kind(a) for a in arguments],
+    )  # fmt: skip
     known = KNOWN.get(numbers)
     if known is None:
         known = _compiled(kernel, grid, arguments, num_warps, constants)
@@ -61,28 +65,29 @@ def _compiled(kernel: Any, grid: Any, arguments: Any, num_warps: int, constants:
     return known
 
 
-def _number(argument: Any) -> Any:
-    """A number as it is; of a tensor what Triton compiles for."""
-    return _kind(argument) if isinstance(argument, Tensor) else argument
-
-
 def _kind(argument: Any) -> Any:
     """What Triton compiles for: dtype, alignment and size of a tensor, and of a number if it is 1 or divisible."""
     if isinstance(argument, Tensor):
-        small = HIP and argument.untyped_storage().nbytes() < 2**31
-        return argument.dtype, argument.data_ptr() % 16 == 0, small
+        aligned = argument.data_ptr() % 16 == 0
+        return argument.dtype, aligned, HIP and argument.untyped_storage().nbytes() < 2**31
     return argument == 1, argument % 16 == 0, -(2**31) <= argument < 2**31
 
 
 def tiling(
     height: int, width: int, batch: int, channels: int, tile: str = "levels"
-) -> tuple[tuple[int, int, int], dict[str, int]]:
+) -> tuple[tuple[int, int, int], Mapping[str, int]]:
     """The grid of a pass over canvases, and the constants C, BH and BW of its kernel."""
+    return _tiling(height, width, batch, channels, *TILES[tile])
+
+
+@lru_cache(maxsize=256)
+def _tiling(
+    height: int, width: int, batch: int, channels: int, rows: int, columns: int
+) -> tuple[tuple[int, int, int], Mapping[str, int]]:
     together = 3 if channels == 3 else 1
-    rows, columns = TILES[tile]
     rows, columns = min(rows, _power(height)), min(columns, _power(width))
     grid = (-(-height // rows) * -(-width // columns), batch, channels // together)
-    return grid, {"C": together, "BH": rows, "BW": columns}
+    return grid, MappingProxyType({"C": together, "BH": rows, "BW": columns})
 
 
 def _power(n: int) -> int:
