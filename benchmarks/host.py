@@ -1,14 +1,22 @@
 """What a call of the CUDA path costs on the host, with launches that start nothing: python -m benchmarks.host
 
-Everything runs but the device: drawing, lowering, packing the parameters into one block, making the output tensors (on
-the CPU, small, which is what the caching allocator costs about), and Triton's own launch code up to the driver call,
-which a stub takes. Not counted: the copy of the block (one asynchronous call) and the driver's part of a launch.
+Everything runs but the device and its driver: checks, drawing, lowering, filling the block of parameters, making the
+output tensors, and the launches up to the driver call, which a stub takes. Tensors are on the CPU and small (32 x 32 to
+28 x 28: nothing on the host depends on their size), so that the allocator costs about what CUDA's caching one does. Not
+counted: the copy of the block and the driver's part of a launch. Counted although a GPU would not have it: that labels on
+the CPU are looked at.
+
+Figures are CPU time of this thread, the least and the median of many calls: other programs on the machine do not count.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import statistics
-import time
+from collections.abc import Callable
+from pathlib import Path
+from time import thread_time_ns
 from typing import Any
 
 import torch
@@ -23,19 +31,20 @@ triton.knobs.runtime.interpret = False
 import gpuaug as ga  # noqa: E402
 from gpuaug import render  # noqa: E402
 
-ROUNDS = 100
+BATCHES = (64, 256, 1024)
+SOURCE, SIZE, CLASSES = 32, 28, 1000
+HEAD = [ga.RandomResizedCrop(SIZE), ga.RandomHorizontalFlip()]
 TAIL = [ga.ToDtype(torch.bfloat16, scale=True), ga.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
-IMAGENET = [ga.RandomResizedCrop(224), ga.RandomHorizontalFlip()]
-CIFAR = [ga.RandomHorizontalFlip(), ga.RandomCrop(32, padding=4)]
-MIX = ga.RandomChoice([ga.MixUp(num_classes=1000), ga.CutMix(num_classes=1000)])
-RECIPES: dict[str, tuple[list[Any], int, int]] = {  # list, batch, size of the images
-    "crop + flip": ([*IMAGENET, *TAIL], 256, 256),
-    "+ RandAugment": ([*IMAGENET, ga.RandAugment(), *TAIL], 256, 256),
-    "+ RandAugment + erase + mix": ([*IMAGENET, ga.RandAugment(), *TAIL, ga.RandomErasing(0.1), MIX], 256, 256),
-    "+ RandAugment, batch 64": ([*IMAGENET, ga.RandAugment(), *TAIL], 64, 256),
-    "CIFAR crop + flip": ([*CIFAR, *TAIL], 512, 32),
-    "CIFAR + RandAugment + mix": ([*CIFAR, ga.RandAugment(), *TAIL, MIX], 512, 32),
+JITTER = ga.ColorJitter(0.4, 0.4, 0.4, 0.1)
+RECIPES: dict[str, list[Any]] = {
+    "crop + flip + normalise": [],
+    "RandAugment": [ga.RandAugment()],
+    "TrivialAugment": [ga.TrivialAugmentWide()],
+    "ColorJitter": [JITTER],
+    "SimCLR": [ga.RandomApply([JITTER], 0.8), ga.RandomGrayscale(0.2), ga.RandomApply([ga.GaussianBlur(3)], 0.5)],
 }
+PHASES = ("check", "sample", "lower", "pack", "launch")
+TARGETS = {("RandAugment + MixUp", 256): 250.0, ("crop + flip + normalise", 64): 120.0}  # us a call
 
 
 class Driver:
@@ -75,50 +84,99 @@ class Driver:
             pass
 
 
-def measure(steps: list[Any], batch: int, size: int, driver: Driver) -> dict[str, float]:
-    """Medians in ms, and how many launches and bytes of parameters."""
-    from gpuaug.kernels.triton import Job
-
-    augment = ga.Augment(steps, backend="triton")
-    images = torch.zeros((1, 1, 1, 1), dtype=torch.uint8).expand(batch, 3, size, size)
-    labels = torch.zeros(batch, dtype=torch.int64)
-    mixes = augment.train_pipeline.mix is not None
-    times: dict[str, list[float]] = {name: [] for name in ("sample", "lower", "pack", "launch", "forward")}
-    launched = 0
-    for number in range(ROUNDS + 3):
-        marks = [time.perf_counter()]
-        draw = augment.sample(images)
-        marks.append(time.perf_counter())
-        items = augment.train_pipeline.lower(draw.params, draw.keys, draw.canvas, False, augment.memory_format)
-        marks.append(time.perf_counter())
-        job = Job(items, images)
-        marks.append(time.perf_counter())
-        before = driver.launches
-        render.run(items, job, images, labels if mixes else None, 1000)
-        launched = driver.launches - before
-        marks.append(time.perf_counter())
-        augment(images, labels if mixes else None)
-        marks.append(time.perf_counter())
-        if number >= 3:
-            for name, start, stop in zip(times, marks, marks[1:], strict=False):
-                times[name].append((stop - start) * 1e3)
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    return medians | {"launches": launched, "bytes": 4 * job.params.block.numel() / batch}
-
-
-def main() -> None:
+def install() -> Driver:
+    """Make Triton launch nothing, and let its backend take CPU tensors, until the process ends."""
     torch.set_num_threads(1)
     driver = Driver()
     triton.runtime.driver.set_active(driver)
-    render.interpreted = lambda: True  # lets the backend take CPU tensors
-    table = Table(box=box.ROUNDED, title="Host time of a call, ms; launches start nothing")
-    for heading in ("", "batch", "sample", "lower", "pack", "launch", "whole call", "launches", "bytes/image"):
-        table.add_column(heading, justify="right" if heading else "left")
-    for name, (steps, batch, size) in RECIPES.items():
-        found = measure(steps, batch, size, driver)
-        parts = (f"{found[key]:.2f}" for key in ("sample", "lower", "pack", "launch", "forward"))
-        table.add_row(name, str(batch), *parts, str(found["launches"]), f"{found['bytes']:.0f}")
-    Console(width=100, highlight=False).print(table)
+    render.interpreted = lambda: True
+    return driver
+
+
+def recipe(name: str, mix: bool) -> list[Any]:
+    return [*HEAD, *RECIPES[name], *TAIL, *([ga.MixUp(num_classes=CLASSES)] if mix else [])]
+
+
+def call(augment: ga.Augment, batch: int) -> tuple[Callable[[], Any], Callable[[], list[int]]]:
+    """One whole call, and one that says when each phase ended, in ns."""
+    from gpuaug.kernels.triton import Job
+
+    images = torch.zeros(batch, 3, SOURCE, SOURCE, dtype=torch.uint8)
+    mixes = augment.train_pipeline.mix is not None
+    labels = torch.zeros(batch, dtype=torch.int64) if mixes else None
+    pipeline, canvas = augment.train_pipeline, augment.sample(images).canvas
+
+    def phases() -> list[int]:
+        keys = augment._keys(batch)
+        marks = [thread_time_ns()]
+        augment._check(images, labels, True)
+        marks.append(thread_time_ns())
+        params = pipeline.sample(keys, canvas)
+        marks.append(thread_time_ns())
+        items = pipeline.lower(params, keys, canvas, False, augment.memory_format)
+        marks.append(thread_time_ns())
+        job = Job(items, images)
+        marks.append(thread_time_ns())
+        render.run(items, job, images, labels, CLASSES)
+        marks.append(thread_time_ns())
+        return marks
+
+    return (lambda: augment(images, labels)) if mixes else (lambda: augment(images)), phases
+
+
+def measure(steps: list[Any], batch: int, rounds: int, driver: Driver) -> dict[str, Any]:
+    """(least, median) in us of a whole call and of its phases, and how many launches."""
+    whole, phases = call(ga.Augment(steps, backend="triton"), batch)
+    for _ in range(20):
+        whole(), phases()
+    times: dict[str, list[float]] = {name: [] for name in ("call", *PHASES)}
+    for _ in range(rounds):
+        start = thread_time_ns()
+        whole()
+        times["call"].append((thread_time_ns() - start) / 1e3)
+        marks = phases()
+        for name, first, last in zip(PHASES, marks, marks[1:], strict=False):
+            times[name].append((last - first) / 1e3)
+    before = driver.launches
+    whole()
+    found: dict[str, Any] = {name: (min(values), statistics.median(values)) for name, values in times.items()}
+    return found | {"launches": driver.launches - before}
+
+
+def tables(batches: list[int], rounds: int, names: list[str]) -> dict[str, dict[str, Any]]:
+    driver = install()
+    found = {}
+    for batch in batches:
+        for name in names:
+            for mix in (False, True):
+                title = name + " + MixUp" * mix
+                found[f"{title}, {batch}"] = measure(recipe(name, mix), batch, rounds, driver)
+    return found
+
+
+def show(found: dict[str, dict[str, Any]]) -> None:
+    table = Table(box=box.ROUNDED, title="Host time of a call, us of CPU time, least / median; launches start nothing")
+    for heading in ("list, batch", "call", *PHASES, "launches", "target"):
+        table.add_column(heading, justify="left" if heading == "list, batch" else "right", no_wrap=True)
+    for name, row in found.items():
+        title, batch = name.rsplit(", ", 1)
+        target = TARGETS.get((title, int(batch)))
+        figures = (f"{row[key][0]:.0f} / {row[key][1]:.0f}" for key in ("call", *PHASES))
+        table.add_row(name, *figures, str(row["launches"]), "" if target is None else f"{target:.0f}")
+    Console(width=150, highlight=False).print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--batches", type=int, nargs="+", default=list(BATCHES))
+    parser.add_argument("--rounds", type=int, default=300)
+    parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=list(RECIPES))
+    parser.add_argument("--out", type=Path, help="write the figures as JSON")
+    arguments = parser.parse_args()
+    found = tables(arguments.batches, arguments.rounds, arguments.recipes)
+    if arguments.out is not None:
+        arguments.out.write_text(json.dumps(found, indent=1))
+    show(found)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from gpuaug.pipeline import Pipeline, evaluation
 from gpuaug.program import Keys
 from gpuaug.ragged import Ragged
 from gpuaug.render import NAMES, choose, render
-from gpuaug.transform import Canvas, Params
+from gpuaug.transform import Canvas, Params, repeated
 from gpuaug.transforms.mix import check_labels
 from gpuaug.transforms.opaque import Opaque
 
@@ -243,7 +243,7 @@ def _canvas(images: Images) -> Canvas:
     if isinstance(images, Ragged):
         return Canvas(images.sizes.astype(np.int64), images.channels)
     count, channels, height, width = images.shape
-    return Canvas(np.broadcast_to(np.array([height, width]), (count, 2)), channels)
+    return Canvas(repeated(count, height, width), channels)
 
 
 def check_index(owner: object, index: object, size: int) -> Array:

@@ -7,6 +7,7 @@ become one matrix, and a flip before a resizing crop is done by the crop.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from gpuaug.program import (
     Slot,
     Window,
 )
-from gpuaug.transform import Canvas, Placement
+from gpuaug.transform import Canvas, Placement, repeated, whole_boxes
 
 __all__ = ["Builder", "Item"]
 
@@ -48,10 +49,12 @@ class Builder:
 
     def _open(self) -> None:
         """Start a segment whose source is the canvas as it is."""
-        sizes = self.canvas.sizes
-        zero = np.zeros_like(sizes)
-        self._box, self._resized, self._start = np.concatenate([zero, sizes], axis=1), sizes, zero
-        self._flip = np.zeros((len(sizes), 2), bool)
+        # None: all of the image, at its size, from its first pixel, not mirrored
+        self._box: Array | None = None
+        self._resized: Array | None = None
+        self._start: Array | None = None
+        self._flip: Array | None = None
+        self._sizes = self.canvas.sizes  # of the segment's source
         self._scaled = self._cut = self._padded = self._touched = self._turned = False
         self._interpolation, self._antialias, self._padding_mode = BILINEAR, True, CONSTANT
         self._fill: Array | None = None
@@ -64,8 +67,14 @@ class Builder:
         size = self.canvas.size("Augment")
         window = None
         if self._touched or not self.items:  # the first segment reads the source, which may be ragged
-            parts = (self._box, self._resized, self._start, self._flip)
-            box, resized, start, flip = (np.ascontiguousarray(part, np.int32) for part in parts)
+            zero = repeated(len(self._sizes), 0, 0)
+            parts = (
+                whole_boxes(self._sizes) if self._box is None else self._box,
+                self._sizes if self._resized is None else self._resized,
+                zero if self._start is None else self._start,
+                zero if self._flip is None else self._flip,
+            )
+            box, resized, start, flip = map(_words, parts)
             statics = (self._interpolation, self._antialias, self._padding_mode, self._fill)
             window = Window(size, box, resized, start, flip, *statics, self._scaled, self._least, not self._touched)
         if window is not None or self._slots or finish is not None:
@@ -77,27 +86,34 @@ class Builder:
         if self._slots or not self._joins(placement):
             self._close()
         self._touched = True
-        sizes = self.canvas.sizes
-        # seen in the source's own direction: a mirrored image is read from the other end
-        box_start = self._mirrored(placement.box[:, :2], placement.box[:, 2:], sizes)
         start = self._mirrored(placement.start, placement.size, placement.resized)
         if placement.scales:
-            top_left = self._box[:, :2] + self._start + box_start
-            self._box = np.concatenate([top_left, placement.box[:, 2:]], axis=1)
+            self._box = self._in_source(placement.box)
             self._resized, self._start = placement.resized, start
             self._interpolation, self._antialias = placement.interpolation, placement.antialias
             self._scaled = True
-            least = placement.resized.min(axis=0) if placement.least is None else placement.least
+            least = _least(placement.resized) if placement.least is None else placement.least
             self._least = int(least[0]), int(least[1])
             self._cut = placement.cuts
         else:
-            self._start = self._start + box_start + start
+            self._start = start if self._start is None else self._start + start  # its box is all of the canvas
             self._cut = True
             if placement.pads:
                 self._padded, self._padding_mode, self._fill = True, placement.padding_mode, placement.fill
         self.canvas = Canvas(placement.size, self.canvas.channels)
 
+    def _in_source(self, box: Array) -> Array:
+        """A box of the canvas as a box of the source, which was not resampled yet."""
+        if self._start is None and self._flip is None:
+            return box
+        top_left = self._mirrored(box[:, :2], box[:, 2:], self.canvas.sizes)
+        top_left = top_left if self._start is None else self._start + top_left
+        return np.concatenate([top_left, box[:, 2:]], axis=1)
+
     def _mirrored(self, start: Array, length: Array, whole: Array) -> Array:
+        """Seen in the source's own direction: a mirrored image is read from the other end."""
+        if self._flip is None:
+            return start
         return np.where(self._flip[:, ::-1], whole - start - length, start)  # flip is (horizontal, vertical)
 
     def _joins(self, placement: Placement) -> bool:
@@ -112,7 +128,7 @@ class Builder:
         for slot in slots:
             if not self._slots and slot.may <= {Op.IDENTITY, Op.FLIP}:
                 flips = (slot.opcode == Op.FLIP)[:, None] & (slot.operands[:, :2] != 0)
-                self._flip = self._flip ^ flips
+                self._flip = flips if self._flip is None else self._flip ^ flips
                 self._turned = self._turned or Op.FLIP in slot.may
                 self._touched = self._touched or self._turned
                 continue
@@ -133,6 +149,23 @@ class Builder:
         """All items; the last is a Program with a `finish`."""
         self._close(Finish(dtype, memory_format, table, self.erases, self.mix))
         return self.items
+
+
+def _words(part: Array) -> Array:
+    """(B, n) int32 in memory of its own, or for a row repeated one that all calls share and none writes to."""
+    if part.strides[0] == 0:
+        return _repeated_words(len(part), tuple(part[0].tolist()))
+    return np.ascontiguousarray(part, np.int32)
+
+
+@lru_cache(maxsize=256)
+def _repeated_words(count: int, row: tuple[int, ...]) -> Array:
+    # not marked read-only: Numba would compile its kernels once more for such arrays
+    return np.ascontiguousarray(repeated(count, *row), np.int32)
+
+
+def _least(sizes: Array) -> Array:
+    return sizes[0] if sizes.strides[0] == 0 else sizes.min(axis=0)
 
 
 def _same_warp(first: Slot, second: Slot) -> bool:

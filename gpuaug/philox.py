@@ -6,6 +6,7 @@ numbers. The key is the seed; the counter is (block, op | high index bits << 16,
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
@@ -21,18 +22,36 @@ MULTIPLIER_0, MULTIPLIER_1 = 0xD2511F53, 0xCD9E8D57
 WEYL_0, WEYL_1 = 0x9E3779B9, 0xBB67AE85
 ROUNDS = 10
 MASK = 0xFFFFFFFF
+M0, M1 = np.uint64(MULTIPLIER_0), np.uint64(MULTIPLIER_1)
 PIXELS = 1 << 15  # op ids with this bit are per-pixel streams, so they never meet the parameter draws
+
+# (seed low, seed high, index, last counter word (B,), ops, blocks, out): a compiled `uniforms` with the same bits, which writes (B, 4 n)
+# into `out`; gpuaug.kernels.numba.philox puts itself here where it is imported.
+compiled: Callable[..., None] | None = None
 
 
 def philox(c0: Array, c1: Array, c2: Array, c3: Array, seed: int) -> tuple[Array, Array, Array, Array]:
-    """Four uint32 words for each counter; all arguments uint64 arrays holding 32-bit values, of one shape."""
-    k0, k1 = seed & MASK, (seed >> 32) & MASK
+    """Four uint32 words for each counter; all arguments uint64 arrays holding 32-bit values, of shapes that broadcast."""
     mask, half = np.uint64(MASK), np.uint64(32)
-    for _ in range(ROUNDS):
-        p0, p1 = c0 * np.uint64(MULTIPLIER_0), c2 * np.uint64(MULTIPLIER_1)
-        c0, c1, c2, c3 = (p1 >> half) ^ c1 ^ np.uint64(k0), p1 & mask, (p0 >> half) ^ c3 ^ np.uint64(k1), p0 & mask
-        k0, k1 = (k0 + WEYL_0) & MASK, (k1 + WEYL_1) & MASK
+    for number, (k0, k1) in enumerate(_round_keys(seed)):
+        p0, p1 = c0 * M0, c2 * M1
+        if number < 2:  # what belongs to a sample or to a block alone is not yet of the full shape
+            c0, c1, c2, c3 = (p1 >> half) ^ (c1 ^ k0), p1 & mask, (p0 >> half) ^ (c3 ^ k1), p0 & mask
+            continue
+        np.right_shift(p1, half, out=c0)
+        np.right_shift(p0, half, out=c2)
+        c0 ^= c1
+        c2 ^= c3
+        c0 ^= k0
+        c2 ^= k1
+        c1, c3 = np.bitwise_and(p1, mask, out=p1), np.bitwise_and(p0, mask, out=p0)
     return c0, c1, c2, c3
+
+
+@lru_cache(maxsize=16)
+def _round_keys(seed: int) -> list[tuple[np.uint64, np.uint64]]:
+    low, high = seed & MASK, (seed >> 32) & MASK
+    return [(np.uint64((low + r * WEYL_0) & MASK), np.uint64((high + r * WEYL_1) & MASK)) for r in range(ROUNDS)]
 
 
 def uniforms(seed: int, epoch: int, index: Array, ops: Array, blocks: Array) -> Array:
@@ -45,14 +64,19 @@ def uniforms(seed: int, epoch: int, index: Array, ops: Array, blocks: Array) -> 
     Returns:
         (B, 4 n) float64, four draws for each counter.
     """
-    shape = (len(index), len(ops))
-    index = index.astype(np.uint64)[:, None]
-    c0 = np.broadcast_to(blocks.astype(np.uint64), shape)
-    c1 = ops.astype(np.uint64) | (index >> np.uint64(32) << np.uint64(16))
-    c2 = np.broadcast_to(index & np.uint64(MASK), shape)
-    c3 = np.full(shape, epoch & MASK, np.uint64)
-    words = np.stack(philox(c0, c1, c2, c3, seed), axis=-1).reshape(len(index), -1)
-    return (words >> np.uint64(8)) * 2.0**-24
+    index, ops, blocks = (np.ascontiguousarray(numbers, np.uint64) for numbers in (index, ops, blocks))
+    if compiled is not None:
+        out = np.empty((len(index), 4 * len(ops)))
+        last = np.full(len(index), epoch & MASK, np.uint64)
+        compiled(np.uint64(seed & MASK), np.uint64(seed >> 32 & MASK), index, last, ops, blocks, out)
+        return out
+    index = index[:, None]  # what is the same for all samples or all blocks stays one row or one column while it can
+    c1 = ops | (index >> np.uint64(32) << np.uint64(16))
+    words = philox(blocks, c1, index & np.uint64(MASK), np.uint64(epoch & MASK), seed)
+    numbers = np.empty((len(index), len(ops), 4))
+    for number, word in enumerate(words):
+        np.multiply(word >> np.uint64(8), 2.0**-24, out=numbers[:, :, number])
+    return numbers.reshape(len(index), -1)
 
 
 @lru_cache(maxsize=1)

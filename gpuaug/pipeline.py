@@ -38,10 +38,8 @@ class Pipeline:
             raise checks.bad("Augment", argument, "a list of transforms or a Compose", checks.describe(transforms))
         self.steps: list[Transform] = [_step(transform, argument) for transform in flatten(transforms)]
         _check_order(self.steps, argument)
-        nodes = list(_walk(self.steps))
-        self._blocks = [-(-(node.draws + 1) // 4) for node in nodes]  # one more than `draws`, for the gate
-        self._ops = np.repeat(np.arange(len(nodes)), self._blocks)
-        self._block = np.concatenate([np.arange(count) for count in self._blocks]) if nodes else self._ops
+        self._streams = _Streams(list(_walk(self.steps)))
+        self._tables: dict[int, Array | None] = {}  # what the converts make of levels, for each number of channels
 
     @property
     def mix(self) -> Mix | None:
@@ -55,13 +53,7 @@ class Pipeline:
 
     def sample(self, keys: Keys, canvas: Canvas) -> list[Params]:
         """Draw every step's parameters; raise if a step cannot run on what reaches it."""
-        numbers = uniforms(keys.seed, keys.epoch, keys.index, self._ops, self._block)
-        ends = 4 * np.cumsum(self._blocks)
-        counts = [node.draws + 1 for node in _walk(self.steps)]
-        draws: Iterator[tuple[int, Array]] = (
-            (op, numbers[:, end - 4 * blocks : end - 4 * blocks + count])
-            for op, (end, blocks, count) in enumerate(zip(ends, self._blocks, counts, strict=True))
-        )
+        draws = self._streams.draw(keys)
         params = []
         for step in self.steps:
             step.check(canvas)
@@ -85,7 +77,28 @@ class Pipeline:
                 builder.call(partial(step.run, params=drawn), step.after(builder.canvas))
             else:
                 LOWER[step.kind](builder, step, drawn)
-        return builder.finish(self.dtype, memory_format, _table(converts, builder.canvas.channels))
+        channels = builder.canvas.channels
+        if channels not in self._tables:
+            self._tables[channels] = _table(converts, channels)
+        return builder.finish(self.dtype, memory_format, self._tables[channels])
+
+
+class _Streams:
+    """Which blocks of random numbers the nodes of a list draw, numbered once: one Philox call serves them all."""
+
+    def __init__(self, nodes: list[Transform]) -> None:
+        # one number more than `draws`, for the gate; a conversion has none
+        counts = [0 if node.kind == "convert" else node.draws + 1 for node in nodes]
+        blocks = [-(-count // 4) for count in counts]
+        self.ops = np.repeat(np.arange(len(nodes), dtype=np.uint64), blocks)
+        self.blocks = np.array([block for count in blocks for block in range(count)], np.uint64)
+        starts = [4 * sum(blocks[:number]) for number in range(len(nodes))]
+        self.parts = [slice(start, start + count) for start, count in zip(starts, counts, strict=True)]
+
+    def draw(self, keys: Keys) -> Iterator[tuple[int, Array]]:
+        """(op, uniforms (B, draws + 1)) of each node."""
+        numbers = uniforms(keys.seed, keys.epoch, keys.index, self.ops, self.blocks)
+        return ((op, numbers[:, part]) for op, part in enumerate(self.parts))
 
 
 def _lower_pixel(builder: Builder, step: Any, params: Params) -> None:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["Erase", "Finish", "Mix", "Op", "Program", "Slot", "Window", "merge"]
+__all__ = ["Erase", "Finish", "Listed", "Mix", "Op", "Program", "Slot", "Window", "merge"]
 
 Array = NDArray[Any]
 
@@ -81,6 +82,10 @@ class Slot:
     table: Array | None = None
     kernel: Array | None = None
 
+    @property
+    def has_table(self) -> bool:
+        return self.table is not None
+
     @classmethod
     def of(cls, opcode: int, size: int, *operands: Any, **extra: Array) -> Slot:
         """A slot where every sample runs `opcode`; each operand is a number or a (B,) array."""
@@ -98,6 +103,38 @@ class Slot:
         """The same slot, IDENTITY for the samples that are not `applied` (B,)."""
         opcode = np.where(applied, self.opcode, Op.IDENTITY)
         return Slot(self.may | {Op.IDENTITY}, opcode, self.operands, self.fill, self.table, self.kernel)
+
+
+class Listed(Slot):
+    """A slot whose instructions all stand in a list: sample b runs instruction `chosen[b]` of `listed`.
+
+    A policy has few different instructions, so they are computed once, and a call only picks. The arrays of a slot are
+    made where somebody asks for them.
+    """
+
+    def __init__(self, listed: Slot, chosen: Array, words: Array | None = None) -> None:
+        """`words` (n, 1 + 16 + C + 64) int32: opcode, operands, fill and table of each instruction, as in a block."""
+        self.may, self.listed, self.chosen, self.words = listed.may, listed, chosen, words
+
+    @property
+    def has_table(self) -> bool:
+        return self.listed.table is not None
+
+    @cached_property
+    def opcode(self) -> Array:  # type: ignore[override]
+        return self.listed.opcode[self.chosen]
+
+    @cached_property
+    def operands(self) -> Array:  # type: ignore[override]
+        return self.listed.operands[self.chosen]
+
+    @cached_property
+    def fill(self) -> Array | None:  # type: ignore[override]
+        return None if self.listed.fill is None else self.listed.fill[self.chosen]
+
+    @cached_property
+    def table(self) -> Array | None:  # type: ignore[override]
+        return None if self.listed.table is None else self.listed.table[self.chosen]
 
 
 def _pad(array: Array, width: int) -> Array:

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import warnings
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -31,7 +31,7 @@ def choose(backend: str, device: torch.device) -> str:
     numba = device.type == "cpu" and installed("numba")
     if backend == "auto":
         if device.type == "cuda":  # CUDA, and ROCm, which torch calls so too
-            return "triton" if _works("triton") else "torch"
+            return _with_compiled_draws("triton") if _works("triton") else "torch"
         return "numba" if numba and _works("numba") else "torch"
     if backend == "numba" and not numba:
         if device.type != "cpu":
@@ -51,6 +51,17 @@ def choose(backend: str, device: torch.device) -> str:
         raise RuntimeError(
             f'Augment: `backend` "triton" runs on a CUDA or ROCm device, got images on {device}. {remedy}'
         )
+    return _with_compiled_draws(backend) if backend == "triton" else backend
+
+
+@lru_cache(maxsize=len(BACKENDS))
+def _with_compiled_draws(backend: str) -> str:
+    """`backend`; what it leaves to the host, the draws, is compiled too where Numba is installed. Same bits."""
+    if installed("numba"):
+        try:
+            importlib.import_module("gpuaug.kernels.numba.philox")
+        except ImportError as error:
+            warnings.warn(f"gpuaug: Numba is installed but does not work ({error}); drawing is slower.", stacklevel=2)
     return backend
 
 
@@ -98,11 +109,24 @@ def render(
         images (B, C, H, W) in the asked dtype and layout, and the labels, mixed if the last item mixes.
     """
     device = source.device
-    module = importlib.import_module(BACKENDS[choose(backend, device)])
-    with torch.autocast(device.type, enabled=False):
-        programs = [item for item in items if isinstance(item, Program)]
-        job = module.Job(programs, source) if hasattr(module, "Job") else Job(programs, module)
-        return run(items, job, source, labels, num_classes)
+    module = _module(choose(backend, device))
+    if torch.is_autocast_enabled(device.type):
+        with torch.autocast(device.type, enabled=False):
+            return _render(items, module, source, labels, num_classes)
+    return _render(items, module, source, labels, num_classes)
+
+
+@cache
+def _module(backend: str) -> Any:
+    return importlib.import_module(BACKENDS[backend])
+
+
+def _render(
+    items: Sequence[Any], module: Any, source: Tensor | Ragged, labels: Tensor | None, num_classes: int | None
+) -> tuple[Tensor, Tensor | None]:
+    programs = [item for item in items if isinstance(item, Program)]
+    job = module.Job(programs, source) if hasattr(module, "Job") else Job(programs, module)
+    return run(items, job, source, labels, num_classes)
 
 
 class Job:
@@ -133,5 +157,5 @@ def run(
         return source, labels
     if hasattr(job, "labels") and labels.device == source.device:  # where the parameters are
         return source, job.labels(labels, num_classes)
-    twin = importlib.import_module(BACKENDS["torch"])
+    twin = _module("torch")
     return source, twin.labels(labels, num_classes, mix)

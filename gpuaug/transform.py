@@ -10,6 +10,7 @@ import abc
 import inspect
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +19,10 @@ from numpy.typing import NDArray
 from gpuaug import checks, program
 from gpuaug.program import Slot
 
-__all__ = ["OPS", "Canvas", "Crop", "Params", "Pixel", "Placement", "Transform", "fill_row", "interpolation"]
+__all__ = [
+    "OPS", "Canvas", "Crop", "Params", "Pixel", "Placement", "Transform", "fill_row", "interpolation", "repeated",
+    "whole_boxes",
+]  # fmt: skip
 
 Array = NDArray[Any]
 Params = dict[
@@ -27,6 +31,19 @@ Params = dict[
 Draws = Iterator[tuple[int, Array]]
 
 OPS: list[type[Transform]] = []  # every final class, in definition order; tests, docs and benchmarks read it
+
+
+@lru_cache(maxsize=256)
+def repeated(count: int, *row: int) -> Array:
+    """(count, len(row)) int64, the same row for every sample, without copies; read-only."""
+    return np.broadcast_to(np.array(row, np.int64), (count, len(row)))
+
+
+def whole_boxes(sizes: Array) -> Array:
+    """(B, 4) boxes (top, left, height, width) of all of each image of `sizes` (B, 2)."""
+    if sizes.strides[0] == 0:
+        return repeated(len(sizes), 0, 0, *sizes[0].tolist())
+    return np.concatenate([np.zeros_like(sizes), sizes], axis=1)
 
 
 @dataclass(frozen=True)
@@ -41,8 +58,8 @@ class Canvas:
 
     def size(self, owner: object) -> tuple[int, int]:
         """The (height, width) all images share."""
-        height, width = map(int, self.sizes[0])
-        if (self.sizes != (height, width)).any():
+        height, width = self.sizes[0].tolist()
+        if self.sizes.strides[0] and (self.sizes != (height, width)).any():  # a row repeated without copies is one size
             name = owner if isinstance(owner, str) else type(owner).__name__
             raise ValueError(
                 f"{name}: `images` must have one size at this step, got sizes from {tuple(self.sizes.min(0).tolist())} "
@@ -73,7 +90,7 @@ class Transform(abc.ABC):  # noqa: B024 - its kinds are what is abstract
         """Parameters for every sample. `draws` yields (op, uniforms (B, draws + 1)) for this one, then its children."""
         op, uniforms = next(draws)
         params = self.parameters(uniforms[:, 1:], canvas)
-        params["applied"] = uniforms[:, 0] < self.p
+        params["applied"] = uniforms[:, 0] < self.p if self.p < 1 else np.ones(len(uniforms), bool)
         params["op"] = op
         return params
 
@@ -94,7 +111,8 @@ class Transform(abc.ABC):  # noqa: B024 - its kinds are what is abstract
 
     def after(self, canvas: Canvas) -> Canvas:
         """What the next step sees."""
-        return Canvas(self.sizes(canvas.sizes), canvas.channels)
+        sizes = self.sizes(canvas.sizes)
+        return canvas if sizes is canvas.sizes else Canvas(sizes, canvas.channels)
 
     def __repr__(self) -> str:
         shown = []
@@ -150,7 +168,7 @@ class Placement:
         cls, sizes: Array, start: Array, size: Array, pads: bool, padding_mode: int = 0, fill: Array | None = None
     ) -> Placement:
         """No resampling: the part of the image (B, 2) `sizes` that starts at `start`, padded where it sticks out."""
-        box = np.concatenate([np.zeros_like(sizes), sizes], axis=1)
+        box = whole_boxes(sizes)
         return cls(box, sizes, start, size, padding_mode=padding_mode, fill=fill, scales=False, cuts=True, pads=pads)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug import checks, tone
-from gpuaug.program import OPERANDS, Op, Slot, merge
+from gpuaug.program import OPERANDS, Op, Slot
 from gpuaug.transform import Canvas, Params, Pixel
 
 __all__ = [
@@ -60,7 +60,7 @@ class ColorJitter(Pixel):
 
     def __init__(self, brightness: Any = None, contrast: Any = None, saturation: Any = None, hue: Any = None) -> None:
         self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
-        self._ranges()
+        self._spans = self._ranges()
 
     def _ranges(self) -> dict[str, tuple[float, float] | None]:
         factors = {
@@ -71,28 +71,38 @@ class ColorJitter(Pixel):
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         params: Params = {"order": np.argsort(uniforms[:, 4:], axis=1, kind="stable")}
-        for column, (name, span) in enumerate(self._ranges().items()):
+        for column, (name, span) in enumerate(self._spans.items()):
             if span is not None:
                 factor = span[0] + uniforms[:, column] * (span[1] - span[0])
                 params[f"{name}_factor"] = factor.astype(np.float32).astype(np.float64)  # as torchvision draws it
         return params
 
     def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
-        size, steps = len(canvas), []
-        names = [name for name in ("brightness", "contrast", "saturation", "hue") if f"{name}_factor" in params]
-        for name in names:
+        size, colour = len(canvas), canvas.channels == 3
+        codes = {
+            "brightness": Op.TABLE,
+            "contrast": Op.CONTRAST,
+            "saturation": Op.SATURATION if colour else Op.IDENTITY,
+            "hue": Op.HUE if colour else Op.IDENTITY,
+        }
+        names = [name for name in codes if f"{name}_factor" in params]
+        if not names:
+            return []
+        # each step's opcode and operands, then in the order drawn
+        opcode = np.array([codes[name] for name in names], np.int32)
+        operands = np.zeros((len(names), size, OPERANDS), np.float32)
+        for step, name in enumerate(names):
             factor = params[f"{name}_factor"]
-            if name == "brightness":
-                steps.append(Slot.of(Op.TABLE, size, table=tone.brightness(factor)))
-            elif name == "hue":
-                steps.append(Slot.of(Op.HUE if canvas.channels == 3 else Op.IDENTITY, size, 6 * factor))
-            else:
-                steps.append(blend(Op.CONTRAST if name == "contrast" else Op.SATURATION, factor, canvas.channels))
-        kept = [("brightness", "contrast", "saturation", "hue").index(name) for name in names]
-        order = params["order"]
-        # rank of each kept step within the drawn order: which step runs at place k
-        places = np.argsort(np.argsort(order, axis=1)[:, kept], axis=1) if kept else order[:, :0]
-        return [merge(steps, places[:, place]) for place in range(len(steps))]
+            if name == "hue":
+                operands[step, :, 0] = 6 * factor
+            elif name != "brightness":
+                operands[step, :, 0], operands[step, :, 1] = factor, 1.0 - factor.astype(np.float64)
+        table = tone.brightness(params["brightness_factor"]) if "brightness" in names else None
+        may, rows, order = frozenset({Op.IDENTITY, *opcode.tolist()}), np.arange(size), params["order"]
+        if len(names) < len(codes):  # rank of each kept step within the drawn order
+            kept = [list(codes).index(name) for name in names]
+            order = np.argsort(np.argsort(order, axis=1)[:, kept], axis=1)
+        return [Slot(may, opcode[place], operands[place, rows], table=table) for place in order.T]
 
 
 class RandomGrayscale(Pixel):

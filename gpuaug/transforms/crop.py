@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from gpuaug import checks
 from gpuaug.program import CONSTANT, EDGE, REFLECT, SYMMETRIC
-from gpuaug.transform import INTERPOLATIONS, Canvas, Crop, Params, Placement, fill_row
+from gpuaug.transform import INTERPOLATIONS, Canvas, Crop, Params, Placement, fill_row, repeated, whole_boxes
 from gpuaug.transform import interpolation as check_interpolation
 
 __all__ = ["CenterCrop", "Pad", "RandomCrop", "RandomResizedCrop", "Resize"]
 
 Array = NDArray[Any]
 Fill = float | Sequence[float] | None
+Span = tuple[float, float]
 
 PADDING_MODES = {"constant": CONSTANT, "edge": EDGE, "reflect": REFLECT, "symmetric": SYMMETRIC}
 TRIES = 10  # of RandomResizedCrop and RandomErasing, as torchvision
@@ -65,7 +66,7 @@ class Resize(Crop):
     def sizes(self, sizes: Array) -> Array:
         edges = [] if self.size is None else [self.size] if checks.is_integer(self.size) else list(self.size)
         if len(edges) == 2:
-            return np.broadcast_to(np.array(edges, np.int64), sizes.shape)
+            return repeated(len(sizes), *edges)
         short, long = sizes.min(axis=1).astype(np.int64), sizes.max(axis=1).astype(np.int64)
         # torchvision's order of operations: truncated true divisions
         if not edges:
@@ -84,10 +85,9 @@ class Resize(Crop):
 
     def place(self, params: Params, canvas: Canvas) -> Placement:
         sizes = canvas.sizes
-        box = np.concatenate([np.zeros_like(sizes), sizes], axis=1)
-        resized = self.sizes(sizes)
+        resized, zero = self.sizes(sizes), repeated(len(sizes), 0, 0)
         mode = INTERPOLATIONS[self.interpolation]
-        return Placement(box, resized, np.zeros_like(sizes), resized, mode, bool(self.antialias))
+        return Placement(whole_boxes(sizes), resized, zero, resized, mode, bool(self.antialias))
 
 
 class CenterCrop(Crop):
@@ -98,14 +98,13 @@ class CenterCrop(Crop):
     """
 
     def __init__(self, size: Any) -> None:
-        checks.size(self, size)
-        self.size = size
+        self.size, self._pair = size, checks.size(self, size)
 
     def sizes(self, sizes: Array) -> Array:
-        return np.broadcast_to(checks.size(self, self.size), sizes.shape)
+        return repeated(len(sizes), *self._pair)
 
     def place(self, params: Params, canvas: Canvas) -> Placement:
-        size = np.array(checks.size(self, self.size), np.int64)
+        size = np.array(self._pair, np.int64)
         over = canvas.sizes - size
         start = np.where(over >= 0, np.rint(over / 2).astype(np.int64), -((-over) // 2))
         return Placement.cut(canvas.sizes, start, self.sizes(canvas.sizes), pads=bool((over < 0).any()))
@@ -173,28 +172,26 @@ class RandomCrop(Crop):
         fill: Fill = 0,
         padding_mode: str = "constant",
     ) -> None:
-        checks.size(self, size)
-        if padding is not None:
-            parse_padding(self, padding)
+        self._pair, self._pads = checks.size(self, size), parse_padding(self, 0 if padding is None else padding)
         self.size, self.padding, self.pad_if_needed = size, padding, pad_if_needed
         self.fill = checks.fill(self, fill)
         self.padding_mode = checks.one_of(self, "padding_mode", padding_mode, list(PADDING_MODES))
 
     def sizes(self, sizes: Array) -> Array:
-        return np.broadcast_to(checks.size(self, self.size), sizes.shape)
+        return repeated(len(sizes), *self._pair)
 
     def _padding(self, sizes: Array) -> tuple[Array, Array]:
         """Padding before and after, each (B, 2) for (height, width)."""
-        top, left, bottom, right = parse_padding(self, self.padding or 0)
-        before, after = np.broadcast_to([top, left], sizes.shape), np.broadcast_to([bottom, right], sizes.shape)
+        top, left, bottom, right = self._pads
+        before, after = repeated(len(sizes), top, left), repeated(len(sizes), bottom, right)
         if self.pad_if_needed:
-            missing = np.maximum(np.array(checks.size(self, self.size)) - (sizes + before + after), 0)
+            missing = np.maximum(np.array(self._pair) - (sizes + before + after), 0)
             before, after = before + missing, after + missing
         return before, after
 
     def check(self, canvas: Canvas) -> None:
         before, after = self._padding(canvas.sizes)
-        padded, size = canvas.sizes + before + after, np.array(checks.size(self, self.size))
+        padded, size = canvas.sizes + before + after, np.array(self._pair)
         small = (padded < size).any(axis=1)
         if small.any():
             number = int(small.argmax())
@@ -205,7 +202,7 @@ class RandomCrop(Crop):
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         before, after = self._padding(canvas.sizes)
-        room = canvas.sizes + before + after - np.array(checks.size(self, self.size))
+        room = canvas.sizes + before + after - np.array(self._pair)
         return {"start": np.floor(uniforms * (room + 1)).astype(np.int64) - before}
 
     def place(self, params: Params, canvas: Canvas) -> Placement:
@@ -236,45 +233,68 @@ class RandomResizedCrop(Crop):
         interpolation: Any = "bilinear",
         antialias: bool | None = True,
     ) -> None:
-        checks.size(self, size)
-        self.size, self.antialias = size, antialias
+        self.size, self._pair, self.antialias = size, checks.size(self, size), antialias
         self.scale = checks.interval(self, "scale", scale, 0, math.inf)
         self.ratio = checks.interval(self, "ratio", ratio, 1e-6, 1e6)
         self.interpolation = check_interpolation(self, interpolation, list(INTERPOLATIONS))
 
     def sizes(self, sizes: Array) -> Array:
-        return np.broadcast_to(checks.size(self, self.size), sizes.shape)
+        return repeated(len(sizes), *self._pair)
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
-        height, width = canvas.sizes[:, :1], canvas.sizes[:, 1:]
-        h, w = box_shapes(uniforms[:, : 2 * TRIES], height * width, self.scale, self.ratio)
-        fits = (w > 0) & (w <= width) & (h > 0) & (h <= height)
-        first, rows = fits.argmax(axis=1), np.arange(len(h))
-        h, w = h[rows, first], w[rows, first]
-        height, width = height[:, 0], width[:, 0]
+        height, width = canvas.sizes.T
+        h, w, found = first_fit(uniforms, height, width, self._fits, self.scale, self.ratio)
         top = np.floor(uniforms[:, -2] * (height - h + 1))
         left = np.floor(uniforms[:, -1] * (width - w + 1))
-        if not fits[rows, first].all():  # no try fitted: the largest central box with an allowed ratio
+        if not found.all():  # no try fitted: the largest central box with an allowed ratio
             ratio, (low, high) = width / height, self.ratio
             central_w = np.where(ratio > high, np.maximum(np.rint(height * high), 1), width)
             central_h = np.where(ratio < low, np.maximum(np.rint(width / low), 1), height)
-            lost = ~fits[rows, first]
+            lost = ~found
             h, w = np.where(lost, central_h, h), np.where(lost, central_w, w)
             top, left = np.where(lost, (height - h) // 2, top), np.where(lost, (width - w) // 2, left)
-        return {"box": np.stack([top, left, h, w], axis=1).astype(np.int64)}
+        box = np.empty((len(h), 4), np.int64)
+        box[:, 0], box[:, 1], box[:, 2], box[:, 3] = top, left, h, w
+        return {"box": box}
+
+    @staticmethod
+    def _fits(h: Array, w: Array, height: Array, width: Array) -> Array:
+        return (w > 0) & (w <= width) & (h > 0) & (h <= height)
 
     def place(self, params: Params, canvas: Canvas) -> Placement:
-        size = self.sizes(canvas.sizes)
+        size, zero = self.sizes(canvas.sizes), repeated(len(canvas), 0, 0)
         mode = INTERPOLATIONS[self.interpolation]
-        return Placement(params["box"], size, np.zeros_like(size), size, mode, bool(self.antialias))
+        return Placement(params["box"], size, zero, size, mode, bool(self.antialias))
 
 
-def box_shapes(
-    uniforms: Array, area: Array, scale: tuple[float, float], ratio: tuple[float, float]
-) -> tuple[Array, Array]:
-    """Rounded (height, width), each (B, tries), of boxes with uniform area and log-uniform width / height."""
-    tries = uniforms.shape[1] // 2
-    areas = area * (scale[0] + uniforms[:, :tries] * (scale[1] - scale[0]))
+def first_fit(
+    uniforms: Array, height: Array, width: Array, fits: Callable[..., Array], scale: Span, ratio: Span
+) -> tuple[Array, Array, Array]:
+    """The first of TRIES boxes that fits, else the first of all: height, width, and whether it fits, each (B,).
+
+    Most first tries fit, so the others are computed for the samples that need them only.
+
+    Args:
+        uniforms: (B, 2 * TRIES or more), of the areas and then of the ratios.
+        height, width: (B,) of the images, pixels.
+        fits: of a box's height and width and the image's, in shapes that broadcast.
+    """
+    area = height * width
+    h, w = box_shapes(uniforms[:, 0], uniforms[:, TRIES], area, scale, ratio)
+    found = fits(h, w, height, width)
+    if not found.all():
+        rows = np.flatnonzero(~found)
+        numbers = uniforms[rows]
+        tall, wide = box_shapes(numbers[:, :TRIES], numbers[:, TRIES : 2 * TRIES], area[rows, None], scale, ratio)
+        fit = fits(tall, wide, height[rows, None], width[rows, None])
+        at, first = np.arange(len(rows)), fit.argmax(axis=1)
+        h[rows], w[rows], found[rows] = tall[at, first], wide[at, first], fit[at, first]
+    return h, w, found
+
+
+def box_shapes(areas: Array, ratios: Array, area: Array, scale: Span, ratio: Span) -> tuple[Array, Array]:
+    """Rounded heights and widths of boxes, from uniforms of the area and of the logarithm of width / height."""
+    areas = area * (scale[0] + areas * (scale[1] - scale[0]))
     low, high = math.log(ratio[0]), math.log(ratio[1])
-    ratios = np.exp(low + uniforms[:, tries:] * (high - low))
+    ratios = np.exp(low + ratios * (high - low))
     return np.rint(np.sqrt(areas / ratios)), np.rint(np.sqrt(areas * ratios))

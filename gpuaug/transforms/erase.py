@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gpuaug import checks
 from gpuaug.program import Erase, Op, Slot
 from gpuaug.transform import Canvas, Params, Pixel
-from gpuaug.transforms.crop import TRIES, box_shapes
+from gpuaug.transforms.crop import TRIES, first_fit
 
 __all__ = ["RandomErasing"]
 
@@ -52,15 +52,19 @@ class RandomErasing(Pixel):
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         height, width = canvas.size(self)
+        tall, wide = np.full(len(canvas), height), np.full(len(canvas), width)
         # torchvision's ratio is height / width here, width / height in RandomResizedCrop
-        w, h = box_shapes(uniforms[:, : 2 * TRIES], np.full((len(canvas), 1), height * width), self.scale, self.ratio)
-        fits = (h < height) & (w < width)
-        first, rows = fits.argmax(axis=1), np.arange(len(canvas))
-        h, w = h[rows, first], w[rows, first]
-        top = np.floor(uniforms[:, -2] * (height - h + 1))
-        left = np.floor(uniforms[:, -1] * (width - w + 1))
-        box = np.stack([top, left, h, w], axis=1)
-        return {"box": np.where(fits[rows, first, None], box, 0).astype(np.int32)}
+        w, h, found = first_fit(uniforms, wide, tall, self._fits, self.scale, self.ratio)
+        box = np.empty((len(canvas), 4), np.int32)
+        box[:, 0] = np.floor(uniforms[:, -2] * (height - h + 1))
+        box[:, 1] = np.floor(uniforms[:, -1] * (width - w + 1))
+        box[:, 2], box[:, 3] = h, w
+        box *= found[:, None]
+        return {"box": box}
+
+    @staticmethod
+    def _fits(w: Array, h: Array, width: Array, height: Array) -> Array:
+        return (h < height) & (w < width)
 
     def _values(self, channels: int) -> Array:
         values = [self.value] if checks.is_number(self.value) else list(self.value)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -48,11 +49,19 @@ class Mix(Transform, abc.ABC):
         self.mode = checks.one_of(self, "mode", mode, MODES)
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
+        quantile = beta_quantile(self.alpha, self.alpha)
+        if self.mode == "batch":  # one draw for all
+            return {
+                "weight": np.full(len(uniforms), quantile(uniforms[:1, 0])[0]),
+                "place": np.broadcast_to(uniforms[:1, 1:], (len(uniforms), 2)),
+            }
         uniforms = uniforms[leaders(self.mode, len(uniforms))]
-        return {"weight": beta_quantile(self.alpha, self.alpha)(uniforms[:, 0]), "place": uniforms[:, 1:]}
+        return {"weight": quantile(uniforms[:, 0]), "place": uniforms[:, 1:]}
 
     def sample(self, draws: Any, canvas: Canvas) -> Params:
-        return super().sample(draws, canvas) | {"partner": partners(self.mode, len(canvas))}
+        params = super().sample(draws, canvas)
+        params["partner"] = partners(self.mode, len(canvas))
+        return params
 
     @abc.abstractmethod
     def mix(self, params: Params, canvas: Canvas) -> program.Mix:
@@ -65,10 +74,13 @@ def leaders(mode: str, size: int) -> Array:
     return {"batch": np.zeros(size, np.int64), "pair": np.minimum(own, own[::-1]), "elem": own}[mode]
 
 
+@lru_cache(maxsize=64)
 def partners(mode: str, size: int) -> Array:
     """(B,) who is mixed in: the sample before (as torchvision), or in mode "pair" the mirror image of the batch."""
     own = np.arange(size)
-    return own[::-1].copy() if mode == "pair" else np.roll(own, 1)
+    found = own[::-1].copy() if mode == "pair" else np.roll(own, 1)
+    found.setflags(write=False)
+    return found
 
 
 class MixUp(Mix):

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from gpuaug import checks, matrix, tone
-from gpuaug.program import OPERANDS, Op, Slot
+from gpuaug.program import OPERANDS, Listed, Op, Slot
 from gpuaug.transform import INTERPOLATIONS, Canvas, Params, Pixel, fill_row
 from gpuaug.transform import interpolation as check_interpolation
 from gpuaug.transforms.geometric import warp_kinds
@@ -71,6 +71,51 @@ def magnitudes(kind: str, bins: int, height: int, width: int) -> Array:
 
 def lower_ops(owner: Policy, ops: Array, magnitude: Array, canvas: Canvas) -> list[Slot]:
     """Slots for op numbers and signed magnitudes, each (B, places)."""
+    book = owner.book(canvas)
+    chosen = None if book is None else book.find(ops, magnitude)
+    if book is None or chosen is None:
+        return compute_ops(owner, ops, magnitude, canvas)
+    return [Listed(book.slot, chosen[:, place], book.words) for place in range(ops.shape[1])]
+
+
+MOST, KEPT = 4096, 64  # instructions in a book; books
+BOOKS: dict[Any, Book | None] = {}  # a policy's arguments, the size and the channels of its canvas -> its book
+
+
+class Book:
+    """Every instruction a policy can draw, computed once: each op at each strength, with either sign."""
+
+    def __init__(self, owner: Policy, strengths: Array, canvas: Canvas) -> None:
+        """`strengths` (ops, bins) are magnitudes before the sign."""
+        count, bins = strengths.shape
+        both = np.stack([strengths, np.where(SIGNED[:, None], -strengths, strengths)], axis=2)
+        self.magnitude = both.reshape(-1)  # instruction (op, bin, sign) is number (op * bins + bin) * 2 + sign
+        self.bins, self.first = bins, strengths[:, 0].copy()
+        span = strengths[:, -1] - strengths[:, 0]  # strengths are even steps, whole numbers of them for posterize
+        self.per_bin = np.where(span == 0, 0.0, (bins - 1) / np.where(span == 0, 1.0, span))
+        ops = np.arange(count).repeat(2 * bins)
+        (self.slot,) = compute_ops(owner, ops[:, None], self.magnitude[:, None], canvas)
+        self.words = words(self.slot)
+
+    def find(self, ops: Array, magnitude: Array) -> Array | None:
+        """(B, places) number of each instruction; None if one is not in the book: somebody changed the draw."""
+        number = ops
+        if self.bins > 1:
+            steps = (np.abs(magnitude) - self.first[ops]) * self.per_bin[ops]
+            number = ops * self.bins + np.rint(steps).astype(np.int64)
+        number = 2 * number + np.signbit(magnitude)
+        good = self.magnitude.take(number, mode="clip") == magnitude
+        return number if good.all() else None
+
+
+def words(slot: Slot) -> Array:
+    """(n, 1 + 16 + C + 64) int32: opcode, operands, fill and table of each instruction, one after another."""
+    parts = [slot.opcode[:, None], slot.operands, slot.fill, slot.table]
+    return np.concatenate([np.ascontiguousarray(part).view(np.int32) for part in parts], axis=1)
+
+
+def compute_ops(owner: Policy, ops: Array, magnitude: Array, canvas: Canvas) -> list[Slot]:
+    """As `lower_ops`, of any magnitudes."""
     size, places = ops.shape
     ops, magnitude = ops.T.reshape(-1), magnitude.T.reshape(-1)
     opcode = OPCODES[ops]
@@ -117,6 +162,21 @@ class Policy(Pixel, abc.ABC):
         self.interpolation = check_interpolation(self, interpolation, ("nearest", "bilinear", "bicubic"))
         self.fill = checks.fill(self, fill)
 
+    @abc.abstractmethod
+    def strengths(self, height: int, width: int) -> Array:
+        """(ops, bins) every magnitude it can draw for a canvas of that size, before the sign."""
+
+    def book(self, canvas: Canvas) -> Book | None:
+        """Its instructions for such a canvas; None if they are too many to keep."""
+        size = canvas.size(self)
+        key = (type(self), *vars(self).values(), size, canvas.channels)
+        if key not in BOOKS:
+            strengths = self.strengths(*size)
+            if len(BOOKS) >= KEPT:
+                BOOKS.clear()
+            BOOKS[key] = Book(self, strengths, canvas) if 2 * strengths.size <= MOST else None
+        return BOOKS[key]
+
     def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
         return lower_ops(self, params["ops"], params["magnitude"], canvas)
 
@@ -155,9 +215,12 @@ class RandAugment(Policy):
         return 2 * self.num_ops
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
-        ops = np.floor(uniforms[:, : self.num_ops] * 14).astype(np.int64)  # all but Invert
-        table = magnitudes("standard", self.num_magnitude_bins, *canvas.size(self))[:, self.magnitude]
+        ops = (uniforms[:, : self.num_ops] * 14).astype(np.int64)  # all but Invert
+        table = self.strengths(*canvas.size(self))[:, 0]
         return {"ops": ops, "magnitude": signed(ops, table[ops], uniforms[:, self.num_ops :])}
+
+    def strengths(self, height: int, width: int) -> Array:
+        return magnitudes("standard", self.num_magnitude_bins, height, width)[:, self.magnitude : self.magnitude + 1]
 
 
 class TrivialAugmentWide(Policy):
@@ -176,10 +239,13 @@ class TrivialAugmentWide(Policy):
         self._setup(interpolation, fill)
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
-        ops = np.floor(uniforms[:, :1] * 14).astype(np.int64)
-        bins = np.floor(uniforms[:, 1:2] * self.num_magnitude_bins).astype(np.int64)
-        table = magnitudes("wide", self.num_magnitude_bins, *canvas.size(self))
+        ops = (uniforms[:, :1] * 14).astype(np.int64)
+        bins = (uniforms[:, 1:2] * self.num_magnitude_bins).astype(np.int64)
+        table = self.strengths(*canvas.size(self))
         return {"ops": ops, "magnitude": signed(ops, table[ops, bins], uniforms[:, 2:])}
+
+    def strengths(self, height: int, width: int) -> Array:
+        return magnitudes("wide", self.num_magnitude_bins, height, width)
 
 
 class AutoAugment(Policy):
@@ -198,18 +264,27 @@ class AutoAugment(Policy):
         self._setup(interpolation, fill)
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
-        number = np.floor(uniforms[:, 0] * 25).astype(np.int64)
-        pairs = POLICIES[self.policy]
-        ops = np.array([[NUMBER[name] for name, _, _ in pair] for pair in pairs])[number]
-        p = np.array([[p for _, p, _ in pair] for pair in pairs])[number]
-        bins = np.array([[bin_ or 0 for _, _, bin_ in pair] for pair in pairs])[number]
-        table = magnitudes("standard", 10, *canvas.size(self))
+        number = (uniforms[:, 0] * 25).astype(np.int64)
+        ops, p, bins = (column[number] for column in columns(self.policy))
+        table = self.strengths(*canvas.size(self))
         magnitude = signed(ops, table[ops, bins], uniforms[:, 3:5])
         return {
             "policy": number,
             "ops": np.where(uniforms[:, 1:3] < p, ops, NUMBER["Identity"]),
             "magnitude": magnitude,
         }
+
+    def strengths(self, height: int, width: int) -> Array:
+        return magnitudes("standard", 10, height, width)
+
+
+@lru_cache(maxsize=len(POLICIES))
+def columns(policy: str) -> tuple[Array, Array, Array]:
+    """Op numbers, chances and bins of the 25 pairs, each (25, 2)."""
+    pairs = POLICIES[policy]
+    ops = np.array([[NUMBER[name] for name, _, _ in pair] for pair in pairs])
+    p = np.array([[p for _, p, _ in pair] for pair in pairs])
+    return ops, p, np.array([[bin_ or 0 for _, _, bin_ in pair] for pair in pairs])
 
 
 class AugMix(Policy):
@@ -258,11 +333,14 @@ class AugMix(Policy):
         choice, strength, sign = uniforms[:, 2 * width :].reshape(size, 3, width, depth).transpose(1, 0, 2, 3)
         ops = np.array(kept)[np.floor(choice * len(kept)).astype(np.int64)]
         bins = np.floor(strength * self.severity).astype(np.int64)
-        magnitude = signed(ops, magnitudes("augmix", 10, *canvas.size(self))[ops, bins], sign)
+        magnitude = signed(ops, self.strengths(*canvas.size(self))[ops, bins], sign)
         if self.chain_depth < 0:
             depths = 1 + np.floor(uniforms[:, width : 2 * width] * 3).astype(np.int64)
             ops = np.where(np.arange(depth) < depths[..., None], ops, NUMBER["Identity"])
         return {"weights": self._weights(uniforms[:, :width]), "ops": ops, "magnitude": magnitude}
+
+    def strengths(self, height: int, width: int) -> Array:
+        return magnitudes("augmix", 10, height, width)[:, : self.severity]
 
     def _weights(self, uniforms: Array) -> Array:
         """(B, 1 + width): the image's weight, Beta(alpha, alpha), and the chains', the rest split by a Dirichlet."""

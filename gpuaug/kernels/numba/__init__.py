@@ -21,6 +21,7 @@ from gpuaug.kernels.numba.group import crop_group, finish_group, run_group, spre
 from gpuaug.kernels.numba.jpeg import jpeg
 from gpuaug.kernels.numba.jpeg import scratch_size as jpeg_scratch_size
 from gpuaug.kernels.numba.noise import noise
+from gpuaug.kernels.numba.philox import fill as philox_fill
 from gpuaug.kernels.numba.pool import SAMPLES_AT_ONCE, share
 from gpuaug.kernels.numba.step import rare, scratch_size
 from gpuaug.kernels.numba.warp import bicubic, bilinear

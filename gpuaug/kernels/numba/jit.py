@@ -13,11 +13,11 @@ from typing import Any
 
 from numba import njit
 
-from gpuaug import program
+from gpuaug import philox, program
 
 __all__ = ["inner", "kernel"]
 
-FILES = [*sorted(Path(__file__).parent.glob("*.py")), Path(program.__file__)]
+FILES = [*sorted(Path(__file__).parent.glob("*.py")), Path(program.__file__), Path(philox.__file__)]
 STAMP = hashlib.sha256(b"".join(file.read_bytes() for file in FILES)).hexdigest()
 
 

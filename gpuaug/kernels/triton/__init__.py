@@ -17,8 +17,8 @@ from gpuaug.kernels.triton.filter import blur
 from gpuaug.kernels.triton.finish import finish
 from gpuaug.kernels.triton.jpeg import jpeg
 from gpuaug.kernels.triton.labels import labels
-from gpuaug.kernels.triton.launch import Block, upload
-from gpuaug.kernels.triton.plan import Layout, Params, Run, keys, lay_out
+from gpuaug.kernels.triton.launch import Block, Room, upload
+from gpuaug.kernels.triton.plan import KEYS, Layout, Params, Run, lay_out, write, write_keys
 from gpuaug.kernels.triton.step import Branches, step
 from gpuaug.kernels.triton.tone import tone
 from gpuaug.program import Op, Program
@@ -37,27 +37,31 @@ class Job:
     def __init__(self, programs: list[Program], source: Tensor | Ragged) -> None:
         _check(source, programs)
         self.device, self.size = source.device, len(source)
-        block, self.layouts = self._pack(programs, source)
+        room, self.layouts, words = self._pack(programs, source)
         with self._on_device():
-            self.params = Params(upload(block.words(self.device), self.device), block.head_words, block.row_words)
+            self.params = Params(upload(words, self.device), room.head_words, room.row_words)
 
-    def _pack(self, programs: list[Program], source: Tensor | Ragged | None) -> tuple[Block, list[Layout]]:
-        """Lay the programs out."""
-        block = Block(self.size)
-        block.column(keys(programs[0].keys))
-        return block, [lay_out(program, block, None if number else source) for number, program in enumerate(programs)]
+    def _pack(self, programs: list[Program], source: Tensor | Ragged | None) -> tuple[Room, list[Layout], Tensor]:
+        """Lay the programs out in one block of memory, and fill it."""
+        room = Room()
+        room.row(KEYS)
+        layouts = [lay_out(program, room, not n and isinstance(source, Ragged)) for n, program in enumerate(programs)]
+        block = Block(room, self.size, self.device)
+        write_keys(programs[0].keys, block)
+        for number, layout in enumerate(layouts):
+            write(layout, block, None if number else source)
+        return room, layouts, block.words
 
     def replace(self, programs: list[Program]) -> None:
         """Put another draw of the same list into the same block, for a graph that has its address."""
-        block, layouts = self._pack(programs, None)
-        words = block.head_words, block.row_words
+        room, layouts, words = self._pack(programs, None)
         alike = [layout.signature for layout in layouts] == [layout.signature for layout in self.layouts]
-        if not alike or words != (self.params.rows_at, self.params.row_words):
+        if not alike or (room.head_words, room.row_words) != (self.params.rows_at, self.params.row_words):
             raise RuntimeError(
                 "Augment: the list, `exact` or `memory_format` changed after the capture. Capture once more."
             )
         with self._on_device():
-            self.params.block.copy_(block.words(self.device), non_blocking=True)
+            self.params.block.copy_(words, non_blocking=True)
 
     def run(self, number: int, source: Tensor | Ragged) -> Tensor:
         """Program `number`, on the canvas of what ran before it."""

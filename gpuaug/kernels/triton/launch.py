@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Mapping, Sequence
+from functools import cache, lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Block", "constants", "interpreted", "launch", "staging", "tiling", "upload"]
+__all__ = ["Block", "Room", "constants", "interpreted", "launch", "staging", "tiling", "upload"]
 
 Array = NDArray[Any]
 
@@ -25,6 +26,8 @@ TILES = {  # pixels of a program, (rows, columns)
 
 
 COMPILED: dict[Any, Any] = {}  # what a launch is specialised on -> the compiled kernel, and the order of its constants
+KNOWN: dict[Any, Any] = {}  # the numbers of a launch themselves -> the same; a list and its shapes launch the same always
+MOST_KNOWN = 4096  # launches; with ever new shapes they would be without end
 
 
 def launch(kernel: Any, grid: Sequence[int], *arguments: Any, num_warps: int = 4, **constants: Any) -> None:
@@ -34,34 +37,57 @@ def launch(kernel: Any, grid: Sequence[int], *arguments: Any, num_warps: int = 4
     arguments of this kind before starts without Triton's checks, which cost several times the launch itself.
     """
     grid = (*grid, 1, 1)[:3]
+    numbers = (
+        kernel, num_warps, arguments[0].device, *constants.values(),
+        *[a if a.__class__ is int else _kind(a) for a in arguments],
+    )  # fmt: skip
+    known = KNOWN.get(numbers)
+    if known is None:
+        known = _compiled(kernel, grid, arguments, num_warps, constants)
+        if known is None:  # it was compiled, or interpreted, just now, and has run
+            return
+        if len(KNOWN) >= MOST_KNOWN:
+            KNOWN.clear()
+        KNOWN[numbers] = known
+    compiled, last = known
+    compiled[grid](*arguments, *last)
+
+
+def _compiled(kernel: Any, grid: Any, arguments: Any, num_warps: int, constants: dict[str, Any]) -> Any:
+    """The compiled kernel and its constants in order; None if it had to be compiled first, which launches it too."""
     key = (kernel, num_warps, arguments[0].device, *constants.items(), *map(_kind, arguments))
     known = COMPILED.get(key)
     if known is None:
         compiled = kernel[grid](*arguments, num_warps=num_warps, enable_fp_fusion=False, **constants)
         if compiled is not None:  # the interpreter gives nothing
-            COMPILED[key] = compiled, [name for name in kernel.arg_names if name in constants]
-        return
-    compiled, order = known
-    compiled[grid](*arguments, *[constants[name] for name in order])
+            last = [constants[name] for name in kernel.arg_names if name in constants]
+            COMPILED[key] = compiled, last
+    return known
 
 
 def _kind(argument: Any) -> Any:
     """What Triton compiles for: dtype, alignment and size of a tensor, and of a number if it is 1 or divisible."""
     if isinstance(argument, Tensor):
-        small = HIP and argument.untyped_storage().nbytes() < 2**31
-        return argument.dtype, argument.data_ptr() % 16 == 0, small
+        aligned = argument.data_ptr() % 16 == 0
+        return argument.dtype, aligned, HIP and argument.untyped_storage().nbytes() < 2**31
     return argument == 1, argument % 16 == 0, -(2**31) <= argument < 2**31
 
 
 def tiling(
     height: int, width: int, batch: int, channels: int, tile: str = "levels"
-) -> tuple[tuple[int, int, int], dict[str, int]]:
+) -> tuple[tuple[int, int, int], Mapping[str, int]]:
     """The grid of a pass over canvases, and the constants C, BH and BW of its kernel."""
+    return _tiling(height, width, batch, channels, *TILES[tile])
+
+
+@lru_cache(maxsize=256)
+def _tiling(
+    height: int, width: int, batch: int, channels: int, rows: int, columns: int
+) -> tuple[tuple[int, int, int], Mapping[str, int]]:
     together = 3 if channels == 3 else 1
-    rows, columns = TILES[tile]
     rows, columns = min(rows, _power(height)), min(columns, _power(width))
     grid = (-(-height // rows) * -(-width // columns), batch, channels // together)
-    return grid, {"C": together, "BH": rows, "BW": columns}
+    return grid, MappingProxyType({"C": together, "BH": rows, "BW": columns})
 
 
 def _power(n: int) -> int:
@@ -112,41 +138,28 @@ def _constants(name: str, device: torch.device, stream: int) -> Tensor:
     return sent if name == "jpeg" else sent.view(torch.float32)
 
 
-class Block:
-    """The parameters of a call in words of 32 bits: a head that all samples share, then one row for each sample.
+class Room:
+    """How many words of 32 bits a call's parameters take: a head that all samples share, and one row for each sample."""
 
-    `head` and `column` say where their values will be (in words, from the block's start, or from a row's); `words`
-    is the whole.
-    """
-
-    def __init__(self, size: int) -> None:
-        self.size = size
+    def __init__(self) -> None:
         self.head_words = self.row_words = 0
-        self._head: list[tuple[int, Array]] = []
-        self._columns: list[tuple[int, Array]] = []
 
-    def head(self, values: Array) -> int:
-        """Where values of 4 bytes each will be, from the start of the block."""
-        at = self.head_words
-        self._head.append((at, np.ascontiguousarray(values).reshape(-1).view(np.int32)))
-        self.head_words += self._head[-1][1].size
-        return at
+    def head(self, words: int) -> int:
+        """Where so many words will be, from the start of the block."""
+        self.head_words += words
+        return self.head_words - words
 
-    def column(self, values: Array) -> int:
-        """Where values (B, ...) of 4 bytes each, or more of fewer bytes, will be, from the start of a row."""
-        at = self.row_words
-        flat = np.ascontiguousarray(values).reshape(self.size, -1).view(np.int32)
-        self._columns.append((at, flat))
-        self.row_words += flat.shape[1]
-        return at
+    def row(self, words: int) -> int:
+        """Where so many words will be, from the start of a row."""
+        self.row_words += words
+        return self.row_words - words
 
-    def words(self, device: torch.device) -> Tensor:
-        """(n,) int32 on the host, ready for `upload`."""
-        block = staging(self.head_words + self.size * self.row_words, device)
-        out = block.numpy()
-        for at, values in self._head:
-            out[at : at + values.size] = values
-        rows = out[self.head_words :].reshape(self.size, self.row_words)
-        for at, values in self._columns:
-            rows[:, at : at + values.shape[1]] = values
-        return block
+
+class Block:
+    """The parameters of a call on the host, ready for `upload`: as integers and as floats, the same memory."""
+
+    def __init__(self, room: Room, size: int, device: torch.device) -> None:
+        self.words = staging(room.head_words + size * room.row_words, device)
+        self.head = self.words.numpy()
+        self.rows = self.head[room.head_words :].reshape(size, room.row_words)
+        self.head_floats, self.row_floats = self.head.view(np.float32), self.rows.view(np.float32)

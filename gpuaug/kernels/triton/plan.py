@@ -6,17 +6,18 @@ Both follow from the static parts of the program (`Slot.may`, `Window.scales`, s
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpuaug.kernels.triton.launch import Block
-from gpuaug.program import Keys, Op, Program, Slot
+from gpuaug.kernels.triton.launch import Block, Room
+from gpuaug.program import OPERANDS, Finish, Keys, Listed, Op, Program, Slot, Window
 from gpuaug.ragged import Ragged
 
-__all__ = ["Layout", "Params", "Run", "lay_out", "runs"]
+__all__ = ["KEYS", "Layout", "Params", "Run", "lay_out", "runs", "write", "write_keys"]
 
 Array = NDArray[Any]
 
@@ -24,6 +25,7 @@ GATHERS = frozenset({Op.WARP, Op.FLIP, Op.SHARPNESS, Op.CONVOLVE})
 FILTERS = frozenset({Op.BLUR, Op.JPEG})
 STATISTICS = frozenset({Op.CONTRAST, Op.AUTOCONTRAST, Op.EQUALIZE})
 BRANCHES = frozenset({Op.BRANCH, Op.JOIN})
+TABLE = 64  # words of 256 bytes
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Params:
         return self.block, self.rows_at, self.row_words
 
 
-@dataclass
+@dataclass(frozen=True)
 class Run:
     """Slots that one launch evaluates: the first may look at neighbours, the others are point instructions.
 
@@ -49,38 +51,37 @@ class Run:
     first: int
     may: frozenset[int] = frozenset()
     count: int = 0
-    filters: list[int] = field(default_factory=list)
+    filters: tuple[int, ...] = ()
 
-    @property
+    @cached_property
     def mask(self) -> int:
         """`may` as bits, for the kernels to leave out what cannot occur."""
         return sum(1 << kind for kind in self.may - FILTERS - {Op.IDENTITY})
 
-    @property
+    @cached_property
     def tones(self) -> bool:
         return bool(self.may & STATISTICS)
 
-    @property
+    @cached_property
     def pure(self) -> bool:
         """True if it may be evaluated more than once."""
         return not self.may & BRANCHES
 
 
-def runs(slots: list[Slot], channels: int) -> list[Run]:
-    """At least one; the last may be empty."""
+@lru_cache(maxsize=256)
+def runs(may: tuple[frozenset[int], ...], channels: int) -> tuple[Run, ...]:
+    """Of the slots whose `may` these are: at least one; the last may be empty."""
     gathers = GATHERS if channels == 3 else GATHERS | {Op.PERMUTE}
     found = [Run(0)]
-    for number, slot in enumerate(slots):
+    for number, kinds in enumerate(may):
         run = found[-1]
-        filters = sorted(slot.may & FILTERS)
-        barrier = filters or slot.may & gathers or (slot.may & STATISTICS and not run.pure)
+        filters = tuple(sorted(kinds & FILTERS))
+        barrier = filters or kinds & gathers or (kinds & STATISTICS and not run.pure)
         if barrier and run.count:
             run = Run(number)
             found.append(run)
-        run.filters += filters
-        run.may |= slot.may
-        run.count += 1
-    return found
+        found[-1] = Run(run.first, run.may | kinds, run.count + 1, run.filters + filters)
+    return tuple(found)
 
 
 @dataclass
@@ -88,7 +89,7 @@ class Layout:
     """Where a program's parameters lie. `*_at` are words from the start of a row, of the block for the first three."""
 
     program: Program
-    runs: list[Run]
+    runs: tuple[Run, ...]
     fill_at: int = 0
     table_at: int = 0
     erases: int = 0
@@ -117,66 +118,95 @@ class Layout:
     def random(self) -> int:
         """Which erases draw their values, as bits."""
         assert self.program.finish is not None
-        return sum(1 << e for e, erase in enumerate(self.program.finish.erases) if erase.scale.any())
+        erases = self.program.finish.erases
+        return sum(1 << e for e, erase in enumerate(erases) if erase.scale.any()) if erases else 0
 
 
-def keys(values: Keys) -> Array:
-    """(B, 5) uint32, the start of a row: seed low, high, epoch, index low, high."""
-    seed = np.broadcast_to(
-        np.array([values.seed & 0xFFFFFFFF, values.seed >> 32, values.epoch], np.uint32), (len(values.index), 3)
-    )
-    return np.concatenate([seed, values.index.astype("<u8").view(np.uint32).reshape(-1, 2)], axis=1)
+KEYS = 5  # words at the start of a row: seed low, high, epoch, index low, high
 
 
-def lay_out(program: Program, block: Block, source: Tensor | Ragged | None) -> Layout:
-    """Put a program's parameters into the block. `source` is None if a program before it makes it."""
-    layout = Layout(program, runs(program.slots, program.channels))
-    channels, window, finish = program.channels, program.window, program.finish
-    if window is not None:
-        fill = np.zeros(channels, np.int32) if window.fill is None else window.fill.astype(np.int32)
-        layout.fill_at = block.head(fill)
-        parts = [window.box, window.resized, window.start, window.flip]
-        if isinstance(source, Ragged):
-            parts += [source.offsets.view(np.int32).reshape(-1, 2), source.sizes[:, 1:]]
-        layout.window_at = block.column(np.concatenate(parts, axis=1, dtype=np.int32))
-    _lay_out_slots(layout, program.slots, channels, block)
+def lay_out(program: Program, room: Room, ragged: bool) -> Layout:
+    """Find room for a program's parameters. `ragged`: its source is, so that a row says where its image lies."""
+    slots, channels, finish = program.slots, program.channels, program.finish
+    layout = Layout(program, runs(tuple([slot.may for slot in slots]), channels))
+    if program.window is not None:
+        layout.fill_at = room.head(channels)
+        layout.window_at = room.row(13 if ragged else 10)
+    layout.slots_at = room.row_words
+    layout.stride = 1 + OPERANDS + channels + (TABLE if any([slot.has_table for slot in slots]) else 0)
+    room.row(len(slots) * layout.stride)
+    for number, slot in enumerate(slots):
+        if slot.kernel is not None:
+            layout.weights_at[number] = room.row(-(-slot.kernel.shape[1] // 2))
     if finish is not None:
         if finish.table is not None:
-            layout.table_at = block.head(finish.table.astype(np.float32))
-        layout.erases = block.head_words
-        for erase in finish.erases:
-            block.head(np.array([erase.op], np.int32))
-            block.head(np.broadcast_to(erase.shift, channels).astype(np.float32))
-            block.head(np.broadcast_to(erase.scale, channels).astype(np.float32))
-        layout.erases_at = block.row_words
-        for erase in finish.erases:
-            block.column(erase.box.astype(np.int32))
+            layout.table_at = room.head(finish.table.size)
+        layout.erases = room.head(len(finish.erases) * (1 + 2 * channels))
+        layout.erases_at = room.row(4 * len(finish.erases))
         if finish.mix is not None:
-            mix = finish.mix
-            floats = np.stack([mix.weight, 1.0 - mix.weight, mix.share, 1.0 - mix.share], axis=1).astype(np.float32)
-            words = floats.view(np.int32)
-            columns = [mix.partner[:, None].astype(np.int32), words[:, :2], mix.box.astype(np.int32), words[:, 2:]]
-            layout.mix_at = block.column(np.concatenate(columns, axis=1))
+            layout.mix_at = room.row(9)
     return layout
 
 
-def _lay_out_slots(layout: Layout, slots: list[Slot], channels: int, block: Block) -> None:
-    size = block.size
-    tables = any(slot.table is not None for slot in slots)
-    layout.slots_at = block.row_words
-    layout.stride = 1 + 16 + channels + (64 if tables else 0)
-    words = np.zeros((size, len(slots), layout.stride), np.int32)
-    for number, slot in enumerate(slots):
-        own = words[:, number]
-        own[:, 0] = slot.opcode
-        own[:, 1:17] = slot.operands.view(np.int32)
-        if slot.fill is not None:
-            own[:, 17 : 17 + channels] = np.ascontiguousarray(slot.fill, np.float32).view(np.int32)
-        if slot.table is not None:
-            own[:, 17 + channels :] = np.ascontiguousarray(slot.table).view(np.int32)
-    block.column(words)
-    for number, slot in enumerate(slots):
-        if slot.kernel is not None:
-            weights = np.zeros((size, slot.kernel.shape[1] + slot.kernel.shape[1] % 2), np.int16)
-            weights[:, : slot.kernel.shape[1]] = slot.kernel
-            layout.weights_at[number] = block.column(weights)
+def write_keys(keys: Keys, block: Block) -> None:
+    """What per-pixel draws are keyed by, at the start of each row."""
+    block.rows[:, :3] = np.array([keys.seed & 0xFFFFFFFF, keys.seed >> 32, keys.epoch], np.uint32).view(np.int32)
+    block.rows[:, 3:KEYS] = np.ascontiguousarray(keys.index).view(np.int32).reshape(-1, 2)
+
+
+def write(layout: Layout, block: Block, source: Tensor | Ragged | None) -> None:
+    """Put a program's parameters where `lay_out` found room. `source` is None if a program before it makes it."""
+    program = layout.program
+    if program.window is not None:
+        _write_window(program.window, layout, block, source)
+    for number, slot in enumerate(program.slots):
+        _write_slot(slot, number, layout, block)
+    if program.finish is not None:
+        _write_finish(program.finish, layout, block)
+
+
+def _write_window(window: Window, layout: Layout, block: Block, source: Tensor | Ragged | None) -> None:
+    rows, at = block.rows, layout.window_at
+    block.head[layout.fill_at : layout.fill_at + layout.program.channels] = 0 if window.fill is None else window.fill
+    rows[:, at : at + 4], rows[:, at + 4 : at + 6] = window.box, window.resized
+    rows[:, at + 6 : at + 8], rows[:, at + 8 : at + 10] = window.start, window.flip
+    if isinstance(source, Ragged):
+        rows[:, at + 10 : at + 12] = source.offsets.view(np.int32).reshape(-1, 2)
+        rows[:, at + 12] = source.sizes[:, 1]
+
+
+def _write_slot(slot: Slot, number: int, layout: Layout, block: Block) -> None:
+    """opcode, operands, fill, table; then, elsewhere, the weights of a filter."""
+    at, rows, channels = layout.slots_at + number * layout.stride, block.rows, layout.program.channels
+    end = at + layout.stride
+    if isinstance(slot, Listed) and slot.words is not None:
+        rows[:, at:end] = slot.words[slot.chosen]
+        return
+    fill_at = at + 1 + OPERANDS
+    rows[:, at] = slot.opcode
+    block.row_floats[:, at + 1 : fill_at] = slot.operands
+    block.row_floats[:, fill_at : fill_at + channels] = 0 if slot.fill is None else slot.fill
+    table = None if slot.table is None else np.ascontiguousarray(slot.table).view(np.int32)
+    rows[:, fill_at + channels : end] = 0 if table is None else table
+    if slot.kernel is not None:
+        count, at = slot.kernel.shape[1], layout.weights_at[number]
+        halves = np.zeros((len(rows), count + count % 2), np.int16)
+        halves[:, :count] = slot.kernel
+        rows[:, at : at + halves.shape[1] // 2] = halves.view(np.int32)
+
+
+def _write_finish(finish: Finish, layout: Layout, block: Block) -> None:
+    channels, rows, floats = layout.program.channels, block.rows, block.row_floats
+    if finish.table is not None:
+        block.head_floats[layout.table_at : layout.table_at + finish.table.size] = finish.table.reshape(-1)
+    for number, erase in enumerate(finish.erases):
+        head = layout.erases + number * (1 + 2 * channels)
+        block.head[head] = erase.op
+        block.head_floats[head + 1 : head + 1 + channels] = erase.shift
+        block.head_floats[head + 1 + channels : head + 1 + 2 * channels] = erase.scale
+        rows[:, layout.erases_at + 4 * number : layout.erases_at + 4 * number + 4] = erase.box
+    if finish.mix is not None:
+        mix, at = finish.mix, layout.mix_at
+        rows[:, at], rows[:, at + 3 : at + 7] = mix.partner, mix.box
+        floats[:, at + 1], floats[:, at + 2] = mix.weight, 1.0 - mix.weight
+        floats[:, at + 7], floats[:, at + 8] = mix.share, 1.0 - mix.share
