@@ -10,6 +10,14 @@ A part is a module of its own that ends with
 
 and runs as `python -m benchmarks.gpu.speed --out DIR --seconds S --size full|short [--dry] [--jpegs FOLDER]`. `--dry`
 runs the same code with tiny sizes on pretend CUDA (`benchmarks.gpu.dry`).
+
+The summary and the charts look for these figures in rows; a row may have any others beside them:
+
+    speed     recipe ("crop + flip", "RandAugment", ..., with " + MixUp" or " + CutMix"), batch, way ("gpuaug", "gpuaug
+              graph", "read and write", "torchvision batch", "torchvision each", "kornia", "kornia compiled", ...),
+              device_us (an image), host_us (a call), wall_us (an image)
+    training  network ("resnet18", "resnet50"), batch, source ("cached", "augment", "augment on a side stream", ...),
+              images_s, share (of a step that augmentation takes, 0.01 is 1 %)
 """
 
 from __future__ import annotations
@@ -28,6 +36,9 @@ from pathlib import Path
 from typing import Any
 
 __all__ = ["Options", "Poisoned", "Results", "arguments", "run", "short", "write"]
+
+if "--dry" in sys.argv:
+    os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton
 
 LONGEST = 300  # characters of an error that are kept
 
