@@ -35,11 +35,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Options", "Poisoned", "Results", "arguments", "run", "short", "write"]
+__all__ = ["STARTED", "Options", "Poisoned", "Results", "arguments", "run", "short", "write"]
 
 if "--dry" in sys.argv:
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton
 
+STARTED = "GPUAUG_PART_STARTED"  # variable: time.monotonic() of when the part's process was started
 LONGEST = 300  # characters of an error that are kept
 
 # After these a process cannot use the device any more, whatever it tries
@@ -74,7 +75,8 @@ class Results:
     """The rows, failures and notes of one part; `out/PART.json` has them after every call."""
 
     def __init__(self, out: Path, part: str, seconds: float, dry: bool) -> None:
-        self.path, self.seconds, self.start = out / f"{part}.json", seconds, time.monotonic()
+        self.path, self.seconds = out / f"{part}.json", seconds
+        self.start = float(os.environ.get(STARTED, time.monotonic()))  # with the process, before torch was imported
         self.found: dict[str, Any] = {"part": part, "dry": dry, "status": "running", "limit_s": seconds, "taken_s": 0.0}
         self.found |= {"failed": [], "notes": [], "rows": []}
         out.mkdir(parents=True, exist_ok=True)
@@ -103,13 +105,20 @@ class Results:
         self._write()
         print(f"note: {text}", flush=True)
 
+    def skip(self, reason: str) -> None:
+        """The part cannot be done here, which is no failure; return after this."""
+        self.found |= {"status": "skipped", "reason": reason}
+        self._write()
+        print(f"skipped: {reason}", flush=True)
+
     def left(self) -> float:
         """Seconds left to this part; negative if it is late."""
         return self.seconds - (time.monotonic() - self.start)
 
     def close(self, status: str = "done") -> None:
         """Nothing more comes."""
-        self.found["status"] = status
+        if self.found["status"] == "running":
+            self.found["status"] = "failed" if self.failed and status == "done" else status
         self._write()
 
     @property
