@@ -51,7 +51,7 @@ POISON = re.compile(
 )
 
 
-class Poisoned(RuntimeError):
+class Poisoned(RuntimeError):  # noqa: N818
     """The device is lost to this process."""
 
 
