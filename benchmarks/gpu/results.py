@@ -88,6 +88,12 @@ class Results:
         self._write()
         print("  ".join(f"{name} {_shown(value)}" for name, value in figures.items() if value is not None), flush=True)
 
+    def add(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Add several rows without showing them."""
+        if rows:
+            self.found["rows"] += rows
+            self._write()
+
     def fail(self, what: str, error: BaseException | str) -> None:
         """Record that `what` failed, and go on; raises Poisoned if the process has lost the device by this."""
         text = short(error)
