@@ -35,7 +35,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["STARTED", "Options", "Poisoned", "Results", "arguments", "run", "short", "write"]
+__all__ = ["STARTED", "Options", "Poisoned", "Results", "arguments", "device", "run", "short", "write"]
 
 if "--dry" in sys.argv:
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton
@@ -176,7 +176,7 @@ def run(part: str, measure: Callable[[Results, Options], None], given: Sequence[
     options = arguments(part, given)
     results = Results(options.out, part, options.seconds, options.dry)
     try:
-        with _device(options.dry):
+        with device(options.dry):
             try:
                 measure(results, options)
                 _last_errors()
@@ -194,7 +194,8 @@ def run(part: str, measure: Callable[[Results, Options], None], given: Sequence[
     return 1 if results.failed else 0
 
 
-def _device(dry: bool) -> Any:
+def device(dry: bool) -> Any:
+    """A context in which there is a device: the real one, or, for a dry run, what stands in for it."""
     if not dry:
         return nullcontext()
     from benchmarks.gpu.dry import pretend

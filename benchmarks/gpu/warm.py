@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.gpu.launches import replaced
 from benchmarks.gpu.results import short
 
 __all__ = ["jobs", "warm"]
-
-PACKAGE = "gpuaug.kernels.triton"
-
 
 def warm(number: int, count: int, most: int | None = None) -> tuple[int, list[str]]:
     """Compile for every `count`-th list of the tests from `number` on; the kernels, and what could not be done.
@@ -19,32 +16,23 @@ def warm(number: int, count: int, most: int | None = None) -> tuple[int, list[st
     Must run where tests/ can be imported from, as in pytest. Kernels land in Triton's cache on disk; a kernel that two
     lists need is compiled by both at worst.
     """
-    import importlib
-
-    place = importlib.import_module(f"{PACKAGE}.launch")
-    importlib.import_module(PACKAGE)
-    original, seen, said = place.launch, [], []
+    seen: list[Any] = []
+    said: list[str] = []
 
     def compile_only(kernel: Any, grid: Any, *arguments: Any, num_warps: int = 4, **constants: Any) -> None:
         seen.append(kernel)
         grid = (*grid, 1, 1)[:3]
         kernel.warmup(*arguments, grid=grid, num_warps=num_warps, enable_fp_fusion=False, **constants)
 
-    users = [module for name, module in list(sys.modules.items()) if name.startswith(PACKAGE)]
-    users = [module for module in users if getattr(module, "launch", None) is original]
-    for module in users:
-        module.launch = compile_only  # type: ignore[attr-defined]
     try:
-        for job in jobs()[number::count][:most]:
-            try:
-                job()
-            except Exception as error:  # the test itself will say so
-                said.append(short(error))
+        with replaced(lambda launch: compile_only):
+            for job in jobs()[number::count][:most]:
+                try:
+                    job()
+                except Exception as error:  # the test itself will say so
+                    said.append(short(error))
     except Exception as error:  # the tests' lists are other ones now
         said.append(short(error))
-    finally:
-        for module in users:
-            module.launch = original  # type: ignore[attr-defined]
     return len(seen), said
 
 
