@@ -10,6 +10,7 @@ from benchmarks.gpu.results import short
 
 __all__ = ["jobs", "warm"]
 
+
 def warm(number: int, count: int, most: int | None = None) -> tuple[int, list[str]]:
     """Compile for every `count`-th list of the tests from `number` on; the kernels, and what could not be done.
 
