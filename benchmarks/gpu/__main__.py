@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.gpu.carry import install
 from benchmarks.gpu.charts import draw
-from benchmarks.gpu.parts import FULL, PARTS, SHORT, Part, share, size
+from benchmarks.gpu.parts import FULL, PARTS, SHORT, Part, dry_share, share, size
 from benchmarks.gpu.process import python, run_part, skip
 from benchmarks.gpu.results import short, write
 from benchmarks.gpu.summary import summary
@@ -92,7 +92,7 @@ def run_all(plan: Plan) -> int:
 
 def _run_parts(plan: Plan, environment: dict[str, str], notes: list[str]) -> None:
     for number, part in enumerate(plan.parts):
-        seconds = share(plan.parts[number:], plan.left, plan.budget)
+        seconds = dry_share(plan.left) if plan.dry else share(plan.parts[number:], plan.left, plan.budget)
         print(f"{part.name}: {seconds:.0f} s of {max(plan.left, 0):.0f} s", flush=True)
         if find_spec(part.runs) is None:
             skip(plan.out, part.name, f"there is no module {part.runs}")

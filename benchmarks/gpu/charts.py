@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.results import write
-from benchmarks.gpu.summary import BATCH, each
+from benchmarks.gpu.summary import each, shown
 
 __all__ = ["draw"]
 
@@ -17,10 +17,7 @@ OTHERS = ("#c4572e", "#d9a441", "#7a5aa6", "#4f8f5b", "#a34668", "#5f6f7f", "#b0
 
 def draw(found: Mapping[str, Mapping[str, Any]], path: Path) -> bool:
     """Write a PNG of what speed and training found; False if that is nothing."""
-    speed = [
-        row for row in found.get("speed", {}).get("rows", [])
-        if "recipe" in row and row.get("batch") == BATCH and not row.get("ragged") and each(row)
-    ]  # fmt: skip
+    speed = shown(list(found.get("speed", {}).get("rows", [])))
     training = [row for row in found.get("training", {}).get("rows", []) if "network" in row and row.get("images_s")]
     if not speed and not training:
         path.unlink(missing_ok=True)
@@ -56,9 +53,7 @@ def _bars_of(rows: list[Mapping[str, Any]], group: str, bar: str) -> int:
 def _speed(axis: Any, rows: list[Mapping[str, Any]]) -> None:
     _grouped(axis, rows, "recipe", "way", lambda row: float(each(row) or 0.0), "{:.3g}")
     axis.set_xscale("log")
-    axis.set_xlabel(
-        f"microseconds of the device an image, batch {BATCH} (log; less is better; wall time of what waits)"
-    )
+    axis.set_xlabel(f"microseconds of the device an image, batch {rows[0].get('batch')} (log; less is better)")
 
 
 def _training(axis: Any, rows: list[Mapping[str, Any]]) -> None:

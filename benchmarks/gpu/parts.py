@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["FULL", "PARTS", "RESERVE", "SHORT", "Part", "share", "size"]
+__all__ = ["FULL", "PARTS", "RESERVE", "SHORT", "Part", "dry_share", "share", "size"]
 
 FULL, SHORT = 480, 200  # seconds: the two budgets that are planned; others are scaled
+DRY = 240.0  # seconds for a part of a dry run, whatever its share
 RESERVE = 8.0  # seconds kept for the charts and the summary
 
 
@@ -47,6 +48,11 @@ PARTS = (
 def size(budget: float) -> str:
     """Which of the two sizes of a part a budget is for."""
     return "full" if budget >= (FULL + SHORT) / 2 else "short"
+
+
+def dry_share(left: float) -> float:
+    """Of a dry run, in which nothing takes the time that it has on a device."""
+    return min(left - RESERVE, DRY) if left > RESERVE else 0.0
 
 
 def share(parts: Sequence[Part], left: float, budget: float) -> float:
