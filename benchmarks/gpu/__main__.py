@@ -22,7 +22,7 @@ from benchmarks.gpu.carry import install
 from benchmarks.gpu.charts import draw
 from benchmarks.gpu.parts import FULL, PARTS, SHORT, Part, dry_share, share, size
 from benchmarks.gpu.process import python, run_part, skip
-from benchmarks.gpu.results import short, write
+from benchmarks.gpu.results import NO_DEVICE, short, write
 from benchmarks.gpu.summary import summary
 
 __all__ = ["Plan", "main", "run_all"]
@@ -91,11 +91,14 @@ def run_all(plan: Plan) -> int:
 
 
 def _run_parts(plan: Plan, environment: dict[str, str], notes: list[str]) -> None:
+    lacking = ""
     for number, part in enumerate(plan.parts):
         seconds = dry_share(plan.left) if plan.dry else share(plan.parts[number:], plan.left, plan.budget)
         print(f"{part.name}: {seconds:.0f} s of {max(plan.left, 0):.0f} s", flush=True)
         if find_spec(part.runs) is None:
             skip(plan.out, part.name, f"there is no module {part.runs}")
+        elif lacking:
+            skip(plan.out, part.name, lacking)
         elif not seconds:
             skip(plan.out, part.name, f"no time: {max(plan.left, 0):.0f} s of {plan.budget:.0f} s were left")
         else:
@@ -105,6 +108,7 @@ def _run_parts(plan: Plan, environment: dict[str, str], notes: list[str]) -> Non
                 found["notes"] += notes
                 write(plan.out / f"{part.name}.json", json.dumps(found, indent=1) + "\n")
                 notes = []
+            lacking = NO_DEVICE if any(NO_DEVICE in one["error"] for one in found["failed"]) else ""
             print(f"{part.name}: {found['status']} after {found['taken_s']:.0f} s", flush=True)
         _tell(plan)
 

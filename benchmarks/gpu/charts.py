@@ -31,7 +31,7 @@ def draw(found: Mapping[str, Mapping[str, Any]], path: Path) -> bool:
     bars = [
         _bars_of(rows, *keys) for rows, keys in ((speed, ("recipe", "way")), (training, ("network", "source"))) if rows
     ]
-    heights = [max(1.6, 0.21 * count + 0.9) for count in bars]
+    heights = [max(1.6, 0.18 * count + 0.8) for count in bars]
     figure = Figure(figsize=(10, sum(heights) + 0.6), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(panels), 1, squeeze=False, height_ratios=heights)[:, 0]
@@ -81,7 +81,7 @@ def _grouped(axis: Any, rows: list[Mapping[str, Any]], group: str, bar: str, val
         labels.append(label)
         at += len(own) + 0.8
     axis.set_yticks(places, labels)
-    axis.invert_yaxis()
+    axis.set_ylim(at - 0.6, -0.9)  # the first on top
     axis.margins(x=0.08)
     handles = [axis.barh(0, 0, color=color) for color in colors.values()]
     axis.legend(handles, names, fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.gpu.process import end_group
-from benchmarks.gpu.results import Options, Results, run
+from benchmarks.gpu.results import NO_DEVICE, Options, Results, run
 from benchmarks.gpu.watched import FILE, KEPT, PATIENCE, WARMED, stack
 
 __all__ = ["Watch", "main"]
@@ -181,7 +181,7 @@ def _conclude(results: Results, watch: Watch, code: int | None, seconds: float, 
     if not watch.ended:
         results.fail("tests", f"none ran: {' | '.join(tail[-6:])}")
     elif not dry and set(watch.ended.values()) == {"skipped"}:
-        results.fail("tests", "all were skipped: torch sees no CUDA device")
+        results.fail("tests", f"all were skipped: {NO_DEVICE}")
     if results.failed:
         print("\n".join(tail), flush=True)
 

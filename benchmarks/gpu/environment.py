@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 import torch
 
 from benchmarks.gpu.clock import device_ms, host_ms
-from benchmarks.gpu.results import Options, Results, run
+from benchmarks.gpu.results import NO_DEVICE, Options, Results, run
 
 __all__ = ["main"]
 
@@ -27,6 +27,8 @@ NODES = 10  # kernels of the graph that is replayed
 
 def measure(results: Results, options: Options) -> None:
     """Each of the figures, apart from the others."""
+    if not torch.cuda.is_available():
+        raise RuntimeError(NO_DEVICE)
     parts: list[Callable[[Results, Options], None]] = [_versions, _driver, _copies, _host_copies, _launches, _replays]
     for part in [*parts, _matmul]:
         if results.left() < 1.0:

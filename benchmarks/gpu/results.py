@@ -35,11 +35,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["STARTED", "Options", "Poisoned", "Results", "arguments", "device", "run", "short", "write"]
+__all__ = [
+    "NO_DEVICE", "STARTED", "Options", "Poisoned", "Results", "arguments", "device", "run", "short", "write",
+]  # fmt: skip
 
 if "--dry" in sys.argv:
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton
 
+NO_DEVICE = "torch sees no CUDA device"
 STARTED = "GPUAUG_PART_STARTED"  # variable: time.monotonic() of when the part's process was started
 LONGEST = 300  # characters of an error that are kept
 
