@@ -115,7 +115,7 @@ FAULTS = {
     "hangs": "signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)",
     "killed": "os.kill(os.getpid(), signal.SIGKILL)",
     "leaves": "os._exit(3)",
-    "poisons": 'results.fail("first", RuntimeError("CUDA error: an illegal memory access was encountered")); results.row(n=2)',
+    "poisons": 'results.fail("a", RuntimeError("CUDA error: an illegal memory access")); results.row(n=2)',
     "strays": "subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)'])",
     "floods": 'results.add([{"text": "x" * 1000}] * 30_000)',
     "skips": 'results.skip("no such tool"); return',
@@ -490,7 +490,7 @@ def test_the_tool_is_run_and_judged(
     results = Results(tmp_path / "out", "sanitizer", 60, False)
     sanitizer.watch(results, str(tool))
     assert results.failed is failed
-    assert [row["tool"] for row in results.found["rows"]].sort() == list(sanitizer.TOOLS).sort()
+    assert sorted(row["tool"] for row in results.found["rows"]) == sorted(sanitizer.TOOLS)
     assert {row.get("errors") for row in results.found["rows"]} == {errors}
 
 
@@ -568,6 +568,6 @@ def test_a_wheel_that_cannot_be_unpacked_is_named(tmp_path: Path) -> None:
 
 def test_the_documentation_names_the_command() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    assert f"python -m benchmarks.gpu --out benchmarks/results/gpu --budget {FULL}" in text
+    assert f"python -m benchmarks.gpu --out benchmarks/results/gpu --budget {FULL}\n" in text
     assert all(f"| {part.name} |" in text for part in PARTS)
     assert all(package in text for package in carry.PACKAGES)

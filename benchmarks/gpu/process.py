@@ -56,10 +56,11 @@ def run_part(
 
 def _show(process: subprocess.Popen[bytes], tail: deque[str]) -> None:
     assert process.stdout is not None
-    for line in process.stdout:
-        text = line.decode(errors="replace").rstrip()
-        tail.append(text[:WIDEST])
-        print(f"  {text}", flush=True)
+    with process.stdout as lines:
+        for line in lines:
+            text = line.decode(errors="replace").rstrip()
+            tail.append(text[:WIDEST])
+            print(f"  {text}", flush=True)
 
 
 def end_group(process: subprocess.Popen[bytes], patience: float) -> None:

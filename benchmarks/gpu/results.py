@@ -183,6 +183,8 @@ def run(part: str, measure: Callable[[Results, Options], None], given: Sequence[
             try:
                 measure(results, options)
                 _last_errors()
+            except Poisoned:
+                raise
             except Exception as error:
                 traceback.print_exc()
                 results.fail(part, error)
