@@ -1,4 +1,7 @@
-"""Is gpuaug faster, on this machine? python -m benchmarks [REGIME ...] [--quick | --full]"""
+"""Is gpuaug faster, on this machine? python -m benchmarks [REGIME ...] [--quick | --full]
+
+With --device cuda and no REGIME: benchmarks.gpu, everything about one GPU.
+"""
 
 # no `from __future__ import annotations`: typer reads the annotations
 
@@ -35,15 +38,28 @@ def command(
     show_file: Annotated[
         Path | None, typer.Option("--show", exists=True, dir_okay=False, help="Measure nothing; show a file of --json.")
     ] = None,
+    out: Annotated[Path | None, typer.Option(help="--device cuda: the folder for everything about the GPU.")] = None,
+    budget: Annotated[float | None, typer.Option(help="--device cuda: seconds for everything (480).")] = None,
+    only: Annotated[str | None, typer.Option(help="--device cuda: parts, for instance speed,training.")] = None,
+    jpegs: Annotated[Path | None, typer.Option(help="--device cuda: photographs for training.")] = None,
+    wheels: Annotated[Path | None, typer.Option(help="--device cuda: wheels for the parts.")] = None,
+    dry: Annotated[bool, typer.Option("--dry", help="--device cuda: rehearse on a pretended device.")] = False,
 ) -> None:
     """Compare gpuaug with torchvision, AlbumentationsX, Kornia, DALI and others on this machine.
 
     ops: each op alone. recipes: from decoded images to normalised floats. loaders: from JPEG files to batches.
     training: a real network's step. scaling: batch, size, threads, N, passes. audit: what a GPU would be asked for,
-    counted and calculated without one.
+    counted and calculated without one. With --device cuda, --out DIR and no regime: all that can be told of one GPU
+    in --budget seconds.
     """
     console = Console()
+    gpu = {"--out": out, "--budget": budget, "--only": only, "--jpegs": jpegs, "--wheels": wheels}
+    if device == "cuda" and not regimes and show_file is None:
+        others = {"--json": json_file, "--csv": csv_file, "--plot": plot, "--data": data}
+        others |= {"--quick": quick, "--full": full}
+        raise typer.Exit(_gpu({**gpu, "--dry": dry}, others))
     try:
+        _refuse({**gpu, "--dry": dry}, "without --device cuda, or with a regime")
         for path in (json_file, csv_file):  # before minutes are spent
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -80,6 +96,30 @@ def command(
     except (ValueError, OSError) as error:
         typer.echo(" ".join(str(error).split()), err=True)
         raise typer.Exit(1) from None
+
+
+def _gpu(given: dict[str, Any], others: dict[str, Any]) -> int:
+    """Everything about one GPU; the exit status."""
+    from benchmarks.gpu.__main__ import main as everything
+
+    try:
+        _refuse(others, "with --device cuda and no regime")
+        if given["--out"] is None:
+            raise ValueError("benchmarks: --device cuda needs --out, the folder for what is found.")
+    except ValueError as error:
+        typer.echo(str(error), err=True)
+        return 2
+    words = [
+        word for name, value in given.items() if value for word in ([name] if value is True else [name, str(value)])
+    ]
+    return everything(words)
+
+
+def _refuse(given: dict[str, Any], where: str) -> None:
+    """Raise for an option that would have no effect."""
+    wrong = [name for name, value in given.items() if value]
+    if wrong:
+        raise ValueError(f"benchmarks: {wrong[0]} has no effect {where}. Leave it out.")
 
 
 def _stored(file: Path) -> dict[str, Any]:
