@@ -29,6 +29,8 @@ class Captured:
     """What `Augment.capture` returns: augment(images, labels, index=...) for batches of one shape, as a graph.
 
     Its calls share memory: one stream and one thread at a time. Capture once for each.
+
+    Whether the capture or a call is inside torch.inference_mode() makes no difference: what it gives are plain tensors.
     """
 
     def __init__(self, augment: Augment, images: Any, labels: Tensor | None) -> None:
@@ -40,7 +42,8 @@ class Captured:
             name = "train" if self.training else "eval"
             raise checks.bad(augment, name, "of gpuaug's own pixel transforms to capture", "other steps", remedy)
         self.num_classes = augment._num_classes(self.training)
-        with torch.no_grad(), torch.cuda.device(images.device):
+        # a tensor made in inference mode could not be written to by a call outside it
+        with torch.inference_mode(False), torch.no_grad(), torch.cuda.device(images.device):
             self.images = images.clone()  # where the graph reads
             self.given = None if labels is None else labels.clone()
             self._record(items)

@@ -23,6 +23,7 @@ from gpuaug.transforms.opaque import Opaque
 __all__ = ["DeviceLoader"]
 
 
+WAIT = ("mps",)  # devices whose copies that do not wait may read a batch's memory when another batch is there already
 Mode = tuple[bool, int]  # whether the module trains, and its epoch
 
 
@@ -79,8 +80,8 @@ class DeviceLoader:
             found = torch.device(device)
         except (TypeError, RuntimeError):
             found = torch.device("meta")
-        if found.type == "meta" or (found.type == "cuda" and not torch.cuda.is_available()):
-            remedy = 'Pass "cpu".' if found.type == "cuda" else ""
+        if found.type == "meta" or not present(found):
+            remedy = "" if found.type == "meta" else 'Pass "cpu".'
             raise checks.bad(self, "device", "one that is here", checks.describe(device), remedy)
         if found.type == "cuda" and found.index is None:
             return torch.device("cuda", torch.cuda.current_device())
@@ -214,8 +215,9 @@ class DeviceLoader:
                 images, shown = images.decode(self.device)
                 self._replaced += int((shown != torch.arange(len(shown))).sum())
                 labels = None if labels is None else labels[shown]
-            images = images.to(self.device, non_blocking=True)
-            labels = None if labels is None else labels.to(self.device, non_blocking=True)
+            ahead = self.device.type not in WAIT
+            images = images.to(self.device, non_blocking=ahead)
+            labels = None if labels is None else labels.to(self.device, non_blocking=ahead)
         return Moved(images, labels, index, place)
 
     def _parts(self, batch: Any) -> tuple[Any, Tensor | None, Tensor | None]:
@@ -250,6 +252,12 @@ class DeviceLoader:
             self.augment._counter.settle(ready.taken, used=True)
         self._place = ready.place
         return ready.result
+
+
+def present(device: torch.device) -> bool:
+    """Whether this machine has devices of the type, as far as torch can tell without starting one."""
+    module = {"mps": torch.backends.mps}.get(device.type, getattr(torch, device.type, None))
+    return bool(module.is_available()) if hasattr(module, "is_available") else True
 
 
 def _counting(dataset: Any) -> Iterator[Any]:

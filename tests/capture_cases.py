@@ -76,6 +76,25 @@ def counters(case: Case) -> list[Any]:
     return found
 
 
+def inference() -> dict[str, Any]:
+    """Captured, and called, inside torch.inference_mode() or outside: whether the results are right, and plain."""
+    case = CASES["RandAugment, MixUp"]
+    found = {}
+    for inside in (False, True):
+        with torch.inference_mode(inside):
+            _, graph = captured(case)
+        for calling in (False, True):
+            with torch.inference_mode(calling):
+                results = [graph(*place(case.batch(seed=n), to_device), index=index(n)) for n in range(2)]
+            plain = not any(part.is_inference() for part in results[-1])
+            right = same(copied(results[-1]), case.augment("torch")(*case.batch(seed=1), index=index(1)))
+            found[f"captured {'inside' if inside else 'outside'}, called {'inside' if calling else 'outside'}"] = [
+                right,
+                plain,
+            ]
+    return found
+
+
 def said(attempt: Callable[[], Any]) -> str:
     try:
         attempt()
@@ -219,6 +238,7 @@ def main() -> None:
         result = {
             "replays": {name: replays(case) for name, case in CASES.items() if name in CAPTURED},
             "counters": {name: counters(CASES[name]) for name in ("RandAugment, MixUp", "evaluation")},
+            "inference": inference(),
             "refused captures": refused_captures(),
             "refused calls": refused_calls(),
             "faults": faults(),

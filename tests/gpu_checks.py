@@ -11,14 +11,16 @@ from __future__ import annotations
 import io
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
+import numpy as np
 import pytest
 import torch
-from device_lists import BATCHES, CASES, Case, place, same
+from device_lists import BATCHES, CASES, Case, place, same, tail
 from helpers import noise
 from PIL import Image
 from torch import Tensor
@@ -27,9 +29,10 @@ from torch.utils.data import DataLoader, Dataset
 
 import gpuaug as ga
 from gpuaug import photographs
-from gpuaug.data import Encoded, ImageError
-from gpuaug.data.decode import read
+from gpuaug.data import Encoded, ImageError, encoded
+from gpuaug.data.decode import decode, read
 from gpuaug.data.encoded import EncodedImage
+from gpuaug.data.shared import Mapped
 
 DEVICE = "cuda"
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.uint8)
@@ -131,6 +134,60 @@ def replays_are_forward(case: Case) -> None:
     assert augment.get_extra_state() == twin.get_extra_state()
 
 
+def replays_behind_a_busy_device(case: Case, rounds: int = 8) -> None:
+    """The host goes on while replays wait: each finds the parameters and the pixels of its own call."""
+    augment, twin = case.augment("triton"), case.augment("torch")
+    graph = augment.capture(*there(case.batch()))
+    batches = [case.batch(seed=number) for number in range(rounds)]
+    moved = [there(batch) for batch in batches]
+    torch.cuda._sleep(BUSY)
+    results = [tree_map(lambda tensor: tensor.clone(), graph(*batch)) for batch in moved]
+    for number, (result, batch) in enumerate(zip(results, batches, strict=True)):
+        assert same(here(result), twin(*batch)), f"batch {number}"
+
+
+def a_capture_on_the_users_stream(case: Case) -> None:
+    """Captured and called on a stream of the user's, which is busy; then called on the default stream."""
+    augment, twin = case.augment("triton"), case.augment("torch")
+    moved, stream = [there(case.batch(seed=number)) for number in range(3)], torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        torch.cuda._sleep(BUSY)
+        graph = augment.capture(*moved[0])
+        results = [tree_map(lambda tensor: tensor.clone(), graph(*batch)) for batch in moved[:2]]
+    torch.cuda.current_stream().wait_stream(stream)
+    results.append(graph(*moved[2]))
+    for number, result in enumerate(results):
+        assert same(here(result), twin(*case.batch(seed=number))), f"batch {number}"
+
+
+def captures_in_inference_mode(case: Case) -> None:
+    """Captured inside and called outside, and the other way round."""
+    for inside in (True, False):
+        augment, twin = case.augment("triton"), case.augment("torch")
+        with torch.inference_mode(inside):
+            graph = augment.capture(*there(case.batch()))
+        for number in range(2):
+            batch = case.batch(seed=number)
+            with torch.inference_mode(not inside):
+                result = graph(*there(batch))
+            assert same(here(result), twin(*batch))
+
+
+def beyond_32_bits(ragged: bool, count: int = 15_000, side: int = 256) -> None:
+    """More than 2**31 bytes of images, and as many elements of results: the last samples are those of a small batch."""
+    steps = [ga.RandomResizedCrop(side * 7 // 8), ga.RandAugment(), *tail(), ga.RandomErasing(0.5, value="random")]
+    augment, keys = ga.Augment(steps, backend="triton"), index(0, count)
+    images = torch.empty(count, 3, side, side, dtype=torch.uint8, device=DEVICE).random_(0, 256)
+    batch: Any = ga.Ragged(images.flatten(), np.full((count, 2), side), 3) if ragged else images
+    result = augment(batch, index=keys)
+    for first in (0, count // 2, count - 2):
+        part = slice(first, first + 2)
+        few: Any = images[part].clone()
+        few = ga.Ragged(few.flatten(), np.full((2, 2), side), 3) if ragged else few
+        assert same(here(result[part]), here(augment(few, index=keys[part]))), f"samples from {first} on"
+
+
 def streams_do_not_disturb_one_another(case: Case, rounds: int = 20) -> None:
     """Two streams, both busy while the host goes on: blocks of parameters and constants must be each one's own."""
     batches = [case.batch(seed=number) for number in (0, 1)]
@@ -207,6 +264,64 @@ def the_loader_gives_the_twins_pixels(workers: int, busy: int = BUSY) -> None:
         assert all(same(here(result), answer) for result, answer in zip(results, expected, strict=True))
 
 
+def pinned_batches(case: Case, rounds: int = 4) -> None:
+    """Copied while the device is busy; the pinned memory is given back before the copy has happened."""
+    augment, twin = case.augment("triton"), case.augment("torch")
+    batches, results = [case.batch(seed=number) for number in range(rounds)], []
+    for number, batch in enumerate(batches):
+        torch.cuda._sleep(BUSY)
+        pinned = [part.pin_memory() for part in batch]
+        moved = [part.to(DEVICE, non_blocking=True) for part in pinned]
+        del pinned
+        results.append(augment(*moved, index=index(number)))
+    for number, (batch, result) in enumerate(zip(batches, results, strict=True)):
+        assert same(here(result), twin(*batch, index=index(number))), f"batch {number}"
+
+
+def pinned_batches_keep_their_segments() -> None:
+    """Through workers and a pinning thread: the pinned copy knows the shared segment its batch came in."""
+    options: dict[str, Any] = {"num_workers": 1, "multiprocessing_context": "spawn", "pin_memory": True}
+    kept = Mapped()
+    for batch in DataLoader(Photos(), 4, collate_fn=ga.ragged_collate, **options):
+        assert batch.images.data.is_pinned()
+        kept.keep(batch.images.data)
+        assert len(kept) > 0
+
+
+class Files(Dataset[Any]):
+    """The photographs' files, as `ImageFolder(decode="device")` gives them."""
+
+    def __init__(self, count: int = 12) -> None:
+        self.count, self.files = count, [EncodedImage(read(path), path.name) for path in photographs.paths()]
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> tuple[EncodedImage, int, int]:
+        return self.files[number * 5 % len(self.files)], number % 7, number
+
+
+def a_loader_decodes_on_the_device(workers: int, busy: int = BUSY) -> None:
+    """Files in, decoded on the loader's side stream while the device is busy, and augmented: no batch is disturbed."""
+    options: dict[str, Any] = {"collate_fn": ga.ragged_collate, "num_workers": workers}
+    if workers:
+        options |= {"multiprocessing_context": "spawn", "pin_memory": True}
+    inner, case = DataLoader(Files(), 4, **options), CASES["ragged"]
+    twin = case.augment("torch")
+    expected = []
+    for images, _, numbers in inner:
+        decoded, _ = images.decode(DEVICE)
+        torch.cuda.synchronize()
+        expected.append(twin(ga.Ragged(decoded.data.cpu(), decoded.sizes, 3), index=numbers))
+    results = []
+    for images, labels in ga.DeviceLoader(inner, DEVICE, case.augment("triton")):
+        torch.cuda._sleep(busy)
+        assert labels.device.type == DEVICE
+        results.append(images)
+    assert len(results) == len(expected) == 3
+    assert all(same(here(result), answer) for result, answer in zip(results, expected, strict=True))
+
+
 def jpegs_are_decoded_on_the_device() -> None:
     """nvJPEG's pixels are near those of the CPU; what it does not take comes from the CPU as it is."""
     files = [EncodedImage(read(path), path.name) for path in photographs.paths()]
@@ -243,6 +358,11 @@ class Turns(Executor):
         return future
 
 
+def decode_there(files: Sequence[Tensor], device: torch.device) -> list[Tensor | None]:
+    """In place of nvJPEG, for the rehearsal."""
+    return [decode(file).to(device) for file in files]
+
+
 def rehearse() -> None:
     """Every check once, on tensors that claim to be on a device, with Triton's interpreter."""
     from benchmarks.audit_triton import intercept
@@ -262,9 +382,17 @@ def rehearse() -> None:
         other_strides()
         does_not_wait(policy)
         replays_are_forward(mix)
+        replays_behind_a_busy_device(mix, 3)
+        a_capture_on_the_users_stream(policy)
+        captures_in_inference_mode(mix)
+        beyond_32_bits(False, 5, 24)
+        beyond_32_bits(True, 5, 24)
         streams_do_not_disturb_one_another(policy, 2)
         threads_do_not_disturb_one_another(policy, 2, Turns)
         the_loader_gives_the_twins_pixels(0)
+        pinned_batches(mix, 2)
+        with mock.patch.object(encoded, "device_jpegs", decode_there):
+            a_loader_decodes_on_the_device(0)
     print("rehearsed")
 
 

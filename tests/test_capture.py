@@ -90,6 +90,12 @@ def test_counters_and_epochs_are_those_of_forward(done: dict[str, Any], name: st
     assert done["counters"][name] == [[True, True]] * 3
 
 
+def test_inference_mode_makes_no_difference(done: dict[str, Any]) -> None:
+    """Captured inside and called outside, the other way round, and so on; the results are plain tensors."""
+    assert len(done["inference"]) == 4
+    assert set(map(tuple, done["inference"].values())) == {(True, True)}, done["inference"]
+
+
 def test_what_cannot_be_captured_is_said_clearly(done: dict[str, Any]) -> None:
     said = done["refused captures"]
     assert said.pop("nothing wrong") == "nothing"

@@ -303,6 +303,30 @@ def test_what_the_kernels_cannot_count(shape: tuple[int, ...], message: str) -> 
         ga.Augment([INVERT], backend="triton")(images)
 
 
+@pytest.mark.parametrize("sides", [(2**16, 2**15), (2**31,), (2**15, 2**15, 2)])
+def test_more_programs_than_triton_counts(sides: tuple[int, ...]) -> None:
+    """It would launch none of them, and not say so."""
+    pytest.importorskip("triton", reason="Triton is not installed")
+    from gpuaug.kernels.triton import launch
+
+    class Kernel:
+        """Notes the grids that it is launched with."""
+
+        def __init__(self) -> None:
+            self.grids: list[tuple[int, ...]] = []
+
+        def fn(self) -> None: ...
+
+        def __getitem__(self, grid: tuple[int, ...]) -> Any:
+            return lambda *_, **__: self.grids.append(grid)
+
+    kernel, most = Kernel(), (2**31 - 1,)
+    with pytest.raises(ValueError, match=r"Augment: `images` .* 2147483647 programs, got .* of fn\. Use smaller"):
+        launch.launch(kernel, sides, torch.zeros(1))
+    launch.launch(kernel, most, torch.zeros(1))
+    assert kernel.grids == [(*most, 1, 1)]
+
+
 @pytest.mark.parametrize("soft", [torch.zeros(8, 0), torch.zeros(8, 3, dtype=torch.complex64)], ids=repr)
 def test_soft_labels_that_cannot_be_mixed(soft: Tensor) -> None:
     augment = ga.Augment([ga.ToDtype(torch.float32, scale=True), ga.MixUp()])

@@ -16,6 +16,8 @@ from device_lists import CAPTURED, CASES
 from helpers import noise
 from lists import LISTS, cases, channel_counts
 
+import gpuaug as ga
+
 ROOT = Path(__file__).parents[1]
 CUDA = torch.cuda.is_available()
 
@@ -32,15 +34,23 @@ def test_kernels_are_compiled() -> None:
     assert choose("auto", torch.device("cuda")) == "triton"
 
 
+def needs(steps: list[Any]) -> None:
+    """Skip the test if the list needs what is not installed."""
+    if any(isinstance(step, ga.MotionBlur) for step in steps):
+        pytest.importorskip("kornia", reason="Kornia, which MotionBlur needs, is not installed")
+
+
 @gpu
 @pytest.mark.parametrize("name", CASES)
 def test_lists_equal_the_twin(name: str) -> None:
+    needs(CASES[name].steps)
     gpu_checks.equals_the_twin(CASES[name])
 
 
 @gpu
 @pytest.mark.parametrize("steps", cases())
 def test_every_op_equals_the_twin(steps: list[Any]) -> None:
+    needs(steps)
     for channels in {1, 3, 5} & set(channel_counts(steps)):
         gpu_checks.a_draw_equals_the_twins(steps, noise(5, channels, 33, 47))
 
@@ -67,6 +77,7 @@ def test_images_of_other_strides() -> None:
 @gpu
 @pytest.mark.parametrize("name", CASES)
 def test_forward_does_not_wait(name: str) -> None:
+    needs(CASES[name].steps)
     gpu_checks.does_not_wait(CASES[name])
 
 
@@ -82,6 +93,29 @@ def test_waiting_is_noticed() -> None:
 @pytest.mark.parametrize("name", CAPTURED)
 def test_graphs_replay_forward(name: str) -> None:
     gpu_checks.replays_are_forward(CASES[name])
+
+
+@gpu
+@pytest.mark.parametrize("name", ["RandAugment, MixUp", "RandomErasing", "JPEG"])
+def test_replays_behind_a_busy_device(name: str) -> None:
+    gpu_checks.replays_behind_a_busy_device(CASES[name])
+
+
+@gpu
+@pytest.mark.parametrize("name", ["crop, flip", "RandAugment, MixUp"])
+def test_a_capture_on_the_users_stream(name: str) -> None:
+    gpu_checks.a_capture_on_the_users_stream(CASES[name])
+
+
+@gpu
+def test_captures_in_inference_mode() -> None:
+    gpu_checks.captures_in_inference_mode(CASES["RandAugment, MixUp"])
+
+
+@gpu
+@pytest.mark.parametrize("ragged", [False, True], ids=["batch", "ragged"])
+def test_beyond_32_bits(ragged: bool) -> None:
+    gpu_checks.beyond_32_bits(ragged)
 
 
 @gpu
@@ -103,8 +137,47 @@ def test_the_loader_gives_the_twins_pixels(workers: int) -> None:
 
 
 @gpu
+@pytest.mark.parametrize("name", ["ragged", "RandAugment, MixUp"])
+def test_pinned_batches(name: str) -> None:
+    gpu_checks.pinned_batches(CASES[name])
+
+
+@gpu
+def test_pinned_batches_keep_their_segments() -> None:
+    gpu_checks.pinned_batches_keep_their_segments()
+
+
+@gpu
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_loader_decodes_on_the_device(workers: int) -> None:
+    gpu_checks.a_loader_decodes_on_the_device(workers)
+
+
+@gpu
 def test_jpegs_are_decoded_on_the_device() -> None:
     gpu_checks.jpegs_are_decoded_on_the_device()
+
+
+# What a machine that is lent for its GPU may lack
+MISSING = "kornia,kornia_rs,pydantic,ray,torchdata,playwright,axe_playwright_python,jsonschema"
+
+
+def test_without_kornia_and_others_the_tests_are_found_and_run() -> None:
+    """All that need a device, from all files; and MotionBlur says what it lacks."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
+    command = [sys.executable, "tests/without.py", MISSING, "-m", "gpu", "--collect-only", "-p", "no:cacheprovider"]
+    done = subprocess.run([*command, "-q"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout[-3000:]
+    here = {line.partition(": ")[0]: int(line.partition(": ")[2]) for line in done.stdout.split("\n") if ": " in line}
+    assert here["tests/test_gpu.py"] > 250
+    assert here["tests/test_encoded.py"] == 1
+    code = "import gpuaug as ga, torch; x = torch.zeros(2, 3, 9, 9, dtype=torch.uint8)\n"
+    code += "print(ga.Augment([ga.RandAugment()])(x).shape)\nga.Augment([ga.MotionBlur(3, 0, 0)], backend='torch')(x)"
+    hide = f"import sys; sys.modules.update(dict.fromkeys({MISSING.split(',')!r}))\n"
+    said = subprocess.run([sys.executable, "-c", hide + code], env=environment, capture_output=True, text=True)
+    assert said.stdout == "torch.Size([2, 3, 9, 9])\n", said.stderr
+    assert "ModuleNotFoundError: MotionBlur: its weights are those of Kornia" in said.stderr
+    assert 'Run pip install "kornia>=0.8".' in said.stderr
 
 
 @pytest.mark.skipif(CUDA, reason="there is a CUDA device: the checks themselves run")

@@ -131,9 +131,12 @@ def _grayscale(images: Tensor, group: Group, _: Tensor) -> Tensor:
 
 
 def _autocontrast(images: Tensor, group: Group, _: Tensor) -> Tensor:
-    if images.shape[1] in (1, 3):
-        return functional.autocontrast(images)
-    return functional.autocontrast(images.flatten(0, 1)[:, None]).view_as(images)
+    """As torchvision's, for any number of channels, but without writing by a mask: MPS and XPU wait there."""
+    values = images.float()
+    low, high = values.amin(dim=(2, 3), keepdim=True), values.amax(dim=(2, 3), keepdim=True)
+    flat = high == low
+    scale = torch.where(flat, 1.0, (high - low) * (1.0 / 255))
+    return levels((values - torch.where(flat, 0.0, low)) / scale)
 
 
 def _equalize(images: Tensor, group: Group, _: Tensor) -> Tensor:

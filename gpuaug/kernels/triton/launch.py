@@ -12,6 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gpuaug import checks
+
 __all__ = ["Block", "Room", "constants", "interpreted", "launch", "staging", "tiling", "upload"]
 
 Array = NDArray[Any]
@@ -25,6 +27,7 @@ TILES = {  # pixels of a program, (rows, columns)
 }
 
 
+PROGRAMS = 2**31 - 1  # of a launch: Triton multiplies the sides of the grid in int32
 COMPILED: dict[Any, Any] = {}  # what a launch is specialised on -> the compiled kernel, and the order of its constants
 KNOWN: dict[Any, Any] = {}  # the numbers of a launch themselves -> the same; a list and its shapes launch the same always
 MOST_KNOWN = 4096  # launches; with ever new shapes they would be without end
@@ -35,8 +38,14 @@ def launch(kernel: Any, grid: Sequence[int], *arguments: Any, num_warps: int = 4
 
     Fused multiply-adds are off: they round once where the contract rounds twice. A kernel that was launched with
     arguments of this kind before starts without Triton's checks, which cost several times the launch itself.
+
+    Raises:
+        ValueError: if the grid has more programs than Triton counts; it would launch nothing and say nothing.
     """
     grid = (*grid, 1, 1)[:3]
+    if grid[0] * grid[1] * grid[2] > PROGRAMS:
+        got = f"{grid[0]} x {grid[1]} x {grid[2]} programs of {kernel.fn.__name__}"
+        raise checks.bad("Augment", "images", f"work for at most {PROGRAMS} programs", got, "Use smaller batches.")
     numbers = (
         kernel, num_warps, arguments[0].device, *constants.values(),
         *[a if a.__class__ is int else _kind(a) for a in arguments],
