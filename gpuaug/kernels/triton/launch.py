@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["Block", "constants", "interpreted", "launch", "staging", "tiling", "upload"]
+__all__ = ["Block", "constants", "interpreted", "launch", "options_for", "staging", "tiling", "upload"]
 
 Array = NDArray[Any]
 
@@ -20,29 +20,50 @@ TILES = {  # pixels of a program, (rows, columns)
     "levels": (16, 32),  # four for each of 128 threads, next to one another: a uint8 store of 32 bits
     "floats": (8, 32),  # two: still 32 bits or more, and half the registers
     "tone": (16, 64),  # two for each of 512 threads
+    "tone floats": (16, 32),  # one
     "blocks": (4, 64),  # 8 x 8 blocks of JPEG, two pixels for each of 128 threads
 }
-
+OPTIONS = {  # of the compiler, for what has such a tile; warps are four else
+    "floats": {"maxnreg": 64},  # half the warps of a multiprocessor; without a word ptxas takes up to 80
+    "tone": {"num_warps": 16, "maxnreg": 64},  # two programs a multiprocessor; else 80 to 107, and one
+    "tone floats": {"num_warps": 16, "maxnreg": 64},
+}
 
 COMPILED: dict[Any, Any] = {}  # what a launch is specialised on -> the compiled kernel, and the order of its constants
 
 
-def launch(kernel: Any, grid: Sequence[int], *arguments: Any, num_warps: int = 4, **constants: Any) -> None:
-    """Start a kernel on the current stream of the current device.
+def launch(
+    kernel: Any,
+    grid: Sequence[int],
+    *arguments: Any,
+    num_warps: int = 4,
+    maxnreg: int | None = None,
+    **constants: Any,
+) -> None:
+    """Start a kernel on the current stream of the current device, with at most `maxnreg` registers a thread.
 
     Fused multiply-adds are off: they round once where the contract rounds twice. A kernel that was launched with
     arguments of this kind before starts without Triton's checks, which cost several times the launch itself.
     """
     grid = (*grid, 1, 1)[:3]
-    key = (kernel, num_warps, arguments[0].device, *constants.items(), *map(_kind, arguments))
+    key = (kernel, num_warps, maxnreg, arguments[0].device, *constants.items(), *map(_kind, arguments))
     known = COMPILED.get(key)
     if known is None:
-        compiled = kernel[grid](*arguments, num_warps=num_warps, enable_fp_fusion=False, **constants)
+        options = options_for("hip" if HIP else "cuda", num_warps, maxnreg)
+        compiled = kernel[grid](*arguments, **options, **constants)
         if compiled is not None:  # the interpreter gives nothing
             COMPILED[key] = compiled, [name for name in kernel.arg_names if name in constants]
         return
     compiled, order = known
     compiled[grid](*arguments, *[constants[name] for name in order])
+
+
+def options_for(backend: str, num_warps: int, maxnreg: int | None) -> dict[str, Any]:
+    """What Triton's compiler is told, for "cuda" or "hip"."""
+    options: dict[str, Any] = {"num_warps": num_warps, "enable_fp_fusion": False}
+    if maxnreg is not None and backend == "cuda":  # AMD's compiler has no such option
+        options["maxnreg"] = maxnreg
+    return options
 
 
 def _kind(argument: Any) -> Any:
@@ -56,12 +77,12 @@ def _kind(argument: Any) -> Any:
 def tiling(
     height: int, width: int, batch: int, channels: int, tile: str = "levels"
 ) -> tuple[tuple[int, int, int], dict[str, int]]:
-    """The grid of a pass over canvases, and the constants C, BH and BW of its kernel."""
+    """The grid of a pass over canvases, and for `launch` the constants C, BH and BW of its kernel and its options."""
     together = 3 if channels == 3 else 1
     rows, columns = TILES[tile]
     rows, columns = min(rows, _power(height)), min(columns, _power(width))
     grid = (-(-height // rows) * -(-width // columns), batch, channels // together)
-    return grid, {"C": together, "BH": rows, "BW": columns}
+    return grid, {"C": together, "BH": rows, "BW": columns, **OPTIONS.get(tile, {})}
 
 
 def _power(n: int) -> int:

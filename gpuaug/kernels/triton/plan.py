@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpuaug.kernels.triton.launch import Block
-from gpuaug.program import Keys, Op, Program, Slot
+from gpuaug.program import Keys, May, Op, Program, Slot
 from gpuaug.ragged import Ragged
 
 __all__ = ["Layout", "Params", "Run", "lay_out", "runs"]
@@ -59,6 +59,11 @@ class Run:
     @property
     def tones(self) -> bool:
         return bool(self.may & STATISTICS)
+
+    @property
+    def interpolates(self) -> bool:
+        """True if taps of many pixels at once need twice the registers: then half the pixels a thread."""
+        return bool(self.may & {May.BILINEAR, May.BICUBIC})
 
     @property
     def pure(self) -> bool:
