@@ -43,6 +43,7 @@ class Multiprocessor:
 
 
 MULTIPROCESSORS = {
+    70: Multiprocessor(warps=64, blocks=32, shared=96 * 1024, reserved=0, shared_unit=256),
     75: Multiprocessor(warps=32, blocks=16, shared=64 * 1024, reserved=0, shared_unit=256),
     80: Multiprocessor(warps=64, blocks=32, shared=164 * 1024, reserved=1024, shared_unit=128),
     86: Multiprocessor(warps=48, blocks=16, shared=100 * 1024, reserved=1024, shared_unit=128),
@@ -141,17 +142,14 @@ def main() -> None:
 
 
 def _table(found: Sequence[Kernel], title: str) -> Table:
-    table = Table(box=box.ROUNDED, title=title)
-    for heading in ("", "threads", "registers", "shared", "spills", "occupancy", "limit"):
-        table.add_column(heading, justify="right" if heading not in ("", "limit") else "left")
-    before = ""
-    for row in found:
-        if row.recipe != before:
-            table.add_row(row.recipe, style="bold")
-            before = row.recipe
+    """One row for each kernel, however many recipes launch it."""
+    table = Table(box=box.SIMPLE, title=title, padding=(0, 1))
+    for heading in ("kernel", "recipe", "threads", "reg.", "shared", "spills", "warps", "limit"):
+        table.add_column(heading, justify="left" if heading in ("kernel", "recipe", "limit") else "right")
+    for row in {(row.name, row.threads, row.registers, row.shared): row for row in reversed(found)}.values():
         numbers = map(str, (row.threads, row.registers, row.shared, row.spills))
         style = "red" if row.share < 0.5 or row.spills else ""
-        table.add_row(f"  {row.name}", *numbers, f"{row.share:.0%}", row.limit, style=style)
+        table.add_row(row.name, row.recipe, *numbers, f"{row.share:.0%}", row.limit, style=style)
     return table
 
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 
 import gpuaug as ga
+from gpuaug.kernels.triton.launch import options_for
 from gpuaug.program import Program
 from gpuaug.render import run
 
@@ -114,9 +115,12 @@ def launches(
     """What one call of Augment(steps, **options) would launch on `target`: compiled and noted, not run."""
     found: list[Launch] = []
 
-    def launch(kernel: Any, grid: Any, *arguments: Any, num_warps: int = 4, **constants: Any) -> None:
+    def launch(
+        kernel: Any, grid: Any, *arguments: Any, num_warps: int = 4, maxnreg: int | None = None, **constants: Any
+    ) -> None:
         with compiling():
-            compiled = kernel.warmup(*arguments, grid=grid, num_warps=num_warps, enable_fp_fusion=False, **constants)
+            options = options_for(target.backend, num_warps, maxnreg)
+            compiled = kernel.warmup(*arguments, grid=grid, **options, **constants)
         found.append(Launch(kernel.__name__, tuple(grid), arguments, constants, compiled))
 
     driver = triton.runtime.driver
@@ -154,8 +158,11 @@ def emulate(
     """One call of Augment(steps, **options) by the compiled kernels' PTX, and what each launch executed."""
     found: list[tuple[str, Counts]] = []
 
-    def launch(kernel: Any, grid: Any, *arguments: Any, num_warps: int = 4, **constants: Any) -> None:
-        compiled = compile_ptx(kernel, arguments, constants, arch=arch, num_warps=num_warps)
+    def launch(
+        kernel: Any, grid: Any, *arguments: Any, num_warps: int = 4, maxnreg: int | None = None, **constants: Any
+    ) -> None:
+        options = options_for("cuda", num_warps, maxnreg)
+        compiled = compile_ptx(kernel, arguments, constants, arch=arch, **options)
         key = compiled.kernel.hash
         if key not in EMULATORS:
             EMULATORS[key] = Emulator(compiled)

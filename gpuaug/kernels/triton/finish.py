@@ -16,7 +16,6 @@ from gpuaug.kernels.triton.noise import pixel_normals
 from gpuaug.kernels.triton.plan import Layout, Params, Run
 from gpuaug.kernels.triton.point import in_box
 from gpuaug.kernels.triton.step import Branches, evaluate
-from gpuaug.program import May
 
 __all__ = ["finish", "finish_kernel"]
 
@@ -155,7 +154,7 @@ def finish(
     batch, channels, height, width = canvas.shape
     out = torch.empty(canvas.shape, dtype=wanted.dtype, device=canvas.device, memory_format=wanted.memory_format)
     normals = constants("normals", canvas.device)
-    heavy = wanted.mix is not None or run.may & {May.BILINEAR, May.BICUBIC}
+    heavy = wanted.mix is not None or run.interpolates
     grid, sizes = tiling(height, width, batch, channels, "floats" if heavy else "levels")
     launch(
         finish_kernel, grid, canvas, out, *params.arguments, *layout.slots(run), luts, normals,

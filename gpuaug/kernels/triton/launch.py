@@ -14,7 +14,7 @@ from torch import Tensor
 
 from gpuaug import checks
 
-__all__ = ["Block", "Room", "constants", "interpreted", "launch", "staging", "tiling", "upload"]
+__all__ = ["Block", "Room", "constants", "interpreted", "launch", "options_for", "staging", "tiling", "upload"]
 
 Array = NDArray[Any]
 
@@ -23,9 +23,14 @@ TILES = {  # pixels of a program, (rows, columns)
     "levels": (16, 32),  # four for each of 128 threads, next to one another: a uint8 store of 32 bits
     "floats": (8, 32),  # two: still 32 bits or more, and half the registers
     "tone": (16, 64),  # two for each of 512 threads
+    "tone floats": (16, 32),  # one
     "blocks": (4, 64),  # 8 x 8 blocks of JPEG, two pixels for each of 128 threads
 }
-
+OPTIONS = {  # of the compiler, for what has such a tile; warps are four else
+    "floats": {"maxnreg": 64},  # half the warps of a multiprocessor; without a word ptxas takes up to 80
+    "tone": {"num_warps": 16, "maxnreg": 64},  # two programs a multiprocessor; else 80 to 107, and one
+    "tone floats": {"num_warps": 16, "maxnreg": 64},
+}
 
 PROGRAMS = 2**31 - 1  # of a launch: Triton multiplies the sides of the grid in int32
 COMPILED: dict[Any, Any] = {}  # what a launch is specialised on -> the compiled kernel, and the order of its constants
@@ -33,8 +38,15 @@ KNOWN: dict[Any, Any] = {}  # the numbers of a launch themselves -> the same; a 
 MOST_KNOWN = 4096  # launches; with ever new shapes they would be without end
 
 
-def launch(kernel: Any, grid: Sequence[int], *arguments: Any, num_warps: int = 4, **constants: Any) -> None:
-    """Start a kernel on the current stream of the current device.
+def launch(
+    kernel: Any,
+    grid: Sequence[int],
+    *arguments: Any,
+    num_warps: int = 4,
+    maxnreg: int | None = None,
+    **constants: Any,
+) -> None:
+    """Start a kernel on the current stream of the current device, with at most `maxnreg` registers a thread.
 
     Fused multiply-adds are off: they round once where the contract rounds twice. A kernel that was launched with
     arguments of this kind before starts without Triton's checks, which cost several times the launch itself.
@@ -47,12 +59,12 @@ def launch(kernel: Any, grid: Sequence[int], *arguments: Any, num_warps: int = 4
         got = f"{grid[0]} x {grid[1]} x {grid[2]} programs of {kernel.fn.__name__}"
         raise checks.bad("Augment", "images", f"work for at most {PROGRAMS} programs", got, "Use smaller batches.")
     numbers = (
-        kernel, num_warps, arguments[0].device, *constants.values(),
+        kernel, num_warps, maxnreg, arguments[0].device, *constants.values(),
         *[a if a.__class__ is int else _kind(a) for a in arguments],
     )  # fmt: skip
     known = KNOWN.get(numbers)
     if known is None:
-        known = _compiled(kernel, grid, arguments, num_warps, constants)
+        known = _compiled(kernel, grid, arguments, num_warps, maxnreg, constants)
         if known is None:  # it was compiled, or interpreted, just now, and has run
             return
         if len(KNOWN) >= MOST_KNOWN:
@@ -62,16 +74,27 @@ def launch(kernel: Any, grid: Sequence[int], *arguments: Any, num_warps: int = 4
     compiled[grid](*arguments, *last)
 
 
-def _compiled(kernel: Any, grid: Any, arguments: Any, num_warps: int, constants: dict[str, Any]) -> Any:
+def _compiled(
+    kernel: Any, grid: Any, arguments: Any, num_warps: int, maxnreg: int | None, constants: dict[str, Any]
+) -> Any:
     """The compiled kernel and its constants in order; None if it had to be compiled first, which launches it too."""
-    key = (kernel, num_warps, arguments[0].device, *constants.items(), *map(_kind, arguments))
+    key = (kernel, num_warps, maxnreg, arguments[0].device, *constants.items(), *map(_kind, arguments))
     known = COMPILED.get(key)
     if known is None:
-        compiled = kernel[grid](*arguments, num_warps=num_warps, enable_fp_fusion=False, **constants)
+        options = options_for("hip" if HIP else "cuda", num_warps, maxnreg)
+        compiled = kernel[grid](*arguments, **options, **constants)
         if compiled is not None:  # the interpreter gives nothing
             last = [constants[name] for name in kernel.arg_names if name in constants]
             COMPILED[key] = compiled, last
     return known
+
+
+def options_for(backend: str, num_warps: int, maxnreg: int | None) -> dict[str, Any]:
+    """What Triton's compiler is told, for "cuda" or "hip"."""
+    options: dict[str, Any] = {"num_warps": num_warps, "enable_fp_fusion": False}
+    if maxnreg is not None and backend == "cuda":  # AMD's compiler has no such option
+        options["maxnreg"] = maxnreg
+    return options
 
 
 def _kind(argument: Any) -> Any:
@@ -85,18 +108,18 @@ def _kind(argument: Any) -> Any:
 def tiling(
     height: int, width: int, batch: int, channels: int, tile: str = "levels"
 ) -> tuple[tuple[int, int, int], Mapping[str, int]]:
-    """The grid of a pass over canvases, and the constants C, BH and BW of its kernel."""
-    return _tiling(height, width, batch, channels, *TILES[tile])
+    """The grid of a pass over canvases, and for `launch` the constants C, BH and BW of its kernel and its options."""
+    return _tiling(height, width, batch, channels, *TILES[tile], *OPTIONS.get(tile, {}).items())
 
 
 @lru_cache(maxsize=256)
 def _tiling(
-    height: int, width: int, batch: int, channels: int, rows: int, columns: int
+    height: int, width: int, batch: int, channels: int, rows: int, columns: int, *options: tuple[str, int]
 ) -> tuple[tuple[int, int, int], Mapping[str, int]]:
     together = 3 if channels == 3 else 1
     rows, columns = min(rows, _power(height)), min(columns, _power(width))
     grid = (-(-height // rows) * -(-width // columns), batch, channels // together)
-    return grid, MappingProxyType({"C": together, "BH": rows, "BW": columns})
+    return grid, MappingProxyType({"C": together, "BH": rows, "BW": columns, **dict(options)})
 
 
 def _power(n: int) -> int:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpuaug.kernels.triton.launch import Block, Room
-from gpuaug.program import OPERANDS, Finish, Keys, Listed, Op, Program, Slot, Window
+from gpuaug.program import OPERANDS, Finish, Keys, Listed, May, Op, Program, Slot, Window
 from gpuaug.ragged import Ragged
 
 __all__ = ["KEYS", "Layout", "Params", "Run", "lay_out", "runs", "write", "write_keys"]
@@ -61,6 +61,11 @@ class Run:
     @cached_property
     def tones(self) -> bool:
         return bool(self.may & STATISTICS)
+
+    @cached_property
+    def interpolates(self) -> bool:
+        """True if taps of many pixels at once need twice the registers: then half the pixels a thread."""
+        return bool(self.may & {May.BILINEAR, May.BICUBIC})
 
     @cached_property
     def pure(self) -> bool:
