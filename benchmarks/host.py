@@ -3,8 +3,8 @@
 Everything runs but the device and its driver: checks, drawing, lowering, filling the block of parameters, making the
 output tensors, and the launches up to the driver call, which a stub takes. Tensors are on the CPU and small (32 x 32 to
 28 x 28: nothing on the host depends on their size), so that the allocator costs about what CUDA's caching one does. Not
-counted: the copy of the block and the driver's part of a launch. Counted although a GPU would not have it: that labels on
-the CPU are looked at.
+counted: the copy of the block and the driver's part of a launch. Counted although a GPU would not have it: that labels
+on the CPU are looked at.
 
 Figures are CPU time of this thread, the least and the median of many calls: other programs on the machine do not count.
 """

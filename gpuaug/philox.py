@@ -25,13 +25,13 @@ MASK = 0xFFFFFFFF
 M0, M1 = np.uint64(MULTIPLIER_0), np.uint64(MULTIPLIER_1)
 PIXELS = 1 << 15  # op ids with this bit are per-pixel streams, so they never meet the parameter draws
 
-# (seed low, seed high, index, last counter word (B,), ops, blocks, out): a compiled `uniforms` with the same bits, which writes (B, 4 n)
-# into `out`; gpuaug.kernels.numba.philox puts itself here where it is imported.
+# (seed low, seed high, index, last counter word (B,), ops, blocks, out): a compiled `uniforms` with the same bits,
+# which writes (B, 4 n) into `out`; gpuaug.kernels.numba.philox puts itself here where it is imported.
 compiled: Callable[..., None] | None = None
 
 
 def philox(c0: Array, c1: Array, c2: Array, c3: Array, seed: int) -> tuple[Array, Array, Array, Array]:
-    """Four uint32 words for each counter; all arguments uint64 arrays holding 32-bit values, of shapes that broadcast."""
+    """Four uint32 words for each counter; uint64 arrays that hold 32-bit values, of shapes that broadcast."""
     mask, half = np.uint64(MASK), np.uint64(32)
     for number, (k0, k1) in enumerate(_round_keys(seed)):
         p0, p1 = c0 * M0, c2 * M1
@@ -72,7 +72,7 @@ def uniforms(seed: int, epoch: int, index: Array, ops: Array, blocks: Array) -> 
         return out
     index = index[:, None]  # what is the same for all samples or all blocks stays one row or one column while it can
     c1 = ops | (index >> np.uint64(32) << np.uint64(16))
-    words = philox(blocks, c1, index & np.uint64(MASK), np.uint64(epoch & MASK), seed)
+    words = philox(blocks, c1, index & np.uint64(MASK), np.array(epoch & MASK, np.uint64), seed)
     numbers = np.empty((len(index), len(ops), 4))
     for number, word in enumerate(words):
         np.multiply(word >> np.uint64(8), 2.0**-24, out=numbers[:, :, number])

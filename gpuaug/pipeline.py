@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -41,13 +41,13 @@ class Pipeline:
         self._streams = _Streams(list(_walk(self.steps)))
         self._tables: dict[int, Array | None] = {}  # what the converts make of levels, for each number of channels
 
-    @property
+    @cached_property
     def mix(self) -> Mix | None:
         """The mix, or one of those a RandomChoice picks from."""
         nodes = (node for step in self.steps if step.kind == "mix" for node in _walk([step]))
         return next((node for node in nodes if isinstance(node, Mix)), None)
 
-    @property
+    @cached_property
     def dtype(self) -> torch.dtype:
         return next((step.dtype for step in reversed(self.steps) if isinstance(step, ToDtype)), torch.uint8)
 

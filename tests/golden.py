@@ -1,4 +1,4 @@
-"""Hashes of what many lists draw, lower to and render, so that a change of how it is computed is seen to change nothing.
+"""Hashes of what many lists draw, lower to and render: shows that a change of how it is computed changes no bit.
 
     python tests/golden.py --write     # before the change
     python tests/golden.py             # after it: names what differs

@@ -283,7 +283,7 @@ def first_fit(
     h, w = box_shapes(uniforms[:, 0], uniforms[:, TRIES], area, scale, ratio)
     found = fits(h, w, height, width)
     if not found.all():
-        rows = np.flatnonzero(~found)
+        (rows,) = (~found).nonzero()
         numbers = uniforms[rows]
         tall, wide = box_shapes(numbers[:, :TRIES], numbers[:, TRIES : 2 * TRIES], area[rows, None], scale, ratio)
         fit = fits(tall, wide, height[rows, None], width[rows, None])

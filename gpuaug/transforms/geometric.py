@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,12 @@ Fill = float | Sequence[float] | None
 WARPS = ("nearest", "bilinear", "bicubic")
 
 
+@lru_cache(maxsize=64)
+def flip(size: int, horizontal: int, vertical: int) -> Slot:
+    """A FLIP slot, the same for every draw; nobody writes to it."""
+    return Slot.of(Op.FLIP, size, horizontal, vertical)
+
+
 class RandomHorizontalFlip(Pixel):
     """Mirror left and right.
 
@@ -33,7 +40,7 @@ class RandomHorizontalFlip(Pixel):
         self.p = checks.probability(self, p)
 
     def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
-        return [Slot.of(Op.FLIP, len(canvas), 1, 0)]
+        return [flip(len(canvas), 1, 0)]
 
 
 class RandomVerticalFlip(Pixel):
@@ -47,7 +54,7 @@ class RandomVerticalFlip(Pixel):
         self.p = checks.probability(self, p)
 
     def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
-        return [Slot.of(Op.FLIP, len(canvas), 0, 1)]
+        return [flip(len(canvas), 0, 1)]
 
 
 def warp(

@@ -21,7 +21,7 @@ from gpuaug.kernels.numba.group import crop_group, finish_group, run_group, spre
 from gpuaug.kernels.numba.jpeg import jpeg
 from gpuaug.kernels.numba.jpeg import scratch_size as jpeg_scratch_size
 from gpuaug.kernels.numba.noise import noise
-from gpuaug.kernels.numba.philox import fill as philox_fill
+from gpuaug.kernels.numba.philox import fill  # noqa: F401 - `gpuaug.philox` uses it from now on
 from gpuaug.kernels.numba.pool import SAMPLES_AT_ONCE, share
 from gpuaug.kernels.numba.step import rare, scratch_size
 from gpuaug.kernels.numba.warp import bicubic, bilinear
@@ -62,6 +62,25 @@ def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
     return array
 
 
+_tables: dict[Any, tuple[Array | None, Array, Array]] = {}
+
+
+def tables(given: Array | None, channels: int, dtype: torch.dtype) -> tuple[Array, Array]:
+    """The finish table (C, 256) as float32, and cast to the output's dtype. Kept: both follow from the list."""
+    found = _tables.get((id(given), channels, dtype))
+    if found is None:
+        kind, levels = KINDS[dtype][0], np.arange(256, dtype=np.float32)
+        table = np.array(np.broadcast_to(levels, (channels, 256)) if given is None else given, np.float32)
+        cast = torch.from_numpy(table).round() if kind is np.uint8 else torch.from_numpy(table)
+        cast = cast.to(dtype)
+        if len(_tables) >= 64:
+            _tables.clear()
+        bits = (cast.view(torch.int16) if kind is np.uint16 else cast).numpy().view(kind)
+        found = given, table, bits  # `given` is kept, so that its id stays its own
+        _tables[id(given), channels, dtype] = found
+    return found[1], found[2]
+
+
 class _Job:
     """One batch: its program as arrays with one row per sample, its source and its result."""
 
@@ -91,10 +110,7 @@ class _Job:
         dense = self.out.permute(0, 2, 3, 1) if self.channels_last else self.out
         bits = dense.view(torch.int16) if self.kind is np.uint16 else dense
         self.result = bits.reshape(self.batch, -1).numpy().view(self.kind)
-        table = finish.table
-        if table is None:
-            table = np.broadcast_to(np.arange(256, dtype=np.float32), (self.channels, 256))
-        self.table = np.array(table, np.float32)  # a copy, contiguous and writable
+        self.table, self.cast = tables(finish.table, self.channels, finish.dtype)
         if self.mixes:
             self.canvases = scratch("batch", (self.batch, 1, self.channels, self.pixels), np.uint8)
             self.pending = np.empty((self.batch, self.channels, 256), np.uint8)
@@ -121,10 +137,6 @@ class _Job:
 
     def _set_up_finish(self, finish: Finish) -> None:
         size, erases, mix = self.batch, finish.erases, finish.mix
-        # the table alone, already cast to the output's dtype
-        cast = torch.from_numpy(self.table).round() if self.kind is np.uint8 else torch.from_numpy(self.table)
-        cast = cast.to(finish.dtype)
-        self.cast = (cast.view(torch.int16) if self.kind is np.uint16 else cast).numpy().view(self.kind)
         self.boxes = np.zeros((size, len(erases), 4), np.int32)
         for e, erase in enumerate(erases):
             self.boxes[:, e] = erase.box

@@ -36,7 +36,7 @@ class Job:
 
     def __init__(self, programs: list[Program], source: Tensor | Ragged) -> None:
         _check(source, programs)
-        self.device, self.size = source.device, len(source)
+        self.device, self.size = source.device, len(programs[0].keys.index)
         room, self.layouts, words = self._pack(programs, source)
         with self._on_device():
             self.params = Params(upload(words, self.device), room.head_words, room.row_words)

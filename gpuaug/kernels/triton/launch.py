@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache, lru_cache
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,7 @@ OPTIONS = {  # of the compiler, for what has such a tile; warps are four else
 
 PROGRAMS = 2**31 - 1  # of a launch: Triton multiplies the sides of the grid in int32
 COMPILED: dict[Any, Any] = {}  # what a launch is specialised on -> the compiled kernel, and the order of its constants
-KNOWN: dict[Any, Any] = {}  # the numbers of a launch themselves -> the same; a list and its shapes launch the same always
+KNOWN: dict[Any, Any] = {}  # the numbers of a launch -> the same; a list and its shapes launch the same always
 MOST_KNOWN = 4096  # launches; with ever new shapes they would be without end
 
 
@@ -59,7 +58,7 @@ def launch(
         got = f"{grid[0]} x {grid[1]} x {grid[2]} programs of {kernel.fn.__name__}"
         raise checks.bad("Augment", "images", f"work for at most {PROGRAMS} programs", got, "Use smaller batches.")
     numbers = (
-        kernel, num_warps, maxnreg, arguments[0].device, *constants.values(),
+        id(kernel), num_warps, maxnreg, arguments[0].device, *constants.values(),
         *[a if a.__class__ is int else _kind(a) for a in arguments],
     )  # fmt: skip
     known = KNOWN.get(numbers)
@@ -70,7 +69,7 @@ def launch(
         if len(KNOWN) >= MOST_KNOWN:
             KNOWN.clear()
         KNOWN[numbers] = known
-    compiled, last = known
+    compiled, last, _ = known
     compiled[grid](*arguments, *last)
 
 
@@ -85,7 +84,7 @@ def _compiled(
         compiled = kernel[grid](*arguments, **options, **constants)
         if compiled is not None:  # the interpreter gives nothing
             last = [constants[name] for name in kernel.arg_names if name in constants]
-            COMPILED[key] = compiled, last
+            COMPILED[key] = compiled, last, kernel  # kept, so that its id stays its own
     return known
 
 
@@ -107,19 +106,20 @@ def _kind(argument: Any) -> Any:
 
 def tiling(
     height: int, width: int, batch: int, channels: int, tile: str = "levels"
-) -> tuple[tuple[int, int, int], Mapping[str, int]]:
+) -> tuple[tuple[int, int, int], dict[str, int]]:
     """The grid of a pass over canvases, and for `launch` the constants C, BH and BW of its kernel and its options."""
-    return _tiling(height, width, batch, channels, *TILES[tile], *OPTIONS.get(tile, {}).items())
+    grid, sizes = _tiling(height, width, batch, channels, *TILES[tile], *OPTIONS.get(tile, {}).items())
+    return grid, dict(sizes)
 
 
 @lru_cache(maxsize=256)
 def _tiling(
     height: int, width: int, batch: int, channels: int, rows: int, columns: int, *options: tuple[str, int]
-) -> tuple[tuple[int, int, int], Mapping[str, int]]:
+) -> tuple[tuple[int, int, int], dict[str, int]]:
     together = 3 if channels == 3 else 1
     rows, columns = min(rows, _power(height)), min(columns, _power(width))
     grid = (-(-height // rows) * -(-width // columns), batch, channels // together)
-    return grid, MappingProxyType({"C": together, "BH": rows, "BW": columns, **dict(options)})
+    return grid, {"C": together, "BH": rows, "BW": columns, **dict(options)}
 
 
 def _power(n: int) -> int:
@@ -171,7 +171,7 @@ def _constants(name: str, device: torch.device, stream: int) -> Tensor:
 
 
 class Room:
-    """How many words of 32 bits a call's parameters take: a head that all samples share, and one row for each sample."""
+    """How many words of 32 bits a call's parameters take: a head that all samples share, and a row for each sample."""
 
     def __init__(self) -> None:
         self.head_words = self.row_words = 0

@@ -138,7 +138,7 @@ def lay_out(program: Program, room: Room, ragged: bool) -> Layout:
         layout.fill_at = room.head(channels)
         layout.window_at = room.row(13 if ragged else 10)
     layout.slots_at = room.row_words
-    layout.stride = 1 + OPERANDS + channels + (TABLE if any([slot.has_table for slot in slots]) else 0)
+    layout.stride = 1 + OPERANDS + channels + (TABLE if any(slot.has_table for slot in slots) else 0)
     room.row(len(slots) * layout.stride)
     for number, slot in enumerate(slots):
         if slot.kernel is not None:
