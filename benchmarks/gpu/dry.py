@@ -43,10 +43,26 @@ def pretend() -> Iterator[None]:
 def _replace(cuda: Any) -> None:
     from benchmarks import pseudocuda
 
+    busy = [False]  # since `_sleep`, until the host waits: events are not reached before
+
+    def sleep(cycles: int) -> None:
+        busy[:] = [True]
+
+    def synchronize(*_: Any) -> None:
+        busy[:] = [False]
+        wait()
+
     class Event(pseudocuda.Event):
         """Reads the clock where it is recorded: work is done when it is given."""
 
         at = 0.0
+
+        def query(self) -> bool:
+            return not busy[0]
+
+        def synchronize(self) -> None:
+            busy[:] = [False]
+            super().synchronize()
 
         def record(self, stream: Any = None) -> None:
             self.at = time.perf_counter()
@@ -66,7 +82,8 @@ def _replace(cuda: Any) -> None:
     )  # fmt: skip
     pseudocuda.Stream.record_event = record_event
     pseudocuda.Stream.priority = 0
-    cuda.Event, cuda._sleep = Event, lambda cycles: None
+    wait = cuda.synchronize
+    cuda.Event, cuda._sleep, cuda.synchronize = Event, sleep, synchronize
     answers = {
         "get_device_properties": properties,
         "get_device_name": properties.name,

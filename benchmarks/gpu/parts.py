@@ -8,7 +8,7 @@ from dataclasses import dataclass
 __all__ = ["FULL", "PARTS", "RESERVE", "SHORT", "Part", "dry_share", "share", "size"]
 
 FULL, SHORT = 480, 200  # seconds: the two budgets that are planned; others are scaled
-DRY = 240.0  # seconds for a part of a dry run, whatever its share
+DRY = 400.0  # seconds for a part of a dry run, whatever its share
 RESERVE = 8.0  # seconds kept for the charts and the summary
 
 
