@@ -1,0 +1,87 @@
+"""Triton's real JIT and launcher on a libcuda without a device: what reaches the driver is what the backend asked for,
+and what is launched gives the twin's bits. tests/real_launch.py says how."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks import fakecuda
+
+ROOT = Path(__file__).parents[1]
+FAULTS = [
+    "swapped", "elsewhere", "larger", "wider", "another_constant", "another_stream", "never", "twice",
+    "stale alignment", "stale one", "stale multiple of 16", "stale width", "stale in a list",
+    "stream of Triton", "host memory", "fused", "width of Triton",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Everything in one process: most of the time goes into compiling."""
+    if reason := fakecuda.missing():
+        pytest.skip(reason)
+    folder = fakecuda.build(tmp_path_factory.mktemp("fakecuda"))
+    environment = fakecuda.environment(folder, folder / "cache")
+    environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    arguments = ["--faults", *os.environ.get("GPUAUG_REAL_LAUNCH", "").split()]  # such as --all --arch=90
+    command = [sys.executable, "tests/real_launch.py", *arguments]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.stdout, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+def test_results_equal_the_twin(report: dict[str, Any]) -> None:
+    assert {name: text for name, text in report["parts"].items() if isinstance(text, str)} == {}
+
+
+def test_every_kernel_was_launched(report: dict[str, Any]) -> None:
+    assert len(report["kernels"]) >= 9
+    assert set(report["launched"]) == {*report["kernels"], "numbers_kernel"}
+    assert sum(report["launched"].values()) == report["launches"]
+
+
+def test_both_ways_of_a_launch_were_taken(report: dict[str, Any]) -> None:
+    assert all(report["launched"][name] > count for name, count in report["compiled"].items())
+    assert sum(report["compiled"].values()) <= report["launches"] - report["fast"] < report["launches"] / 2
+
+
+def test_every_parameter_was_compared(report: dict[str, Any]) -> None:
+    assert report["parameters"] > 10 * report["launches"]
+
+
+def test_streams_and_graphs_were_used(report: dict[str, Any]) -> None:
+    assert report["streams"] >= 4
+    assert report["replayed"] >= 2 * report["captured"] > 0
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_faults_are_noticed(report: dict[str, Any], fault: str) -> None:
+    noticed = ("LaunchError: ", "OverflowError: ") if "width" in fault else "LaunchError: "  # Triton 3.6 looks itself
+    assert str(report["faults"][fault]).startswith(noticed), report["faults"][fault]
+
+
+def test_no_fault_is_forgotten(report: dict[str, Any]) -> None:
+    assert set(report["faults"]) == set(FAULTS)
+
+
+def test_a_process_without_its_environment_is_refused() -> None:
+    if os.environ.get("TRITON_INTERPRET") == "0":
+        pytest.skip("the environment is one for it")
+    with pytest.raises(RuntimeError, match="start the process with"):
+        fakecuda.Driver()
+
+
+def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    if reason := fakecuda.missing():
+        pytest.skip(reason)
+    monkeypatch.setenv("CC", "no such compiler")
+    assert fakecuda.missing() == "there is no C compiler (cc, gcc or clang, or the one named by CC)"
+    with pytest.raises(RuntimeError, match="no C compiler"):
+        fakecuda.build(tmp_path)
