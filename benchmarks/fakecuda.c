@@ -41,7 +41,7 @@ CUresult cuGetErrorString(CUresult error, const char **text) {
 }
 
 CUresult cuGetErrorName(CUresult error, const char **text) { return cuGetErrorString(error, text); }
-CUresult cuDriverGetVersion(int *version) { *version = CUDA_VERSION; return CUDA_SUCCESS; }
+CUresult cuDriverGetVersion(int *version) { *version = 99000; return CUDA_SUCCESS; }  // never too old for torch
 CUresult cuDeviceGet(CUdevice *device, int number) { *device = number; return CUDA_SUCCESS; }
 CUresult cuDeviceGetCount(int *count) { *count = 1; return CUDA_SUCCESS; }
 

@@ -4,9 +4,10 @@ Triton compiles, loads and launches as on a GPU: its JIT, its cache, its driver 
 driver is heard as it came: the function, grid and block, shared memory, stream, and the raw bytes of every parameter.
 Nothing runs and no memory is the device's.
 
-    environment = fakecuda.environment(fakecuda.build(folder), folder / "cache")  # of a process that is started with it
-    driver = fakecuda.Driver(arch=90)                                             # in that process
-    driver.hear(lambda launch: print(launch.kernel.name, launch.grid))
+    fakecuda.restarted()               # first: Triton must not be imported before its environment is set
+    driver = fakecuda.pretend(arch=90)
+    with PseudoCuda():
+        driver.hear(lambda launch: print(launch.kernel.name, launch.grid))
 
 Needs Triton and a C compiler. The process must not be one that uses a GPU.
 """
@@ -18,12 +19,14 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Driver", "RawLaunch", "build", "environment", "missing"]
+__all__ = ["Driver", "RawLaunch", "build", "environment", "missing", "pretend", "restarted"]
 
 SOURCE = Path(__file__).with_suffix(".c")
 LIBRARY = "libcuda.so.1"  # what Triton opens
@@ -83,6 +86,33 @@ def environment(folder: Path, cache: Path | None = None) -> dict[str, str]:
     path = [str(folder), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
     own = {"TRITON_INTERPRET": "0", "TRITON_LIBCUDA_PATH": str(folder), "LD_LIBRARY_PATH": os.pathsep.join(path)}
     return {**os.environ, **own, **({} if cache is None else {"TRITON_CACHE_DIR": str(cache)})}
+
+
+def restarted(cache: Path | None = None) -> None:
+    """Run this command again with the library, and exit as that did; returns at once in the process started so.
+
+    What `environment` sets is read when a process starts.
+
+    Args:
+        cache: where Triton keeps what it compiled; None: in a folder that is deleted at the end.
+    """
+    if "TRITON_LIBCUDA_PATH" in os.environ and os.environ.get("TRITON_INTERPRET") == "0":
+        return
+    with tempfile.TemporaryDirectory(prefix="fakecuda") as folder:
+        own = environment(build(Path(folder)), cache or Path(folder) / "cache")
+        code = subprocess.run([sys.executable, *sys.orig_argv[1:]], env=own).returncode
+    sys.exit(code)
+
+
+def pretend(arch: int) -> Driver:
+    """Pretend CUDA (benchmarks.pseudocuda) of a compute capability, times ten, with Triton's real driver below it."""
+    import torch
+
+    from benchmarks import pseudocuda
+
+    pseudocuda.install()
+    torch.cuda.get_device_capability = lambda device=None: divmod(arch, 10)
+    return Driver(arch)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from itertools import product
 from typing import Any
 
 import device_lists
@@ -47,7 +49,7 @@ def numbers(watch: Watch) -> None:
         assert torch.equal(memory.cpu(), host)
 
 
-def alignments(_: Any = None) -> None:
+def alignments() -> None:
     """The same shapes from memory that is a multiple of 16 bytes and from memory that is not, in turn."""
     case = Case([ga.RandomInvert(), *device_lists.tail(torch.float16), ga.CutMix(num_classes=7)], "soft")
     images, labels = noise(5, 3, 21, 17), torch.rand(5, 7)
@@ -60,7 +62,7 @@ def alignments(_: Any = None) -> None:
             assert gpu_checks.same(here(case.augment("triton")(*device, index=index(number))), expected)
 
 
-def ones(_: Any = None) -> None:
+def ones() -> None:
     """Batches, channels, sides that are 1, for which Triton compiles anew, after others and before them."""
     for _ in range(2):
         for shape in ((2, 1, 2, 5), (1, 1, 1, 5), (2, 1, 5, 1), (2, 1, 2, 5)):
@@ -87,41 +89,64 @@ def chosen(watch: Watch) -> dict[str, Callable[[], None]]:
     """Every kernel, both ways of a launch, two streams, a graph: what CI runs."""
     size = ga.RandomResizedCrop(24)
     float16 = Case([size, ga.RandomHorizontalFlip(), *device_lists.tail(torch.float16)])
+    equal = gpu_checks.equals_the_twin
     return {
-        "numbers": lambda: numbers(watch),
+        "numbers": partial(numbers, watch),
         "alignments": alignments,
         "ones": ones,
-        "RandAugment, MixUp": lambda: gpu_checks.equals_the_twin(CASES["RandAugment, MixUp"], "triton"),
-        "JPEG": lambda: gpu_checks.equals_the_twin(CASES["JPEG"], "triton"),
-        "ragged": lambda: gpu_checks.equals_the_twin(Case([size, *device_lists.tail()], ragged=True), "triton"),
-        "streams": lambda: gpu_checks.streams_do_not_disturb_one_another(float16, 2),
-        "a stream of its own": lambda: beside(CASES["GaussianBlur"]),
-        "a graph": lambda: captured(CASES["GaussianBlur"]),
+        "RandAugment, MixUp": partial(equal, CASES["RandAugment, MixUp"], "triton"),
+        "JPEG": partial(equal, CASES["JPEG"], "triton"),
+        "ragged": partial(equal, Case([size, *device_lists.tail()], ragged=True), "triton"),
+        "streams": partial(gpu_checks.streams_do_not_disturb_one_another, float16, 2),
+        "a stream of its own": partial(beside, CASES["GaussianBlur"]),
+        "a graph": partial(captured, CASES["GaussianBlur"]),
     }
 
 
 def everything(watch: Watch) -> dict[str, Callable[[], None]]:
-    """All that tests/test_gpu.py runs on a device, but for threads, workers and nvJPEG."""
+    """All that tests/test_gpu.py runs on a device, but for threads, workers and nvJPEG; where nothing is executed with
+    all images and at real sizes as well."""
     from lists import LISTS, cases, channel_counts
 
+    draw, count, shapes = gpu_checks.a_draw_equals_the_twins, 2, gpu_checks.SHAPES[:-1]
     found: dict[str, Callable[[], None]] = {}
+    if not watch.execute:
+        count, shapes = 5, gpu_checks.SHAPES
+        found |= at_real_sizes()
     for name, case in CASES.items():
-        found[f"list {name}"] = lambda case=case: gpu_checks.equals_the_twin(case, "triton")  # type: ignore[misc]
+        found[f"list {name}"] = partial(gpu_checks.equals_the_twin, case, "triton")
     for case in cases():
-        steps = getattr(case, "values", [case])[0]
-        for channels in sorted({1, 3, 5} & set(channel_counts(steps))):
-            found[f"op {case.id} of {channels}"] = lambda steps=steps, channels=channels: (  # type: ignore[misc]
-                gpu_checks.a_draw_equals_the_twins(steps, noise(2, channels, 33, 47))
-            )
+        for channels in sorted({1, 3, 5} & set(channel_counts(*case.values))):
+            found[f"op {case.id} of {channels}"] = partial(draw, *case.values, noise(count, channels, 33, 47))
     for name in [name for name in LISTS if name not in ("mixed", "half")]:
-        found[f"recipe {name}"] = lambda name=name: (  # type: ignore[misc]
-            gpu_checks.a_draw_equals_the_twins(LISTS[name], noise(2, 3, 48, 45))
-        )
-    for shape in gpu_checks.SHAPES[:-1]:
-        for way in [(dtype, form, shape) for dtype in gpu_checks.FLOATS for form in gpu_checks.FORMATS]:
-            found[f"layout {way}"] = lambda way=way: gpu_checks.every_dtype_layout_and_shape(*way)  # type: ignore[misc]
+        found[f"recipe {name}"] = partial(draw, LISTS[name], noise(count, 3, 48, 45))
+    for way in product(gpu_checks.FLOATS, gpu_checks.FORMATS, shapes):
+        found[f"layout {way}"] = partial(gpu_checks.every_dtype_layout_and_shape, *way)
     for name in CAPTURED:
-        found[f"graph {name}"] = lambda name=name: gpu_checks.replays_are_forward(CASES[name])  # type: ignore[misc]
+        found[f"graph {name}"] = partial(gpu_checks.replays_are_forward, CASES[name])
     found["strides"] = gpu_checks.other_strides
-    found["loader"] = lambda: gpu_checks.the_loader_gives_the_twins_pixels(0)
+    found["loader"] = partial(gpu_checks.the_loader_gives_the_twins_pixels, 0)
     return {**chosen(watch), **found}
+
+
+def at_real_sizes() -> dict[str, Callable[[], None]]:
+    """The recipes from images of 256 x 256 and of many sizes to 224 x 224, for what is only compiled."""
+    images = noise(2, 3, 256, 256)
+    pixels = [ga.RandAugment(2, 9)], [ga.TrivialAugmentWide()], [ga.ColorJitter(0.4, 0.4, 0.4, 0.1)]
+    simclr = [ga.RandomApply([ga.ColorJitter(0.8, 0.8, 0.8, 0.2)], 0.8), ga.RandomGrayscale(0.2)]
+    simclr += [ga.RandomApply([ga.GaussianBlur(23, (0.1, 2.0))], 0.5)]
+    mixes = [], [ga.MixUp(num_classes=1000)], [ga.CutMix(num_classes=1000)]
+    found: dict[str, Callable[[], None]] = {}
+    for middle, mix in product(([], *pixels, simclr), mixes):
+        for dtype, form in product((torch.bfloat16, torch.float32), gpu_checks.FORMATS):
+            steps = [ga.RandomResizedCrop(224), ga.RandomHorizontalFlip(), *middle, *device_lists.tail(dtype), *mix]
+            augment = ga.Augment(steps, backend="triton", memory_format=form)
+            batches = there([images, ga.Ragged.from_images(list(images))])
+            labels = there([torch.tensor([3, 5])]) if mix else []
+
+            def call(augment: Any = augment, batches: Any = batches, labels: Any = labels) -> None:
+                for batch in batches:
+                    augment(batch, *labels)
+
+            found[f"at 224 {steps} {form}"] = call
+    return found

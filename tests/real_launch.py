@@ -13,23 +13,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from benchmarks import fakecuda
-
-
-def restarted(cache: Path | None) -> None:
-    """Go on with the library in this process's place, unless it is there: its environment is read at the start."""
-    if os.environ.get("TRITON_INTERPRET") == "0" and "TRITON_LIBCUDA_PATH" in os.environ:
-        return
-    folder = fakecuda.build(Path(tempfile.mkdtemp(prefix="fakecuda")))
-    environment = fakecuda.environment(folder, cache or folder / "cache")
-    os.execve(sys.executable, [sys.executable, *sys.argv], environment)
 
 
 def options() -> argparse.Namespace:
@@ -40,19 +30,6 @@ def options() -> argparse.Namespace:
     parser.add_argument("--cache", type=Path, help="compile only, into this folder")
     parser.add_argument("parts", nargs="*", help="only the parts whose name has one of these")
     return parser.parse_args()
-
-
-def prepare(arch: int) -> fakecuda.Driver:
-    """Pretend CUDA with Triton's real driver."""
-    import torch
-
-    from benchmarks import pseudocuda
-
-    pseudocuda.install()
-    torch.cuda.get_device_capability = lambda device=None: divmod(arch, 10)  # type: ignore[assignment]
-    torch.cuda._sleep = torch.cuda.set_sync_debug_mode = lambda *_: None  # type: ignore[attr-defined]
-    torch.set_num_threads(1)
-    return fakecuda.Driver(arch)
 
 
 def run(parts: dict[str, Callable[[], None]]) -> dict[str, float | str]:
@@ -69,10 +46,18 @@ def run(parts: dict[str, Callable[[], None]]) -> dict[str, float | str]:
     return done
 
 
+def contents(cache: Path) -> dict[str, Any]:
+    """What a folder of Triton's holds."""
+    files = [path for path in cache.rglob("*") if path.is_file()]
+    code = sum(path.suffix == ".cubin" for path in files)
+    return {"kernels": code, "files": len(files), "MB": round(sum(path.stat().st_size for path in files) / 1e6, 1)}
+
+
 def main() -> int:
     given = options()
-    restarted(given.cache)
-    import gpu_checks  # Triton and torch are imported with the environment as it must be
+    fakecuda.restarted(given.cache)
+    import gpu_checks  # imports Triton, which reads its environment
+    import torch
     import triton
     from launch_checks import Report, Watch, kernels
     from launch_faults import noticed
@@ -80,7 +65,9 @@ def main() -> int:
 
     from benchmarks.pseudocuda import PseudoCuda
 
-    driver, report = prepare(given.arch), Report()
+    driver, report = fakecuda.pretend(given.arch), Report()
+    torch.cuda._sleep = torch.cuda.set_sync_debug_mode = lambda *_: None
+    torch.set_num_threads(1)
     with PseudoCuda():
         watch = Watch(driver, report, execute=given.cache is None)
         if given.cache is not None:  # nothing was computed
@@ -89,6 +76,8 @@ def main() -> int:
         wanted = {name: part for name, part in parts.items() if not given.parts or any(p in name for p in given.parts)}
         result = {"triton": triton.__version__, "arch": given.arch, "kernels": sorted(kernels()), "parts": run(wanted)}
         result |= report.figures()
+        if given.cache is not None:
+            result["cache"] = contents(given.cache)
         if given.faults:
             result["faults"] = noticed(watch)
     print(json.dumps(result, indent=1))
