@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
-import kornia
 import numpy as np
 import torch
 from torch import Tensor
@@ -169,6 +168,8 @@ def erased(op: ga.RandomErasing, image: Tensor, sample: Sample) -> Tensor:
 
 
 def motion(op: ga.MotionBlur, image: Tensor, sample: Sample) -> Tensor:
+    import kornia  # here, as in gpuaug: the other ops are tested where it is not installed
+
     degrees, direction = (torch.tensor([sample[name]], dtype=torch.float32) for name in ("degrees", "direction"))
     levels = kornia.filters.motion_blur(
         image[None].float(), op.kernel_size, degrees, direction, op.border_type, op.resample

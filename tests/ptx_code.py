@@ -35,8 +35,9 @@ KNOWN = {  # modifiers of what is not a formula; hints to a cache may stand anyw
     "ld": f"{ORDER} param v2 v4 v8", "st": f"{ORDER} v2 v4 v8",
     "atom": f"{ORDER} {' '.join(ATOMIC)}", "red": f"{ORDER} {' '.join(ATOMIC)}",
     "setp": f"{' '.join(COMPARE)} equ neu ltu leu gtu geu num nan and or xor ftz",
-    "shfl": "sync up down bfly idx", "redux": "sync add min max and or xor",
+    "shfl": "sync up down bfly idx", "redux": "sync add min max and or xor", "vote": "sync ballot all any uni",
     "ldmatrix": "sync aligned m8n8 x1 x2 x4 trans shared shared::cta",
+    "stmatrix": "sync aligned m8n8 x1 x2 x4 trans shared shared::cta",
 }
 # fmt: on
 SPECIAL = {f"%{name}.{axis}" for name in ("tid", "ntid", "ctaid", "nctaid") for axis in "xyz"} | {"%laneid"}
@@ -383,6 +384,28 @@ class Code:
 
         return act
 
+    def _vote(self, made: Instruction) -> Act:
+        """Of a predicate over the lanes of a warp; of a ballot, bit i is lane i's."""
+        (how,), kind = made.mods - {"sync"}, made.kinds[0]
+        write, value = self._target(made.operands[0], kind), self._source(made.operands[1], "pred")
+        mask = self._source(made.operands[2], "b32")
+        if (how == "ballot") != (kind == "b32"):
+            raise KeyError(kind)
+        bit = np.uint32(1) << np.arange(WARP, dtype=np.uint32)
+        count: dict[str, Callable[[Array], Array]] = {
+            "ballot": lambda rows: np.where(rows, bit, np.uint32(0)).sum(axis=1, dtype=np.uint32),
+            "all": lambda rows: rows.all(axis=1),
+            "any": lambda rows: rows.any(axis=1),
+            "uni": lambda rows: rows.all(axis=1) | ~rows.any(axis=1),
+        }
+
+        def act(on: Array) -> None:
+            self._whole(made, on, mask())
+            rows = np.broadcast_to(value(), on.shape).reshape(-1, WARP)
+            write(np.repeat(count[how](rows), WARP), on)
+
+        return act
+
     def _ldmatrix(self, made: Instruction) -> Act:
         """Tiles of 8 rows of 16 bytes: lane i of a warp holds the address of row i, and gets word i of each tile."""
         writes = [self._target(name, "b32") for name in split(made.operands[0])]
@@ -397,6 +420,23 @@ class Code:
                 tile = rows.reshape(-1, WARP, 4)[:, 8 * i : 8 * i + 8].copy().view(np.uint16)
                 tile = tile.swapaxes(1, 2).copy() if "trans" in made.mods else tile
                 write(tile.view(np.uint32).reshape(-1), on)
+
+        return act
+
+    def _stmatrix(self, made: Instruction) -> Act:
+        """Of sm_90, the inverse: lane i holds the address of row i, and gives word i of each tile."""
+        values = [self._source(name, "b32") for name in split(made.operands[1])]
+        places = self._places(made, made.operands[0], 4, 4)
+
+        def act(on: Array) -> None:
+            self._whole(made, on, np.uint32(0xFFFFFFFF))
+            rows = np.zeros((on.size // WARP, WARP, 4), np.uint32)
+            for i, value in enumerate(values):
+                tile = np.broadcast_to(value(), on.shape).reshape(-1, 8, 4).copy().view(np.uint16)
+                tile = tile.swapaxes(1, 2).copy() if "trans" in made.mods else tile
+                rows[:, 8 * i : 8 * i + 8] = tile.view(np.uint32)
+            for words, index, lanes in places(on & (np.arange(on.size) % WARP < 8 * len(values))):
+                words[index] = rows.reshape(-1, 4)[lanes]
 
         return act
 

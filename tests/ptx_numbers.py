@@ -22,7 +22,7 @@ UINT: dict[int, Any] = {8: np.uint8, 16: np.uint16, 32: np.uint32, 64: np.uint64
 DTYPE: dict[str, Any] = {f"{letter}{8 * size}": np.dtype(f"u{size}").type for letter in "bu" for size in (1, 2, 4, 8)}
 DTYPE |= {f"s{8 * size}": np.dtype(f"i{size}").type for size in (1, 2, 4, 8)}
 DTYPE |= {"pred": np.bool_, "f32": np.float32, "f64": np.float64}
-KINDS = {*DTYPE, "f16", "bf16", "f16x2", "bf16x2", "f32x2"}
+KINDS = {*DTYPE, "f16", "bf16", "f16x2", "bf16x2", "f32x2", "s16x2", "u16x2"}
 NAN = {"f16": 0x7FFF, "bf16": 0x7FFF, "f32": 0x7FFFFFFF}  # the one NaN that arithmetic gives
 
 
@@ -220,6 +220,10 @@ def float_formula(op: str, mods: set[str], kind: str, approximate: bool) -> Form
 
 
 def integer_formula(op: str, mods: set[str], kind: str) -> Formula:
+    if kind.endswith("x2") and op not in ("add", "min", "max"):  # of pairs, sm_90 has no more
+        raise KeyError(op)
+    if mods == {"relu"} and op in ("min", "max") and kind in ("s32", "s16x2"):  # what is below zero becomes zero
+        return lambda a, b: np.maximum(INTEGER[op](a, b), 0), kind, [kind, kind]
     known = {"mul": "lo hi wide", "mad": "lo hi wide", "mul24": "lo hi", "mad24": "lo hi", "shf": "l r wrap clamp"}
     if mods - set(known.get(op, "").split()):
         raise KeyError(op)

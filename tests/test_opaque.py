@@ -6,7 +6,6 @@ import copy
 import pickle
 from typing import Any
 
-import kornia.augmentation as K
 import pytest
 import torch
 from helpers import BACKENDS, CLASSES, FAST, labels, noise, photographs
@@ -14,6 +13,8 @@ from torch import nn
 from torchvision.transforms import v2
 
 import gpuaug as ga
+
+K = pytest.importorskip("kornia.augmentation", reason="Kornia is not installed")
 
 backends = pytest.mark.parametrize("backend", BACKENDS)
 

@@ -112,6 +112,13 @@ def clamped(value: int, kind: str) -> int:
     return min(max(value, np.iinfo(kind).min), np.iinfo(kind).max)
 
 
+def pairs(a: int, b: int, operation: Callable[[int, int], int], signed: bool) -> int:
+    """Of the low and of the high halves of two words."""
+    halves = [[(x >> at & 0xFFFF ^ 0x8000) - 0x8000 if signed else x >> at & 0xFFFF for x in (a, b)] for at in (0, 16)]
+    low, high = (operation(*half) & 0xFFFF for half in halves)
+    return high << 16 | low
+
+
 U = 0xFFFFFFFF
 LONG = "{ .reg .b32 t; cvt.u32.u64 t, %b;"  # the second operand as a count; a scope with a register of its own
 INTEGER: dict[str, tuple[str, str, Callable[[int, int, int], int]]] = {  # kinds of sources and result, and the answer
@@ -139,6 +146,14 @@ INTEGER: dict[str, tuple[str, str, Callable[[int, int, int], int]]] = {  # kinds
     "rem.s64 %d, %a, %b;": ("i8", "i8", lambda a, b, c: a - quotient(a, b) * b),
     "min.s32 %d, %a, %b;": ("i4", "i4", lambda a, b, c: min(a, b)),
     "max.u16 %d, %a, %b;": ("u2", "u2", lambda a, b, c: max(a, b)),
+    "min.relu.s32 %d, %a, %b;": ("i4", "i4", lambda a, b, c: max(min(a, b), 0)),
+    "max.relu.s32 %d, %a, %b;": ("i4", "i4", lambda a, b, c: max(a, b, 0)),
+    "add.s16x2 %d, %a, %b;": ("u4", "u4", lambda a, b, c: pairs(a, b, lambda x, y: x + y, True)),
+    "add.u16x2 %d, %a, 0x8000FFFF;": ("u4", "u4", lambda a, b, c: pairs(a, 0x8000FFFF, lambda x, y: x + y, False)),
+    "min.s16x2 %d, %a, %b;": ("u4", "u4", lambda a, b, c: pairs(a, b, min, True)),
+    "max.u16x2 %d, %a, %b;": ("u4", "u4", lambda a, b, c: pairs(a, b, max, False)),
+    "min.relu.s16x2 %d, %a, %b;": ("u4", "u4", lambda a, b, c: pairs(a, b, lambda x, y: max(min(x, y), 0), True)),
+    "max.relu.s16x2 %d, %a, %b;": ("u4", "u4", lambda a, b, c: pairs(a, b, lambda x, y: max(x, y, 0), True)),
     "abs.s32 %d, %a;": ("i4", "i4", lambda a, b, c: abs(a)),
     "neg.s64 %d, %a;": ("i8", "i8", lambda a, b, c: -a),
     "and.b32 %d, %a, %b;": ("u4", "u4", lambda a, b, c: a & b),
@@ -409,6 +424,9 @@ def test_approximations_are_refused_unless_allowed(code: str) -> None:
         "ld.local.b32 %d, [%x0];",
         "mov.b32 %d, nowhere;",
         "frob.b32 %d, %a;",
+        "min.relu.u32 %d, %a, %a;",
+        "mul.lo.s16x2 %d, %a, %a;",
+        "vote.sync.all.b32 %d, %p0, -1;",
     ],
 )
 def test_what_is_unknown_is_named(code: str) -> None:
@@ -433,6 +451,23 @@ def test_lanes_exchange() -> None:
     np.testing.assert_array_equal(found, np.repeat(a.view("i4").reshape(2, 32).min(1), 32))
     with pytest.raises(NotImplementedError, match="part of a warp"):
         execute("setp.ne.u32 %p0, %laneid, 3; @%p0 shfl.sync.idx.b32 %d, %a, 7, 31, -1;", "u4", a)
+
+
+def test_lanes_vote() -> None:
+    a = RANDOM.integers(0, 2, 64, dtype="u4")
+    ballot = [sum(int(bit) << i for i, bit in enumerate(half)) for half in a.reshape(2, 32)]
+    found = execute("setp.ne.u32 %p0, %a, 0; vote.sync.ballot.b32 %d, %p0, -1;", "u4", a)
+    np.testing.assert_array_equal(found, np.repeat(np.array(ballot, "u4"), 32))
+    found = execute("setp.ne.u32 %p0, %a, 0; vote.sync.ballot.b32 %d, !%p0, 0xffffffff;", "u4", a)
+    np.testing.assert_array_equal(found, ~np.repeat(np.array(ballot, "u4"), 32))
+    a[:32], a[32:] = 1, 0
+    for how, expected in (("all", [1, 0]), ("any", [1, 0]), ("uni", [1, 1])):
+        code = f"setp.ne.u32 %p0, %a, 0; vote.sync.{how}.pred %p1, %p0, -1; selp.b32 %d, 1, 0, %p1;"
+        np.testing.assert_array_equal(execute(code, "u4", a), np.repeat(expected, 32))
+        mixed = np.where(np.arange(64) == 5, 1 - a, a)
+        assert execute(code, "u4", mixed)[0] == (how == "any"), how
+    with pytest.raises(NotImplementedError, match="part of a warp"):
+        execute("setp.ne.u32 %p0, %laneid, 3; @%p0 vote.sync.ballot.b32 %d, %p0, -1;", "u4", a)
 
 
 # ---- Threads
@@ -504,6 +539,24 @@ def test_tiles_of_eight_rows(turned: str) -> None:
     tile = np.arange(64, dtype=np.uint16).reshape(8, 8)[np.arange(8) ^ 1]
     tile = np.ascontiguousarray(tile.T if turned else tile)
     np.testing.assert_array_equal(out, tile.view(np.uint32).ravel() * 257)
+
+
+@pytest.mark.parametrize("turned", ["", ".trans"])
+def test_tiles_are_stored_as_they_are_loaded(turned: str) -> None:
+    """Lane i gives word i of both tiles, which come to lie in rows of 16 bytes at the addresses of lanes 0 to 15."""
+    code = f"""
+        mul.lo.u32 %r2, %r0, 0x20002; add.u32 %r2, %r2, 0x10000; add.u32 %r4, %r2, 0x01000100;
+        and.b32 %r3, %r0, 15; xor.b32 %r3, %r3, 1; mad.lo.u32 %r3, %r3, 16, room;
+        stmatrix.sync.aligned.m8n8.x2{turned}.shared.b16 [%r3], {{%r2, %r4}}; bar.sync 0;
+        mad.lo.u32 %r1, %r0, 4, room; ld.shared.b32 %r5, [%r1]; ld.shared.b32 %r6, [%r1+128];
+        st.global.b32 [%x1], %r5; st.global.b32 [%x1+128], %r6;
+    """
+    out = np.zeros(64, np.uint32)
+    Emulator(entry(code, 32, 256)).run((1,), out)
+    tile = np.arange(64, dtype=np.uint16).reshape(8, 8)
+    tile = np.ascontiguousarray((tile.T if turned else tile)[np.arange(8) ^ 1])
+    expected = np.concatenate([tile, tile + 256]).view(np.uint32)
+    np.testing.assert_array_equal(out, expected.ravel())
 
 
 def test_jump_tables_and_atomics() -> None:

@@ -142,8 +142,12 @@ class MotionBlur(Pixel):
         return {"degrees": angle, "direction": direction}
 
     def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
-        from kornia.filters import get_motion_kernel2d
-
+        try:
+            from kornia.filters import get_motion_kernel2d  # here: importing Kornia takes longer than gpuaug
+        except ModuleNotFoundError as error:
+            raise ModuleNotFoundError(
+                f'MotionBlur: its kernels need Kornia, which is not whole here ({error}). Run pip install "kornia>=0.8".'
+            ) from error
         # float32 angles, as Kornia draws them: nearest has ties, and they fall by the last bit
         angle, direction = (torch.from_numpy(params[name].astype(np.float32)) for name in ("degrees", "direction"))
         kernel = get_motion_kernel2d(self.kernel_size, angle, direction, self.resample).flatten(1).numpy()
