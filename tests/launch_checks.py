@@ -146,6 +146,8 @@ class Watch:
         """Hears of a launch from the driver."""
         try:
             with _disable_current_modes():
+                if not self.asked:
+                    raise LaunchError(f"{raw.kernel.name} was started by other means than `launch`")
                 asked = self.asked[-1]
                 asked.started += 1
                 compiled = described(raw.kernel)

@@ -94,6 +94,7 @@ def plants(watch: Watch) -> dict[str, Callable[[], None]]:
         "stale in a list": lambda: _stale_list(watch),
         "stream of Triton": lambda: _stream(watch),
         "host memory": lambda: _host(watch),
+        "without launch": _around,
         "fused": lambda: _fused(watch),
         "width of Triton": lambda: _narrow(watch),
     }
@@ -121,6 +122,11 @@ def _stream(watch: Watch) -> None:
 def _host(watch: Watch) -> None:
     """Memory that a device could not read; the address is right here."""
     watch.launch(numbers_kernel, (1,), torch.zeros(8, dtype=torch.int64, device="cpu"), 5, 7, 3, N=8, num_warps=1)
+
+
+def _around() -> None:
+    """A launch that the backend's `launch` knows nothing of; it fails as a launch on a device may."""
+    numbers_kernel[(1,)](torch.zeros(8, dtype=torch.int64, device="cuda"), 5, 7, 3, N=8, num_warps=1)
 
 
 def _fused(watch: Watch) -> None:

@@ -15,11 +15,27 @@ import pytest
 from benchmarks import fakecuda
 
 ROOT = Path(__file__).parents[1]
-FAULTS = [
-    "swapped", "elsewhere", "larger", "wider", "another_constant", "another_stream", "never", "twice",
-    "stale alignment", "stale one", "stale multiple of 16", "stale width", "stale in a list",
-    "stream of Triton", "host memory", "fused", "width of Triton",
-]  # fmt: skip
+WIDTH = ("LaunchError: ", "OverflowError: ")  # Triton 3.6 looks for itself whether a number fits
+FAULTS: dict[str, str | tuple[str, ...]] = {  # how the error begins
+    "swapped": "LaunchError: parameter small: 7, but 5 was asked for",
+    "elsewhere": "LaunchError: parameter out: ",
+    "larger": "LaunchError: grid: (2, 1, 1), but (1, 1, 1) was",
+    "wider": "LaunchError: block: (64, 1, 1), but (32, 1, 1) was",
+    "another_constant": "LaunchError: constant N: 4, but 8 was",
+    "another_stream": "LaunchError: stream: ",
+    "never": "LaunchError: launches: 0, but 1 was",
+    "twice": "LaunchError: launches: 2, but 1 was",
+    "stale alignment": "LaunchError: Compiled: `out` is not",
+    "stale one": "LaunchError: Compiled: `one` is not",
+    "stale multiple of 16": "LaunchError: Compiled: `small` is not",
+    "stale width": WIDTH,
+    "stale in a list": "LaunchError: Compiled: `canvas` is not",
+    "stream of Triton": "LaunchError: stream: 0, but ",
+    "host memory": "LaunchError: tensors on the host: ['out']",
+    "without launch": "RuntimeError: Triton Error [CUDA]: the launch was found to be wrong",
+    "fused": "LaunchError: fused multiply-adds: True, but False was",
+    "width of Triton": WIDTH,
+}
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +65,8 @@ def test_every_kernel_was_launched(report: dict[str, Any]) -> None:
 
 def test_both_ways_of_a_launch_were_taken(report: dict[str, Any]) -> None:
     assert all(report["launched"][name] > count for name, count in report["compiled"].items())
-    assert sum(report["compiled"].values()) <= report["launches"] - report["fast"] < report["launches"] / 2
+    assert sum(report["compiled"].values()) <= report["launches"] - report["fast"]
+    assert report["fast"] >= 50
 
 
 def test_every_parameter_was_compared(report: dict[str, Any]) -> None:
@@ -63,8 +80,7 @@ def test_streams_and_graphs_were_used(report: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS)
 def test_faults_are_noticed(report: dict[str, Any], fault: str) -> None:
-    noticed = ("LaunchError: ", "OverflowError: ") if "width" in fault else "LaunchError: "  # Triton 3.6 looks itself
-    assert str(report["faults"][fault]).startswith(noticed), report["faults"][fault]
+    assert str(report["faults"][fault]).startswith(FAULTS[fault]), report["faults"][fault]
 
 
 def test_no_fault_is_forgotten(report: dict[str, Any]) -> None:
