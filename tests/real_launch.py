@@ -56,7 +56,7 @@ def run(parts: dict[str, Callable[[], None]]) -> dict[str, float | str]:
 
 
 def archive(cache: Path, at: Path) -> dict[str, Any]:
-    """Write what a GPU machine needs of a folder of Triton's, machine code, its description and launchers, to FOLDER.tar.xz.
+    """Write what a GPU needs of a folder of Triton's (machine code, its description, launchers) to FOLDER.tar.xz.
 
     Args:
         at: where it will be unpacked: Triton writes whole paths into its files.

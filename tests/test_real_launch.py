@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +39,23 @@ FAULTS: dict[str, str | tuple[str, ...]] = {  # how the error begins
 }
 
 
-@pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """Everything in one process: most of the time goes into compiling."""
+def real_launch(folder: Path, *arguments: str) -> dict[str, Any]:
+    """The report of a process."""
     if reason := fakecuda.missing():
         pytest.skip(reason)
-    folder = fakecuda.build(tmp_path_factory.mktemp("fakecuda"))
-    environment = fakecuda.environment(folder, folder / "cache")
+    environment = fakecuda.environment(fakecuda.build(folder), folder / "cache")
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    arguments = ["--faults", *os.environ.get("GPUAUG_REAL_LAUNCH", "").split()]  # such as --all --arch=90
     command = [sys.executable, "tests/real_launch.py", *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     assert done.stdout, done.stderr[-3000:]
     return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """Everything in one process: most of the time goes into compiling."""
+    more = os.environ.get("GPUAUG_REAL_LAUNCH", "").split()  # such as --all --arch=90
+    return real_launch(tmp_path_factory.mktemp("fakecuda"), "--faults", *more)
 
 
 def test_results_equal_the_twin(report: dict[str, Any]) -> None:
@@ -101,3 +106,16 @@ def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert fakecuda.missing() == "there is no C compiler (cc, gcc or clang, or the one named by CC)"
     with pytest.raises(RuntimeError, match="no C compiler"):
         fakecuda.build(tmp_path)
+
+
+def test_a_cache_is_made_for_another_place(tmp_path: Path) -> None:
+    report = real_launch(tmp_path, "--cache", str(tmp_path / "cache"), "--at", "/elsewhere", "--arch", "90", "numbers")
+    assert report["parts"].keys() == {"numbers"}
+    assert report["cache"]["kernels"] == sum(report["compiled"].values()) == 8
+    with tarfile.open(report["cache"]["archive"]) as file:
+        files = {name: file.extractfile(name).read() for name in file.getnames()}  # type: ignore[union-attr]
+    groups = [json.loads(text) for name, text in files.items() if Path(name).name.startswith("__grp__")]
+    cubins = [path for group in groups for path in group["child_paths"].values() if path.endswith(".cubin")]
+    assert len(cubins) == 8
+    assert {Path("/elsewhere") / name for name in files if name.endswith(".cubin")} == set(map(Path, cubins))
+    assert not any(name.endswith((".ptx", ".ttir")) for name in files)
