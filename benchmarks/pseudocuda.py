@@ -363,7 +363,8 @@ def install() -> None:
     torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device="cuda") builds on the host, then copies
     cuda: Any = torch.cuda
     binding: Any = torch._C
-    binding._cuda_getDevice = binding._cuda_getCurrentRawStream = lambda *_: 0
+    binding._cuda_getDevice = lambda: 0
+    binding._cuda_getCurrentRawStream = lambda device=0: _current[-1].cuda_stream
     cuda._initialized = True
     cuda.default_generators = (torch.default_generator,)
     cuda.Stream, cuda.Event, cuda.stream = Stream, Event, _stream
