@@ -17,7 +17,7 @@ ALIGNED = 16  # bytes that a thread reads at once
 
 
 @triton.jit
-def read_write_kernel(source, out, read, total, READ: tl.constexpr, LOADS: tl.constexpr, BLOCK: tl.constexpr):
+def read_write_kernel(source, out, read, total, READ: tl.constexpr, LOADS: tl.constexpr, BLOCK: tl.constexpr):  # noqa: N803
     """Each program reads READ bytes in a row and writes BLOCK values in a row, each the sum of a few of them.
 
     read, total: bytes and values of all programs together; the last program has less to do.
