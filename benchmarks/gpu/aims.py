@@ -7,7 +7,7 @@ from typing import Any
 
 from benchmarks.gpu.recipes import PLAIN
 
-__all__ = ["BATCH", "Aim", "of_speed", "of_training"]
+__all__ = ["BATCH", "Aim", "line", "of_speed", "of_training"]
 
 Row = dict[str, Any]
 Aim = dict[str, Any]  # aim, limit, measured, met, and what it was measured on or why it was not
@@ -71,7 +71,7 @@ def of_training(rows: Sequence[Row], batch: int = BATCH) -> list[Aim]:
         for figure, name in (("share", "device time"), ("share_by_step", "difference of steps")):
             text = f"augmentation takes at most {limit:.0%} of a {network} step, {name}, batch {batch}"
             shares = {
-                row["recipe"]: row[figure] for row in own if row["source"] == "augment" and row.get(figure) is not None
+                row["recipe"]: row[figure] for row in own if row.get("way") == "augment" and row.get(figure) is not None
             }
             if not shares:
                 aims.append(aim(text, limit, None, None, "not measured"))
@@ -80,3 +80,10 @@ def of_training(rows: Sequence[Row], batch: int = BATCH) -> list[Aim]:
             others = ", ".join(f"{recipe} {share:.2%}" for recipe, share in shares.items())
             aims.append(aim(text, limit, shares[worst], shares[worst] <= limit, f"worst: {worst}; {others}"))
     return aims
+
+
+def line(aim: Aim) -> str:
+    """An aim in words."""
+    said = {True: "met", False: "MISSED", None: "not measured"}[aim["met"]]
+    figure = "" if aim["measured"] is None else f": {aim['measured']:.3g}"
+    return f"aim: {aim['aim']}{figure}: {said}"

@@ -35,11 +35,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Options", "Poisoned", "Results", "arguments", "run", "short", "write"]
+__all__ = ["STARTED", "Options", "Poisoned", "Results", "arguments", "device", "run", "short", "write"]
 
 if "--dry" in sys.argv:
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton
 
+STARTED = "GPUAUG_PART_STARTED"  # variable: time.monotonic() of when the part's process was started
 LONGEST = 300  # characters of an error that are kept
 
 # After these a process cannot use the device any more, whatever it tries
@@ -50,7 +51,7 @@ POISON = re.compile(
 )
 
 
-class Poisoned(RuntimeError):
+class Poisoned(RuntimeError):  # noqa: N818
     """The device is lost to this process."""
 
 
@@ -74,7 +75,8 @@ class Results:
     """The rows, failures and notes of one part; `out/PART.json` has them after every call."""
 
     def __init__(self, out: Path, part: str, seconds: float, dry: bool) -> None:
-        self.path, self.seconds, self.start = out / f"{part}.json", seconds, time.monotonic()
+        self.path, self.seconds = out / f"{part}.json", seconds
+        self.start = float(os.environ.get(STARTED, time.monotonic()))  # with the process, before torch was imported
         self.found: dict[str, Any] = {"part": part, "dry": dry, "status": "running", "limit_s": seconds, "taken_s": 0.0}
         self.found |= {"failed": [], "notes": [], "rows": []}
         out.mkdir(parents=True, exist_ok=True)
@@ -85,6 +87,12 @@ class Results:
         self.found["rows"].append(figures)
         self._write()
         print("  ".join(f"{name} {_shown(value)}" for name, value in figures.items() if value is not None), flush=True)
+
+    def add(self, rows: Sequence[dict[str, Any]]) -> None:
+        """Add several rows without showing them."""
+        if rows:
+            self.found["rows"] += rows
+            self._write()
 
     def fail(self, what: str, error: BaseException | str) -> None:
         """Record that `what` failed, and go on; raises Poisoned if the process has lost the device by this."""
@@ -103,13 +111,20 @@ class Results:
         self._write()
         print(f"note: {text}", flush=True)
 
+    def skip(self, reason: str) -> None:
+        """The part cannot be done here, which is no failure; return after this."""
+        self.found |= {"status": "skipped", "reason": reason}
+        self._write()
+        print(f"skipped: {reason}", flush=True)
+
     def left(self) -> float:
         """Seconds left to this part; negative if it is late."""
         return self.seconds - (time.monotonic() - self.start)
 
     def close(self, status: str = "done") -> None:
         """Nothing more comes."""
-        self.found["status"] = status
+        if self.found["status"] == "running":
+            self.found["status"] = "failed" if self.failed and status == "done" else status
         self._write()
 
     @property
@@ -161,7 +176,7 @@ def run(part: str, measure: Callable[[Results, Options], None], given: Sequence[
     options = arguments(part, given)
     results = Results(options.out, part, options.seconds, options.dry)
     try:
-        with _device(options.dry):
+        with device(options.dry):
             try:
                 measure(results, options)
                 _last_errors()
@@ -179,7 +194,8 @@ def run(part: str, measure: Callable[[Results, Options], None], given: Sequence[
     return 1 if results.failed else 0
 
 
-def _device(dry: bool) -> Any:
+def device(dry: bool) -> Any:
+    """A context in which there is a device: the real one, or, for a dry run, what stands in for it."""
     if not dry:
         return nullcontext()
     from benchmarks.gpu.dry import pretend

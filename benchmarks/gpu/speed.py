@@ -10,7 +10,6 @@ device had begun too early (`late` rounds), the sum of the "kernels", which leav
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 import os
 import subprocess
@@ -77,10 +76,8 @@ def layers(scale: Any, full: bool, dry: bool) -> list[Layer]:
 
 def put(results: Results, **figures: Any) -> dict[str, Any]:
     """Add a row without printing it, since a table is printed; the row, to which more can be added."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        results.row(**figures)
-    row: dict[str, Any] = results.found["rows"][-1]
-    return row
+    results.add([figures])
+    return figures
 
 
 @dataclass
@@ -115,7 +112,7 @@ class Speed:
             rows = list(self.results.found["rows"])
             for aim in aims.of_speed(rows, self.scale.batches[0]):
                 put(self.results, **aim)
-                print(aim_line(aim), flush=True)
+                print(aims.line(aim), flush=True)
 
     def ceiling(self) -> None:
         """The clocks, and the bandwidth of a copy."""
@@ -310,12 +307,6 @@ def line(row: dict[str, Any]) -> str:
     text = f"{name[:28]:<29}{row['batch']:>5} {row['way'][:20]:<21}"
     text += cell("device_us", 8) + cell("wall_us", 8) + cell("host_us", 8, ".0f") + cell("least_us", 7)
     return text + f"{row.get('late') or '':>5}" + ("  OTHER WORK" if row.get("check") else "")
-
-
-def aim_line(aim: dict[str, Any]) -> str:
-    said = {True: "met", False: "MISSED", None: "not measured"}[aim["met"]]
-    measured = "" if aim["measured"] is None else f": {aim['measured']:.3g}"
-    return f"aim: {aim['aim']}{measured}: {said}"
 
 
 def measure(results: Results, options: Options) -> None:
