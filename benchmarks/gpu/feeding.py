@@ -154,7 +154,7 @@ class Feeding:
         return ga.DeviceLoader(loader, "cuda", recipes.augment(recipe, self.scale))
 
     def _torchvision(self, recipe: str) -> Any:
-        """float32, since NumPy and PIL have no bf16; PIL decodes and augments, as ImageFolder's documentation has it."""
+        """float32, since NumPy and PIL have no bf16; PIL decodes and augments, as tutorials have it."""
         steps = recipes.steps(v2, recipe, self.scale.size, torch.float32)
         dataset = datasets.ImageFolder(self.images, v2.Compose([*steps[:-2], v2.PILToTensor(), *steps[-2:]]))
         mixes = recipe.endswith(recipes.MIX)

@@ -42,10 +42,11 @@ class Plan:
     cached: int = 3  # batches
     workers: int = WORKERS
     loader_rounds: int = 3
+    networks: tuple[str, ...] = NETWORKS
 
 
 FULL, SHORT = Plan(), Plan(rounds=3, loader_rounds=1)
-DRY = Plan(batch=2, rounds=1, seconds=0.0, most=1, cached=2, workers=0, loader_rounds=1)
+DRY = Plan(batch=2, rounds=1, seconds=0.0, most=1, cached=2, workers=0, loader_rounds=1, networks=NETWORKS[:1])
 
 
 class Network:
@@ -136,7 +137,7 @@ class Training:
                 )
             timing.warm_up(0.0 if self.dry else 0.5)
             data = recipes_batches(self)
-            for name in NETWORKS:
+            for name in self.plan.networks:
                 with self.guarded(name):
                     self.in_the_step(name, data)
             del data
