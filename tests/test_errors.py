@@ -12,6 +12,7 @@ import pytest
 import torch
 from helpers import CLASSES, FAST, build, call, labels, noise, photographs, recipe
 from torch import Tensor
+from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 import gpuaug as ga
@@ -194,17 +195,16 @@ LISTS: dict[str, tuple[Any, str]] = {
     "pixels after floats": ([FLOATS, ga.RandomInvert()], "train"),
     "crop after floats": ([FLOATS, ga.CenterCrop(4)], "train"),
     "container after floats": ([FLOATS, ga.RandomApply([BLUR])], "train"),
-    "opaque after floats": ([FLOATS, v2.RandomInvert()], "train"),
+    "opaque after floats": ([FLOATS, ga.Opaque(v2.RandomInvert())], "train"),
     "back to uint8": ([FLOATS, ga.ToDtype(torch.uint8, scale=True)], "train"),
     "two mixes": ([ga.MixUp(), ga.CutMix()], "train"),
     "two choices of mixes": ([ga.RandomChoice([ga.MixUp()]), ga.RandomChoice([ga.CutMix()])], "train"),
     "op after mix": ([ga.MixUp(), INVERT], "train"),
     "erase after mix": ([FLOATS, ga.MixUp(), ga.RandomErasing()], "train"),
     "random levels": ([ga.RandomErasing(value="random")], "train"),
-    "torchvision normalize": ([v2.Normalize((0.5,), (0.5,))], "transforms"),
-    "torchvision dtype": ([v2.ToDtype(torch.float32, scale=True)], "transforms"),
-    "torchvision mixup": ([v2.MixUp(num_classes=3)], "transforms"),
-    "torchvision cutmix": ([v2.CutMix(num_classes=3)], "transforms"),
+    "torchvision normalize on uint8": ([v2.Normalize((0.5,), (0.5,))], "train"),
+    "torchvision pixels after floats": ([v2.ToDtype(torch.float32, scale=True), v2.RandomInvert()], "train"),
+    "torchvision v1 that is not ours": ([v1.ToPILImage()], "transforms"),
 }
 
 
@@ -405,8 +405,8 @@ CALLS: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "negative index": (recipe(), {"images": X, "index": torch.tensor([0, 1, 2, -1])}),
     "index too high": (recipe(), {"images": X, "index": torch.tensor([0, 1, 2, 2**48])}),
     "index on a device": (recipe(), {"images": X, "index": torch.arange(4, device="meta")}),
-    "a step that returns floats": ([v2.Lambda(lambda x: x.float())], {"images": X}),
-    "a step that returns fewer": ([v2.Lambda(lambda x: x[:2])], {"images": X}),
+    "a step that returns floats": ([ga.Opaque(v2.Lambda(lambda x: x.float()))], {"images": X}),
+    "a step that returns fewer": ([ga.Opaque(v2.Lambda(lambda x: x[:2]))], {"images": X}),
 }  # fmt: skip
 
 

@@ -360,7 +360,7 @@ TIGHT: dict[str, Callable[[int, int], list[Any]]] = {  # crops that often happen
 @settings(steady, max_examples=6)
 @given(seed=SEEDS, height=st.integers(3, 8), width=st.integers(3, 8), more=st.tuples(*[st.integers(0, 2)] * 2))
 def test_no_draw_is_a_special_case(name: str, seed: int, height: int, width: int, more: tuple[int, int]) -> None:
-    """Alone and beside others, from a dense and from a ragged batch, on every backend: the same shape and the same bits.
+    """Alone and beside others, from a dense and from a ragged batch, on every backend: the same shape, the same bits.
 
     A backend that leaves something out because this draw seems not to need it, a crop for example, shows here.
     """
