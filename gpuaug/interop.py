@@ -463,7 +463,7 @@ def _on_levels(step: Transform, converts: Sequence[Any]) -> Transform | None:
     name = type(step).__name__
     if isinstance(step, (RandomApply, RandomOrder, RandomChoice)):
         children = [_on_levels(child, converts) for child in step.transforms]
-        return step if children == step.transforms else None
+        return step if children == list(step.transforms) else None
     if name not in MOVES and not (name in WARPS and getattr(step, "interpolation", "") == "nearest"):
         return None
     if isinstance(step, RandomCrop) and step.padding is None and not step.pad_if_needed:

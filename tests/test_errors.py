@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 import re
 from collections.abc import Callable
 from typing import Any
@@ -522,3 +524,53 @@ def test_labels_on_a_device_are_not_read() -> None:
     from gpuaug.transforms.mix import check_labels
 
     check_labels("Augment", ga.MixUp(num_classes=3), torch.full((4,), 9, device="meta").as_subclass(Unreadable), 4)
+
+
+# ---- transforms cannot be changed ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("op", ga.OPS, ids=lambda op: op.__name__)
+def test_arguments_cannot_be_changed_but_replaced(op: Any) -> None:
+    example = build(op)
+    before = repr(example)
+    for name in inspect.signature(op).parameters:
+        with pytest.raises(
+            AttributeError, match=rf"{op.__name__}: `{name}` cannot be changed .* Use replace\({name}=7\)"
+        ):
+            setattr(example, name, 7)
+        with pytest.raises(AttributeError, match="cannot be deleted"):
+            delattr(example, name)
+        assert type(getattr(example, name)) is not list  # whose items could be changed
+    with pytest.raises(AttributeError, match=rf"{op.__name__}: `strength` is not an argument, only"):
+        example.strength = 7
+    with pytest.raises(TypeError, match=rf"{op.__name__}: `strength` is not an argument, only"):
+        example.replace(strength=7)
+    assert repr(example) == before
+    for again in (example.replace(), copy.copy(example), copy.deepcopy(example), pickle.loads(pickle.dumps(example))):
+        assert again == example
+        assert repr(again) == before
+        with pytest.raises(AttributeError):
+            again.p = 0.5
+
+
+def test_replace_checks_as_the_constructor_does() -> None:
+    erase, policy = ga.RandomErasing(0.2), ga.RandAugment()
+    assert erase.replace(p=0.7, value=3.0) == ga.RandomErasing(0.7, value=3.0)
+    assert erase == ga.RandomErasing(0.2)
+    with pytest.raises(ValueError, match=r"RandomErasing: `p` must be a probability in \[0, 1\], got 7"):
+        erase.replace(p=7)
+    with pytest.raises(ValueError, match="RandAugment: `magnitude` must be"):
+        policy.replace(magnitude=50)
+    with pytest.raises(
+        AttributeError, match=r"MixUp: `p` is not an argument, .* RandomChoice\(\[\.\.\.\], p=\[\.\.\.\]\)"
+    ):
+        ga.MixUp().p = 0
+
+
+def test_lists_that_were_given_are_not_kept() -> None:
+    mean, children, chances = [0.5], [ga.RandomInvert()], [0.3]
+    normalize, choice = ga.Normalize(mean, [0.5]), ga.RandomChoice(children, p=chances)
+    before = repr([normalize, choice])
+    mean[0], chances[0] = 9.0, 1.0
+    children.append(ga.RandomEqualize())
+    assert repr([normalize, choice]) == before

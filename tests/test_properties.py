@@ -87,7 +87,7 @@ ALWAYS |= {"Normalize", "MixUp", "CutMix"}  # floats and labels: tests of their 
 
 def without_chance(op: type[Transform]) -> Transform:
     example = build(op)
-    example.p = 0.0
+    vars(example)["p"] = 0.0  # those without an argument `p` have one as well
     return example
 
 
