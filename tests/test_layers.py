@@ -26,7 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("transforms", "builder"),
     ("interop",),
     ("pipeline",),
-    ("capture",),
+    ("capture", "export"),
     ("augment",),
     ("loader", "preview"),
     ("speed", "learning"),
