@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 # What is asked for is imported then: the command line and the profiler need no engine.
-ENGINE = ("gpuaug.augment", "gpuaug.data", "gpuaug.interop", "gpuaug.loader", "gpuaug.ragged")
-PUBLIC = ("Augment", "DeviceLoader", "Draw", "Ragged", "from_torchvision", "ragged_collate")
+ENGINE = (
+    "gpuaug.augment",
+    "gpuaug.data",
+    "gpuaug.interop",
+    "gpuaug.loader",
+    "gpuaug.ragged",
+    "gpuaug.transforms.opaque",
+)
+PUBLIC = ("Augment", "DeviceLoader", "Draw", "Opaque", "Ragged", "from_torchvision", "ragged_collate")
 MODULES = {module.name for module in iter_modules(__path__)}
 PROFILER = ("profile", "stage")
 
@@ -24,9 +31,11 @@ if TYPE_CHECKING:
     from gpuaug.ragged import Ragged
     from gpuaug.transform import OPS
     from gpuaug.transforms import *
+    from gpuaug.transforms.opaque import Opaque
 
     __all__ = [
-        "Augment", "DeviceLoader", "Draw", "Ragged", "data", "from_torchvision", "profile", "ragged_collate", "stage",
+        "Augment", "DeviceLoader", "Draw", "Opaque", "Ragged", "data", "from_torchvision", "profile", "ragged_collate",
+        "stage",
         *(op.__name__ for op in OPS),
     ]  # fmt: skip
 

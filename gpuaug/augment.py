@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from gpuaug import checks
 from gpuaug.capture import Captured
 from gpuaug.counter import Counter, Taken
+from gpuaug.export import EvalModule
 from gpuaug.pipeline import Pipeline, evaluation
 from gpuaug.program import Keys
 from gpuaug.ragged import Ragged
@@ -29,6 +30,9 @@ Array = NDArray[Any]
 Images = Tensor | Ragged
 
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
+NOT_TRACED = (
+    "Augment: draws and kernels cannot be traced or exported. Export augment.eval_module((height, width)) in its place."
+)
 HIGHEST_INDEX = 2**48 - 1
 
 
@@ -92,7 +96,7 @@ class Augment(nn.Module):
             s.module for s in steps if isinstance(s, Opaque) and isinstance(s.module, nn.Module)
         )
 
-    @torch.compiler.disable  # type: ignore[untyped-decorator]
+    @torch.compiler.disable(reason=NOT_TRACED)  # type: ignore[untyped-decorator]
     def forward(self, images: Images, labels: Tensor | None = None, *, index: Tensor | None = None) -> Any:
         """Augment a batch.
 
@@ -104,7 +108,12 @@ class Augment(nn.Module):
         Returns:
             (B, C, h, w) in the dtype of ToDtype and the memory format; with labels, (images, labels). A mix makes
             labels (B, classes) float weights, which torch.nn.functional.cross_entropy takes as they are.
+
+        Raises:
+            RuntimeError: while it is traced or exported; see `eval_module`.
         """
+        if torch.jit.is_tracing() or torch.compiler.is_exporting():  # else one batch's result would become a constant
+            raise RuntimeError(NOT_TRACED)
         return self._run(images, labels, index, self.training, self.epoch)
 
     def _run(self, images: Images, labels: Tensor | None, index: Tensor | None, training: bool, epoch: int) -> Any:
@@ -164,6 +173,31 @@ class Augment(nn.Module):
             ValueError: if images are Ragged or not on CUDA, labels are elsewhere, or the list has opaque steps.
         """
         return Captured(self, images, labels)
+
+    def eval_module(self, size: int | tuple[int, int], channels: int = 3) -> EvalModule:
+        """The evaluation list for images of one size as plain torch operations, which export.
+
+        `Augment` itself runs on the host and in kernels of its own, so it cannot be exported: torch.export,
+        torch.jit.trace and torch.compile(fullgraph=True) refuse it. Put this in its place to export a model with its
+        preprocessing.
+
+        Args:
+            size: of the images to come, an int or (height, width), in pixels.
+            channels: of the images to come.
+
+        Returns:
+            A module that maps (B, channels, height, width), uint8 or floats that hold levels from 0 to 255, to what
+            this module returns in evaluation, on the device of its buffers; resized levels may differ by one.
+
+        Raises:
+            ValueError: if the list has steps other than Resize, CenterCrop, Pad, Grayscale, ToDtype and Normalize.
+        """
+        height_width = checks.size("Augment.eval_module", size)
+        canvas = Canvas(np.array([height_width]), checks.integer("Augment.eval_module", "channels", channels, 1))
+        pipeline, keys = self.eval_pipeline, self._keys(1)
+        params = pipeline.sample(keys, canvas)
+        items = pipeline.lower(params, keys, canvas, self.exact, self.memory_format)
+        return EvalModule(pipeline.steps, items, channels, height_width, pipeline.dtype, self.memory_format)
 
     def _num_classes(self, training: bool) -> int | None:
         mix = self._pipeline(training).mix

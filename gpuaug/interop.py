@@ -6,7 +6,10 @@ keeps, so a new op needs no row, unless torchvision keeps an argument in a form 
 
 from __future__ import annotations
 
+import functools
 import inspect
+import random
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum
 from functools import partial
@@ -15,20 +18,22 @@ from typing import Any
 import numpy as np
 import PIL.Image
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torchvision import transforms as v1
 from torchvision import tv_tensors
-from torchvision.transforms import v2
+from torchvision.transforms import _presets, v2
 
 from gpuaug import checks
 from gpuaug.transform import OPS, Transform
 from gpuaug.transforms.container import Compose, RandomApply, RandomChoice, RandomOrder
-from gpuaug.transforms.convert import ToDtype
-from gpuaug.transforms.crop import RandomCrop, Resize
+from gpuaug.transforms.convert import Convert, Normalize, ToDtype
+from gpuaug.transforms.crop import CenterCrop, Pad, RandomCrop, RandomResizedCrop, Resize
 from gpuaug.transforms.erase import RandomErasing
 from gpuaug.transforms.mix import CutMix, MixUp
+from gpuaug.transforms.opaque import Opaque, is_foreign
 
-__all__ = ["from_torchvision"]
+__all__ = ["from_torchvision", "in_a_list", "theirs"]
 
 Read = Callable[[Any, str], list[Transform]]  # a container's child, and where it stands -> gpuaug's steps
 Rule = Callable[[Any, Read], list[Transform]]  # a torchvision transform -> gpuaug's steps
@@ -41,17 +46,23 @@ def from_torchvision(transform: Any) -> list[Transform]:
 
     Steps that only make a tensor (ToImage, PILToTensor, ToPureTensor, Identity) vanish; ToTensor becomes
     ToDtype(torch.float32, scale=True), in torch's default dtype. gpuaug's own transforms pass through. Every argument
-    is carried over, or the step is refused; whether the steps may stand in this order is for Augment to say.
+    is carried over, or the step is refused. Steps after ToTensor or ToDtype that only move pixels (flips, crops without
+    resizing, Pad, warps with "nearest") are put before it, where they give the same values; whether the others may
+    stand in this order is for Augment to say.
 
-    gpuaug's pixels are those of v2 on tensors (v1 resizes tensors within one level of them). What stands before
+    gpuaug's pixels are those of v2 on tensors (v1 resizes tensors within one level of them; "bicubic" within a few at
+    sharp edges, where v1 does not clamp between its two passes). What stands before
     ToTensor, PILToTensor or ToImage works on Pillow's images in torchvision, whose filters differ by a few levels.
     Where they differ more, the step is refused: there, resizing with `antialias` off (Pillow always antialiases) or
     "nearest" (Pillow's is "nearest-exact"), and anywhere, warps with "bicubic" (torchvision has them for Pillow's
     images only).
 
     Args:
-        transform: a transform of torchvision.transforms or torchvision.transforms.v2, a Compose, an nn.Sequential, or
-            a list of them, at any depth. Of a dict by type (`fill`, `dtype`) the entry for images is taken.
+        transform: a transform of torchvision.transforms or torchvision.transforms.v2, a Compose, an nn.Sequential,
+            `weights.transforms()` of classification models, timm's tensor steps and RandomResizedCropAndInterpolation,
+            or a list of them, at any depth. An object of another class with an attribute `transforms`, as torchvision's
+            reference presets are, is tried on an image, and taken if it gives what its `transforms` give. Of a dict by
+            type (`fill`, `dtype`) the entry for images is taken.
 
     Returns:
         gpuaug's transforms, in order.
@@ -64,13 +75,47 @@ def from_torchvision(transform: Any) -> list[Transform]:
     if refused:
         expected, remedy = "steps that gpuaug can run as torchvision does", "Put gpuaug's transforms in their place."
         raise checks.bad("from_torchvision", "transform", expected, "; ".join(refused), remedy)
+    return _levels_first(steps)
+
+
+def theirs(transform: object) -> bool:
+    """True for a transform of torchvision, v1 or v2, and for an object of a class that is made from one."""
+    return any(cls.__module__.startswith("torchvision.transforms") for cls in type(transform).__mro__)
+
+
+def in_a_list(transform: Any, stacklevel: int) -> list[Transform]:
+    """What a torchvision transform becomes that stands in Augment's own list.
+
+    Every step that gpuaug has becomes gpuaug's, with a draw for each sample. Another step of v2 runs as it is, as an
+    opaque step with one draw for the whole batch, and a warning says so.
+
+    Raises:
+        ValueError: if a step of v1, which takes one image at a time, cannot be converted.
+    """
+    steps: list[Transform] = []
+    for _, leaf in _leaves(transform, ""):
+        refused: list[str] = []
+        converted = _convert(leaf, "", False, refused)
+        if not refused:
+            steps += converted
+        elif is_foreign(leaf):
+            name, step = leaf.__class__.__name__, Opaque(leaf)
+            warnings.warn(
+                f"Augment: torchvision's {'; '.join(refused)} draws once for the whole batch. Use gpuaug's or "
+                f"Kornia's transforms, which draw for each sample, or gpuaug.Opaque({name}(...)) if one draw is meant.",
+                stacklevel=stacklevel,
+            )
+            steps.append(step)
+        else:
+            expected, remedy = "a list of transforms that gpuaug can run", "Put gpuaug's transforms in their place."
+            raise checks.bad("Augment", "transforms", expected, "; ".join(refused), remedy)
     return steps
 
 
 def _read(transform: Any, place: str, on_pillow: bool, refused: list[str]) -> list[Transform]:
     """The steps of `transform`; what cannot be converted is added to `refused`."""
     leaves = list(_leaves(transform, place))
-    first = next((number for number, (_, leaf) in enumerate(leaves) if leaf.__class__ in TO_TENSOR), 0)
+    first = next((number for number, (_, leaf) in enumerate(leaves) if _makes_tensors(leaf)), 0)
     return [
         step
         for number, (where, leaf) in enumerate(leaves)
@@ -86,11 +131,58 @@ def _leaves(transform: Any, place: str) -> Iterator[tuple[str, Any]]:
         children = transform.transforms
     elif isinstance(transform, (list, tuple)) or cls in MODULES:
         children = transform
+    elif _only_carries(transform):
+        yield from _leaves(transform.transforms, f"{place}.transforms")
+        return
     else:
         yield place, transform
         return
     for number, child in enumerate(children.__iter__()):  # an attribute: a proxy may pass on nothing else
         yield from _leaves(child, f"{place}[{number}]")
+
+
+def _makes_tensors(step: Any) -> bool:
+    return step.__class__ in TO_TENSOR or _of_timm(step) in ("MaybeToTensor", "MaybePILToTensor")
+
+
+def _only_carries(transform: Any) -> bool:
+    """True for an object of somebody's own class that gives on an image what its `transforms` give."""
+    cls = transform.__class__
+    known = isinstance(transform, Transform) or any(parent in TABLE or parent in COMPOSES for parent in cls.__mro__)
+    inner = None if known else getattr(transform, "transforms", None)
+    if not callable(transform) or not isinstance(inner, (list, tuple, nn.Module, *COMPOSES)):
+        return False
+    whole = v2.Compose(list(inner)) if isinstance(inner, (list, tuple)) else inner
+    generator = np.random.default_rng(0)
+    image = PIL.Image.fromarray(generator.integers(0, 256, (80, 64, 3), dtype=np.uint8))
+    for probe in (image, v2.functional.pil_to_tensor(image)):
+        try:
+            own, carried = (_seeded(function, probe) for function in (transform, whole))
+        except Exception:  # somebody's code, on an image it may not take
+            continue
+        return own is not None and carried is not None and np.array_equal(own, carried)
+    return False
+
+
+def _seeded(function: Any, image: Any) -> NDArray[Any] | None:
+    """What it makes of an image, with the generators of torch, Python and NumPy seeded and put back afterwards."""
+    state, numbers = random.getstate(), np.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            random.seed(0)
+            np.random.seed(0)
+            result = function(image)
+    finally:
+        random.setstate(state)
+        np.random.set_state(numbers)
+    return np.asarray(result) if isinstance(result, (Tensor, np.ndarray, PIL.Image.Image)) else None
+
+
+def _of_timm(step: Any) -> str | None:
+    """The name of one of timm's transforms. timm itself is not imported."""
+    cls = step.__class__
+    return cls.__name__ if cls.__module__ == "timm.data.transforms" else None
 
 
 def _convert(step: Any, place: str, on_pillow: bool, refused: list[str]) -> list[Transform]:
@@ -124,6 +216,12 @@ def _rule(step: Any) -> Rule:
     cls = step.__class__
     if cls in TABLE:
         return TABLE[cls]
+    if (name := _of_timm(step)) in TIMM:
+        return TIMM[name]
+    if isinstance(step, functools.partial):
+        raise ValueError("a function that makes transforms; call it, as in weights.transforms()")
+    if hasattr(step, "transforms"):
+        raise ValueError("an object whose `transforms` do not give on an image what itself gives")
     parent = next((parent for parent in cls.__mro__ if parent in TABLE), None)
     if parent is not None:
         raise ValueError(f"a subclass of {parent.__name__}, what it does is unknown")
@@ -244,6 +342,21 @@ def _to_dtype(step: Any, read: Read) -> list[Transform]:
     return [] if dtype is None else [ToDtype(dtype, getattr(step, "scale", True))]  # ConvertImageDtype always scales
 
 
+def _preset(step: Any, read: Read) -> list[Transform]:
+    """`weights.transforms()` of a classification model."""
+    (resized,), (cropped,) = step.resize_size, step.crop_size
+    resize = Resize(resized, _interpolation(step.interpolation), antialias=step.antialias)
+    return [resize, CenterCrop(cropped), ToDtype(torch.float32, scale=True), Normalize(step.mean, step.std)]
+
+
+def _timm_crop(step: Any, read: Read) -> list[Transform]:
+    """RandomResizedCropAndInterpolation; several interpolations, one of which is drawn, are not one crop."""
+    if isinstance(step.interpolation, (tuple, list)):
+        raise ValueError("it draws the interpolation; give one")
+    word = _interpolation(step.interpolation)
+    return [RandomResizedCrop(_even(step.size), _plain(step.scale), _plain(step.ratio), word)]
+
+
 def _children(step: Any, read: Read) -> list[list[Transform]]:
     """What each child becomes: one step, several or none."""
     return [read(child, f"[{number}]") for number, child in enumerate(step.transforms.__iter__())]
@@ -297,6 +410,11 @@ RULES: dict[str, Rule] = {op.__name__: partial(_same, op) for op in OPS if op is
     "RandomOrder": _order,
     "RandomChoice": _choice,
 }
+TIMM: dict[str | None, Rule] = {
+    "MaybeToTensor": _to_tensor,
+    "MaybePILToTensor": _nothing,
+    "RandomResizedCropAndInterpolation": _timm_crop,
+}
 
 
 def _classes(*names: str) -> dict[type, str]:
@@ -305,6 +423,67 @@ def _classes(*names: str) -> dict[type, str]:
 
 
 TABLE: dict[type, Rule] = {cls: RULES[name] for cls, name in _classes(*RULES).items()}
+TABLE[_presets.ImageClassification] = _preset
 TO_TENSOR = _classes("ToTensor", "PILToTensor", "ToImage")  # what comes before the first of them is Pillow's
 COMPOSES = {Compose, *_classes("Compose")}
 MODULES = {nn.Sequential, nn.ModuleList}
+
+
+# --- steps after ToTensor ---------------------------------------------------------------------------------------
+
+MOVES = ("RandomHorizontalFlip", "RandomVerticalFlip", "RandomCrop", "CenterCrop", "Pad")  # pixels, as they are
+WARPS = ("RandomRotation", "RandomAffine", "RandomPerspective")  # with "nearest"
+
+
+def _levels_first(steps: list[Transform]) -> list[Transform]:
+    """The steps, those after ToDtype that only move pixels put before it.
+
+    What else works on floats in torchvision (and would be rounded to levels here) stays where it is, as do those after
+    it; Augment says what is wrong with them.
+    """
+    first = next(
+        (n for n, step in enumerate(steps) if isinstance(step, ToDtype) and step.dtype.is_floating_point), None
+    )
+    if first is None:
+        return steps
+    before, converts = steps[:first], steps[first : first + 1]
+    for number, step in enumerate(steps[first + 1 :], first + 1):
+        moved = _on_levels(step, converts)
+        if isinstance(step, Convert):
+            converts.append(step)
+        elif moved is not None:
+            before.append(moved)
+        else:
+            return [*before, *converts, *steps[number:]]
+    return [*before, *converts]
+
+
+def _on_levels(step: Transform, converts: Sequence[Any]) -> Transform | None:
+    """The step as it is on levels, if it gives there what it gives after `converts`; else None."""
+    name = type(step).__name__
+    if isinstance(step, (RandomApply, RandomOrder, RandomChoice)):
+        children = [_on_levels(child, converts) for child in step.transforms]
+        return step if children == list(step.transforms) else None
+    if name not in MOVES and not (name in WARPS and getattr(step, "interpolation", "") == "nearest"):
+        return None
+    if isinstance(step, RandomCrop) and step.padding is None and not step.pad_if_needed:
+        return step
+    if name in MOVES[:2] or (isinstance(step, (Pad, RandomCrop)) and step.padding_mode != "constant"):
+        return step
+    return _filled(step, converts)
+
+
+def _filled(step: Any, converts: Sequence[Any]) -> Transform | None:
+    """A step that puts in a constant: the level that becomes it, if there is one."""
+    if any(isinstance(convert, Normalize) for convert in converts):
+        return None  # its constant is one of normalised values
+    given = getattr(step, "fill", None)
+    values = np.float32(0.0 if given is None else given)
+    table = converts[0].convert(torch.arange(256, dtype=torch.uint8)).numpy()
+    levels = np.minimum(np.searchsorted(table, values), 255)
+    if (table[levels] != values).any():
+        return None
+    if not levels.any():
+        return step
+    arguments = {name: getattr(step, name) for name in inspect.signature(type(step)).parameters}
+    return type(step)(**arguments | {"fill": _plain(levels.astype(float))})

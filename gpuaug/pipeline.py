@@ -13,6 +13,7 @@ from torch import Tensor
 
 from gpuaug import checks
 from gpuaug.builder import Builder, Item
+from gpuaug.interop import in_a_list, theirs
 from gpuaug.philox import uniforms
 from gpuaug.program import Keys
 from gpuaug.transform import Canvas, Params, Transform
@@ -35,8 +36,10 @@ class Pipeline:
 
     def __init__(self, transforms: Any, argument: str) -> None:
         if not isinstance(transforms, (Sequence, Compose)) or isinstance(transforms, str):
-            raise checks.bad("Augment", argument, "a list of transforms or a Compose", checks.describe(transforms))
-        self.steps: list[Transform] = [_step(transform, argument) for transform in flatten(transforms)]
+            remedy = f"Use {argument}=gpuaug.from_torchvision(...)." if theirs(transforms) else ""
+            got = checks.describe(transforms)
+            raise checks.bad("Augment", argument, "a list of transforms or a Compose", got, remedy)
+        self.steps = [step for transform in flatten(transforms) for step in _steps(transform, argument)]
         _check_order(self.steps, argument)
         self._streams = _Streams(list(_walk(self.steps)))
         self._tables: dict[int, Array | None] = {}  # what the converts make of levels, for each number of channels
@@ -127,12 +130,15 @@ LOWER: dict[str, Callable[[Builder, Any, Params], None]] = {
 }
 
 
-def _step(transform: Any, argument: str) -> Transform:
+def _steps(transform: Any, argument: str) -> list[Transform]:
+    """gpuaug's own, what a torchvision transform becomes, or a Kornia module as an opaque step."""
     if isinstance(transform, Transform):
-        return transform
+        return [transform]
+    if theirs(transform):
+        return in_a_list(transform, stacklevel=6)
     if is_foreign(transform):
-        return Opaque(transform)
-    remedy = "Use gpuaug's transforms, a kornia.augmentation module or a torchvision v2 transform."
+        return [Opaque(transform)]
+    remedy = "Use gpuaug's transforms, a kornia.augmentation module or a torchvision transform."
     raise checks.bad("Augment", argument, "a list of transforms", checks.describe(transform), remedy)
 
 

@@ -186,9 +186,10 @@ class Window:
     least: tuple[int, int] = (1, 1)
     whole: bool = False
 
-    @property
-    def copies(self) -> bool:
-        """True if no sample is resampled, padded, moved or mirrored: the canvas is the source."""
+    def shows_all(self, source: tuple[int, int]) -> bool:
+        """True if every sample is a source of this size as it is: not cut, resampled, padded, moved or mirrored."""
+        if source != tuple(self.size):  # else a box at (0, 0) of the canvas' size would pass for the whole image
+            return False
         moved = self.flip.any() or self.start.any() or self.box[:, :2].any()
         return not moved and bool(np.all(self.box[:, 2:] == self.size) and np.all(self.resized == self.size))
 

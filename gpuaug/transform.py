@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import abc
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, ClassVar
+from functools import lru_cache, wraps
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug import checks, program
 from gpuaug.program import Slot
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = [
     "OPS", "Canvas", "Crop", "Params", "Pixel", "Placement", "Transform", "fill_row", "interpolation", "repeated",
@@ -69,8 +72,26 @@ class Canvas:
         return height, width
 
 
+def _fixing(init: Callable[..., None]) -> Callable[..., None]:
+    """A constructor after which the instance cannot be changed, since only a constructor checks arguments."""
+
+    @wraps(init)
+    def fixed(self: Transform, *args: Any, **kwargs: Any) -> None:
+        init(self, *args, **kwargs)
+        if type(self).__init__ is fixed:  # not one that a constructor calls
+            for name, value in vars(self).items():
+                if type(value) is list:  # else its items could be changed
+                    vars(self)[name] = tuple(value)
+            vars(self)["_fixed"] = True
+
+    return fixed
+
+
 class Transform(abc.ABC):  # noqa: B024 - its kinds are what is abstract
-    """One line of the user's list. `p` is the chance per sample; `draws` is how many uniforms per sample it needs."""
+    """One line of the user's list. `p` is the chance per sample; `draws` is how many uniforms per sample it needs.
+
+    Its arguments are attributes that can be read. `replace` gives a transform with other ones.
+    """
 
     kind: ClassVar[str] = "other"
     p: float = 1.0
@@ -79,6 +100,8 @@ class Transform(abc.ABC):  # noqa: B024 - its kinds are what is abstract
 
     def __init_subclass__(cls, registered: bool = True) -> None:
         super().__init_subclass__()
+        if "__init__" in vars(cls):
+            cls.__init__ = _fixing(cls.__init__)  # type: ignore[method-assign]
         if registered and abc.ABC not in cls.__bases__:
             OPS.append(cls)
 
@@ -114,10 +137,45 @@ class Transform(abc.ABC):  # noqa: B024 - its kinds are what is abstract
         sizes = self.sizes(canvas.sizes)
         return canvas if sizes is canvas.sizes else Canvas(sizes, canvas.channels)
 
+    def replace(self, **changes: Any) -> Self:
+        """The same transform with other arguments, checked as in its constructor.
+
+        Args:
+            changes: arguments of the constructor by name.
+
+        Raises:
+            TypeError: if it has no such argument.
+            ValueError: if a value is out of range.
+        """
+        names = list(inspect.signature(type(self)).parameters)
+        for name in changes:
+            if name not in names:
+                raise TypeError(self._no_argument(name, names))
+        return type(self)(**{name: getattr(self, name) for name in names} | changes)
+
+    def _no_argument(self, name: str, names: Sequence[str]) -> str:
+        remedy = (
+            " Wrap it: RandomApply([...], p=...), or RandomChoice([...], p=[...]) for a mix." if name == "p" else ""
+        )
+        return f"{type(self).__name__}: `{name}` is not an argument, only {', '.join(names) or 'none'}.{remedy}"
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if "_fixed" in vars(self) or type(self).__init__ is object.__init__:
+            names = list(inspect.signature(type(self)).parameters)
+            fixed = f"{type(self).__name__}: `{name}` cannot be changed after construction."
+            remedy = f" Use replace({name}={value!r}), which makes a checked copy, in a new Augment."
+            raise AttributeError(fixed + remedy if name in names else self._no_argument(name, names))
+        super().__setattr__(name, value)
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__}: `{name}` cannot be deleted.")
+
     def __repr__(self) -> str:
         shown = []
         for name, argument in inspect.signature(type(self)).parameters.items():
             value = getattr(self, name)
+            if name == "transforms":
+                value = list(value)
             if argument.default is inspect.Parameter.empty or value != argument.default:
                 shown.append(f"{name}={value!r}")
         return f"{type(self).__name__}({', '.join(shown)})"

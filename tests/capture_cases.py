@@ -109,7 +109,7 @@ def refused_captures() -> dict[str, str]:
     ragged = ga.Ragged.from_images(photographs(4)).to("cuda")
     attempts: dict[str, Callable[[], Any]] = {
         "ragged": lambda: ga.Augment([ga.Resize((9, 9))]).capture(ragged),
-        "opaque": lambda: ga.Augment([v2.RandomInvert()]).capture(images),
+        "opaque": lambda: ga.Augment([ga.Opaque(v2.RandomInvert())]).capture(images),
         "one channel": lambda: ga.Augment([], eval=[ga.Grayscale(1)]).eval().capture(images),
         "images on the CPU": lambda: ga.Augment([ga.RandomInvert()], backend="triton").capture(noise()),
         "labels on the CPU": lambda: mixing.capture(images, torch.arange(4)),

@@ -63,8 +63,7 @@ GATED = [op for op in ga.OPS if "p" in inspect.signature(op).parameters and op i
 def test_every_op_with_p_is_gated_by_it(op: type[Transform]) -> None:
     example = build(op)
     for p in (0.0, 0.05, 0.5, 0.9, 1.0):
-        example.p = p
-        frequency = drawn([example], 50_000)[0]["applied"].mean()
+        frequency = drawn([example.replace(p=p)], 50_000)[0]["applied"].mean()
         assert abs(frequency - p) <= (hoeffding(50_000, len(GATED) * 5) if 0 < p < 1 else 0.0), p
 
 

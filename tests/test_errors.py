@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
+import pickle
 import re
 from collections.abc import Callable
 from typing import Any
@@ -12,6 +14,7 @@ import pytest
 import torch
 from helpers import CLASSES, FAST, build, call, labels, noise, photographs, recipe
 from torch import Tensor
+from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 import gpuaug as ga
@@ -194,17 +197,16 @@ LISTS: dict[str, tuple[Any, str]] = {
     "pixels after floats": ([FLOATS, ga.RandomInvert()], "train"),
     "crop after floats": ([FLOATS, ga.CenterCrop(4)], "train"),
     "container after floats": ([FLOATS, ga.RandomApply([BLUR])], "train"),
-    "opaque after floats": ([FLOATS, v2.RandomInvert()], "train"),
+    "opaque after floats": ([FLOATS, ga.Opaque(v2.RandomInvert())], "train"),
     "back to uint8": ([FLOATS, ga.ToDtype(torch.uint8, scale=True)], "train"),
     "two mixes": ([ga.MixUp(), ga.CutMix()], "train"),
     "two choices of mixes": ([ga.RandomChoice([ga.MixUp()]), ga.RandomChoice([ga.CutMix()])], "train"),
     "op after mix": ([ga.MixUp(), INVERT], "train"),
     "erase after mix": ([FLOATS, ga.MixUp(), ga.RandomErasing()], "train"),
     "random levels": ([ga.RandomErasing(value="random")], "train"),
-    "torchvision normalize": ([v2.Normalize((0.5,), (0.5,))], "transforms"),
-    "torchvision dtype": ([v2.ToDtype(torch.float32, scale=True)], "transforms"),
-    "torchvision mixup": ([v2.MixUp(num_classes=3)], "transforms"),
-    "torchvision cutmix": ([v2.CutMix(num_classes=3)], "transforms"),
+    "torchvision normalize on uint8": ([v2.Normalize((0.5,), (0.5,))], "train"),
+    "torchvision pixels after floats": ([v2.ToDtype(torch.float32, scale=True), v2.RandomInvert()], "train"),
+    "torchvision v1 that is not ours": ([v1.ToPILImage()], "transforms"),
 }
 
 
@@ -429,8 +431,8 @@ CALLS: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "negative index": (recipe(), {"images": X, "index": torch.tensor([0, 1, 2, -1])}),
     "index too high": (recipe(), {"images": X, "index": torch.tensor([0, 1, 2, 2**48])}),
     "index on a device": (recipe(), {"images": X, "index": torch.arange(4, device="meta")}),
-    "a step that returns floats": ([v2.Lambda(lambda x: x.float())], {"images": X}),
-    "a step that returns fewer": ([v2.Lambda(lambda x: x[:2])], {"images": X}),
+    "a step that returns floats": ([ga.Opaque(v2.Lambda(lambda x: x.float()))], {"images": X}),
+    "a step that returns fewer": ([ga.Opaque(v2.Lambda(lambda x: x[:2]))], {"images": X}),
 }  # fmt: skip
 
 
@@ -546,3 +548,53 @@ def test_labels_on_a_device_are_not_read() -> None:
     from gpuaug.transforms.mix import check_labels
 
     check_labels("Augment", ga.MixUp(num_classes=3), torch.full((4,), 9, device="meta").as_subclass(Unreadable), 4)
+
+
+# ---- transforms cannot be changed ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("op", ga.OPS, ids=lambda op: op.__name__)
+def test_arguments_cannot_be_changed_but_replaced(op: Any) -> None:
+    example = build(op)
+    before = repr(example)
+    for name in inspect.signature(op).parameters:
+        with pytest.raises(
+            AttributeError, match=rf"{op.__name__}: `{name}` cannot be changed .* Use replace\({name}=7\)"
+        ):
+            setattr(example, name, 7)
+        with pytest.raises(AttributeError, match="cannot be deleted"):
+            delattr(example, name)
+        assert type(getattr(example, name)) is not list  # whose items could be changed
+    with pytest.raises(AttributeError, match=rf"{op.__name__}: `strength` is not an argument, only"):
+        example.strength = 7
+    with pytest.raises(TypeError, match=rf"{op.__name__}: `strength` is not an argument, only"):
+        example.replace(strength=7)
+    assert repr(example) == before
+    for again in (example.replace(), copy.copy(example), copy.deepcopy(example), pickle.loads(pickle.dumps(example))):
+        assert again == example
+        assert repr(again) == before
+        with pytest.raises(AttributeError):
+            again.p = 0.5
+
+
+def test_replace_checks_as_the_constructor_does() -> None:
+    erase, policy = ga.RandomErasing(0.2), ga.RandAugment()
+    assert erase.replace(p=0.7, value=3.0) == ga.RandomErasing(0.7, value=3.0)
+    assert erase == ga.RandomErasing(0.2)
+    with pytest.raises(ValueError, match=r"RandomErasing: `p` must be a probability in \[0, 1\], got 7"):
+        erase.replace(p=7)
+    with pytest.raises(ValueError, match="RandAugment: `magnitude` must be"):
+        policy.replace(magnitude=50)
+    with pytest.raises(
+        AttributeError, match=r"MixUp: `p` is not an argument, .* RandomChoice\(\[\.\.\.\], p=\[\.\.\.\]\)"
+    ):
+        ga.MixUp().p = 0
+
+
+def test_lists_that_were_given_are_not_kept() -> None:
+    mean, children, chances = [0.5], [ga.RandomInvert()], [0.3]
+    normalize, choice = ga.Normalize(mean, [0.5]), ga.RandomChoice(children, p=chances)
+    before = repr([normalize, choice])
+    mean[0], chances[0] = 9.0, 1.0
+    children.append(ga.RandomEqualize())
+    assert repr([normalize, choice]) == before

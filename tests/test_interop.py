@@ -15,8 +15,8 @@ from answers import EXACT, NATIVE, Tolerance
 from helpers import FAST, noise, photographs
 from oracle import differs
 from torch import nn
+from torchvision import models, tv_tensors
 from torchvision import transforms as v1
-from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 import gpuaug as ga
@@ -184,6 +184,8 @@ FORMS: list[tuple[Callable[[ModuleType], Any], Transform]] = [
     (lambda m: m.RandomErasing(value=[5.0]), ga.RandomErasing(value=5.0)),
     (lambda m: m.Normalize(list(MEAN), list(STD)), ga.Normalize(MEAN, STD)),
     (lambda m: m.Normalize(torch.tensor([0.5]), np.array([0.25])), ga.Normalize((0.5,), (0.25,))),
+    (lambda m: v1.Normalize(0.5, 0.25), ga.Normalize((0.5,), (0.25,))),  # v2 takes sequences alone
+    (lambda m: m.Normalize([0.5], np.array([0.25], np.float32)), ga.Normalize((0.5,), (0.25,))),
     (lambda m: m.ConvertImageDtype(torch.float16), ga.ToDtype(torch.float16, scale=True)),
     (lambda m: m.AutoAugment(m.AutoAugmentPolicy.CIFAR10), ga.AutoAugment("cifar10")),
     (lambda m: m.ColorJitter((0.4, 1.6), hue=0.1), ga.ColorJitter((0.4, 1.6), hue=(-0.1, 0.1))),
@@ -406,11 +408,120 @@ def test_pillows_nearest_is_nearest_exact() -> None:
     assert differs(ga.Augment([ga.Resize((23, 31), "nearest")], backend=FAST)(image[None])[0], expected, EXACT)
 
 
-# --- refusals ---------------------------------------------------------------------------------------------------
+# --- what people have -----------------------------------------------------------------------------------------------
+
+
+BICUBIC = Tolerance(levels=8.01 / 255 / min(STD))  # of noise: v1 does not clamp between its two passes
+WEIGHTS = [(models.ResNet50_Weights.DEFAULT, NORMALIZED_LEVEL), (models.EfficientNet_B0_Weights.DEFAULT, BICUBIC)]
+
+
+@pytest.mark.parametrize(("weights", "tolerance"), WEIGHTS, ids=str)
+def test_weights_transforms(weights: Any, tolerance: Tolerance) -> None:
+    """The pixels are those of the preset: v1's resize of tensors."""
+    preset = weights.transforms()
+    augment = ga.Augment(train=ga.from_torchvision(preset), backend=FAST)
+    image = noise(1, height=300, width=280)[0]
+    assert not differs(augment(image[None])[0], preset(image), tolerance)
+    assert differs(augment(image[None])[0], preset(image.flip(-1)), tolerance)
+    with pytest.raises(ValueError, match=r"call it, as in weights\.transforms\(\)"):
+        ga.from_torchvision(weights.transforms)
+    with pytest.raises(ValueError, match="SemanticSegmentation"):
+        ga.from_torchvision(models.segmentation.FCN_ResNet50_Weights.DEFAULT.transforms())
 
 
 class Mine(v2.RandomHorizontalFlip):
     pass
+
+
+class Preset:
+    """As torchvision's references write them."""
+
+    def __init__(self, *transforms: Any, brighter: int = 0) -> None:
+        self.transforms, self.brighter = v2.Compose(list(transforms)), brighter
+
+    def __call__(self, image: Any) -> Any:
+        return self.transforms(image) + self.brighter
+
+
+def test_an_object_that_only_carries_transforms_is_opened() -> None:
+    steps = [v2.RandomResizedCrop(24), v2.RandomHorizontalFlip(), v2.PILToTensor()]
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
+    expected = [ga.RandomResizedCrop(24), ga.RandomHorizontalFlip()]
+    assert ga.from_torchvision(Preset(*steps)) == expected
+    assert ga.from_torchvision([Preset(*steps), v2.ToDtype(torch.float32, scale=True)]) == [*expected, FLOATS]
+    assert torch.equal(torch.get_rng_state(), before)
+    with pytest.raises(
+        ValueError, match=r"Preset \(an object whose `transforms` do not give on an image what itself gives"
+    ):
+        ga.from_torchvision(Preset(*steps, brighter=1))
+    with pytest.raises(ValueError, match=r"got \[0\]\.transforms\[1\] Mine \("):
+        ga.from_torchvision([Preset(v2.PILToTensor(), Mine())])
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_timms_transforms(training: bool) -> None:
+    data = pytest.importorskip("timm.data")
+    compose = data.create_transform(24, is_training=training, color_jitter=None)
+    means = tuple(torch.tensor(MEAN).tolist()), tuple(torch.tensor(STD).tolist())
+    head = [ga.RandomResizedCrop(24), ga.RandomHorizontalFlip()] if training else [ga.Resize(27), ga.CenterCrop(24)]
+    assert repr(ga.from_torchvision(compose)) == repr([*head, FLOATS, ga.Normalize(*means)])
+    assert ga.from_torchvision(data.transforms.MaybePILToTensor()) == []
+    choice = data.transforms.RandomResizedCropAndInterpolation(24, interpolation="random")
+    with pytest.raises(ValueError, match="it draws the interpolation; give one"):
+        ga.from_torchvision(choice)
+
+
+LATE: list[tuple[list[Any], list[Any]]] = [  # steps between ToTensor and Normalize, and what they are on levels
+    ([v2.RandomHorizontalFlip(0.5), v2.RandomVerticalFlip(0.5)], [ga.RandomHorizontalFlip(), ga.RandomVerticalFlip()]),
+    ([v2.CenterCrop(30), v2.RandomCrop(20)], [ga.CenterCrop(30), ga.RandomCrop(20)]),
+    ([v2.RandomCrop(20, 4, fill=1.0)], [ga.RandomCrop(20, 4, fill=255.0)]),
+    ([v2.Pad(3, padding_mode="reflect"), v2.Pad(2, 1)], [ga.Pad(3, padding_mode="reflect"), ga.Pad(2, 255.0)]),
+    ([v2.RandomRotation((20, 20), fill=1)], [ga.RandomRotation((20.0, 20.0), fill=255.0)]),
+    ([v2.RandomApply([v2.RandomHorizontalFlip(1.0)], 1.0)], [ga.RandomApply([ga.RandomHorizontalFlip(1.0)], 1.0)]),
+]
+
+
+@pytest.mark.parametrize(("late", "early"), LATE, ids=[repr(early) for _, early in LATE])
+def test_steps_after_to_tensor_that_only_move_pixels(late: list[Any], early: list[Any]) -> None:
+    """They give before it what they give after it, bit for bit, drawn as gpuaug draws."""
+    steps = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), *late, v2.Normalize(MEAN, STD)]
+    converted = ga.from_torchvision(steps)
+    assert repr(converted) == repr([*early, FLOATS, ga.Normalize(MEAN, STD)])
+    fixed = [step for step in early if not isinstance(step, (ga.RandomHorizontalFlip, ga.RandomVerticalFlip))]
+    fixed = [step for step in fixed if type(step).__name__ not in ("RandomCrop",)]
+    image = noise(1, height=40, width=37)[0]
+    if len(fixed) == len(early):  # without chance: torchvision's floats are ours
+        assert torch.equal(ga.Augment(converted, backend=FAST)(image[None])[0], v2.Compose(steps)(image))
+
+
+NOT_EXACT = [
+    v2.RandomInvert(),
+    v2.RandomResizedCrop(20),
+    v2.Resize(20),
+    v2.RandomRotation(20, v2.InterpolationMode.BILINEAR),
+    v2.Pad(2, 0.2),  # torchvision's 51 / 255 is another float
+    v2.RandomApply([v2.RandomInvert()]),
+]
+
+
+@pytest.mark.parametrize("step", NOT_EXACT, ids=lambda step: type(step).__name__)
+def test_steps_after_to_tensor_that_compute_on_floats_are_refused(step: Any) -> None:
+    steps = ga.from_torchvision([v2.ToDtype(torch.float32, scale=True), step, v2.RandomHorizontalFlip()])
+    with pytest.raises(ValueError, match=rf"with pixel work before ToDtype, got {type(step).__name__} after it"):
+        ga.Augment(steps, backend="torch")
+
+
+def test_what_puts_in_zeros_after_normalize_is_refused() -> None:
+    floats = [v2.ToDtype(torch.float32, scale=True), v2.Normalize(MEAN, STD)]
+    for step in (v2.Pad(2), v2.RandomCrop(20, 2), v2.RandomRotation(10), v2.CenterCrop(20)):
+        with pytest.raises(ValueError, match="with pixel work before ToDtype"):
+            ga.Augment(ga.from_torchvision([*floats, step]), backend="torch")
+    flips = ga.from_torchvision([*floats, v2.RandomHorizontalFlip(), v2.RandomCrop(9)])
+    assert [type(step).__name__ for step in flips] == ["RandomHorizontalFlip", "RandomCrop", "ToDtype", "Normalize"]
+
+
+# --- refusals ---------------------------------------------------------------------------------------------------
 
 
 REFUSED: list[tuple[Any, str]] = [
@@ -431,7 +542,6 @@ REFUSED: list[tuple[Any, str]] = [
     (v2.ToDtype(torch.float64), "ToDtype (`dtype` must be"),
     (v2.ToDtype({MASK: torch.int64}), "ToDtype (a dict must say one thing of images"),
     (v2.Pad(2, {tv_tensors.Image: 1, torch.Tensor: 2}), "Pad (a dict must say one thing of images"),
-    (v1.Normalize(0.5, 0.5), "Normalize (`mean` must be"),
     (v1.Pad(-2), "Pad (`padding` must be"),
     (v2.RandomApply([v2.RandomCrop(9)]), "RandomApply (`transforms` must be transforms of pixels"),
     (v1.RandomChoice([v1.RandomInvert()], p=[1, 1]), "RandomChoice (`p` must be 1 numbers"),

@@ -256,7 +256,7 @@ def test_foreign_steps_leave_the_consumers_draws_alone() -> None:
             time.sleep(0.02)
             return super().forward(*inputs)
 
-    module = ga.Augment([ga.RandomResizedCrop(SIDE), Slow(0.5, 0.5)], seed=5)
+    module = ga.Augment([ga.RandomResizedCrop(SIDE), ga.Opaque(Slow(0.5, 0.5))], seed=5)
     expected = [(module(images, index=index), labels) for images, labels, index in batches()]
     drawn, results = [], []
     state = torch.get_rng_state()

@@ -10,6 +10,7 @@ import pytest
 import torch
 from helpers import BACKENDS, CLASSES, FAST, labels, noise, photographs
 from torch import nn
+from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 import gpuaug as ga
@@ -19,13 +20,13 @@ K = pytest.importorskip("kornia.augmentation", reason="Kornia is not installed")
 backends = pytest.mark.parametrize("backend", BACKENDS)
 
 FOREIGN: dict[str, Any] = {
-    "v2.RandomRotation": lambda: v2.RandomRotation(30),
-    "v2.ColorJitter": lambda: v2.ColorJitter(0.4, 0.4),
-    "v2.RandAugment": lambda: v2.RandAugment(),
-    "v2.ElasticTransform": lambda: v2.ElasticTransform(alpha=20.0, sigma=1.0),
-    "v2.RandomPhotometricDistort": lambda: v2.RandomPhotometricDistort(p=0.9),
-    "v2.Compose": lambda: v2.Compose([v2.RandomAffine(20), v2.RandomInvert()]),
-    "v2.RandomErasing": lambda: v2.RandomErasing(p=1.0, inplace=True),
+    "v2.RandomRotation": lambda: ga.Opaque(v2.RandomRotation(30)),
+    "v2.ColorJitter": lambda: ga.Opaque(v2.ColorJitter(0.4, 0.4)),
+    "v2.RandAugment": lambda: ga.Opaque(v2.RandAugment()),
+    "v2.ElasticTransform": lambda: ga.Opaque(v2.ElasticTransform(alpha=20.0, sigma=1.0)),
+    "v2.RandomPhotometricDistort": lambda: ga.Opaque(v2.RandomPhotometricDistort(p=0.9)),
+    "v2.Compose": lambda: ga.Opaque(v2.Compose([v2.RandomAffine(20), v2.RandomInvert()])),
+    "v2.RandomErasing": lambda: ga.Opaque(v2.RandomErasing(p=1.0, inplace=True)),
     "K.RandomAffine": lambda: K.RandomAffine(30.0, p=1.0),
     "K.ColorJiggle": lambda: K.ColorJiggle(0.2, 0.2, 0.2, 0.2, p=1.0),
     "K.RandomElasticTransform": lambda: K.RandomElasticTransform(kernel_size=(7, 7), sigma=(2.0, 2.0), p=1.0),
@@ -76,7 +77,7 @@ def test_at_any_place(name: str, place: str, backend: str) -> None:
 
 def test_what_it_computes_is_what_the_library_computes() -> None:
     images = noise(4)
-    assert torch.equal(ga.Augment([v2.RandomInvert(p=1.0)], backend=FAST)(images), 255 - images)
+    assert torch.equal(ga.Augment([ga.Opaque(v2.RandomInvert(p=1.0))], backend=FAST)(images), 255 - images)
     blurred = ga.Augment([K.RandomGaussianBlur((3, 3), (1.0, 1.0), p=1.0)], backend=FAST)(images)
     theirs = K.RandomGaussianBlur((3, 3), (1.0, 1.0), p=1.0)(images / 255)
     assert (blurred.float() - theirs * 255).abs().max() <= 0.51
@@ -102,7 +103,9 @@ def test_autocast_changes_nothing() -> None:
 
 
 def test_two_steps_never_share_a_seed() -> None:
-    augment = ga.Augment([v2.RandomInvert(), v2.RandomInvert(), K.RandomAffine(3.0)], backend=FAST)
+    augment = ga.Augment(
+        [ga.Opaque(v2.RandomInvert()), ga.Opaque(v2.RandomInvert()), K.RandomAffine(3.0)], backend=FAST
+    )
     seeds = [params["seed"] for params in augment.sample(noise(50)).params]
     assert len({int(seed) for row in seeds for seed in row}) == 150
 
@@ -110,14 +113,14 @@ def test_two_steps_never_share_a_seed() -> None:
 @backends
 def test_after_a_crop_of_ragged_images(backend: str) -> None:
     images = ga.Ragged.from_images(photographs())
-    steps = [ga.RandomResizedCrop(16), v2.RandomInvert(p=1.0)]
+    steps = [ga.RandomResizedCrop(16), ga.Opaque(v2.RandomInvert(p=1.0))]
     plain = ga.Augment(steps[:1], backend=backend)
     assert torch.equal(ga.Augment(steps, backend=backend)(images), 255 - plain(images))
 
 
 def test_modules_are_part_of_the_module() -> None:
     kornia_step = K.RandomAffine(30.0, p=1.0)
-    augment = ga.Augment([kornia_step, v2.RandomInvert(), ga.ToDtype(torch.float32)], backend=FAST)
+    augment = ga.Augment([kornia_step, ga.Opaque(v2.RandomInvert()), ga.ToDtype(torch.float32)], backend=FAST)
     assert any(module is kornia_step for module in augment.modules())
     for again in (copy.deepcopy(augment), pickle.loads(pickle.dumps(augment)), copy.deepcopy(augment).to("cpu")):
         mine = again.train_pipeline.steps[0].module
@@ -125,12 +128,12 @@ def test_modules_are_part_of_the_module() -> None:
         assert any(module is mine for module in again.modules())
         index = torch.arange(3)
         assert torch.equal(again(noise(3), index=index), augment(noise(3), index=index))
-    assert "v2.RandomInvert(p=0.5)" in repr(augment)
-    assert "kornia.augmentation.RandomAffine(" in repr(augment)
+    assert "Opaque(v2.RandomInvert(p=0.5))" in repr(augment)
+    assert "Opaque(kornia.augmentation.RandomAffine(" in repr(augment)
 
 
 def test_the_default_evaluation_leaves_them_out() -> None:
-    augment = ga.Augment([v2.RandomInvert(p=1.0), ga.RandomCrop(16)], backend=FAST)
+    augment = ga.Augment([ga.Opaque(v2.RandomInvert(p=1.0)), ga.RandomCrop(16)], backend=FAST)
     images = noise(3, 3, 16, 16)
     assert torch.equal(augment.eval()(images), images)
 
@@ -154,19 +157,19 @@ class Halve(v2.Transform):
 )
 def test_what_has_a_counterpart_that_must_be_used(step: Any, remedy: str) -> None:
     with pytest.raises(ValueError, match=r"must be uint8 to uint8 and without labels, got .*\. " + remedy):
-        ga.Augment([step], backend="torch")
+        ga.Opaque(step)
 
 
 @pytest.mark.parametrize(
     ("step", "shape"),
     [
-        (v2.Resize(30), (3, 34, 30)),
-        (v2.Grayscale(1), (1, 24, 21)),
-        (v2.RandomCrop(8), (3, 8, 8)),
+        (ga.Opaque(v2.Resize(30)), (3, 34, 30)),
+        (ga.Opaque(v2.Grayscale(1)), (1, 24, 21)),
+        (ga.Opaque(v2.RandomCrop(8)), (3, 8, 8)),
         (K.RandomCrop((8, 8)), (3, 8, 8)),
-        (Halve(), (3, 24, 11)),
+        (ga.Opaque(Halve()), (3, 24, 11)),
     ],
-    ids=lambda value: type(value).__name__ if isinstance(value, nn.Module) else "",
+    ids=lambda value: type(getattr(value, "module", value)).__name__ if not isinstance(value, tuple) else "",
 )
 def test_a_step_that_changes_the_shape(step: Any, shape: tuple[int, int, int]) -> None:
     """What follows is drawn for the shape after it."""
@@ -180,7 +183,7 @@ def test_a_step_that_changes_the_shape(step: Any, shape: tuple[int, int, int]) -
 
 @pytest.mark.parametrize(
     "step",
-    [v2.Lambda(lambda x: x.float()), v2.Lambda(lambda x: x[0]), v2.Lambda(len)],
+    [ga.Opaque(v2.Lambda(function)) for function in (lambda x: x.float(), lambda x: x[0], len)],
     ids=["float", "image", "number"],
 )
 def test_a_step_that_returns_something_else(step: Any) -> None:
@@ -192,14 +195,16 @@ def test_a_step_that_returns_something_else(step: Any) -> None:
 
 def test_a_step_whose_size_is_random() -> None:
     sizes = iter([20, 22])
-    augment = ga.Augment([v2.Lambda(lambda x: x[..., : next(sizes)])], backend=FAST)
+    augment = ga.Augment([ga.Opaque(v2.Lambda(lambda x: x[..., : next(sizes)]))], backend=FAST)
     with pytest.raises(ValueError, match=r"uint8 \(2, 3, 24, 20\) here, got uint8 \(2, 3, 24, 21\) .* is fixed"):
         augment(noise(2))
 
 
 @pytest.mark.parametrize("step", [nn.Conv2d(3, 3, 1), torch.nn.functional.relu, "v2.RandomInvert()", v2.RandomInvert])
 def test_what_is_neither_library(step: Any) -> None:
-    with pytest.raises(ValueError, match=r"Use gpuaug's transforms, a kornia\.augmentation module or a torchvision v2"):
+    with pytest.raises(
+        ValueError, match=r"Use gpuaug's transforms, a kornia\.augmentation module or a torchvision transform"
+    ):
         ga.Augment([step], backend="torch")
 
 
@@ -208,7 +213,7 @@ def test_a_failing_step_puts_the_generator_back() -> None:
         torch.rand(3)
         raise KeyError("no")
 
-    augment = ga.Augment([v2.Lambda(fail)], backend=FAST)
+    augment = ga.Augment([ga.Opaque(v2.Lambda(fail))], backend=FAST)
     before = torch.get_rng_state()
     with pytest.raises(KeyError):
         augment(noise(2))
@@ -224,4 +229,59 @@ def test_only_the_generator_of_the_canvas_is_seeded(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(torch, "manual_seed", forbidden)
     monkeypatch.setattr(torch.cuda, "manual_seed_all", forbidden)
-    ga.Augment([v2.ColorJitter(0.4)], backend=FAST)(noise(2))
+    ga.Augment([ga.Opaque(v2.ColorJitter(0.4))], backend=FAST)(noise(2))
+
+
+# --- torchvision's transforms in Augment's own list ---------------------------------------------------------------
+
+
+def pictures(augment: ga.Augment) -> int:
+    """How many different pictures it makes of one image."""
+    return len({image.numpy().tobytes() for image in augment(noise(1).expand(32, -1, -1, -1))})
+
+
+def test_torchvisions_transforms_become_ours_with_a_draw_for_each_sample() -> None:
+    given = [
+        v2.RandomAffine(30),
+        v1.RandomRotation(9),
+        v2.Compose([v2.RandomInvert()]),
+        v2.ToDtype(torch.float32, scale=True),
+    ]
+    ours = [ga.RandomAffine(30.0), ga.RandomRotation(9.0), ga.RandomInvert(), ga.ToDtype(torch.float32, scale=True)]
+    augment, twin = (ga.Augment(steps, seed=3, backend=FAST) for steps in (given, ours))
+    assert repr(augment) == repr(twin)
+    assert torch.equal(augment(noise(5)), twin(noise(5)))
+    assert pictures(ga.Augment(given, backend=FAST)) > 24
+    assert pictures(ga.Augment([ga.Opaque(v2.RandomAffine(30))], backend=FAST)) == 1
+
+
+class Mine(v2.RandomHorizontalFlip):
+    pass
+
+
+@pytest.mark.parametrize(
+    "step", [v2.ElasticTransform(), Mine(), v2.RandomRotation(10, expand=True)], ids=["none", "mine", "argument"]
+)
+def test_what_draws_once_for_the_batch_says_so_once(step: Any) -> None:
+    name = type(step).__name__
+    with pytest.warns(
+        UserWarning, match=rf"{name} .* draws once for the whole batch\. .*gpuaug\.Opaque\({name}"
+    ) as seen:
+        augment = ga.Augment([step, ga.RandomCrop(16)], backend=FAST)
+    assert len(seen) == 1
+    assert seen[0].filename == __file__  # it points at the list
+    assert f"Opaque(v2.{name}" in repr(augment)
+    ga.Augment([ga.Opaque(step), ga.RandomCrop(16)], backend=FAST)  # said on purpose: no warning
+
+
+def test_a_step_of_v1_that_is_not_ours_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"got Lambda \(gpuaug has no such transform\)"):
+        ga.Augment([v1.Lambda(abs)], backend="torch")
+
+
+def test_a_compose_of_torchvision_is_not_a_list() -> None:
+    for compose in (v1.Compose([v1.RandomInvert()]), v2.Compose([v2.RandomInvert()])):
+        with pytest.raises(ValueError, match=r"Use train=gpuaug\.from_torchvision\(\.\.\.\)"):
+            ga.Augment(compose, backend="torch")
+        with pytest.raises(ValueError, match=r"Use eval=gpuaug\.from_torchvision\(\.\.\.\)"):
+            ga.Augment([], compose, backend="torch")

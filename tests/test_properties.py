@@ -87,7 +87,7 @@ ALWAYS |= {"Normalize", "MixUp", "CutMix"}  # floats and labels: tests of their 
 
 def without_chance(op: type[Transform]) -> Transform:
     example = build(op)
-    example.p = 0.0
+    vars(example)["p"] = 0.0  # those without an argument `p` have one as well
     return example
 
 
@@ -339,3 +339,41 @@ def test_the_layout_of_the_batch_does_not_matter(layout: str) -> None:
     for backend in BACKENDS:
         augment = ga.Augment(recipe(), backend=backend)
         assert torch.equal(augment(given_images, index=index), augment(given_images.contiguous().clone(), index=index))
+
+
+TIGHT: dict[str, Callable[[int, int], list[Any]]] = {  # crops that often happen to start at (0, 0), uncut or unscaled
+    "RandomResizedCrop": lambda h, w: [ga.RandomResizedCrop((h, w), scale=(0.5, 1.0), ratio=(0.8, 1.25))],
+    "RandomCrop": lambda h, w: [ga.RandomCrop((h, w))],
+    "RandomCrop, padded": lambda h, w: [ga.RandomCrop((h, w), 1)],
+    "CenterCrop": lambda h, w: [ga.CenterCrop((h, w))],
+    "Resize, CenterCrop": lambda h, w: [ga.Resize(max(h, w)), ga.CenterCrop((h, w))],
+    "RandomChoice": lambda h, w: [
+        ga.RandomChoice([ga.RandomCrop((h, w)), ga.CenterCrop((h, w)), ga.RandomResizedCrop((h, w))])
+    ],
+    "flip and crop": lambda h, w: [ga.RandomHorizontalFlip(0.2), ga.RandomInvert(0.2), ga.RandomCrop((h, w))],
+    "crop after a step": lambda h, w: [ga.RandomInvert(0.2), ga.RandomResizedCrop((h, w))],
+    "crop twice": lambda h, w: [ga.RandomCrop((h + 1, w + 1), 1), ga.RandomInvert(0.2), ga.RandomCrop((h, w))],
+}
+
+
+@pytest.mark.parametrize("name", TIGHT)
+@settings(steady, max_examples=6)
+@given(seed=SEEDS, height=st.integers(3, 8), width=st.integers(3, 8), more=st.tuples(*[st.integers(0, 2)] * 2))
+def test_no_draw_is_a_special_case(name: str, seed: int, height: int, width: int, more: tuple[int, int]) -> None:
+    """Alone and beside others, from a dense and from a ragged batch, on every backend: the same shape, the same bits.
+
+    A backend that leaves something out because this draw seems not to need it, a crop for example, shows here.
+    """
+    steps = TIGHT[name](height, width)
+    images, index = noise(10)[..., : height + more[0], : width + more[1]], torch.arange(10)
+    expected = ga.Augment(steps, seed=seed, backend="numba")(images, index=index)
+    assert expected.shape == (10, 3, height, width)
+    for backend in BACKENDS:
+        for number in range(10):
+            one, key = images[number : number + 1], index[number : number + 1]
+            sources: list[Any] = [one] if name.startswith("crop after") else [one, ga.Ragged.from_images(list(one))]
+            if name == "flip and crop":
+                sources = [one]
+            for source in sources:
+                result = ga.Augment(steps, seed=seed, backend=backend)(source, index=key)
+                assert torch.equal(result, expected[number : number + 1]), f"{backend}, sample {number}"

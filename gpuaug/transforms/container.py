@@ -48,7 +48,7 @@ def flatten(transforms: Any) -> list[Any]:
 class Container(Transform, abc.ABC):
     """What the three share."""
 
-    transforms: list[Transform]
+    transforms: Sequence[Transform]
 
     def _setup(self, transforms: Any, *kinds: str) -> None:
         """Keep the children, each of one of `kinds`; a Compose among them becomes one child."""

@@ -6,7 +6,9 @@ import abc
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
@@ -47,23 +49,36 @@ class ToDtype(Convert):
         return functional.to_dtype(table, torch.float32, scale=self.scale)
 
 
+PerChannel = float | Sequence[float] | Tensor | NDArray[Any]
+
+
+def _per_channel(values: Any) -> Any:
+    """A number as a tuple of one, a tensor or an array as a tuple of numbers; a sequence stays as it was written."""
+    if isinstance(values, (Tensor, np.ndarray)):
+        values = values.tolist()
+        return tuple(values) if isinstance(values, list) else (values,)
+    return (values,) if checks.is_number(values) else values
+
+
 class Normalize(Convert):
     """Subtract the mean and divide by the standard deviation of each channel.
 
     Args:
-        mean, std: one number for each channel, or one for all, on the scale ToDtype gives; std not 0.
+        mean, std: one number for each channel, or one for all, on the scale ToDtype gives; std not 0. A number, a
+            sequence, a tensor or an array.
         inplace: accepted for torchvision's sake; the batch given is never written to.
     """
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float], inplace: bool = False) -> None:
-        for name, values in (("mean", mean), ("std", std)):
+    def __init__(self, mean: PerChannel, std: PerChannel, inplace: bool = False) -> None:
+        means, deviations = _per_channel(mean), _per_channel(std)
+        for name, values in (("mean", means), ("std", deviations)):
             if not isinstance(values, Sequence) or not values or not all(map(checks.is_number, values)):
                 raise checks.bad(self, name, "a sequence of numbers, one for each channel", repr(values))
-        if any(value == 0 for value in std):
+        if any(value == 0 for value in deviations):
             raise checks.bad(self, "std", "not 0", repr(std))
-        if len(mean) != len(std):
-            raise checks.bad(self, "std", f"as long as mean ({len(mean)})", repr(std))
-        self.mean, self.std, self.inplace = mean, std, bool(inplace)
+        if len(means) != len(deviations):
+            raise checks.bad(self, "std", f"as long as mean ({len(means)})", repr(std))
+        self.mean, self.std, self.inplace = means, deviations, bool(inplace)
 
     def check(self, canvas: Any) -> None:
         if len(self.mean) not in (1, canvas.channels):

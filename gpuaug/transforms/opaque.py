@@ -46,7 +46,10 @@ def _library(module: object) -> str | None:
 
 
 class Opaque(Transform, registered=False):
-    """Run a foreign module on the whole canvas, at its place in the list.
+    """Run a transform of Kornia or torchvision v2 as it is on the whole batch, at its place in the list.
+
+    Augment makes opaque steps of Kornia's modules by itself. Of torchvision's transforms it makes its own where it has
+    them; written as `Opaque(v2.RandomAffine(10))`, one runs as it is, with one draw for the batch.
 
     Kornia draws for each sample, on floats in [0, 1]; torchvision draws once for the whole batch, on uint8. Both use
     torch's global generator, which is seeded here from (seed, epoch, first index of the batch, place in the list) and
@@ -121,4 +124,4 @@ class Opaque(Transform, registered=False):
             return (result * 255).round_().clamp_(0, 255).to(torch.uint8) if levels else result
 
     def __repr__(self) -> str:
-        return f"{'v2' if self.library == 'torchvision' else 'kornia.augmentation'}.{self.module!r}"
+        return f"Opaque({'v2' if self.library == 'torchvision' else 'kornia.augmentation'}.{self.module!r})"

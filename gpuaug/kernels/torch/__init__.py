@@ -30,8 +30,9 @@ def _parts(program: Program, canvas: Tensor) -> list[Array]:
 
 def render(program: Program, source: Tensor | Ragged) -> Tensor:
     """Run one segment: (B, C, h, w) uint8, or what its finish says."""
-    if program.window is not None and not (isinstance(source, Tensor) and program.window.copies):
-        canvas = crop(source, program.window)
+    window = program.window
+    if window is not None and not (isinstance(source, Tensor) and window.shows_all((source.shape[2], source.shape[3]))):
+        canvas = crop(source, window)
     else:
         assert isinstance(source, Tensor)
         canvas = source.clone(memory_format=torch.contiguous_format) if program.slots else source
