@@ -96,7 +96,7 @@ class Augment(nn.Module):
             s.module for s in steps if isinstance(s, Opaque) and isinstance(s.module, nn.Module)
         )
 
-    @torch.compiler.disable(reason=NOT_TRACED)  # type: ignore[untyped-decorator]
+    @torch.compiler.disable(reason=NOT_TRACED)  # type: ignore[no-untyped-call, untyped-decorator]
     def forward(self, images: Images, labels: Tensor | None = None, *, index: Tensor | None = None) -> Any:
         """Augment a batch.
 
@@ -112,7 +112,7 @@ class Augment(nn.Module):
         Raises:
             RuntimeError: while it is traced or exported; see `eval_module`.
         """
-        if torch.jit.is_tracing() or torch.compiler.is_exporting():  # else one batch's result would become a constant
+        if torch._C._get_tracing_state() is not None or torch.compiler.is_exporting():  # else one batch's result would become a constant
             raise RuntimeError(NOT_TRACED)
         return self._run(images, labels, index, self.training, self.epoch)
 

@@ -77,7 +77,7 @@ class EvalModule(nn.Module):
         Returns:
             (B, C, h, w) as `Augment` returns it in evaluation.
         """
-        if not torch.jit.is_tracing() and (images.ndim != 4 or tuple(images.shape[1:]) != self.shape):
+        if torch._C._get_tracing_state() is None and (images.ndim != 4 or tuple(images.shape[1:]) != self.shape):
             expected = f"(B, {', '.join(map(str, self.shape))}), for which this module was made"
             raise checks.bad(
                 "Augment.eval_module", "images", expected, checks.describe(images), "Make one for this size."
