@@ -44,7 +44,8 @@ class Batch(_Fields):
         Args:
             device: torch may name one; it pins for the current accelerator all the same.
         """
-        images, *rest = self
+        images: Any = self[0]
+        rest: Any = self[1:]
         if isinstance(images, Ragged):
             images = Ragged(shared.pinned(images.data), images.sizes, images.channels)
         return Batch(images, *(None if part is None else part.pin_memory() for part in rest))
