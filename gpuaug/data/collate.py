@@ -44,11 +44,11 @@ class Batch(_Fields):
         Args:
             device: torch may name one; it pins for the current accelerator all the same.
         """
-        images: Any = self[0]
-        rest: Any = self[1:]
+        images, *rest = self
         if isinstance(images, Ragged):
             images = Ragged(shared.pinned(images.data), images.sizes, images.channels)
-        return Batch(images, *(None if part is None else part.pin_memory() for part in rest))
+        pinned: list[Any] = [None if part is None else part.pin_memory() for part in rest]
+        return Batch(images, *pinned)
 
 
 def _inline(tensor: Tensor | None) -> Any:
