@@ -12,15 +12,17 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.results import Options, Poisoned, Results, run
+from benchmarks.gpu.results import STARTED, Options, Poisoned, Results, run
 
 __all__ = ["APART", "Layer", "Speed", "layers", "measure", "put"]
 
@@ -67,7 +69,7 @@ def layers(scale: Any, full: bool, dry: bool) -> list[Layer]:
     found += [Layer(first, (w.FUSED,), tuple(name for name in plain if name in (r.PLAIN, "ColorJitter")))]
     found += [Layer(small, (w.EACH,), plain), Layer(small, (w.EACH,), plain, ragged=True)]
     compiled = tuple(name for name in plain if name in (r.PLAIN, "ColorJitter"))
-    found += [Layer(first, (w.COMPILED,), compiled, apart=True)]
+    found += [Layer(first, (w.KORNIA if dry else w.COMPILED,), compiled, apart=True)]  # nothing to compile when dry
     found += [Layer(batch, (w.KORNIA,), names) for batch in others]
     if not dry:
         return found
@@ -185,10 +187,12 @@ class Speed:
 
     def one(self, layer: Layer, recipe: str, way: str, data: Any) -> Ready:
         """Make a way, check its work, and time it."""
-        from collections import deque
+        import torch
 
         from benchmarks.gpu import timing, ways
 
+        random.seed(0)  # the draws of others
+        torch.manual_seed(0)
         case = ways.Case(recipe, self.scale, data)
         made = ways.WAYS[way].make(case)
         held: deque[Any] = deque(maxlen=_held(layer.batch, self.scale))  # so that results, too, are in other memory
@@ -263,7 +267,7 @@ class Speed:
             command += ["--dry"] * self.options.dry
             command += ["--jpegs", str(self.options.jpegs)] if self.options.jpegs else []
             environment = {**os.environ, APART: given}
-            environment.pop("GPUAUG_PART_STARTED", None)
+            environment.pop(STARTED, None)
             try:
                 done = subprocess.run(
                     command, env=environment, capture_output=True, text=True, errors="replace", timeout=seconds
@@ -297,7 +301,7 @@ def _held(batch: int, scale: Any) -> int:
 
 
 def line(row: dict[str, Any]) -> str:
-    """A row of the table, at most 96 characters."""
+    """A row of the table, at most 100 characters. OTHER: its work was found to be other work."""
 
     def cell(name: str, width: int, form: str = ".3f") -> str:
         value = row.get(name)
@@ -306,7 +310,7 @@ def line(row: dict[str, Any]) -> str:
     name = row["recipe"].replace("MixUp/CutMix", "mix")
     text = f"{name[:28]:<29}{row['batch']:>5} {row['way'][:20]:<21}"
     text += cell("device_us", 8) + cell("wall_us", 8) + cell("host_us", 8, ".0f") + cell("least_us", 7)
-    return text + f"{row.get('late') or '':>5}" + ("  OTHER WORK" if row.get("check") else "")
+    return text + f"{row.get('late') or '':>5}" + (" OTHER" if row.get("check") else "")
 
 
 def measure(results: Results, options: Options) -> None:
