@@ -42,6 +42,7 @@ class Asked:
     grid: tuple[int, ...]
     arguments: tuple[Any, ...]
     num_warps: int
+    maxnreg: int | None
     constants: dict[str, Any]
     stream: int
     started: int = 0
@@ -122,14 +123,22 @@ class Watch:
 
         JITFunction.run = run
 
-    def launch(self, kernel: Any, grid: Any, *arguments: Any, num_warps: int = 4, **constants: Any) -> None:
+    def launch(
+        self,
+        kernel: Any,
+        grid: Any,
+        *arguments: Any,
+        num_warps: int = 4,
+        maxnreg: int | None = None,
+        **constants: Any,
+    ) -> None:
         """In place of the backend's `launch`, which it calls."""
         whole = (*map(int, grid), 1, 1)[:3]
         stream = torch.cuda.current_stream().cuda_stream
-        asked, before = Asked(kernel, whole, arguments, num_warps, constants, stream), self.slow
+        asked, before = Asked(kernel, whole, arguments, num_warps, maxnreg, constants, stream), self.slow
         self.asked.append(asked)
         try:
-            self.inner(kernel, grid, *arguments, num_warps=num_warps, **constants)
+            self.inner(kernel, grid, *arguments, num_warps=num_warps, maxnreg=maxnreg, **constants)
         except RuntimeError:
             if self.wrong:  # found on the other side of C
                 raise self.wrong.pop() from None
@@ -186,6 +195,7 @@ def check(raw: fakecuda.RawLaunch, asked: Asked, compiled: Compiled) -> None:
     expect("grid", raw.grid, asked.grid)
     expect("block", raw.block, (32 * asked.num_warps, 1, 1))
     expect("num_warps", kernel.metadata.num_warps, asked.num_warps)
+    expect("maxnreg", kernel.metadata.maxnreg, asked.maxnreg)
     expect("shared memory", raw.shared, kernel.metadata.shared)
     expect("launch attributes", raw.attributes, 0)
     expect("stream", raw.stream, asked.stream)

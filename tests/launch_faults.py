@@ -159,6 +159,7 @@ def _narrow(watch: Watch) -> None:
 def forget(watch: Watch) -> None:
     """Let nothing be left of kernels that were compiled, so that a fault meets both ways of a launch."""
     watch.place.COMPILED.clear()
+    watch.place.KNOWN.clear()
     numbers_kernel.device_caches.clear()
 
 
