@@ -141,7 +141,7 @@ class Mapped:
 
     def keep(self, data: Tensor) -> None:
         """Keep the segment of a batch from `lease`, or of its copy by `pinned`; other data has none to keep."""
-        whole = _leased.get(data.data_ptr(), _pinned.get(data))
+        whole = _leased.get(data.data_ptr(), _pinned.get(data))  # type: ignore[no-untyped-call]
         if whole is not None and whole.data_ptr() not in self._wholes:
             self._wholes = {at: kept for at, kept in self._wholes.items() if not kept[LEFT]}
             self._wholes[whole.data_ptr()] = whole
