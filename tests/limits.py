@@ -36,10 +36,10 @@ class Limit(NamedTuple):
 
 OLD = ((3, 6), (3, 6))
 LIMITS = (
-    Limit(*OLD, "registers", "taps_kernel", (75,), 66, "sm_75 has no predicated copies; two more hold addresses"),
-    Limit(*OLD, "shared", "crop_kernel", (), 512, "sums are exchanged so that a thread stores four bytes at a time"),
-    Limit(*OLD, "shared", "step_kernel", (), 16384, "a loop's pixels are exchanged at its end, as those of bicubic"),
-    Limit(*OLD, "stack", "step_kernel", (80,), 8, "AugMix: two words wait in local memory, outside the loops"),
+    Limit(*OLD, "registers", "taps_kernel", (75,), 66, "as ptxas allots them; two above the limit, on one GPU"),
+    Limit(*OLD, "shared", "crop_kernel", (), 512, "3 changes of layout go through shared memory; from 3.8 on none"),
+    Limit(*OLD, "shared", "step_kernel", (), 4096, "15 changes of layout go through shared memory; from 3.8 on none"),
+    Limit(*OLD, "stack", "step_kernel", (80,), 8, "AugMix: as ptxas allots it; of two words a thread"),
 )
 
 
