@@ -256,7 +256,7 @@ class DeviceLoader:
 
 def present(device: torch.device) -> bool:
     """Whether this machine has devices of the type, as far as torch can tell without starting one."""
-    module: Any = {"mps": torch.backends.mps}.get(device.type, getattr(torch, device.type, None))
+    module: Any = torch.backends.mps if device.type == "mps" else getattr(torch, device.type, None)
     return bool(module.is_available()) if hasattr(module, "is_available") else True
 
 

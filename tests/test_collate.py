@@ -532,7 +532,7 @@ def test_other_readers(case: Callable[[], None]) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="no fork")
 def test_workers_are_forked_beside_threads(tmp_path: Path) -> None:
     pytest.importorskip("numba")
-    run_case("forking_beside_threads", str(folder(tmp_path)), timeout=100)
+    run_case("forking_beside_threads", str(folder(tmp_path)), timeout=600)
 
 
 def test_two_epochs_are_two_serial_reads() -> None:

@@ -33,7 +33,7 @@ def loaded_after(code: str) -> set[str]:
     """Which heavy libraries `code` imports, beyond those that torch and torchvision import themselves."""
     base = "import torch, torchvision.transforms.v2, sys; before = set(sys.modules)\n"
     ask = f"\nprint(' '.join(n for n in {HEAVY!r} if n in sys.modules and n not in before))"
-    run = subprocess.run([sys.executable, "-c", base + code + ask], capture_output=True, text=True, timeout=120)
+    run = subprocess.run([sys.executable, "-c", base + code + ask], capture_output=True, text=True, timeout=600)
     assert run.returncode == 0, run.stderr
     return set(run.stdout.split())
 

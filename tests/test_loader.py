@@ -24,6 +24,7 @@ import gpuaug as ga
 
 FLOATS = ga.ToDtype(torch.float32, scale=True)
 COUNT, SIDE = 10, 24
+PATIENCE = 60  # seconds until a wait is taken for a hang
 
 
 class Photos(torch.utils.data.Dataset[Any]):
@@ -379,7 +380,7 @@ def test_the_garbage_collector_may_end_an_iteration_in_any_thread(collector: str
                     reached.set()
                     if collector == "another":
                         threading.Thread(target=collect).start()
-                        collected.wait(10)
+                        collected.wait(PATIENCE)
                     else:
                         collect()
                 yield batch
@@ -393,10 +394,10 @@ def test_the_garbage_collector_may_end_an_iteration_in_any_thread(collector: str
     try:
         trainer = Trainer(module)
         next(trainer.iterator)
-        assert reached.wait(10)
+        assert reached.wait(PATIENCE)
         del trainer
         lost.set()
-        assert collected.wait(5)
+        assert collected.wait(PATIENCE)
     finally:
         gc.enable()
     assert until(lambda: not loader_threads())

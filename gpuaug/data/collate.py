@@ -44,11 +44,10 @@ class Batch(_Fields):
         Args:
             device: torch may name one; it pins for the current accelerator all the same.
         """
-        images, *rest = self
+        images, labels, index = self
         if isinstance(images, Ragged):
             images = Ragged(shared.pinned(images.data), images.sizes, images.channels)
-        pinned: list[Any] = [None if part is None else part.pin_memory() for part in rest]
-        return Batch(images, *pinned)
+        return Batch(images, labels.pin_memory(), None if index is None else index.pin_memory())
 
 
 def _inline(tensor: Tensor | None) -> Any:
