@@ -61,9 +61,9 @@ class Run:
         return bool(self.may & STATISTICS)
 
     @property
-    def interpolates(self) -> bool:
-        """True if taps of many pixels at once need twice the registers: then half the pixels a thread."""
-        return bool(self.may & {May.BILINEAR, May.BICUBIC})
+    def tile(self) -> str:
+        """Of `launch.TILES`: the more neighbours a pixel may need, the fewer pixels a thread has registers for."""
+        return "bicubic" if May.BICUBIC in self.may else "floats" if May.BILINEAR in self.may else "levels"
 
     @property
     def pure(self) -> bool:
