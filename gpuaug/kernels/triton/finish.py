@@ -154,8 +154,10 @@ def finish(
     batch, channels, height, width = canvas.shape
     out = torch.empty(canvas.shape, dtype=wanted.dtype, device=canvas.device, memory_format=wanted.memory_format)
     normals = constants("normals", canvas.device)
-    heavy = wanted.mix is not None or run.interpolates
-    grid, sizes = tiling(height, width, batch, channels, "floats" if heavy else "levels")
+    pixels = run.tile
+    if pixels == "levels":
+        pixels = "floats" if wanted.mix is not None else "draws" if layout.random else "levels"
+    grid, sizes = tiling(height, width, batch, channels, pixels)
     launch(
         finish_kernel, grid, canvas, out, *params.arguments, *layout.slots(run), luts, normals,
         branches.base, branches.total,

@@ -63,9 +63,9 @@ class Run:
         return bool(self.may & STATISTICS)
 
     @cached_property
-    def interpolates(self) -> bool:
-        """True if taps of many pixels at once need twice the registers: then half the pixels a thread."""
-        return bool(self.may & {May.BILINEAR, May.BICUBIC})
+    def tile(self) -> str:
+        """Of `launch.TILES`: the more neighbours a pixel may need, the fewer pixels a thread has registers for."""
+        return "bicubic" if May.BICUBIC in self.may else "floats" if May.BILINEAR in self.may else "levels"
 
     @cached_property
     def pure(self) -> bool:

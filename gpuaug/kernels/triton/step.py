@@ -163,7 +163,7 @@ def step(canvas: Tensor, layout: Layout, run: Run, params: Params, luts: Tensor,
     batch, channels, height, width = canvas.shape
     normals = constants("normals", canvas.device)
     out = torch.empty_like(canvas)
-    grid, sizes = tiling(height, width, batch, channels, "floats" if run.interpolates else "levels")
+    grid, sizes = tiling(height, width, batch, channels, run.tile)
     launch(
         step_kernel, grid, canvas, out, *params.arguments, *layout.slots(run), luts, normals,
         branches.base, branches.total, height, width, channels, MAY=run.mask, N=run.count, **sizes,

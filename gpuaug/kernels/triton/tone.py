@@ -25,10 +25,12 @@ from gpuaug.kernels.triton.common import (
 from gpuaug.kernels.triton.launch import constants, launch, tiling
 from gpuaug.kernels.triton.plan import Layout, Params, Run
 from gpuaug.kernels.triton.step import evaluate
+from gpuaug.program import Op
 
 __all__ = ["tone", "tone_kernel"]
 
 STEP = tl.constexpr(1 / 255)
+KEEPERS = sum(1 << op for op in (Op.BRANCH, Op.JOIN, Op.MERGE))  # a run has none before one that looks at statistics
 
 
 @triton.jit
@@ -40,7 +42,8 @@ def _contrast(total, size, slot, levels):
 
 
 @triton.jit
-def _autocontrast(low, high, levels):
+def _autocontrast(seen, levels):
+    low, high = 255 - _max(seen & 0xFFFF), _max(seen >> 16)
     scale = tl.where(high > low, (high - low).to(tl.float32) * STEP, 1.0)
     stretched = byte(tl.div_rn((levels - low).to(tl.float32), tl.zeros(levels.shape, tl.float32) + scale))
     return tl.where(high > low, stretched, levels)
@@ -82,10 +85,8 @@ def tone_kernel(
         slot = row + slots_at + k * stride
         opcode = tl.load(slot)
         if (opcode >= CONTRAST) & (opcode <= EQUALIZE):
-            high_a = tl.zeros((BH, BW), tl.int32)
-            low_b = tl.full((BH, BW), 255, tl.int32)
-            low_a = tl.where(opcode == CONTRAST, high_a, low_b)  # or the sum of the luma, of at most 2**21 pixels
-            high_b, low_c, high_c = high_a, low_b, high_a
+            seen_a = tl.zeros((BH, BW), tl.int32)  # the extremes, or the sum of the luma, of at most 2**21 pixels
+            seen_b, seen_c = seen_a, seen_a
             bins_a = tl.zeros((256,), tl.int32)
             bins_b, bins_c = bins_a, bins_a
             across = tl.cdiv(width, BW)
@@ -99,20 +100,20 @@ def tone_kernel(
                 )  # fmt: skip
                 if HAS_CONTRAST & MAY and opcode == CONTRAST:
                     v = luma(a, b, c).to(tl.int32) if C == 3 else a
-                    low_a += tl.where(mask, v, 0)
+                    seen_a += tl.where(mask, v, 0)
                 elif HAS_EQUALIZE & MAY and opcode == EQUALIZE:
                     bins_a += _histogram(a, mask)
                     if C == 3:
                         bins_b += _histogram(b, mask)
                         bins_c += _histogram(c, mask)
                 else:
-                    low_a, high_a = _extend(low_a, high_a, a, mask)
+                    seen_a = _extend(seen_a, a, mask)
                     if C == 3:
-                        low_b, high_b = _extend(low_b, high_b, b, mask)
-                        low_c, high_c = _extend(low_c, high_c, c, mask)
+                        seen_b = _extend(seen_b, b, mask)
+                        seen_c = _extend(seen_c, c, mask)
             table = own + (k * channels + channel) * 256 + tl.arange(0, 256)
             if HAS_CONTRAST & MAY and opcode == CONTRAST:
-                contrast = _contrast(_sum(low_a.to(tl.int64)), plane, slot, levels).to(tl.uint8)
+                contrast = _contrast(_sum(seen_a.to(tl.int64)), plane, slot, levels).to(tl.uint8)
                 tl.store(table, contrast)
                 if C == 3:
                     tl.store(table + 256, contrast)
@@ -123,27 +124,24 @@ def tone_kernel(
                     tl.store(table + 256, _equalize(bins_b, plane, levels).to(tl.uint8))
                     tl.store(table + 512, _equalize(bins_c, plane, levels).to(tl.uint8))
             elif HAS_AUTOCONTRAST & MAY:
-                tl.store(table, _autocontrast(_min(low_a), _max(high_a), levels).to(tl.uint8))
+                tl.store(table, _autocontrast(seen_a, levels).to(tl.uint8))
                 if C == 3:
-                    tl.store(table + 256, _autocontrast(_min(low_b), _max(high_b), levels).to(tl.uint8))
-                    tl.store(table + 512, _autocontrast(_min(low_c), _max(high_c), levels).to(tl.uint8))
+                    tl.store(table + 256, _autocontrast(seen_b, levels).to(tl.uint8))
+                    tl.store(table + 512, _autocontrast(seen_c, levels).to(tl.uint8))
             if N > 1:
                 tl.debug_barrier()  # the next instruction of this run reads the table
 
 
 @triton.jit
-def _extend(low, high, v, mask):
-    return tl.minimum(low, tl.where(mask, v, 255)), tl.maximum(high, tl.where(mask, v, 0))
+def _extend(seen, v, mask):
+    """`seen` with levels `v`: the largest in the upper 16 bits, the largest distance from 255 in the lower ones."""
+    top, bottom = tl.where(mask, v << 16, 0), tl.where(mask, 255 - v, 0)
+    return tl.maximum(seen & 0xFF0000, top) | tl.maximum(seen & 0xFF, bottom)
 
 
 @triton.jit
 def _sum(v):
     return tl.sum(tl.sum(v, axis=1), axis=0)
-
-
-@triton.jit
-def _min(v):
-    return tl.min(tl.min(v, axis=1), axis=0)
 
 
 @triton.jit
@@ -157,9 +155,9 @@ def tone(canvas: Tensor, layout: Layout, run: Run, params: Params) -> Tensor:
         return canvas
     batch, channels, height, width = canvas.shape
     luts = torch.empty((batch, run.count, channels, 256), dtype=torch.uint8, device=canvas.device)
-    grid, sizes = tiling(height, width, batch, channels, "tone floats" if run.interpolates else "tone")
+    grid, sizes = tiling(height, width, batch, channels, "tone" if run.tile == "levels" else "tone floats")
     launch(
         tone_kernel, (1, *grid[1:]), canvas, luts, *params.arguments, *layout.slots(run),
-        constants("normals", canvas.device), height, width, channels, MAY=run.mask, N=run.count, **sizes,
+        constants("normals", canvas.device), height, width, channels, MAY=run.mask & ~KEEPERS, N=run.count, **sizes,
     )  # fmt: skip
     return luts
