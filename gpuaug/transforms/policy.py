@@ -105,6 +105,7 @@ class Book:
             number = ops * self.bins + np.rint(steps).astype(np.int64)
         number = 2 * number + np.signbit(magnitude)
         good = self.magnitude.take(number, mode="clip") == magnitude
+        good |= ops == NUMBER["Identity"]  # where an op does not run, its magnitude stays in the draw
         return number if good.all() else None
 
 
