@@ -142,7 +142,7 @@ def feeding(scale: Any) -> dict[str, Any]:
 
 def main() -> None:
     with pretend():
-        from benchmarks.gpu import recipes
+        from benchmarks.gpu import moved, recipes
 
         scale = recipes.DRY
         random.seed(0)  # the draws of others
@@ -154,6 +154,7 @@ def main() -> None:
             "no time": no_time(scale),
             "counted": counted(),
             "feeding": feeding(scale),
+            "moved": moved.count(scale, (recipes.PLAIN,), images=2),
         }
     print("FOUND" + json.dumps(found))
 

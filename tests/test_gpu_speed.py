@@ -15,7 +15,8 @@ import pytest
 import torch
 
 import gpuaug as ga
-from benchmarks.gpu import aims, feeding, recipes, speed, timing, training, ways
+from benchmarks.bounds import fingerprint
+from benchmarks.gpu import aims, feeding, moved, recipes, speed, timing, training, ways
 from benchmarks.gpu.results import Options, Results
 
 ROOT = Path(__file__).parents[1]
@@ -92,6 +93,13 @@ def test_the_limit_touches_the_bytes_that_it_says(found: dict[str, Any]) -> None
     assert sums == pytest.approx(1, rel=0.01)  # rounded to bf16
 
 
+def test_the_bytes_of_launches_are_counted(found: dict[str, Any]) -> None:
+    counted = found["moved"]["crop + flip"]
+    assert counted["written"] >= 3 * 16 * 16 * 2  # the result, and more for what lies between the passes
+    assert counted["read"] >= 3 * 16
+    assert counted["launches"] > 1
+
+
 def test_loaders_feed_what_a_network_takes(found: dict[str, Any]) -> None:
     for name in feeding.LOADERS[1:]:
         assert found["feeding"][name] == [3, [2, 3, 16, 16], [2, 10], "cuda", True, True, True], name
@@ -99,6 +107,34 @@ def test_loaders_feed_what_a_network_takes(found: dict[str, Any]) -> None:
 
 def test_one_batch_ahead_gives_the_same_batches(found: dict[str, Any]) -> None:
     assert found["feeding"]["ahead"] == [True] * 4
+
+
+def test_nothing_is_pretended_unless_it_is_asked_for() -> None:
+    """Importing what stands in for a device would have Triton interpret its kernels."""
+    code = (
+        "import os, sys; os.environ.pop('TRITON_INTERPRET', None);"
+        "from benchmarks.gpu import aims, apart, feeding, moved, recipes, speed, timing, training, ways;"
+        "moved.stored(); from benchmarks.gpu import limit;"
+        "assert 'TRITON_INTERPRET' not in os.environ;"
+        "assert not {'benchmarks.pseudocuda', 'benchmarks.gpu.dry'} & set(sys.modules)"
+    )
+    pytest.importorskip("triton", reason="Triton is not installed")
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def test_counted_bytes_are_read_and_known_to_be_stale(tmp_path: Path) -> None:
+    file = tmp_path / "bytes.json"
+    assert moved.stored(file) is None
+    file.write_text('{"kernels": "other ones", "recipes": {}}')
+    assert moved.stored(file) == {"kernels": "other ones", "recipes": {}, "stale": True}
+    file.write_text(json.dumps({"kernels": fingerprint(), "recipes": {}}))
+    known = moved.stored(file)
+    assert known is not None
+    assert known["stale"] is False
 
 
 # ---- Recipes and bytes -----------------------------------------------------------------------------------------------
@@ -203,7 +239,7 @@ def test_queued_calls_are_timed_apart_from_the_host(monkeypatch: pytest.MonkeyPa
     times = timing.measure(called.append, rounds=5, seconds=0.01)
     assert times.queued is not None
     assert times.device_ms == (None if late else 12.0 / 8)  # of eight calls
-    assert (times.queued.late, len(times.queued.ms)) == ((5, 5) if late else (0, 5))
+    assert (times.queued.late, len(times.queued.ms)) == ((5, 0) if late else (0, 5))
     assert len(slept) == (12 if late else 6)  # a round that warms up, and once more for longer if it was too late
     assert min(slept) >= 1e9 * timing.MARGIN
     assert timing.measure(called.append, waits=True, rounds=5, seconds=0.01).queued is None

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Sampler, default_collate
 from torchvision import datasets
@@ -136,6 +137,8 @@ class Feeding:
         self.scale, self.batch, self.batches, self.workers, self.pinned = scale, batch, batches, workers, pinned
         self.folder = folder
         self.images = as_folder(jpegs, folder / "images")
+        if scale.shrink > 1:
+            self.images = _shrunk(self.images, folder / "shrunk", scale.source)
         if workers:
             torch.multiprocessing.set_forkserver_preload(PRELOAD)
 
@@ -186,6 +189,17 @@ def as_folder(jpegs: Path | None, folder: Path) -> Path:
         target = folder / f"class{number % 2}" / f"{number:06d}.jpg"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.symlink_to(path.resolve())
+    return folder
+
+
+def _shrunk(images: Path, folder: Path, longest: int) -> Path:
+    """Copies of an ImageFolder whose sides have at most `longest` pixels, for dry runs."""
+    for file in sorted(images.glob("*/*")):
+        target = folder / file.parent.name / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with Image.open(file) as image:
+            image.thumbnail((longest, longest))
+            image.convert("RGB").save(target)
     return folder
 
 

@@ -1,10 +1,16 @@
 """How long the recipes take on one GPU, ours and others': python -m benchmarks.gpu.speed --out DIR
 
-What is worth most comes first. A row: device_us (of an image, on the device alone), host_us (of a call, the device
-having nothing to do), wall_us (of an image, calls in a row), spread (of wall_us), kernels_us (of an image, the sum of
-its kernels and copies), launches (a call), least_us (of an image: the bytes that must be moved over the bandwidth of a
-copy), first_call_s. device_by says whether device_us is by "events" or, where the host waits within a call or the
-device had begun too early (`late` rounds), the sum of the "kernels", which leaves out the gaps between them.
+What is worth most comes first. A row has
+
+    device_us     of an image, on the device alone
+    device_by     by "events" or, where the host waits within a call or the device had begun too early (`late` rounds),
+                  the sum of the "kernels", which leaves out the gaps between them
+    host_us       of a call, the device having nothing to do
+    wall_us       of an image, calls in a row; spread is that of it
+    kernels_us    of an image, the sum of its kernels and copies; launches and copies of a call
+    least_us      of an image: the bytes that must be moved over the bandwidth of a copy
+    moved_us      the same for the bytes that our launches were counted to move
+    check         what was found to be other work; nothing if it is the same
 """
 
 from __future__ import annotations
@@ -89,6 +95,7 @@ class Ready:
     row: dict[str, Any]
     run: Any
     key: str
+    held: deque[Any]  # its last results
 
 
 class Speed:
@@ -101,12 +108,16 @@ class Speed:
         self.scale = scale or (recipes.DRY if options.dry else recipes.FULL)
         self.bandwidth: float | None = None
         self.absent: set[str] = set()  # modules that are not installed, said once
+        self.moved: dict[str, Any] = {}  # bytes of an image that our launches move, by recipe
 
     def everything(self) -> None:
         from benchmarks.gpu import aims
 
         try:
-            self.ceiling()
+            with self.guarded("bandwidth and clocks"):
+                self.ceiling()
+            with self.guarded("counted bytes"):
+                self.counted()
             print(f"{HEAD}\n{UNITS}", flush=True)
             for layer in layers(self.scale, self.options.full, self.options.dry):
                 self.layer(layer)
@@ -124,6 +135,20 @@ class Speed:
         self.bandwidth = timing.bandwidth(self.scale.copied)
         put(self.results, copy_gb_s=self.bandwidth / 1e9, sleep_ghz=timing.cycles_a_second() / 1e9)
         print(f"copy on the device: {self.bandwidth / 1e9:.0f} GB/s read + written", flush=True)
+
+    def counted(self) -> None:
+        """What was counted of the bytes that our launches move; said if it was of other kernels."""
+        from benchmarks.gpu import moved, recipes
+
+        known = moved.stored()
+        if known is None or (known["source"], known["size"]) != (recipes.FULL.source, recipes.FULL.size):
+            self.results.note("the bytes that launches move were not counted: python -m benchmarks.gpu.moved")
+            return
+        if known["stale"] is not False:
+            said = "are of other kernels than these" if known["stale"] else "may be of other kernels than these"
+            self.results.note(f"moved_mb: the bytes {said}: python -m benchmarks.gpu.moved")
+        if self.scale.source == known["source"]:
+            self.moved = known["recipes"]
 
     # ---- a layer ---------------------------------------------------------------------------------------------------
 
@@ -207,9 +232,10 @@ class Speed:
         if check:
             self.results.fail(f"{name}, batch {layer.batch}, {way}: the same work", check)
         times = timing.measure(call, waits=ways.WAYS[way].waits, rounds=self.scale.rounds, seconds=self.scale.seconds)
+        held.clear()
         row = put(self.results, **self.figures(name, layer.batch, way, case, times, check))
         print(line(row), flush=True)
-        return Ready(row, call, f"{name}, {layer.batch}, {way}")
+        return Ready(row, call, f"{name}, {layer.batch}, {way}", held)
 
     def figures(self, name: str, batch: int, way: str, case: Any, times: Any, check: str) -> dict[str, Any]:
         from benchmarks.gpu import timing, ways
@@ -217,6 +243,8 @@ class Speed:
         each = 1e3 / batch
         read, written = case.bytes
         device = times.device_ms
+        launched = self.moved.get(name) if way in (ways.OURS, ways.GRAPH) else None
+        moved = None if launched is None else (launched["read"] + launched["written"]) * batch
         return {
             "recipe": name,
             "batch": batch,
@@ -224,12 +252,14 @@ class Speed:
             "device_us": None if device is None else device * each,
             "device_by": None if device is None else "events",
             "device_spread": None if device is None else timing.spread(times.queued.ms),
-            "late": None if times.queued is None else f"{times.queued.late}/{len(times.queued.ms)}",
+            "late": None if times.queued is None else f"{times.queued.late}/{times.queued.late + len(times.queued.ms)}",
             "host_us": times.host_ms * 1e3,
             "wall_us": times.wall_ms * each,
             "spread": timing.spread(times.wall),
             "read_mb": read / 1e6,
             "written_mb": written / 1e6,
+            "moved_mb": None if moved is None else moved / 1e6,
+            "moved_us": None if moved is None or self.bandwidth is None else moved / self.bandwidth * 1e6 / batch,
             "least_us": None if self.bandwidth is None else (read + written) / self.bandwidth * 1e6 / batch,
             "check": check,
             "note": ways.WAYS[way].note or None,
@@ -243,6 +273,7 @@ class Speed:
             return False
         with self.guarded(f"{one.key}: the profiler"):
             kernels = timing.kernels(one.run)
+            one.held.clear()
             if kernels:
                 batch = one.row["batch"]
                 total = sum(kernel.us for kernel in kernels)
@@ -268,16 +299,16 @@ class Speed:
             command += ["--jpegs", str(self.options.jpegs)] if self.options.jpegs else []
             environment = {**os.environ, APART: given}
             environment.pop(STARTED, None)
+            said = Path(folder) / "said.txt"  # no pipe: processes that it leaves behind would hold it open
             try:
-                done = subprocess.run(
-                    command, env=environment, capture_output=True, text=True, errors="replace", timeout=seconds
-                )
+                with said.open("w") as output:
+                    done = subprocess.run(command, env=environment, stdout=output, stderr=output, timeout=seconds)
             except subprocess.TimeoutExpired:
                 self.results.note(f"given up after {seconds:.0f} s: {recipe}, batch {layer.batch}, {way}")
                 return
             file = Path(folder) / "apart.json"
             if not file.exists():
-                last = (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]
+                last = (said.read_text(errors="replace").strip().splitlines() or [f"ended with {done.returncode}"])[-1]
                 raise RuntimeError(f"its process failed: {last}")
             self.take(json.loads(file.read_text()))
 

@@ -101,11 +101,16 @@ def bandwidth(size: int, rounds: int = 7) -> float:
 
 @dataclass
 class Queued:
-    """Milliseconds of a call on the device alone, if the device had not begun before all was given."""
+    """Milliseconds of a call on the device alone, in the rounds in which it had not begun before all was given."""
 
     ms: list[float] = field(default_factory=list)
-    late: int = 0  # rounds in which it had begun: host time is in their figures
+    late: int = 0  # rounds in which it had begun: host time would be in their figures
     calls: int = 0  # given at once
+
+    @property
+    def good(self) -> bool:
+        """Whether most of the rounds count."""
+        return self.late < len(self.ms)
 
 
 def queued(run: Run, calls: int, host_s: float, slack: float, rounds: int) -> Queued:
@@ -126,9 +131,10 @@ def queued(run: Run, calls: int, host_s: float, slack: float, rounds: int) -> Qu
         late = first.query()
         last.record()
         synchronize()
-        if number:
+        if number and late:
+            found.late += 1
+        elif number:
             found.ms.append(first.elapsed_time(last) / calls)
-            found.late += bool(late)
     return found
 
 
@@ -217,7 +223,7 @@ class Times:
     @property
     def device_ms(self) -> float | None:
         """Of the device alone; None if it had begun too early, in half of the rounds or more."""
-        if self.queued is None or 2 * self.queued.late >= len(self.queued.ms):
+        if self.queued is None or not self.queued.good:
             return None
         return statistics.median(self.queued.ms)
 
@@ -265,7 +271,7 @@ def _queued(run: Run, host_s: float, rounds: int) -> Queued:
     for calls, slack in AHEAD:
         calls = max(1, min(calls, int(LONGEST / (host_s + 1e-9))))
         found = queued(run, calls, host_s, slack, rounds)
-        if 2 * found.late < len(found.ms):
+        if found.good:
             break
     return found
 

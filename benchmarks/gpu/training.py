@@ -29,6 +29,7 @@ CACHED, AUGMENT, GRAPH, SIDE = "cached", "augment", "augment graph", "augment on
 NETWORKS = ("resnet50", "resnet18")
 WORKERS = 12
 RESERVE = 4.0  # seconds that are kept for the aims
+NEEDED = 10.0  # seconds that a network takes at least, in the step
 
 
 @dataclass(frozen=True)
@@ -43,9 +44,10 @@ class Plan:
     workers: int = WORKERS
     loader_rounds: int = 3
     networks: tuple[str, ...] = NETWORKS
+    ways: tuple[str, ...] = (CACHED, AUGMENT, GRAPH, SIDE)
 
 
-FULL, SHORT = Plan(), Plan(rounds=3, loader_rounds=1)
+FULL, SHORT = Plan(), Plan(rounds=3, seconds=0.3, loader_rounds=1, ways=(CACHED, AUGMENT))
 DRY = Plan(batch=2, rounds=1, seconds=0.0, most=1, cached=2, workers=0, loader_rounds=1, networks=NETWORKS[:1])
 
 
@@ -172,11 +174,11 @@ class Training:
 
     def in_the_step(self, name: str, data: Any) -> None:
         """Cached batches, and augmentation in the step in three ways, in turns."""
-        if not self.enough(12.0, f"{name}, in the step"):
+        if not self.enough(NEEDED, f"{name}, in the step"):
             return
         network = self.networks[name] = Network(name, self.scale.classes, self.dry)
         sources = []
-        for recipe, ways in ((self.heavy, (CACHED, AUGMENT, GRAPH, SIDE)), (self.light, (CACHED, AUGMENT))):
+        for recipe, ways in ((self.heavy, self.plan.ways), (self.light, (CACHED, AUGMENT))):
             for way in ways:
                 with self.guarded(f"{name}, {way}, {recipe}"):
                     sources.append(self.source(way, recipe, data))
@@ -231,9 +233,10 @@ class Training:
                 steps.setdefault(source.key, max(1, min(self.plan.most, int(self.plan.seconds / taken))))
                 if number:  # the first round chooses algorithms, compiles and says how long a step takes
                     source.steps.append(taken)
-            if self.results.left() < RESERVE + 1.5 * (time.perf_counter() - before) and not self.dry and number:
-                if number < self.plan.rounds:
-                    self.left_out.append(f"{network.name}, rounds {number + 1} to {self.plan.rounds} in the step")
+            others = NEEDED * sum(name not in self.networks for name in self.plan.networks)
+            needed = RESERVE + others + 1.5 * (time.perf_counter() - before)
+            if 0 < number < self.plan.rounds and self.results.left() < needed and not self.dry:
+                self.left_out.append(f"{network.name}, rounds {number + 1} to {self.plan.rounds} in the step")
                 break
         print(f"{network.name}: {time.perf_counter() - start:.0f} s", flush=True)
 
