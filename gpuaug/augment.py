@@ -112,7 +112,8 @@ class Augment(nn.Module):
         Raises:
             RuntimeError: while it is traced or exported; see `eval_module`.
         """
-        if torch._C._get_tracing_state() is not None or torch.compiler.is_exporting():  # else one batch's result would become a constant
+        # else one batch's result would become a constant
+        if torch._C._get_tracing_state() is not None or torch.compiler.is_exporting():
             raise RuntimeError(NOT_TRACED)
         return self._run(images, labels, index, self.training, self.epoch)
 
