@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from gpuaug import checks
 from gpuaug.capture import Captured
+from gpuaug.counter import Counter
 from gpuaug.numbering import Mode, Numbering
 from gpuaug.pipeline import Pipeline, evaluation
 from gpuaug.program import Keys
@@ -193,6 +194,10 @@ class Augment(nn.Module):
     @seed.setter
     def seed(self, seed: int) -> None:
         self._numbering.seed, self._numbering.given = checks.integer(self, "seed", seed, 0, 2**64 - 1), True
+
+    @property
+    def _counter(self) -> Counter:
+        return self._numbering.counter
 
     @property
     def epoch(self) -> int:

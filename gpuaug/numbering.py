@@ -136,13 +136,10 @@ class Numbering:
     @contextmanager
     def calling(self, images: Any, index: Any, mode: Mode) -> Iterator[Keys]:
         """The keys of a call, used up unless it fails. One that checkpointing repeats has the keys of the first."""
-        if not mode.training or get_worker_info() is not None:
-            number = None
-        else:
-            number = token()
-            if in_backward():
-                yield self.recent.find(number, images)
-                return
+        noted = mode.training and get_worker_info() is None
+        if noted and in_backward():
+            yield self.recent.find(token(), images)
+            return
         reserved = self.reserve(len(images), index, mode)
         try:
             yield reserved.keys
@@ -150,8 +147,8 @@ class Numbering:
             reserved.settle(False)
             raise
         reserved.settle(True)
-        if number is not None:
-            self.recent.note(number, images, reserved.keys)
+        if noted:  # the generator is as it was when the call began, and a call that failed has taken nothing from it
+            self.recent.note(token(), images, reserved.keys)
 
     # ---- state and copies --------------------------------------------------------------------------------------------
 

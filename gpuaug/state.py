@@ -61,7 +61,7 @@ class State:
     def read(cls, value: Any) -> State | None:
         """Of a tensor on any device, or the dict of a checkpoint of 0.1; None if it is damaged."""
         if isinstance(value, dict):
-            return cls(None, 0, int(value["epoch"]), 0, int(value["counter"]))
+            return cls(None, 0, value["epoch"], 0, value["counter"])
         if not isinstance(value, Tensor) or value.ndim != 1 or len(value) < HEADER:
             return None
         words = value.detach().cpu().to(torch.float64).round() if value.is_floating_point() else value.detach().cpu()

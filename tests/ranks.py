@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from helpers import used
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader, DistributedSampler
@@ -88,10 +89,10 @@ def counted(rank: int) -> tuple[list[int], list[str]]:
         [(same[: 2 + rank % 2], torch.arange(2 + rank % 2)), (same, torch.arange(4))], "cpu", augment
     )
     shown = [image for batch, _ in loader for image in batch]
-    before = augment.get_extra_state()["counter"]
+    before = used(augment)["counter"]
     keys = augment.sample(same).keys.index.tolist()
     shown += list(augment(same)) + [image for batch, _ in loader for image in batch]
-    assert (before, augment.get_extra_state()["counter"]) == (6 + rank % 2, 20 + 2 * (rank % 2))
+    assert (before, used(augment)["counter"]) == (6 + rank % 2, 20 + 2 * (rank % 2))
     return keys, [digest(image) for image in shown]
 
 
@@ -148,8 +149,8 @@ def wrapped(rank: int) -> dict[str, Any]:
     fresh.load_state_dict(augment.state_dict())
     plain = DistributedDataParallel(nn.Sequential(ga.Augment([*steps(), ga.ToDtype(torch.float32)]), nn.Linear(2, 2)))
     return {
-        "state": augment.get_extra_state(),
-        "loaded": fresh.get_extra_state(),
+        "state": used(augment),
+        "loaded": used(fresh),
         "wrapped keys": sorted(parallel.state_dict()),
         "keys": sorted(f"module.{name}" for name in state),
         "shown": shown,

@@ -12,6 +12,7 @@ from helpers import (
     BACKENDS,
     CLASSES,
     PIXEL_OPS,
+    anew,
     build,
     call,
     labels,
@@ -48,7 +49,7 @@ def test_a_sample_does_not_depend_on_its_batch(backend: str, op: type[Transform]
     """Any samples, any number of times, in any order."""
     images, index = noise(8), torch.arange(100, 108)
     augment = ga.Augment(pipeline(op), seed=seed, backend=backend)
-    assert torch.equal(augment(images[rows], index=index[rows]), augment(images, index=index)[rows])
+    assert torch.equal(anew(augment, images[rows], index=index[rows]), anew(augment, images, index=index)[rows])
 
 
 def full_range(images: Tensor) -> Tensor:
@@ -338,4 +339,6 @@ def test_the_layout_of_the_batch_does_not_matter(layout: str) -> None:
     index = torch.arange(4)
     for backend in BACKENDS:
         augment = ga.Augment(recipe(), backend=backend)
-        assert torch.equal(augment(given_images, index=index), augment(given_images.contiguous().clone(), index=index))
+        assert torch.equal(
+            augment(given_images, index=index), anew(augment, given_images.contiguous().clone(), index=index)
+        )
