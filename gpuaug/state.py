@@ -64,8 +64,8 @@ class State:
             return cls(None, 0, value["epoch"], 0, value["counter"])
         if not isinstance(value, Tensor) or value.ndim != 1 or len(value) < HEADER:
             return None
-        words = value.detach().cpu().to(torch.float64).round() if value.is_floating_point() else value.detach().cpu()
-        words = words.to(torch.int64).numpy()
+        here = value.detach().cpu()
+        words: Array = (here.round() if here.is_floating_point() else here).to(torch.int64).numpy()
         if words[0] != VERSION or words[1] != _checksum(words) or len(words) != HEADER + 9 * int(words[9]):
             return None
         low, high, view, epoch, flags, first, second, count = words[2:10].tolist()
