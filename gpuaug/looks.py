@@ -26,7 +26,7 @@ REPEATS = (
 
 @dataclass(eq=False)
 class TakenLooks:
-    """The looks (B,) uint32 of a batch that is not handed out yet, and what the pool held before it."""
+    """The looks (B,) uint32 of a batch that is not handed out yet, and what the pool held there before it."""
 
     looks: Array
     places: Array
@@ -54,6 +54,8 @@ class Looks:
         """
         numbers, looks = index & np.uint64(NUMBERS), (index >> np.uint64(LOOK)).astype(np.uint32)
         with counter.LOCK:
+            taken = TakenLooks(looks, np.empty(0, np.int64), np.empty((0, 2), np.uint16))
+            self._taken.append(taken)  # before anything is counted: what the collector gives back now is not the last
             places = self._places(numbers)
             pool = self._pool.reshape(-1, 2)
             unique, inverse, counts = np.unique(places, return_inverse=True, return_counts=True)
@@ -64,8 +66,7 @@ class Looks:
                 repeats = np.empty(len(places), np.uint32)
                 for rows in _rounds(inverse, counts):
                     repeats[rows] = _count(pool, places[rows], looks[rows])
-            taken = TakenLooks(looks | repeats << np.uint32(15), unique, before)
-            self._taken.append(taken)
+            taken.looks, taken.places, taken.before = looks | repeats << np.uint32(15), unique, before
         return taken
 
     def settle(self, taken: TakenLooks, used: bool) -> None:

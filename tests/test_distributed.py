@@ -76,7 +76,7 @@ def test_ranks_without_an_index_never_repeat_each_other(processes: list[dict[str
 
 
 def test_ranks_with_equal_indices_do(processes: list[dict[str, Any]]) -> None:
-    """So the test above can fail."""
+    """In an epoch that was told, so the test above can fail."""
     pixels = [image for found in processes for image in found["indexed alike"]]
     assert len(set(pixels)) == ranks.BATCH
 
@@ -97,7 +97,6 @@ def test_wrapping_leaves_each_rank_its_own_counter(processes: list[dict[str, Any
         assert wrapped["state"] == {"epoch": rank, "counter": (rank + 3) * ranks.BATCH}
         assert wrapped["loaded"] == wrapped["state"]
         assert wrapped["wrapped keys"] == wrapped["keys"]
-        assert wrapped["generator untouched"]
     shown = [image for found in processes for image in found["wrapped"]["shown"]]
     assert len(set(shown)) == len(shown) == len(processes) * 3 * ranks.BATCH
 
@@ -210,7 +209,7 @@ def test_an_epoch_of_copies_can_be_resumed(workers: int) -> None:
         options = {"num_workers": workers, "multiprocessing_context": "forkserver" if workers else None}
         sampler = Sampler(data, 3, seed=1)
         batches = torchdata.StatefulDataLoader(data, 5, sampler=sampler, collate_fn=ga.ragged_collate, **options)
-        result = ga.DeviceLoader(batches, "cpu", ga.Augment(ranks.steps(), backend="torch"))
+        result = ga.DeviceLoader(batches, "cpu", ga.Augment(ranks.steps(), seed=0, backend="torch"))
         result.set_epoch(1)
         return result
 
