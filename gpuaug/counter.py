@@ -15,8 +15,8 @@ from gpuaug.data.workers import world
 
 __all__ = ["Counter", "Taken"]
 
-# Two threads may share a module; not on the counter, so that it pickles. The garbage collector may end an iteration, and
-# so give a batch back, while this thread holds it.
+# Two threads may share a module; not on the counter, so that it pickles. The garbage collector may end an iteration,
+# and so give a batch back, while this thread holds it.
 LOCK = threading.RLock()
 
 

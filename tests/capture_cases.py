@@ -86,18 +86,21 @@ def said(attempt: Callable[[], Any]) -> str:
 
 def refused_captures() -> dict[str, str]:
     images, labels = to_device(noise()), to_device(torch.arange(4))
-    plain, mixing = ga.Augment([ga.RandomInvert()]), ga.Augment([ga.ToDtype(torch.float32), ga.MixUp(num_classes=4)])
+    plain, mixing = (
+        ga.Augment([ga.RandomInvert()], seed=0),
+        ga.Augment([ga.ToDtype(torch.float32), ga.MixUp(num_classes=4)], seed=0),
+    )
     ragged = ga.Ragged.from_images(photographs(4)).to("cuda")
     attempts: dict[str, Callable[[], Any]] = {
-        "ragged": lambda: ga.Augment([ga.Resize((9, 9))]).capture(ragged),
-        "opaque": lambda: ga.Augment([v2.RandomInvert()]).capture(images),
-        "one channel": lambda: ga.Augment([], eval=[ga.Grayscale(1)]).eval().capture(images),
-        "images on the CPU": lambda: ga.Augment([ga.RandomInvert()], backend="triton").capture(noise()),
+        "ragged": lambda: ga.Augment([ga.Resize((9, 9))], seed=0).capture(ragged),
+        "opaque": lambda: ga.Augment([v2.RandomInvert()], seed=0).capture(images),
+        "one channel": lambda: ga.Augment([], eval=[ga.Grayscale(1)], seed=0).eval().capture(images),
+        "images on the CPU": lambda: ga.Augment([ga.RandomInvert()], backend="triton", seed=0).capture(noise()),
         "labels on the CPU": lambda: mixing.capture(images, torch.arange(4)),
         "labels of another kind": lambda: plain.capture(images, [0, 1, 2, 3]),
         "no labels": lambda: mixing.capture(images),
         "floats": lambda: plain.capture(images.float()),
-        "another backend": lambda: ga.Augment([ga.RandomInvert()], backend="torch").capture(images),
+        "another backend": lambda: ga.Augment([ga.RandomInvert()], backend="torch", seed=0).capture(images),
         "nothing wrong": lambda: mixing.capture(images, labels),
     }
     return {name: said(attempt) for name, attempt in attempts.items()}

@@ -143,10 +143,12 @@ def wrapped(rank: int) -> dict[str, Any]:
     hook.remove()
     state = parallel.module.state_dict()
     fresh = ga.Augment(
-        [K.RandomRotation(20.0, p=1.0), *steps(), ga.ToDtype(torch.float32, scale=True)], backend="torch"
+        [K.RandomRotation(20.0, p=1.0), *steps(), ga.ToDtype(torch.float32, scale=True)], backend="torch", seed=0
     )
     fresh.load_state_dict(augment.state_dict())
-    plain = DistributedDataParallel(nn.Sequential(ga.Augment([*steps(), ga.ToDtype(torch.float32)]), nn.Linear(2, 2)))
+    plain = DistributedDataParallel(
+        nn.Sequential(ga.Augment([*steps(), ga.ToDtype(torch.float32)], seed=0), nn.Linear(2, 2))
+    )
     return {
         "state": used(augment),
         "loaded": used(fresh),

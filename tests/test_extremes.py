@@ -136,7 +136,7 @@ def test_a_flip_before_a_resize_does_not_depend_on_the_batch(interpolation: str)
 def test_a_strided_buffer_is_packed() -> None:
     data = torch.arange(2 * 20 * 20 * 3).to(torch.uint8)[::2]
     ragged = ga.Ragged(data, np.array([[20, 20]]), 3)
-    results = [ga.Augment([ga.Resize((9, 9))], backend=backend)(ragged) for backend in BACKENDS]
+    results = [ga.Augment([ga.Resize((9, 9))], backend=backend, seed=0)(ragged) for backend in BACKENDS]
     assert all(torch.equal(result, results[0]) for result in results)
     assert torch.equal(ragged[0], data.reshape(20, 20, 3).permute(2, 0, 1))
     with pytest.raises(ValueError, match="read-only"):
