@@ -238,7 +238,7 @@ class Augment(nn.Module):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         memory_format = getattr(torch, str(state["memory_format"]).removeprefix("torch."))
-        super().__setstate__(state | {"memory_format": memory_format})
+        super().__setstate__(state | {"memory_format": memory_format})  # type: ignore[no-untyped-call]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Augment:
         """A copy with a view of its own, so that the two do not draw alike."""

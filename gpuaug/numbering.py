@@ -30,6 +30,7 @@ Array = NDArray[Any]
 
 COPY = 16  # the bit of a view where the number of the module's copy begins; below it, of a call's pictures
 HIGHEST_VIEW = 2**32 - 1
+NO_STREAM: tuple[int, ...] = ()
 INDEXED, COUNTED = 1, 2  # what a stream's first word begins with
 ANOTHER_SEED = (
     "Augment: the checkpoint was saved under seed {saved} and goes on under it, not under seed {own}. Set augment.seed "
@@ -99,7 +100,7 @@ class Numbering:
         if not mode.training:
             return self._reserved(mode, Taken(0, size).index())
         taken, worker = self.counter.take(size), get_worker_info()
-        numbers, stream = taken.index(), ()
+        numbers, stream = taken.index(), NO_STREAM
         if worker is not None:
             ranks, rank = self._place()
             stream = (COUNTED | rank << 8 | ranks << 32, worker.seed - worker.id, worker.id | worker.num_workers << 32)
@@ -109,7 +110,7 @@ class Numbering:
     def _indexed(self, index: Array, mode: Mode) -> Reserved:
         if not mode.training:
             return self._reserved(mode, index)
-        taken, looks, stream = mode.looks.take(index), mode.looks, ()
+        taken, looks, stream = mode.looks.take(index), mode.looks, NO_STREAM
         ranks, rank = self._place()
         worker = get_worker_info()
         if not mode.shared and (ranks > 1 or worker is not None):

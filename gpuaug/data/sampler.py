@@ -113,7 +113,7 @@ class NumberedSampler(NumberingSampler):
             yield from self._dealt(map(self._checked, sampler))
 
     def _dealt(self, numbers: Iterator[int]) -> Iterator[Numbered]:
-        seen, first = array("H"), []
+        seen, first = array("H"), list[Numbered]()
 
         def numbered(number: int) -> Numbered:
             if number >= len(seen):
