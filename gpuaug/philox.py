@@ -1,7 +1,8 @@
 """Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), vectorised in numpy.
 
-A draw is a function of (seed, epoch, index, op, block): no state, so any batch split, order or device sees the same
-numbers. The key is the seed; the counter is (block, op | high index bits << 16, index, epoch).
+A draw is a function of its key and counter: no state, so any batch split, order or device sees the same numbers. The
+key is one for a batch, made of the seed by `fold`; the counter of a sample is (block, op | number >> 32 << 16, number,
+look). See docs/draws.md.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["normal_table", "philox", "uniforms"]
+__all__ = ["fold", "normal_table", "philox", "uniforms"]
 
 Array = NDArray[Any]
 
@@ -23,6 +24,9 @@ WEYL_0, WEYL_1 = 0x9E3779B9, 0xBB67AE85
 ROUNDS = 10
 MASK = 0xFFFFFFFF
 M0, M1 = np.uint64(MULTIPLIER_0), np.uint64(MULTIPLIER_1)
+LOOK = 48  # the bit of an index where the number of the look begins
+NUMBERS = (1 << LOOK) - 1  # the highest number of a sample
+LOOKS = 1 << 15  # how many looks at a sample can be numbered in an index
 PIXELS = 1 << 15  # op ids with this bit are per-pixel streams, so they never meet the parameter draws
 
 # (seed low, seed high, index, last counter word (B,), ops, blocks, out): a compiled `uniforms` with the same bits,
@@ -54,25 +58,43 @@ def _round_keys(seed: int) -> list[tuple[np.uint64, np.uint64]]:
     return [(np.uint64((low + r * WEYL_0) & MASK), np.uint64((high + r * WEYL_1) & MASK)) for r in range(ROUNDS)]
 
 
-def uniforms(seed: int, epoch: int, index: Array, ops: Array, blocks: Array) -> Array:
+@lru_cache(maxsize=1024)
+def fold(seed: int, *words: int) -> int:
+    """The key, 64 bits, of `words` under a seed, 64 bits as each of them; without words, or if all are 0, the seed.
+
+    Four 32-bit words at a time are encrypted under the key so far, so keys of different words differ as seeds do. The
+    counters lie apart from those of draws by no rule, and need not: they meet once in 2**64.
+    """
+    if not any(words):
+        return seed
+    halves = [half for word in words for half in (word & MASK, word >> 32)]
+    for start in range(0, len(halves), 4):
+        block = [np.array([half], np.uint64) for half in (halves[start : start + 4] + [0] * 4)[:4]]
+        low, high, *_ = philox(block[0], block[1], block[2], block[3], seed)
+        seed = int(low[0]) | int(high[0]) << 32
+    return seed
+
+
+def uniforms(key: int, index: Array, look: Array, ops: Array, blocks: Array) -> Array:
     """Uniform draws in [0, 1) on the 2**-24 grid.
 
     Args:
+        key: 64 bits; see `fold`.
         index: (B,) uint64, below 2**48.
+        look: (B,) below 2**32.
         ops, blocks: (n,) op id (below 2**15) and block number of each counter.
 
     Returns:
         (B, 4 n) float64, four draws for each counter.
     """
-    index, ops, blocks = (np.ascontiguousarray(numbers, np.uint64) for numbers in (index, ops, blocks))
+    index, look, ops, blocks = (np.ascontiguousarray(numbers, np.uint64) for numbers in (index, look, ops, blocks))
     if compiled is not None:
         out = np.empty((len(index), 4 * len(ops)))
-        last = np.full(len(index), epoch & MASK, np.uint64)
-        compiled(np.uint64(seed & MASK), np.uint64(seed >> 32 & MASK), index, last, ops, blocks, out)
+        compiled(np.uint64(key & MASK), np.uint64(key >> 32 & MASK), index, look, ops, blocks, out)
         return out
     index = index[:, None]  # what is the same for all samples or all blocks stays one row or one column while it can
     c1 = ops | (index >> np.uint64(32) << np.uint64(16))
-    words = philox(blocks, c1, index & np.uint64(MASK), np.array(epoch & MASK, np.uint64), seed)
+    words = philox(blocks, c1, index & np.uint64(MASK), look[:, None], key)
     numbers = np.empty((len(index), len(ops), 4))
     for number, word in enumerate(words):
         np.multiply(word >> np.uint64(8), 2.0**-24, out=numbers[:, :, number])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property, partial
 from typing import Any
 
@@ -23,7 +23,7 @@ from gpuaug.transforms.convert import Convert, Normalize, ToDtype
 from gpuaug.transforms.crop import CenterCrop, Pad, RandomCrop, RandomResizedCrop, Resize
 from gpuaug.transforms.erase import RandomErasing
 from gpuaug.transforms.geometric import RandomHorizontalFlip, RandomVerticalFlip
-from gpuaug.transforms.mix import Mix
+from gpuaug.transforms.mix import Mix, strangers
 from gpuaug.transforms.opaque import Opaque, is_foreign
 
 __all__ = ["Pipeline", "evaluation"]
@@ -62,6 +62,8 @@ class Pipeline:
             step.check(canvas)
             params.append(step.sample(draws, canvas))
             canvas = step.after(canvas)
+        if self.mix is not None:
+            _part_copies(params, keys.index)
         return params
 
     def lower(
@@ -100,7 +102,7 @@ class _Streams:
 
     def draw(self, keys: Keys) -> Iterator[tuple[int, Array]]:
         """(op, uniforms (B, draws + 1)) of each node."""
-        numbers = uniforms(keys.seed, keys.epoch, keys.index, self.ops, self.blocks)
+        numbers = uniforms(keys.key, keys.index, keys.look, self.ops, self.blocks)
         return ((op, numbers[:, part]) for op, part in enumerate(self.parts))
 
 
@@ -117,6 +119,14 @@ def _lower_pixel(builder: Builder, step: Any, params: Params) -> None:
 def _channels(canvas: Tensor, count: int) -> Tensor:
     """Grey (B, 1 or 3, H, W) with `count` channels."""
     return canvas[:, :1].expand(-1, count, -1, -1)
+
+
+def _part_copies(params: Iterable[Params], numbers: Array) -> None:
+    """No mix takes another look at the sample's own image for its partner; the mix may be inside a RandomChoice."""
+    for drawn in params:
+        if "partner" in drawn:
+            drawn["partner"] = strangers(drawn["partner"], numbers)
+        _part_copies((value for value in drawn.values() if isinstance(value, dict)), numbers)
 
 
 def _lower_mix(builder: Builder, step: Any, params: Params) -> None:

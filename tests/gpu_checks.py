@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import torch
 from device_lists import BATCHES, CASES, Case, place, same, tail
-from helpers import noise
+from helpers import noise, used
 from PIL import Image
 from torch import Tensor
 from torch.utils._pytree import tree_map
@@ -124,14 +124,14 @@ def replays_are_forward(case: Case) -> None:
     """A real graph, and that its calls do not wait."""
     augment, twin = case.augment("triton"), case.augment("torch")
     graph = augment.capture(*there(case.batch()))
-    assert augment.get_extra_state() == twin.get_extra_state()
+    assert used(augment) == used(twin)
     for number in range(BATCHES):
         batch = case.batch(seed=number)
         moved = there(batch)
         with no_sync():
             result = graph(*moved)
         assert same(here(result), twin(*batch)), f"batch {number}"
-    assert augment.get_extra_state() == twin.get_extra_state()
+    assert used(augment) == used(twin)
 
 
 def replays_behind_a_busy_device(case: Case, rounds: int = 8) -> None:

@@ -127,7 +127,7 @@ class Layout:
         return sum(1 << e for e, erase in enumerate(erases) if erase.scale.any()) if erases else 0
 
 
-KEYS = 5  # words at the start of a row: seed low, high, epoch, index low, high
+KEYS = 5  # words at the start of a row: key low, high, look, index low, high
 
 
 def lay_out(program: Program, room: Room, ragged: bool) -> Layout:
@@ -155,7 +155,9 @@ def lay_out(program: Program, room: Room, ragged: bool) -> Layout:
 
 def write_keys(keys: Keys, block: Block) -> None:
     """What per-pixel draws are keyed by, at the start of each row."""
-    block.rows[:, :3] = np.array([keys.seed & 0xFFFFFFFF, keys.seed >> 32, keys.epoch], np.uint32).view(np.int32)
+    key = keys.key
+    block.rows[:, :2] = np.array([key & 0xFFFFFFFF, key >> 32], np.uint32).view(np.int32)
+    block.rows[:, 2] = keys.look.view(np.int32)
     block.rows[:, 3:KEYS] = np.ascontiguousarray(keys.index).view(np.int32).reshape(-1, 2)
 
 
