@@ -142,7 +142,7 @@ def _one(steps: list[Any], options: dict[str, Any], kind: Any, count: int, train
                 labels = [labels[0] % pipeline.mix.num_classes]
             elif labels:
                 labels = [torch.eye(CLASSES)[labels[0]]]
-            found.append(digest(augment(batch, *labels, index=index)))
+            found.append(digest(augment.render(batch, draw, *labels)))
     return found
 
 

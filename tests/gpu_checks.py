@@ -51,7 +51,8 @@ def here(result: Any) -> Any:
 
 
 def index(start: int, count: int = 4) -> Tensor:
-    return torch.arange(count) * 11 + start
+    """Numbers of images, none of which two calls share: another look at an image would be another draw."""
+    return torch.arange(count) * 100_003 + start
 
 
 def equals_the_twin(case: Case, backend: str = "auto") -> None:
@@ -177,31 +178,38 @@ def captures_in_inference_mode(case: Case) -> None:
 def beyond_32_bits(ragged: bool, count: int = 15_000, side: int = 256) -> None:
     """More than 2**31 bytes of images, and as many elements of results: the last samples are those of a small batch."""
     steps = [ga.RandomResizedCrop(side * 7 // 8), ga.RandAugment(), *tail(), ga.RandomErasing(0.5, value="random")]
-    augment, keys = ga.Augment(steps, backend="triton"), index(0, count)
+    keys = index(0, count)
+
+    def augment(batch: Any, keys: Tensor) -> Any:
+        return ga.Augment(steps, backend="triton", seed=0)(batch, index=keys)
+
     images = torch.empty(count, 3, side, side, dtype=torch.uint8, device=DEVICE).random_(0, 256)
     batch: Any = ga.Ragged(images.flatten(), np.full((count, 2), side), 3) if ragged else images
-    result = augment(batch, index=keys)
+    result = augment(batch, keys)
     for first in (0, count // 2, count - 2):
         part = slice(first, first + 2)
         few: Any = images[part].clone()
         few = ga.Ragged(few.flatten(), np.full((2, 2), side), 3) if ragged else few
-        assert same(here(result[part]), here(augment(few, index=keys[part]))), f"samples from {first} on"
+        assert same(here(result[part]), here(augment(few, keys[part]))), f"samples from {first} on"
 
 
 def streams_do_not_disturb_one_another(case: Case, rounds: int = 20) -> None:
     """Two streams, both busy while the host goes on: blocks of parameters and constants must be each one's own."""
     batches = [case.batch(seed=number) for number in (0, 1)]
-    twins = [[case.augment("torch")(*batch, index=index(n)) for n in range(rounds)] for batch in batches]
+    twins = [
+        [case.augment("torch")(*batch, index=index(1000 * number + n)) for n in range(rounds)]
+        for number, batch in enumerate(batches)
+    ]
     moved, augment = [there(batch) for batch in batches], case.augment("triton")
     streams = [torch.cuda.Stream() for _ in batches]
     torch.cuda.synchronize()
     results: list[list[Any]] = [[], []]
-    for number in range(rounds):
-        for stream, batch, own in zip(streams, moved, results, strict=True):
+    for n in range(rounds):
+        for number, (stream, batch, own) in enumerate(zip(streams, moved, results, strict=True)):
             with torch.cuda.stream(stream):
-                if number % 5 == 0:
+                if n % 5 == 0:
                     torch.cuda._sleep(BUSY)
-                own.append(augment(*batch, index=index(number)))
+                own.append(augment(*batch, index=index(1000 * number + n)))
     torch.cuda.synchronize()
     for own, expected in zip(results, twins, strict=True):
         assert all(same(here(a), b) for a, b in zip(own, expected, strict=True))
@@ -213,7 +221,7 @@ def threads_do_not_disturb_one_another(
     """Two threads with one module, each on a stream of its own."""
     batches = [case.batch(seed=number) for number in (0, 1)]
     moved, augment, twin = [there(batch) for batch in batches], case.augment("triton"), case.augment("torch")
-    augment(*moved[0], index=index(0))  # compiles
+    augment(*moved[0], index=index(9000))  # compiles
     torch.cuda.synchronize()
 
     def run(batch: list[Any], start: int) -> list[Any]:

@@ -64,6 +64,7 @@ def check(device: Pretend, steps: list[Any], monkeypatch: pytest.MonkeyPatch, *b
     """One call on the device, and on the CPU."""
     assert choose("auto", device.device) == "torch"
     keys = torch.arange(len(batch[0])) * 11 + 3
+    options = {"seed": 0, **options}
     result = ga.Augment(steps, **options)(*there(device, list(batch)), index=keys)
     expected = twin(device, lambda: ga.Augment(steps, backend="torch", **options)(*batch, index=keys), monkeypatch)
     assert same(here(result), expected)

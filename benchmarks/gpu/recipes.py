@@ -83,7 +83,7 @@ def mix(v: Any, classes: int) -> Any:
 def augment(recipe: str, scale: Scale, backend: str = "auto", dtype: torch.dtype = torch.bfloat16) -> ga.Augment:
     """Ours: bf16, channels_last."""
     given = steps(ga, recipe, scale.size, dtype) + ([mix(ga, scale.classes)] if recipe.endswith(MIX) else [])
-    return ga.Augment(given, backend=backend, memory_format=torch.channels_last)
+    return ga.Augment(given, seed=0, backend=backend, memory_format=torch.channels_last)
 
 
 @cache
