@@ -31,11 +31,12 @@ def test_compiled_draws_are_those_of_numpy(seed: int, count: int, monkeypatch: p
     from gpuaug.kernels.numba.philox import fill
 
     index = np.arange(count, dtype=np.uint64) * np.uint64(2**41 + 3) % np.uint64(2**48)
+    looks = np.arange(count, dtype=np.uint32)[::-1] * np.uint32(2**26 + 5)
     ops, blocks = np.arange(6).repeat(2), np.tile([0, 7], 6)
     results = []
     for way in (fill, None):
         monkeypatch.setattr(philox, "compiled", way)
-        results.append(philox.uniforms(seed, 2**32 - 1, index, ops, blocks))
+        results.append(philox.uniforms(seed, index, looks, ops, blocks))
     assert (results[0] == results[1]).all()
 
 
