@@ -35,6 +35,7 @@ __all__ = ["APART", "Layer", "Speed", "layers", "measure", "put"]
 APART = "GPUAUG_APART"  # variable: recipe, batch and way of `benchmarks.gpu.apart`, as JSON
 RESERVE = 6.0  # seconds that are kept for the aims and for what was left out
 NEEDED = 4.0  # seconds that a way may take, at first
+PROFILING = 0.25  # seconds that the profiler takes for one of them
 COMPILING = 100.0  # seconds after which a way that compiles is given up
 HEAD = f"{'recipe':<29}{'batch':>5} {'way':<21}{'device':>8}{'wall':>8}{'host':>8}{'least':>7}{'late':>5}"
 UNITS = f"{'':<29}{'':>5} {'':<21}{'us/img':>8}{'us/img':>8}{'us/call':>8}{'us/img':>7}"
@@ -156,9 +157,10 @@ class Speed:
         """Time all its ways, then have the profiler look at them: it would slow down what comes after it."""
         pairs = [(recipe, way) for recipe in layer.recipes for way in layer.ways if self.can_enter(way)]
         left_out, ready, data = [], [], None
-        needed = COMPILING / 3 if layer.apart else NEEDED
+        least = COMPILING / 3 if layer.apart else NEEDED
+        needed = dict.fromkeys(layer.ways, least)  # seconds that a way takes
         for recipe, way in pairs:
-            if self.results.left() < RESERVE + needed:
+            if self.results.left() < RESERVE + needed[way] + PROFILING * len(ready):
                 left_out.append(f"{recipe} ({way})")
                 continue
             before = self.results.left()
@@ -168,7 +170,8 @@ class Speed:
                     continue
                 data = data or self.inputs(layer)
                 ready.append(self.one(layer, recipe, way, data))
-            needed = max(needed, 1.2 * (before - self.results.left()) if len(ready) > 1 else 0.0)
+            if len(ready) > 1:  # the first one makes the inputs
+                needed[way] = max(least, 1.2 * (before - self.results.left()))
         unseen = [one.key for one in ready if not self.profiled(one)]
         if unseen:
             self.results.note(f"not profiled, for lack of time: {'; '.join(unseen)}")
