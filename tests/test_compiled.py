@@ -21,15 +21,19 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 # Which code is measured: that of Triton 3.6, which torch 2.11 brings, and that of the newest, are not alike.
 VERSION = "3.6" if triton.__version__.startswith("3.6.") else "newest"
 REGISTERS = 64  # of a thread: half the warps of a multiprocessor
-# what may take more, how many, where, and why
+# what may take more where, how many, and why; `test_half_the_warps_fit` allows none on sm_80 and sm_90
 MORE: dict[str, dict[tuple[str, int], tuple[int, str]]] = {
-    "3.6": {},
+    "3.6": {("taps_kernel", 75): (66, "float64, and 28 of 32 warps fit all the same")},
     "newest": {},
 }
-# bytes of stack of a thread, and why; none else
-SPILLS: dict[str, dict[str, tuple[int, str]]] = {
+# bytes of stack of a thread where, and why; none else
+SPILLS: dict[str, dict[tuple[str, int], tuple[int, str]]] = {
     "3.6": {
-        "tone_kernel": (24, "AugMix: six registers wait over the loop over the image, and are not touched in it"),
+        **{
+            ("tone_kernel", capability): (24, "AugMix: six registers wait until the loop over the image is over")
+            for capability in (75, 80, 90, 100)
+        },
+        ("finish_kernel", 75): (24, "erasing with draws, for the sake of all 32 warps"),
     },
     "newest": {},
 }
@@ -64,7 +68,7 @@ def compiled(name: str, target: str) -> list[Launch]:
 def test_cubin(name: str, capability: int) -> None:
     for launch in compiled(name, str(capability)):
         used = resources(launch.kernel)
-        assert used["stack"] + used["local"] <= limit(SPILLS, launch.name), f"{launch.id} spills: {used}"
+        assert used["stack"] + used["local"] <= limit(SPILLS, (launch.name, capability)), f"{launch.id} spills: {used}"
         assert used["registers"] <= limit(MORE, (launch.name, capability), REGISTERS), f"{launch.id}: {used}"
 
 
