@@ -246,6 +246,6 @@ def test_a_process_that_is_spawned_gets_the_module() -> None:
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_shows, args=(augment, sender))
     process.start()
-    assert receiver.poll(60)
+    assert receiver.poll(240)
     assert alike([torch.from_numpy(array) for array in receiver.recv()], after(augment))
     process.join()
