@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +15,13 @@ from torch import Tensor, nn
 
 from gpuaug import checks
 from gpuaug.capture import Captured
-from gpuaug.counter import Counter, Taken
+from gpuaug.counter import Counter
+from gpuaug.numbering import Mode, Numbering
 from gpuaug.pipeline import Pipeline, evaluation
 from gpuaug.program import Keys
 from gpuaug.ragged import Ragged
 from gpuaug.render import NAMES, choose, render
+from gpuaug.state import MISSING
 from gpuaug.transform import Canvas, Params
 from gpuaug.transforms.mix import check_labels
 from gpuaug.transforms.opaque import Opaque
@@ -29,12 +32,11 @@ Array = NDArray[Any]
 Images = Tensor | Ragged
 
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
-HIGHEST_INDEX = 2**48 - 1
 
 
 @dataclass(frozen=True)
 class Draw:
-    """What `Augment.sample` drew: keys (seed, epoch, index), a dict for each step of the list, and from which list."""
+    """What `Augment.sample` drew: the keys, a dict for each step of the list, and from which list."""
 
     keys: Keys
     params: list[Params]
@@ -46,14 +48,17 @@ class Augment(nn.Module):
     """Augment a batch of raw uint8 images, each sample with its own draw, on the device it is on.
 
     A call samples parameters on the host, lowers them to a program per sample, and renders the program in a few
-    batched passes. Every draw is a function of (seed, epoch, index, step), so it does not depend on batch size, order,
-    backend or device; only MixUp, CutMix and opaque steps depend on how the batch was formed, and say so.
+    batched passes. Every draw is a function of (seed, view, epoch, index, look, step), so it does not depend on batch
+    size, order, backend or device; only MixUp, CutMix and opaque steps depend on how the batch was formed, and say so.
+    No two calls in training draw alike: to have one draw twice, `sample` it and `render` it twice. See docs/draws.md.
 
     Args:
         train: transforms for training, a list or a Compose. Kornia modules and torchvision v2 transforms may stand in
             it as opaque steps.
         eval: transforms for evaluation. None: see `gpuaug.pipeline.evaluation`; off by itself after `.eval()`.
-        seed: of all draws, in [0, 2**64 - 1].
+        seed: Seed of all draws, in [0, 2**64 - 1]. None takes one from torch's generator, so that torch.manual_seed
+            governs it and no two modules draw alike; a number is that number, and two modules given the same draw
+            alike. A checkpoint restores it either way.
         backend: "auto", "triton" (CUDA, ROCm), "numba" (CPU) or "torch" (anywhere).
         memory_format: of the result, torch.contiguous_format or torch.channels_last.
         exact: resample once for each geometric transform, as torchvision does; False composes neighbouring
@@ -68,7 +73,7 @@ class Augment(nn.Module):
         train: Any,
         eval: Any = None,
         *,
-        seed: int = 0,
+        seed: int | None = None,
         backend: str = "auto",
         memory_format: torch.memory_format = torch.contiguous_format,
         exact: bool = False,
@@ -77,7 +82,7 @@ class Augment(nn.Module):
         self.train_pipeline = Pipeline(train, "train")
         self.eval_pipeline = Pipeline(evaluation(self.train_pipeline.steps) if eval is None else eval, "eval")
         self._default_eval = eval is None
-        self.seed = checks.integer(self, "seed", seed, 0, 2**64 - 1)
+        self._numbering = Numbering(None if seed is None else checks.integer(self, "seed", seed, 0, 2**64 - 1))
         self.backend = checks.one_of(self, "backend", backend, NAMES)
         if backend != "auto":
             choose(backend, torch.device("cuda" if backend == "triton" and torch.cuda.is_available() else "cpu"))
@@ -85,8 +90,6 @@ class Augment(nn.Module):
             raise checks.bad(self, "memory_format", " or ".join(map(str, MEMORY_FORMATS)), memory_format)
         self.memory_format = memory_format
         self.exact = bool(exact)
-        self.epoch = 0
-        self._counter = Counter()
         steps = [*self.train_pipeline.steps, *self.eval_pipeline.steps]
         self.opaque = nn.ModuleList(
             s.module for s in steps if isinstance(s, Opaque) and isinstance(s.module, nn.Module)
@@ -99,25 +102,33 @@ class Augment(nn.Module):
         Args:
             images: uint8 (B, C, H, W), or Ragged when the list starts with a crop or a resize. Not written to.
             labels: (B,) class numbers or (B, classes) soft or multi-hot; needed if the list mixes.
-            index: (B,) int64 on the CPU, the samples' numbers in the data set, which key the draws. None: a counter.
+            index: (B,) int64 on the CPU, the samples' numbers in the data set, which key the draws; from bit 48 on, the
+                sampler's number of the look. None: a counter. On a device it is read with a wait and a warning.
 
         Returns:
             (B, C, h, w) in the dtype of ToDtype and the memory format; with labels, (images, labels). A mix makes
             labels (B, classes) float weights, which torch.nn.functional.cross_entropy takes as they are.
         """
-        return self._run(images, labels, index, self.training, self.epoch)
+        mode = self._mode()
+        self._check(images, labels, mode.training)
+        with self._numbering.calling(images, index, mode) as keys:
+            return self._run(images, labels, keys, mode.training)
 
-    def _run(self, images: Images, labels: Tensor | None, index: Tensor | None, training: bool, epoch: int) -> Any:
-        """`forward` in a mode and an epoch, which another thread may be changing."""
-        self._check(images, labels, training)
-        with self._reserved(len(images), index, training, epoch) as keys:
-            return self._render(images, self._draw(images, keys, training), labels)
+    def _run(self, images: Images, labels: Tensor | None, keys: Keys, training: bool) -> Any:
+        return self._render(images, self._draw(images, keys, training), labels)
+
+    def _mode(self) -> Mode:
+        return self._numbering.mode(self.training)
 
     def sample(self, images: Images, *, index: Tensor | None = None) -> Draw:
-        """Draw the parameters for a batch of this shape. Everything random happens here."""
-        self._check(images, None, self.training, mixes=False)
-        with self._reserved(len(images), index, self.training, self.epoch) as keys:
-            return self._draw(images, keys, self.training)
+        """Draw the parameters for a batch of this shape. Everything random happens here.
+
+        In training it uses up a look at each image, as a call does; render the draw as often as it is wanted.
+        """
+        mode = self._mode()
+        self._check(images, None, mode.training, mixes=False)
+        with self._numbering.calling(images, index, mode) as keys:
+            return self._draw(images, keys, mode.training)
 
     def _draw(self, images: Images, keys: Keys, training: bool) -> Draw:
         canvas = _canvas(images)
@@ -169,32 +180,79 @@ class Augment(nn.Module):
         mix = self._pipeline(training).mix
         return None if mix is None else mix.num_classes
 
-    @contextmanager
-    def _reserved(self, size: int, index: Tensor | None, training: bool, epoch: int) -> Iterator[Keys]:
-        """The keys of one batch. Without an index, training uses up the counter's next numbers, unless it fails."""
-        if index is not None:
-            yield Keys(self.seed, epoch, check_index(self, index, size))
-        elif not training:
-            yield Keys(self.seed, epoch, Taken(0, size).index())
-        else:
-            with self._counter.taking(size) as taken:
-                yield Keys(self.seed, epoch, taken.index())
-
     def _keys(self, size: int) -> Keys:
         """Some keys, without using up draws."""
         return Keys(self.seed, self.epoch, np.arange(size, dtype=np.uint64))
 
+    # ---- seed, epoch, state and copies -------------------------------------------------------------------------------
+
+    @property
+    def seed(self) -> int:
+        """Of all draws; the one that was drawn where none was given."""
+        return self._numbering.seed
+
+    @seed.setter
+    def seed(self, seed: int) -> None:
+        self._numbering.seed, self._numbering.given = checks.integer(self, "seed", seed, 0, 2**64 - 1), True
+
+    @property
+    def _counter(self) -> Counter:
+        return self._numbering.counter
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that was told by `set_epoch`, or counted by DeviceLoader."""
+        return self._numbering.epochs.number
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self.set_epoch(epoch)
+
     def set_epoch(self, epoch: int) -> None:
-        """Draw differently from now on; the same epoch draws the same again."""
-        self.epoch = checks.integer(self, "epoch", epoch, 0, 2**32 - 1)
+        """Begin an epoch: each image has its looks anew, so the same epoch draws the same again.
 
-    def get_extra_state(self) -> dict[str, int]:
-        return {"epoch": self.epoch, "counter": self._counter.value()}
+        Worker processes that hold a copy of this module learn of it. After `load_state_dict`, the epoch that was saved
+        goes on where it was.
+        """
+        self._numbering.epochs.tell(checks.integer(self, "epoch", epoch, 0, 2**32 - 1))
 
-    def set_extra_state(self, state: dict[str, int]) -> None:
-        epoch = checks.integer(self, "epoch", state["epoch"], 0, 2**32 - 1)
-        counter = checks.integer(self, "counter", state["counter"], 0, HIGHEST_INDEX)
-        self.epoch, self._counter = epoch, Counter(counter)
+    def get_extra_state(self) -> Tensor:
+        """Seed, view, epoch and counter as int64 on the CPU; see `gpuaug.state`."""
+        return self._numbering.save()
+
+    def set_extra_state(self, state: Any) -> None:
+        """Go on from a state, also one of version 0.1. A damaged one is left aside with a warning."""
+        self._numbering.load(state)
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing_keys: Any, *others: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, *others)
+        name = prefix + "_extra_state"
+        if name in missing_keys:
+            missing_keys.remove(name)
+            warnings.warn(MISSING, stacklevel=2)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"memory_format": str(self.memory_format)}  # which pickles under no protocol below 4
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        memory_format = getattr(torch, str(state["memory_format"]).removeprefix("torch."))
+        super().__setstate__(state | {"memory_format": memory_format})  # type: ignore[no-untyped-call]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Augment:
+        """A copy with a view of its own, so that the two do not draw alike."""
+        return self._copied(lambda value: deepcopy(value, memo), memo)
+
+    def __copy__(self) -> Augment:
+        return self._copied(lambda value: value.copy() if isinstance(value, dict) else value, {})
+
+    def _copied(self, copied: Callable[[Any], Any], memo: dict[int, Any]) -> Augment:
+        clone = type(self).__new__(type(self))
+        memo[id(self)] = clone
+        for name, value in vars(self).items():
+            vars(clone)[name] = self._numbering.copy() if value is self._numbering else copied(value)
+        return clone
 
     def _pipeline(self, training: bool) -> Pipeline:
         return self.train_pipeline if training else self.eval_pipeline
@@ -224,8 +282,9 @@ class Augment(nn.Module):
         arguments = [f"train={_listing(self.train_pipeline)}"]
         if not self._default_eval:
             arguments.append(f"eval={_listing(self.eval_pipeline)}")
+        if self._numbering.given:
+            arguments.append(f"seed={self.seed}")
         for name, default in (
-            ("seed", 0),
             ("backend", "auto"),
             ("memory_format", torch.contiguous_format),
             ("exact", False),
@@ -244,19 +303,3 @@ def _canvas(images: Images) -> Canvas:
         return Canvas(images.sizes.astype(np.int64), images.channels)
     count, channels, height, width = images.shape
     return Canvas(np.broadcast_to(np.array([height, width]), (count, 2)), channels)
-
-
-def check_index(owner: object, index: object, size: int) -> Array:
-    """`index` as (B,) uint64."""
-    good = isinstance(index, Tensor) and index.dtype == torch.int64 and index.shape == (size,)
-    if not good:
-        raise checks.bad(owner, "index", f"int64 ({size},), one number for each image", checks.describe(index))
-    assert isinstance(index, Tensor)
-    if index.device.type != "cpu":
-        remedy = "Keep the loader's index on the CPU; reading it from a device would wait."
-        raise checks.bad(owner, "index", "on the CPU", f"on {index.device}", remedy)
-    numbers = index.numpy()
-    if (numbers < 0).any() or (numbers > HIGHEST_INDEX).any():
-        wrong = numbers[(numbers < 0) | (numbers > HIGHEST_INDEX)][0]
-        raise checks.bad(owner, "index", "in [0, 2**48 - 1]", int(wrong))
-    return numbers.astype(np.uint64)

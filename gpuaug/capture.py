@@ -84,13 +84,14 @@ class Captured:
             ValueError: if the batch is not like the captured one, or the module changed from train to eval.
         """
         augment = self.augment
-        if augment.training != self.training:
+        mode = augment._mode()
+        if mode.training != self.training:
             was, now = ("train", "eval") if self.training else ("eval", "train")
             raise checks.bad(augment, "mode", f"{was}, as captured", now, "Capture each mode by itself.")
         augment._check(images, labels, self.training)
         self._same("images", images, self.images)
         self._same("labels", labels, self.given)
-        with augment._reserved(len(images), index, self.training, augment.epoch) as keys:
+        with augment._numbering.calling(images, index, mode) as keys:
             self.job.replace(self._items(images, keys))
             self.images.copy_(images, non_blocking=True)
             if self.given is not None and labels is not None:

@@ -15,13 +15,15 @@ from gpuaug.data.workers import world
 
 __all__ = ["Counter", "Taken"]
 
-LOCK = threading.Lock()  # two threads may share a module; not on the counter, so that it pickles
+# Two threads may share a module; not on the counter, so that it pickles. The garbage collector may end an iteration,
+# and so give a batch back, while this thread holds it.
+LOCK = threading.RLock()
 
 
 def _renew() -> None:
     """A forked child starts with a free lock; its parent's may have been held."""
     global LOCK
-    LOCK = threading.Lock()
+    LOCK = threading.RLock()
 
 
 if hasattr(os, "register_at_fork"):
@@ -56,9 +58,9 @@ class Counter:
     def take(self, size: int) -> Taken:
         """The next numbers; `settle` must follow."""
         with LOCK:
-            taken = Taken(self.next, size)
+            start, self.next = self.next, self.next + size  # before the collector may come
+            taken = Taken(start, size)
             self.taken.append(taken)
-            self.next += size
         return taken
 
     def settle(self, taken: Taken, used: bool) -> None:

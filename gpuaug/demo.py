@@ -54,7 +54,7 @@ def run(
     with _progress(console) as progress:
         task = progress.add_task("1/3 drawing the picture", total=None)
         shown = files[:: max(1, len(files) // SHOWN)][:SHOWN]
-        preview(Augment(train=speed.standard(), backend=backend), [decode_file(file) for file in shown], out)
+        preview(Augment(train=speed.standard(), seed=0, backend=backend), [decode_file(file) for file in shown], out)
         progress.update(task, total=1, completed=1)
         speeds = _speeds(files, backend, quick, progress)
         task_or_reason = _task(data)

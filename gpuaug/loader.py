@@ -8,22 +8,25 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler
+from torch.utils.data.distributed import DistributedSampler
 
 from gpuaug import checks
 from gpuaug.augment import Augment
-from gpuaug.counter import Taken
 from gpuaug.data.encoded import Encoded
+from gpuaug.data.sampler import NumberingSampler
 from gpuaug.data.shared import Mapped
+from gpuaug.numbering import Mode, Reserved
 from gpuaug.ragged import Ragged
 from gpuaug.transforms.opaque import Opaque
 
 __all__ = ["DeviceLoader"]
 
 
-Mode = tuple[bool, int]  # whether the module trains, and its epoch
+# Samplers of torch that know nothing of ranks: each rank shows all images, and needs draws of its own.
+ALONE = (SequentialSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 
 
 class Moved(NamedTuple):
@@ -39,7 +42,7 @@ class Ready(NamedTuple):
     """A batch on its way to the user."""
 
     result: Any  # what the user gets
-    taken: Taken | None  # from the module's counter
+    taken: Reserved  # what it used up of the module's draws
     place: Any
 
 
@@ -55,7 +58,8 @@ class DeviceLoader:
             images. Images are uint8 (B, C, H, W), Ragged or Encoded, as `ragged_collate` makes them; without an index
             the module's counter numbers the samples. Give it pin_memory=True for CUDA.
         device: where to augment.
-        augment: the module. Its mode (train or eval) and epoch when iteration begins are those of every batch.
+        augment: the module. Its mode (train or eval) and epoch when iteration begins are those of every batch. A pass
+            in training is an epoch: the one that `set_epoch` told, or else the one after the last.
 
     Yields:
         (images, targets), as `augment` returns them; images alone where the loader gives no labels.
@@ -98,11 +102,40 @@ class DeviceLoader:
     def set_epoch(self, epoch: int) -> None:
         """Tell the sampler, so that it shuffles anew, and the module, so that it draws anew; before the epoch."""
         self.augment.set_epoch(epoch)
+        for sampler in self._samplers():
+            if hasattr(sampler, "set_epoch"):
+                sampler.set_epoch(epoch)
+
+    def _samplers(self) -> list[Any]:
         batches = getattr(self.loader, "batch_sampler", None)
         samplers = [getattr(self.loader, "sampler", None), batches, getattr(batches, "sampler", None)]
-        for sampler in {id(sampler): sampler for sampler in samplers}.values():
-            if sampler is not None and hasattr(sampler, "set_epoch"):
-                sampler.set_epoch(epoch)
+        return [sampler for sampler in {id(sampler): sampler for sampler in samplers}.values() if sampler is not None]
+
+    def _begun(self) -> Mode:
+        """The mode of a pass that begins now."""
+        augment = self.augment
+        if not augment.training:
+            return augment._mode()
+        samplers = self._samplers()
+        batches = getattr(self.loader, "batch_sampler", None)
+        shared: bool | None = None
+        if any(isinstance(sampler, (NumberingSampler, DistributedSampler)) for sampler in samplers):
+            shared = True
+        elif type(batches) is BatchSampler and isinstance(batches.sampler, ALONE):
+            shared = False
+        return augment._numbering.begin(shared)
+
+    def _batches(self, mode: Mode) -> Iterator[Any]:
+        """The wrapped loader's pass."""
+        for sampler in self._samplers() if mode.training else []:
+            if isinstance(sampler, NumberingSampler):
+                sampler._follow(mode.epoch)
+        return iter(self.loader)
+
+    def _ended(self, mode: Mode) -> None:
+        if mode.training:
+            self.augment._numbering.epochs.end(mode.version)
+        self._place = None
 
     def state_dict(self) -> Any:
         """The wrapped loader's state after the batch that was last handed out, whatever was fetched ahead since.
@@ -128,13 +161,13 @@ class DeviceLoader:
             raise checks.bad(f"DeviceLoader.{who}", "loader", "one that knows its place", f"a {kind}", remedy)
 
     def __iter__(self) -> Iterator[Any]:
-        mode = (self.augment.training, self.augment.epoch)
+        mode = self._begun()
         return self._streamed(mode) if self.device.type == "cuda" else self._threaded(mode)
 
     # ---- CPU, and devices without streams: a thread works ahead ------------------------------------------------------
 
     def _threaded(self, mode: Mode) -> Iterator[Any]:
-        batches, mapped = iter(self.loader), Mapped()  # here, not in the thread: it may fork
+        batches, mapped = self._batches(mode), Mapped()  # here, not in the thread: it may fork
         thread, consumer = ThreadPoolExecutor(1, "gpuaug-loader"), threading.get_ident()
         coming = thread.submit(self._next, batches, mode, mapped)
         try:
@@ -147,7 +180,7 @@ class DeviceLoader:
             coming.add_done_callback(self._taken_back)
             # The garbage collector may end an iteration in any thread, this one included: it cannot wait for itself.
             thread.shutdown(wait=threading.get_ident() == consumer, cancel_futures=True)
-        self._place = None
+        self._ended(mode)
 
     def _next(self, batches: Iterator[Any], mode: Mode, mapped: Mapped) -> Moved | Ready | None:
         """The next batch, fetched, moved and augmented.
@@ -155,19 +188,19 @@ class DeviceLoader:
         An opaque step draws from torch's global generator: not beside the consumer's own draws, but between them.
         """
         moved = self._moved(batches, mapped)
-        opaque = any(isinstance(step, Opaque) for step in self.augment._pipeline(mode[0]).steps)
+        opaque = any(isinstance(step, Opaque) for step in self.augment._pipeline(mode.training).steps)
         return moved if moved is None or opaque else self._augmented(moved, mode)
 
     def _taken_back(self, coming: Future[Moved | Ready | None]) -> None:
         """The consumer left: the batch that was made ahead has used up no draws."""
         if not coming.cancelled() and coming.exception() is None and isinstance(ready := coming.result(), Ready):
-            self._unused(ready.taken)
+            ready.taken.settle(False)
 
     # ---- CUDA: a stream copies ahead ---------------------------------------------------------------------------------
 
     def _streamed(self, mode: Mode) -> Iterator[Any]:
         stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        batches, mapped = iter(self.loader), Mapped()
+        batches, mapped = self._batches(mode), Mapped()
         moved = self._moved(batches, mapped, stream)
         while moved is not None:
             current = torch.cuda.current_stream(self.device)
@@ -183,14 +216,14 @@ class DeviceLoader:
             except Exception as error:
                 late = error  # after the batch at hand, as on a CPU
             except BaseException:
-                self._unused(ready.taken)
+                ready.taken.settle(False)
                 raise
             box = [self._handed_out(ready)]
             del ready
             yield box.pop()
             if late is not None:
                 raise late
-        self._place = None
+        self._ended(mode)
 
     # ---- one batch ---------------------------------------------------------------------------------------------------
 
@@ -230,24 +263,16 @@ class DeviceLoader:
 
     def _augmented(self, moved: Moved, mode: Mode) -> Ready:
         images, labels, index, place = moved
-        self.augment._check(images, labels, mode[0])  # that they have a length
-        taken = None
-        if index is None and mode[0]:
-            taken = self.augment._counter.take(len(images))
-            index = torch.from_numpy(taken.index().astype(np.int64))
+        self.augment._check(images, labels, mode.training)  # that they have a length
+        taken = self.augment._numbering.reserve(len(images), index, mode)
         try:
-            return Ready(self.augment._run(images, labels, index, *mode), taken, place)
+            return Ready(self.augment._run(images, labels, taken.keys, mode.training), taken, place)
         except BaseException:
-            self._unused(taken)
+            taken.settle(False)
             raise
 
-    def _unused(self, taken: Taken | None) -> None:
-        if taken is not None:
-            self.augment._counter.settle(taken, used=False)
-
     def _handed_out(self, ready: Ready) -> Any:
-        if ready.taken is not None:
-            self.augment._counter.settle(ready.taken, used=True)
+        ready.taken.settle(True)
         self._place = ready.place
         return ready.result
 

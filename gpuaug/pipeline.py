@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from gpuaug.transforms.convert import Convert, Normalize, ToDtype
 from gpuaug.transforms.crop import CenterCrop, Pad, RandomCrop, RandomResizedCrop, Resize
 from gpuaug.transforms.erase import RandomErasing
 from gpuaug.transforms.geometric import RandomHorizontalFlip, RandomVerticalFlip
-from gpuaug.transforms.mix import Mix
+from gpuaug.transforms.mix import Mix, strangers
 from gpuaug.transforms.opaque import Opaque, is_foreign
 
 __all__ = ["Pipeline", "evaluation"]
@@ -55,7 +55,7 @@ class Pipeline:
 
     def sample(self, keys: Keys, canvas: Canvas) -> list[Params]:
         """Draw every step's parameters; raise if a step cannot run on what reaches it."""
-        numbers = uniforms(keys.seed, keys.epoch, keys.index, self._ops, self._block)
+        numbers = uniforms(keys.key, keys.index, keys.look, self._ops, self._block)
         ends = 4 * np.cumsum(self._blocks)
         counts = [node.draws + 1 for node in _walk(self.steps)]
         draws: Iterator[tuple[int, Array]] = (
@@ -67,6 +67,8 @@ class Pipeline:
             step.check(canvas)
             params.append(step.sample(draws, canvas))
             canvas = step.after(canvas)
+        if self.mix is not None:
+            _part_copies(params, keys.index)
         return params
 
     def lower(
@@ -101,6 +103,14 @@ def _lower_pixel(builder: Builder, step: Any, params: Params) -> None:
 def _channels(canvas: Tensor, count: int) -> Tensor:
     """Grey (B, 1 or 3, H, W) with `count` channels."""
     return canvas[:, :1].expand(-1, count, -1, -1)
+
+
+def _part_copies(params: Iterable[Params], numbers: Array) -> None:
+    """No mix takes another look at the sample's own image for its partner; the mix may be inside a RandomChoice."""
+    for drawn in params:
+        if "partner" in drawn:
+            drawn["partner"] = strangers(drawn["partner"], numbers)
+        _part_copies((value for value in drawn.values() if isinstance(value, dict)), numbers)
 
 
 def _lower_mix(builder: Builder, step: Any, params: Params) -> None:

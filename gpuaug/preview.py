@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -57,15 +58,10 @@ def preview(
     same = len({tuple(image.shape) for image in images}) == 1
     repeated = [*images] * columns  # neighbours differ, so that a mix has something to mix
     batch = torch.stack(repeated) if same else Ragged.from_images(repeated)
-    before, training = augment.epoch, augment.training
-    try:
-        augment.train()
-        augment.set_epoch(before if epoch is None else epoch)
-        draw = augment.sample(batch, index=torch.arange(len(repeated)))
-        pixels = levels(augment.train_pipeline, augment.render(batch, draw, _labels(augment, len(repeated))))
-    finally:
-        augment.set_epoch(before)
-        augment.train(training)
+    augment._check(batch, None, training=True, mixes=False)
+    keys = augment._keys(len(repeated))
+    draw = augment._draw(batch, keys if epoch is None else replace(keys, epoch=epoch), training=True)
+    pixels = levels(augment.train_pipeline, augment.render(batch, draw, _labels(augment, len(repeated))))
     words = captions(augment.train_pipeline.steps, draw.params, [tuple(image.shape[-2:]) for image in repeated])
     rows = [
         [

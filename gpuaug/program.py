@@ -10,14 +10,16 @@ Between passes a pixel is uint8 and the canvas is planar: (B, C, H, W).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-__all__ = ["Erase", "Finish", "Mix", "Op", "Program", "Slot", "Window", "merge"]
+from gpuaug.philox import LOOK, NUMBERS, fold
+
+__all__ = ["Erase", "Finish", "Keys", "Mix", "Op", "Program", "Slot", "Window", "merge"]
 
 Array = NDArray[Any]
 
@@ -201,15 +203,34 @@ class Finish:
 
 @dataclass
 class Keys:
-    """What per-pixel draws are keyed by: seed, epoch, and index (B,) uint64."""
+    """What the draws of a batch are keyed by; see docs/draws.md.
+
+    seed, view, epoch: of the batch, and `stream` what else tells batches apart, a word of 64 bits each: the process, in
+    which samples are numbered without a data set's numbers. index: (B,) uint64 below 2**48, the samples' numbers in the
+    data set. look: (B,) uint32, which look at the image it is: the sampler's count in the low 15 bits, the module's
+    above them. Given as None, the look is taken from bits 48 to 62 of the index.
+    """
 
     seed: int
     epoch: int
     index: Array
+    look: Array = None  # type: ignore[assignment]
+    view: int = 0
+    stream: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.look is None:
+            self.look = (self.index >> np.uint64(LOOK)).astype(np.uint32)
+            self.index = self.index & np.uint64(NUMBERS)
+
+    @property
+    def key(self) -> int:
+        """Philox's key, 64 bits, the same for every sample of the batch."""
+        return fold(self.seed, self.epoch | self.view << 32, *self.stream)
 
     def take(self, rows: Array) -> Keys:
         """The keys of some of the samples."""
-        return Keys(self.seed, self.epoch, self.index[rows])
+        return replace(self, index=self.index[rows], look=self.look[rows])
 
 
 @dataclass

@@ -148,8 +148,8 @@ def normals(sample: Sample, shape: torch.Size) -> Tensor:
     counter = np.arange(-(-count // 8), dtype=np.uint64)
     op = np.uint64(sample["op"] | philox.PIXELS) | (index >> np.uint64(32) << np.uint64(16))
     low = np.full_like(counter, index & np.uint64(philox.MASK))
-    epoch = np.full_like(counter, sample["keys"].epoch)
-    words = np.stack(philox.philox(counter, np.full_like(counter, op), low, epoch, sample["keys"].seed), axis=1)
+    look = np.full_like(counter, sample["keys"].look[0])
+    words = np.stack(philox.philox(counter, np.full_like(counter, op), low, look, sample["keys"].key), axis=1)
     halves = np.stack([words & np.uint64(0xFFFF), words >> np.uint64(16)], axis=-1).reshape(-1)[:count]
     return torch.from_numpy(philox.normal_table()[halves.astype(np.int64)]).reshape(shape)
 

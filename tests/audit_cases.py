@@ -198,6 +198,7 @@ def gpuaug_lists() -> dict[str, dict[str, Any]]:
         there = [placed, *map(to_device, mixes)]
         with Audit() as first:
             augment(*there, index=index)
+        augment.set_epoch(0)
         with Audit() as later:
             result = augment(*there, index=index)
         pairs = zip(result, expected, strict=True) if mixes else [(result, expected)]

@@ -19,7 +19,7 @@ from benchmarks.pseudocuda import PseudoCuda, install, to_device, to_host  # bef
 
 # isort: split
 from device_lists import BATCHES, CAPTURED, CASES, Case, place, same
-from helpers import noise, photographs
+from helpers import noise, photographs, used
 from torch import Tensor
 from torch.utils._pytree import tree_map
 from torchvision.transforms import v2
@@ -50,7 +50,7 @@ def replays(case: Case) -> dict[str, Any]:
     """Other batches and draws by the graph, and as the twin has them on the CPU; what a call asks of the device."""
     augment, graph = captured(case)
     twin = case.augment("torch")
-    found: dict[str, Any] = {"state": augment.get_extra_state(), "same": [], "asks": []}
+    found: dict[str, Any] = {"state": used(augment), "same": [], "asks": []}
     for number in range(BATCHES):
         batch = case.batch(seed=number)
         expected = twin(*batch, index=index(1000 * number))
@@ -72,7 +72,7 @@ def counters(case: Case) -> list[Any]:
         augment.set_epoch(epoch)
         twin.set_epoch(epoch)
         alike = same(copied(graph(*place(batch, to_device))), twin(*batch))
-        found.append([alike, augment.get_extra_state() == twin.get_extra_state()])
+        found.append([alike, used(augment) == used(twin)])
     return found
 
 
@@ -86,18 +86,21 @@ def said(attempt: Callable[[], Any]) -> str:
 
 def refused_captures() -> dict[str, str]:
     images, labels = to_device(noise()), to_device(torch.arange(4))
-    plain, mixing = ga.Augment([ga.RandomInvert()]), ga.Augment([ga.ToDtype(torch.float32), ga.MixUp(num_classes=4)])
+    plain, mixing = (
+        ga.Augment([ga.RandomInvert()], seed=0),
+        ga.Augment([ga.ToDtype(torch.float32), ga.MixUp(num_classes=4)], seed=0),
+    )
     ragged = ga.Ragged.from_images(photographs(4)).to("cuda")
     attempts: dict[str, Callable[[], Any]] = {
-        "ragged": lambda: ga.Augment([ga.Resize((9, 9))]).capture(ragged),
-        "opaque": lambda: ga.Augment([v2.RandomInvert()]).capture(images),
-        "one channel": lambda: ga.Augment([], eval=[ga.Grayscale(1)]).eval().capture(images),
-        "images on the CPU": lambda: ga.Augment([ga.RandomInvert()], backend="triton").capture(noise()),
+        "ragged": lambda: ga.Augment([ga.Resize((9, 9))], seed=0).capture(ragged),
+        "opaque": lambda: ga.Augment([v2.RandomInvert()], seed=0).capture(images),
+        "one channel": lambda: ga.Augment([], eval=[ga.Grayscale(1)], seed=0).eval().capture(images),
+        "images on the CPU": lambda: ga.Augment([ga.RandomInvert()], backend="triton", seed=0).capture(noise()),
         "labels on the CPU": lambda: mixing.capture(images, torch.arange(4)),
         "labels of another kind": lambda: plain.capture(images, [0, 1, 2, 3]),
         "no labels": lambda: mixing.capture(images),
         "floats": lambda: plain.capture(images.float()),
-        "another backend": lambda: ga.Augment([ga.RandomInvert()], backend="torch").capture(images),
+        "another backend": lambda: ga.Augment([ga.RandomInvert()], backend="torch", seed=0).capture(images),
         "nothing wrong": lambda: mixing.capture(images, labels),
     }
     return {name: said(attempt) for name, attempt in attempts.items()}
@@ -149,9 +152,10 @@ def refused_calls() -> dict[str, Any]:
         "a failure": failing,
     }
     for name, attempt in attempts.items():
-        before = augment.get_extra_state()
+        before = used(augment)
         text = said(attempt)
-        kept = augment.get_extra_state() == before
+        kept = used(augment) == before
+        augment.set_epoch(0)
         right = same(copied(graph(images, labels, index=index(3))), expected)
         found[name] = [text, kept, right]
     plain = ga.Augment([ga.RandomInvert()]).train()

@@ -45,6 +45,12 @@ def backend(request: pytest.FixtureRequest) -> str:
     return runnable(request.param)
 
 
+@pytest.fixture(autouse=True)
+def seeded() -> None:
+    """A module that is given no seed draws one: let it be the same in every run of a test."""
+    torch.manual_seed(0)
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Small images on many threads are mostly waiting."""

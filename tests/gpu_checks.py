@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import torch
 from device_lists import BATCHES, CASES, Case, place, same
-from helpers import noise
+from helpers import noise, used
 from PIL import Image
 from torch import Tensor
 from torch.utils._pytree import tree_map
@@ -121,14 +121,14 @@ def replays_are_forward(case: Case) -> None:
     """A real graph, and that its calls do not wait."""
     augment, twin = case.augment("triton"), case.augment("torch")
     graph = augment.capture(*there(case.batch()))
-    assert augment.get_extra_state() == twin.get_extra_state()
+    assert used(augment) == used(twin)
     for number in range(BATCHES):
         batch = case.batch(seed=number)
         moved = there(batch)
         with no_sync():
             result = graph(*moved)
         assert same(here(result), twin(*batch)), f"batch {number}"
-    assert augment.get_extra_state() == twin.get_extra_state()
+    assert used(augment) == used(twin)
 
 
 def streams_do_not_disturb_one_another(case: Case, rounds: int = 20) -> None:

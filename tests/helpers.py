@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib
 import importlib.util
 import math
@@ -134,6 +135,24 @@ def call(augment: Any, images: Any, **arguments: Any) -> Tensor:
     mixes = augment.train_pipeline.mix is not None and augment.training
     result = augment(images, labels(len(images)), **arguments) if mixes else augment(images, **arguments)
     return result[0] if mixes else result
+
+
+def anew(augment: Any, *batch: Any, **arguments: Any) -> Any:
+    """A call as the first of its epoch, in which each image has its looks anew."""
+    augment.set_epoch(augment.epoch)
+    return augment(*batch, **arguments)
+
+
+def twin(module: Any) -> Any:
+    """A copy that draws what the module draws, which a mere copy does not."""
+    copied = copy.deepcopy(module)
+    copied.load_state_dict(module.state_dict())
+    return copied
+
+
+def used(augment: Any) -> dict[str, int]:
+    """How far a module has come: its epoch, and how many numbers of its counter are used up."""
+    return {"epoch": augment.epoch, "counter": augment._counter.value()}
 
 
 def drawn(steps: list[Transform], count: int, seed: int = 0, **size: int) -> list[dict[str, Any]]:

@@ -21,7 +21,6 @@ from torchvision.transforms.v2 import functional as F
 from torchvision.transforms.v2.functional import _geometry as geometry
 
 import gpuaug as ga
-from gpuaug.program import Keys
 
 __all__ = ["ROWS", "Row", "answer", "differs", "on_ties", "replay", "take", "wrong"]
 
@@ -88,9 +87,7 @@ def replay(augment: ga.Augment, draw: ga.Draw, images: Sequence[Tensor], last: A
     results = [image.contiguous() for image in images]
     for place, (op, params) in enumerate(zip(pipeline.steps, draw.params, strict=True)):
         respond = last if place == len(pipeline.steps) - 1 else answer
-        keys = [
-            {"keys": Keys(draw.keys.seed, draw.keys.epoch, draw.keys.index[b : b + 1])} for b in range(len(results))
-        ]
+        keys = [{"keys": draw.keys.take(np.array([b]))} for b in range(len(results))]
         samples = [take(params, b) | keys[b] | {"batch": results, "number": b} for b in range(len(results))]
         results = [respond(op, image, sample) for image, sample in zip(results, samples, strict=True)]
     return [result.to(pipeline.dtype) if result.is_floating_point() else result for result in results]

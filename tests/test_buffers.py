@@ -70,10 +70,11 @@ def test_a_forked_child_renders_too() -> None:
     """The pool's threads and locks stay with the parent."""
     torch.set_num_threads(2)
     try:
-        expected = AUGMENT(noise(16), index=torch.arange(16))
+        draw = AUGMENT.sample(noise(16))
+        expected = AUGMENT.render(noise(16), draw)
         context = multiprocessing.get_context("fork")
         receiver, sender = context.Pipe(duplex=False)
-        child = context.Process(target=_send, args=(sender,))
+        child = context.Process(target=_send, args=(sender, draw))
         child.start()
         assert receiver.poll(60), "the child hangs"
         assert receiver.recv() == expected.double().sum().item()
@@ -82,8 +83,8 @@ def test_a_forked_child_renders_too() -> None:
         torch.set_num_threads(1)
 
 
-def _send(sender: Any) -> None:
-    sender.send(AUGMENT(noise(16), index=torch.arange(16)).double().sum().item())
+def _send(sender: Any, draw: ga.Draw) -> None:
+    sender.send(AUGMENT.render(noise(16), draw).double().sum().item())
 
 
 def test_sizes_in_turn_are_used_again() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers import used
 
 import gpuaug as ga
 from gpuaug import cli, learning, photographs, speed
@@ -145,10 +146,10 @@ def test_preview_leaves_the_module_as_it_was(tmp_path: Path, name: str) -> None:
 
     mix = ga.CutMix(num_classes=4)
     augment = ga.Augment(train=[ga.RandomResizedCrop(64), *FLOATS, mix]).eval()
-    before = augment.get_extra_state()
+    before = used(augment)
     path = preview(augment, photographs.photographs()[:2], tmp_path / name, columns=2, epoch=3)
     assert not augment.training
-    assert augment.get_extra_state() == before
+    assert used(augment) == before
     with Image.open(path) as picture:
         assert picture.width == 1200
 

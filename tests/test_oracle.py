@@ -91,7 +91,7 @@ def test_ragged_crops_equal_the_oracle(steps: list[Any], backend: str) -> None:
     """Images of different sizes, read straight from the buffer."""
     for channels in channel_counts(steps):
         images = ragged("photo", channels, RAGGED)
-        augment = ga.Augment([*steps, ga.CenterCrop((30, 31))], backend=backend, exact=True)
+        augment = ga.Augment([*steps, ga.CenterCrop((30, 31))], backend=backend, exact=True, seed=0)
         draw = augment.sample(images, index=torch.arange(len(images)))
         assert compared(augment, images, draw, place=0) == [], f"{channels} channels"
 

@@ -1,4 +1,4 @@
-"""Draws are a function of (seed, epoch, index, op): batch splits, order, ranks, resume and backend change nothing."""
+"""Draws are a function of (seed, epoch, index, look, op): batch splits, order, ranks and backend change nothing."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from helpers import (
     BACKENDS,
     PIXEL_OPS,
+    anew,
     blank,
     build,
     call,
@@ -25,6 +26,7 @@ from helpers import (
 
 import gpuaug as ga
 from gpuaug.philox import normal_table, philox, uniforms
+from gpuaug.program import Keys
 from gpuaug.transform import Transform
 
 HALF = 2**32 - 1
@@ -54,21 +56,27 @@ def test_philox_gives_the_published_words(name: str) -> None:
 
 
 def test_uniforms_are_the_words_on_the_grid() -> None:
-    numbers = uniforms(0, 0, np.zeros(1, np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64))
+    zero = np.zeros(1, np.int64)
+    numbers = uniforms(0, np.zeros(1, np.uint64), zero, zero, zero)
     assert (numbers[0] * 2**24).tolist() == [float(word >> 8) for word in KNOWN_ANSWERS["zeros"][2]]
 
 
 @pytest.mark.parametrize("index", [0, 5, 2**32 - 1, 2**32, 2**48 - 1])
 def test_uniforms_key_every_part(index: int) -> None:
-    """Seed, epoch, index (48 bits), op and block each change all numbers."""
+    """Seed, view, epoch, stream, index (48 bits), look, op and block each change all numbers."""
 
-    def draw(seed: int = 2**40 + 3, epoch: int = 1, index: int = index, op: int = 2, block: int = 3) -> list[float]:
-        return uniforms(seed, epoch, np.array([index], np.uint64), np.array([op]), np.array([block]))[0].tolist()
+    def draw(index: int = index, look: int = 7, op: int = 2, block: int = 3, **changes: Any) -> list[float]:
+        keyed: dict[str, Any] = {"seed": 2**40 + 3, "epoch": 1, "view": 5} | changes
+        keys = Keys(index=np.array([index], np.uint64), look=np.array([look], np.uint32), **keyed)
+        return uniforms(keys.key, keys.index, keys.look, np.array([op]), np.array([block]))[0].tolist()
 
     others = [
         draw(seed=2**41 + 3), draw(seed=2**40 + 4), draw(epoch=2), draw(index=index ^ 1), draw(index=index ^ 2**32),
-        draw(index=index ^ 2**47), draw(op=3), draw(block=4), draw(op=3, block=2),
+        draw(index=index ^ 2**47), draw(op=3), draw(block=4), draw(op=3, block=2), draw(look=6), draw(look=7 + 2**15),
+        draw(look=7 + 2**31), draw(view=6), draw(view=2**31), draw(view=1, epoch=5), draw(epoch=2**32 - 1),
+        draw(stream=(1,)), draw(stream=(2,)), draw(stream=(1, 1)), draw(stream=(1, 2**63)), draw(stream=(1, 0, 1)),
     ]  # fmt: skip
+    assert len({tuple(numbers) for numbers in others}) == len(others)
     assert draw() == draw()
     assert not set(draw()) & {number for other in others for number in other}
 
@@ -77,7 +85,8 @@ COUNT = 50_000
 
 
 def test_uniforms_are_uniform_and_independent() -> None:
-    numbers = uniforms(11, 0, np.arange(COUNT, dtype=np.uint64), np.arange(3).repeat(2), np.tile([0, 1], 3))
+    index, look = np.arange(COUNT, dtype=np.uint64), np.zeros(COUNT, np.int64)
+    numbers = uniforms(11, index, look, np.arange(3).repeat(2), np.tile([0, 1], 3))
     assert numbers.shape == (COUNT, 24)
     assert numbers.min() >= 0.0
     assert numbers.max() < 1.0
@@ -93,7 +102,8 @@ def test_uniforms_are_uniform_and_independent() -> None:
 
 
 def test_the_uniform_bound_sees_a_slight_bias() -> None:
-    numbers = uniforms(11, 0, np.arange(COUNT, dtype=np.uint64), np.zeros(1, np.int64), np.zeros(1, np.int64))[:, 0]
+    index, zero = np.arange(COUNT, dtype=np.uint64), np.zeros(1, np.int64)
+    numbers = uniforms(11, index, np.zeros(COUNT, np.int64), zero, zero)[:, 0]
     assert ks_distance(numbers**1.05, uniform_cdf()) > hoeffding(COUNT)
 
 
@@ -115,6 +125,7 @@ def test_batch_splits_and_order_change_nothing(name: str, backend: str) -> None:
     whole = augment(images, index=index)
     assert whole.shape[0] == count
     for length in (1, 5, count // 2):
+        augment.set_epoch(0)
         parts = [
             augment(images[at : at + length], index=index[at : at + length])
             for at in range(0, count if length > 1 or name == "recipe" else 6, length)
@@ -122,7 +133,7 @@ def test_batch_splits_and_order_change_nothing(name: str, backend: str) -> None:
         joined = torch.cat(parts)
         assert torch.equal(joined, whole[: len(joined)]), f"batches of {length}"
     order = torch.randperm(count, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(augment(images[order], index=index[order]), whole[order])
+    assert torch.equal(anew(augment, images[order], index=index[order]), whole[order])
 
 
 @pytest.mark.parametrize("name", KEYED)
@@ -141,7 +152,7 @@ def test_a_ragged_batch_draws_as_its_images_alone(name: str, backend: str) -> No
     index = torch.arange(len(images))
     whole = augment(ga.Ragged.from_images(images), index=index)
     for number in range(len(images)):
-        dense = augment(images[number][None], index=index[number : number + 1])
+        dense = anew(augment, images[number][None], index=index[number : number + 1])
         assert torch.equal(dense[0], whole[number]), f"image {number}"
 
 
@@ -150,7 +161,8 @@ def test_ragged_of_equal_sizes_is_the_dense_batch(backend: str) -> None:
     images = noise(9)
     augment = ga.Augment(recipe(), seed=5, backend=backend)
     index = torch.arange(9)
-    assert torch.equal(augment(ga.Ragged.from_images(list(images)), index=index), augment(images, index=index))
+    ragged = augment(ga.Ragged.from_images(list(images)), index=index)
+    assert torch.equal(ragged, anew(augment, images, index=index))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -172,13 +184,13 @@ def test_a_state_dict_continues_the_stream(mix: bool, backend: str) -> None:
 
 
 def test_a_state_dict_goes_through_a_file(tmp_path: Any) -> None:
-    augment = ga.Augment([ga.RandomHorizontalFlip()], backend="torch")
+    augment = ga.Augment([ga.RandomHorizontalFlip()], backend="torch", seed=0)
     augment(noise(3))
     augment.set_epoch(2)
     torch.save(augment.state_dict(), tmp_path / "state.pt")
-    again = ga.Augment([ga.RandomHorizontalFlip()], backend="torch")
+    again = ga.Augment([ga.RandomHorizontalFlip()], backend="torch", seed=0)
     again.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    assert again.get_extra_state() == {"epoch": 2, "counter": 3}
+    assert (again.epoch, again._counter.value(), again.seed) == (2, 3, augment.seed)
 
 
 @pytest.mark.parametrize("name", ["recipe", "GaussianNoise", "RandomResizedCrop", "ColorJitter", "AugMix"])
@@ -209,8 +221,9 @@ def test_the_place_in_the_list_changes_the_draw(op: type[Transform]) -> None:
 
 
 def test_an_op_does_not_move_the_draws_of_those_before_it() -> None:
-    short = ga.Augment([ga.RandomRotation(30), ga.ColorJitter(0.5)], backend="torch").sample(noise(8)).params
-    long = ga.Augment([ga.RandomRotation(30), ga.ColorJitter(0.5), ga.RandAugment()], backend="torch").sample(noise(8))
+    steps = [ga.RandomRotation(30), ga.ColorJitter(0.5)]
+    short = ga.Augment(steps, seed=5, backend="torch").sample(noise(8)).params
+    long = ga.Augment([*steps, ga.RandAugment()], seed=5, backend="torch").sample(noise(8))
     for before, after in zip(short, long.params, strict=False):
         for key in before:
             assert np.array_equal(before[key], after[key])
@@ -222,13 +235,13 @@ def test_without_an_index_a_counter_numbers_the_samples(backend: str) -> None:
     counted, keyed = (ga.Augment(recipe(), seed=5, backend=backend) for _ in range(2))
     results = torch.cat([counted(images[:3]), counted(images[3:7]), counted(images[7:])])
     assert torch.equal(results, keyed(images, index=torch.arange(10)))
-    assert counted.get_extra_state()["counter"] == 10
-    assert keyed.get_extra_state()["counter"] == 0
+    assert counted._counter.value() == 10
+    assert keyed._counter.value() == 0
 
 
 def test_an_index_leaves_the_counter_alone() -> None:
     images = noise(4)
-    augment, plain = (ga.Augment(recipe(), backend="torch") for _ in range(2))
+    augment, plain = (ga.Augment(recipe(), seed=5, backend="torch") for _ in range(2))
     augment(images, index=torch.arange(4) + 50)
     assert torch.equal(augment(images), plain(images))
 
@@ -242,7 +255,7 @@ def test_ranks_never_repeat_each_other(world: int, monkeypatch: pytest.MonkeyPat
     draws = []
     for rank in range(world):
         monkeypatch.setattr(torch.distributed, "get_rank", lambda rank=rank: rank, raising=False)
-        augment = ga.Augment([ga.GaussianBlur(3)], backend="torch")
+        augment = ga.Augment([ga.GaussianBlur(3)], seed=5, backend="torch")
         for size in (4, 1 + rank, 7):  # ranks may even have batches of different lengths
             draw = augment.sample(noise(size))
             seen += draw.keys.index.tolist()

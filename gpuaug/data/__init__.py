@@ -4,16 +4,20 @@ from gpuaug.data.collate import Batch, ragged_collate
 from gpuaug.data.dataset import ImageFolder, Indexed
 from gpuaug.data.decode import ImageError
 from gpuaug.data.encoded import Encoded
+from gpuaug.data.index import Index, Numbered
 from gpuaug.data.packed import Packed
 from gpuaug.data.packing import pack
-from gpuaug.data.sampler import RepeatedAugmentationSampler
+from gpuaug.data.sampler import NumberedSampler, RepeatedAugmentationSampler
 
 __all__ = [
     "Batch",
     "Encoded",
     "ImageError",
     "ImageFolder",
+    "Index",
     "Indexed",
+    "Numbered",
+    "NumberedSampler",
     "Packed",
     "RepeatedAugmentationSampler",
     "pack",

@@ -13,6 +13,7 @@ from torch import Tensor
 from gpuaug import checks
 from gpuaug.data import shared
 from gpuaug.data.encoded import Encoded, EncodedImage
+from gpuaug.data.index import Index, Numbered, index_of
 from gpuaug.ragged import Ragged
 
 __all__ = ["Batch", "ragged_collate"]
@@ -49,9 +50,8 @@ def _inline(tensor: Tensor | None) -> Any:
 
 def _received(kind: Any, whole: Tensor, size: int, described: tuple[Any, ...], labels: Any, index: Any) -> Batch:
     images = kind(shared.lease(whole, size), *described)
-    return Batch(
-        images, *(torch.from_numpy(part) if isinstance(part, np.ndarray) else part for part in (labels, index))
-    )
+    labels, index = (torch.from_numpy(part) if isinstance(part, np.ndarray) else part for part in (labels, index))
+    return Batch(images, labels, None if index is None else index.as_subclass(Index))
 
 
 def ragged_collate(samples: Sequence[tuple[Any, ...]]) -> Batch:
@@ -62,7 +62,7 @@ def ragged_collate(samples: Sequence[tuple[Any, ...]]) -> Batch:
             tensors of one shape; index is the sample's number in the data set, or left out.
 
     Returns:
-        (images: Ragged or Encoded, labels: (B, ...), index: (B,) int64 or None).
+        (images: Ragged or Encoded, labels: (B, ...), index: (B,) int64 or None, which stays on the CPU; see Index).
 
     Raises:
         ValueError: if the samples are something else.
@@ -89,7 +89,8 @@ def _stacked(labels: Sequence[Any]) -> Tensor:
 
 def _numbers(index: Sequence[Any]) -> Tensor:
     try:
-        return torch.tensor([operator.index(number) for number in index])
+        numbers = [index_of(n) if isinstance(n, Numbered) else operator.index(n) for n in index]
+        return torch.tensor(numbers, device="cpu").as_subclass(Index)
     except (TypeError, ValueError, RuntimeError):
         raise checks.bad("ragged_collate", "index", "integers of 64 bits", _kinds(index)) from None
 

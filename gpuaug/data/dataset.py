@@ -20,6 +20,8 @@ from torchvision import datasets
 from gpuaug import checks
 from gpuaug.data.decode import ImageError, decode, read, rgb
 from gpuaug.data.encoded import REPLACE, EncodedImage, skipped, unreadable
+from gpuaug.data.index import index_of
+from gpuaug.philox import LOOKS
 
 __all__ = ["Decoded", "ImageFolder", "Indexed", "Strings"]
 
@@ -34,8 +36,8 @@ Sample = tuple[Any, Any, int]  # image, label, index
 class Decoded(Dataset[Sample]):
     """A map-style data set that yields (image, label, index). Abstract: `_load` is the hook.
 
-    `dataset[7]` is image 7, and 7 is its index. `dataset[7, 2]` is the same image as its third copy: its index is
-    `7 + 2 * len(dataset)`, so it has a draw of its own; see RepeatedAugmentationSampler.
+    `dataset[7]` is image 7, and 7 is its index. `dataset[7, 2]` is the third look at the same image in an epoch: its
+    index is `7 | 2 << 48`, so it has a draw of its own. So it is for numbers that NumberedSampler yields.
 
     Args:
         on_error: "raise" names a file that cannot be read. "skip" puts the next readable image and its label in its
@@ -67,16 +69,17 @@ class Decoded(Dataset[Sample]):
         return int(self._skips.sum())
 
     def __getitem__(self, number: int | tuple[int, int]) -> Sample:
-        number, copy = map(operator.index, number if isinstance(number, tuple) else (number, 0))
+        pair = number if isinstance(number, tuple) else (number, getattr(number, "look", 0))
+        number, look = map(operator.index, pair)
         size = len(self)
-        if not -size <= number < size or copy < 0:
-            raise IndexError(f"{type(self).__name__}: image {number}, copy {copy}, of {size}")
-        number %= size
+        if not -size <= number < size or not 0 <= look < LOOKS:
+            raise IndexError(f"{type(self).__name__}: image {int(number)}, look {look}, of {size}")
+        number = int(number) % size
         try:
             image, label = self._load(number)
         except (ImageError, OSError) as error:
             image, label = self._stand_in(number, error)
-        return image, label, number + copy * size
+        return image, label, index_of(number, look)
 
     def __iter__(self) -> Iterator[Sample]:
         return (self[number] for number in range(len(self)))

@@ -1,26 +1,146 @@
-"""Repeated augmentation: several copies of an image in an epoch, each with a draw of its own."""
+"""Samplers that number the looks at an image in an epoch, so that each has a draw of its own."""
 
 from __future__ import annotations
 
+import copy
+import itertools
 import math
-from collections.abc import Iterator
+from array import array
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Sampler
+from torch.utils.data import BatchSampler, Sampler
+from torch.utils.data.distributed import DistributedSampler
 
 from gpuaug import checks
 from gpuaug.data.dataset import Decoded
+from gpuaug.data.index import Numbered
 from gpuaug.data.workers import world
+from gpuaug.philox import LOOKS
 
-__all__ = ["RepeatedAugmentationSampler"]
+__all__ = ["NumberedSampler", "NumberingSampler", "RepeatedAugmentationSampler"]
 
 
-class RepeatedAugmentationSampler(Sampler[tuple[int, int]]):
+class NumberingSampler(Sampler[Any]):
+    """A sampler that numbers its looks over all ranks. `set_epoch` tells the epoch; DeviceLoader counts it if not."""
+
+    epoch = 0
+    _told = False
+    _begun = False
+
+    def set_epoch(self, epoch: int) -> None:
+        """Shuffle differently from now on; the same epoch gives the same order again."""
+        self.epoch = checks.integer(self, "epoch", epoch, 0, 2**32 - 1)
+        self._told, self._begun = True, False
+
+    def _follow(self, epoch: int) -> None:
+        """The epoch that DeviceLoader counts."""
+        if not self._told:
+            self.epoch, self._begun = epoch, False
+
+
+class NumberedSampler(NumberingSampler):
+    """Deal what a sampler yields to the ranks in turn, and number the looks at each image over all of them.
+
+    Where a sampler shows an image more than once in an epoch (WeightedRandomSampler, RandomSampler with replacement,
+    an infinite one), the looks are numbered in its order, so each has a draw of its own, the same for any number of
+    ranks and workers, and after a resume. Give it to a DataLoader with one of our data sets, or one that returns its
+    index. Inside a Subset or ConcatDataset the number is lost: wrap that in ga.data.Indexed.
+
+    A sampler of torch's that has no generator of its own gets one, seeded by `seed + epoch`, so that all ranks see one
+    order; other samplers must see to that. If the ranks do not come out even, they take further looks from the front,
+    or `drop_last` drops what is over. DistributedSampler deals by itself: its looks are numbered as they are.
+
+    Args:
+        sampler: of numbers, not of batches: BatchSampler(NumberedSampler(sampler), ...).
+        num_replicas, rank: None: torch.distributed's if it is initialized, otherwise 1 and 0.
+        seed: the same on all ranks.
+        drop_last: drop the last numbers rather than deal further looks.
+
+    Yields:
+        `Numbered`, an int with `look`.
+
+    Raises:
+        ValueError: if an argument is something else or out of range, or the sampler yields no numbers.
+    """
+
+    def __init__(
+        self,
+        sampler: Iterable[int],
+        num_replicas: int | None = None,
+        rank: int | None = None,
+        *,
+        seed: int = 0,
+        drop_last: bool = False,
+    ) -> None:
+        if not hasattr(sampler, "__iter__") or isinstance(sampler, (NumberingSampler, BatchSampler)):
+            expected, remedy = "a sampler of plain numbers", "Put BatchSampler around NumberedSampler."
+            raise checks.bad(self, "sampler", expected, checks.describe(sampler), remedy)
+        self.sampler: Any = sampler
+        self._deals = isinstance(sampler, DistributedSampler)
+        ranks, place = (sampler.num_replicas, sampler.rank) if self._deals else world()  # type: ignore[attr-defined]
+        if self._deals and (num_replicas, rank) not in ((None, None), (ranks, place)):
+            expected = f"{ranks} as the DistributedSampler's, with rank {place}"
+            raise checks.bad(self, "num_replicas", expected, f"{num_replicas}, with rank {rank}")
+        self.num_replicas = checks.integer(self, "num_replicas", ranks if num_replicas is None else num_replicas, 1)
+        self.rank = checks.integer(self, "rank", place if rank is None else rank, 0, self.num_replicas - 1)
+        self.seed = checks.integer(self, "seed", seed, 0, 2**63)
+        self.drop_last = bool(drop_last)
+
+    def __len__(self) -> int:
+        count = len(self.sampler)
+        if self._deals:
+            return count
+        return count // self.num_replicas if self.drop_last else -(-count // self.num_replicas)
+
+    def __iter__(self) -> Iterator[Numbered]:
+        if self._begun:
+            self.epoch += 1
+        self._begun = True
+        sampler = self.sampler
+        if hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(self.epoch)
+        if getattr(sampler, "generator", 0) is None:
+            sampler = copy.copy(sampler)
+            sampler.generator = torch.Generator().manual_seed(self.seed + self.epoch)
+        if self._deals:
+            count = len(sampler.dataset)
+            for at, number in enumerate(sampler):
+                yield Numbered(number, (self.rank + at * self.num_replicas) // count)
+        else:
+            yield from self._dealt(map(self._checked, sampler))
+
+    def _dealt(self, numbers: Iterator[int]) -> Iterator[Numbered]:
+        seen, first = array("H"), list[Numbered]()
+
+        def numbered(number: int) -> Numbered:
+            if number >= len(seen):
+                seen.extend(itertools.repeat(0, max(number + 1 - len(seen), len(seen))))
+            look, seen[number] = seen[number], (seen[number] + 1) % LOOKS
+            return Numbered(number, look)
+
+        while deal := [numbered(number) for number in itertools.islice(numbers, self.num_replicas)]:
+            first = first or deal
+            if len(deal) < self.num_replicas:
+                if self.drop_last:
+                    return
+                deal += [numbered(n) for n in itertools.islice(itertools.cycle(first), self.num_replicas - len(deal))]
+            yield deal[self.rank]
+
+    def _checked(self, number: Any) -> int:
+        if not checks.is_integer(number) or number < 0:
+            remedy = "Put BatchSampler around NumberedSampler."
+            raise checks.bad(self, "sampler", "one that yields numbers of images", checks.describe(number), remedy)
+        return int(number)
+
+
+class RepeatedAugmentationSampler(NumberingSampler):
     """Deal `num_repeats` copies of each image to the ranks in turn, as timm's RepeatAugSampler does.
 
-    It yields (number, copy), for which our data sets give each copy an index of its own, so no two samples of an epoch
-    share a draw, on whatever ranks they are. An epoch is as long as without repeats, about `len(dataset) /
+    It yields (number, copy), and the copy is the look of the index that our data sets give, so no two samples of an
+    epoch share a draw, on whatever ranks they are. An epoch is as long as without repeats, about `len(dataset) /
     num_replicas` samples on a rank, so it shows one image in `num_repeats`. With at least `num_repeats` ranks the
     copies of an image go to different ranks, and meet in a step of the optimizer; with fewer, some are neighbours in a
     rank's batch.
@@ -70,7 +190,6 @@ class RepeatedAugmentationSampler(Sampler[tuple[int, int]]):
         self.rank = checks.integer(self, "rank", place if rank is None else rank, 0, self.num_replicas - 1)
         self.shuffle = bool(shuffle)
         self.seed = checks.integer(self, "seed", seed, 0, 2**63)
-        self.epoch = 0
         selected_round = checks.integer(self, "selected_round", selected_round, 0)
         ratio = checks.number(self, "selected_ratio", selected_ratio, 0, math.inf) or self.num_replicas
         images, most = len(dataset), math.ceil(len(dataset) * self.num_repeats / self.num_replicas)
@@ -80,10 +199,6 @@ class RepeatedAugmentationSampler(Sampler[tuple[int, int]]):
 
     def __len__(self) -> int:
         return self.num_samples
-
-    def set_epoch(self, epoch: int) -> None:
-        """Shuffle differently from now on; the same epoch gives the same order again."""
-        self.epoch = checks.integer(self, "epoch", epoch, 0, 2**32 - 1)
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         count = len(self.dataset)

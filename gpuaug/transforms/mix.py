@@ -14,7 +14,7 @@ from gpuaug import checks, program
 from gpuaug.transform import Canvas, Params, Transform
 from gpuaug.transforms.quantile import beta_quantile
 
-__all__ = ["CutMix", "Mix", "MixUp"]
+__all__ = ["CutMix", "Mix", "MixUp", "strangers"]
 
 Array = NDArray[Any]
 
@@ -71,11 +71,32 @@ def partners(mode: str, size: int) -> Array:
     return own[::-1].copy() if mode == "pair" else np.roll(own, 1)
 
 
+def strangers(partner: Array, numbers: Array) -> Array:
+    """(B,) partners of which none is a copy of the sample's own image, unless the batch holds nothing else.
+
+    A copy gives way to the nearest sample before it that shows another image, as if the batch were a ring; so nothing
+    changes in a batch without copies. A sample that is its own partner stays as it is.
+
+    Args:
+        partner: (B,) who is mixed in.
+        numbers: (B,) which image each sample shows.
+    """
+    own = np.arange(len(numbers))
+    copies = (numbers[partner] == numbers) & (partner != own)
+    first = numbers != np.roll(numbers, 1)  # of a run of copies
+    if not copies.any() or not first.any():
+        return partner
+    begin = np.maximum.accumulate(np.where(first, own, -1))
+    begin[begin < 0] = np.flatnonzero(first)[-1]  # the run goes over the end of the batch
+    return np.where(copies, (begin[partner] - 1) % len(numbers), partner)
+
+
 class MixUp(Mix):
     """Blend each image and label with another's. Zhang et al., arXiv:1710.09412.
 
     The weight is Beta(alpha, alpha). Partners are neighbours, so the batch should be shuffled. The draw of mode
-    "batch" is keyed by the batch's first index, and every mode depends on how the batch was formed.
+    "batch" is keyed by the batch's first index, and every mode depends on how the batch was formed. Where the batch
+    holds several looks at an image, by its index, the partner is the nearest sample before it of another image.
 
     Args:
         alpha: of the Beta distribution, in [0.01, 100].

@@ -192,7 +192,8 @@ class _Job:
             shape = (self.channels, self.height, self.width)
             memory = scratch("step", (scratch_size(*shape),), np.int32)
             if opcode == Op.NOISE:  # in place
-                noise(flat, operands, *_seed(keys.seed), keys.epoch, int(keys.index[b]), normal_table(), memory)
+                number, look = int(keys.index[b]), int(keys.look[b])
+                noise(flat, operands, *_seed(keys.key), number, look, normal_table(), memory)
                 continue
             if opcode == Op.JPEG:
                 space = scratch("jpeg", (jpeg_scratch_size(*shape),), np.int16)
@@ -212,7 +213,7 @@ class _Job:
             start, stop, canvases, rows, side, pending, self.width, self.table,
             self.mixes, self.partner, self.weight, self.rest, self.mix_box,
             self.boxes, self.shift, self.scale, self.ops,
-            *_seed(keys.seed), keys.epoch, keys.index, normal_table(), self.code, self.channels_last, self.result,
+            *_seed(keys.key), keys.index, keys.look, normal_table(), self.code, self.channels_last, self.result,
             scratch("values", (3 * self.pixels + 512 * self.channels + 256,), np.float32),
             scratch("row", (2 * self.width + 64,), np.uint32),
         )  # fmt: skip

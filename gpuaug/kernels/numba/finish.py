@@ -111,7 +111,7 @@ def _to_byte(values: Array, out: Array) -> None:
 @inner
 def _erase(
     values: Array, c: Scalar, width: Scalar, boxes: Array, shift: Array, scale: Array, ops: Array,
-    seed_lo: Scalar, seed_hi: Scalar, epoch: Scalar, index: Scalar, normals: Array, words: Array,
+    seed_lo: Scalar, seed_hi: Scalar, index: Scalar, look: Scalar, normals: Array, words: Array,
 ) -> None:  # fmt: skip
     """Overwrite the boxes of one plane (H * W,), in order."""
     halves = words.view(np.uint16)
@@ -126,7 +126,7 @@ def _erase(
                 continue
             element = c * values.size + y * width + left
             block = element // 8
-            draw(block, (element + row.size + 7) // 8 - block, ops[e], seed_lo, seed_hi, epoch, index, words)
+            draw(block, (element + row.size + 7) // 8 - block, ops[e], seed_lo, seed_hi, index, look, words)
             drawn = halves[element - 8 * block :]
             for x in range(row.size):
                 row[x] = shift[e, c] + scale[e, c] * normals[drawn[x]]
@@ -155,7 +155,7 @@ def finish(
     canvas: Array, pending: Array, partner: Array, partner_pending: Array, width: int, table: Array,
     mixes: bool, weight: float, one_minus: float, mix_box: Array,
     boxes: Array, partner_boxes: Array, shift: Array, scale: Array, ops: Array,
-    seed_lo: int, seed_hi: int, epoch: int, index: int, partner_index: int, normals: Array,
+    seed_lo: int, seed_hi: int, index: int, look: int, partner_index: int, partner_look: int, normals: Array,
     dtype: int, channels_last: bool, out: Array, values: Array, words: Array,
 ) -> None:  # fmt: skip
     """Finish a sample that may be erased and mixed.
@@ -166,7 +166,7 @@ def finish(
         mixes: False ignores `partner`, `weight` (of one's own pixels), `one_minus` and `mix_box` (4,) int32.
         boxes, partner_boxes: (E, 4) int32, the erases of this sample and of its partner.
         shift, scale, ops: (E, C) float32, (E, C) float32, (E,) int64.
-        index, partner_index: what draws are keyed by; normals (65536,) float32.
+        index, look, partner_index, partner_look: what draws are keyed by; normals (65536,) float32.
         dtype: FLOAT32, FLOAT16, BFLOAT16 or UINT8.
         out: (C * H * W,), dense in either layout: float32, uint16 (the bits) or uint8.
         values: (3 H * W + 512 C + 256,) float32 and words: (2 W + 64,) uint32, scratch.
@@ -181,12 +181,12 @@ def finish(
         _compose(table, partner_pending, tables[1])
     for c in range(channels):
         look_up(canvas[c], tables[0, c], apart, own)
-        _erase(own, c, width, boxes, shift, scale, ops, seed_lo, seed_hi, epoch, index, normals, words)
+        _erase(own, c, width, boxes, shift, scale, ops, seed_lo, seed_hi, index, look, normals, words)
         if mixes:
             look_up(partner[c], tables[1, c], apart, other)
             _erase(
                 other, c, width, partner_boxes, shift, scale, ops,
-                seed_lo, seed_hi, epoch, partner_index, normals, words,
+                seed_lo, seed_hi, partner_index, partner_look, normals, words,
             )  # fmt: skip
             _mix(own, other, mix_box, width, share, rest)
         start, stride = (c, channels) if channels_last else (c * size, 1)

@@ -65,7 +65,7 @@ def finish_group(
     start: int, stop: int, canvases: Array, rows: Array, side: Array, pending: Array, width: int, table: Array,
     mixes: bool, partner: Array, weight: Array, rest: Array, mix_box: Array,
     boxes: Array, shift: Array, scale: Array, ops: Array,
-    seed_lo: int, seed_hi: int, epoch: int, index: Array, normals: Array,
+    seed_lo: int, seed_hi: int, index: Array, look: Array, normals: Array,
     dtype: int, channels_last: bool, out: Array, values: Array, words: Array,
 ) -> None:  # fmt: skip
     """Finish samples start..stop, erased and mixed.
@@ -78,5 +78,6 @@ def finish_group(
         finish(
             canvases[own, side[own]], pending[own], canvases[other, side[other]], pending[other], width, table,
             mixes, weight[b], rest[b], mix_box[b], boxes[b], boxes[p], shift, scale, ops,
-            seed_lo, seed_hi, epoch, index[b], index[p], normals, dtype, channels_last, out[b], values, words,
+            seed_lo, seed_hi, index[b], look[b], index[p], look[p], normals, dtype, channels_last, out[b],
+            values, words,
         )  # fmt: skip

@@ -29,13 +29,13 @@ def draw(
     op: Scalar,
     seed_lo: Scalar,
     seed_hi: Scalar,
-    epoch: Scalar,
     index: Scalar,
+    look: Scalar,
     words: Array,
 ) -> None:
     """Write blocks `block` to `block + count` into `words` (4 count,) uint32; as uint16, half j is element 8 b + j."""
     counter = np.uint64(op) | PIXELS | ((np.uint64(index) >> HALF) << np.uint64(16))
-    low, high, age = np.uint64(index) & MASK, np.uint64(0), np.uint64(epoch) & MASK
+    low, high, age = np.uint64(index) & MASK, np.uint64(0), np.uint64(look)
     key_0, key_1 = np.uint64(seed_lo), np.uint64(seed_hi)
     for i in range(count):
         c0, c1, c2, c3 = np.uint64(block + i), counter, low, age
@@ -64,7 +64,7 @@ def _add(flat: Array, halves: Array, normals: Array, mean: Scalar, sigma: Scalar
 
 @kernel
 def noise(
-    canvas: Array, operands: Array, seed_lo: int, seed_hi: int, epoch: int, index: int, normals: Array, scratch: Array
+    canvas: Array, operands: Array, seed_lo: int, seed_hi: int, index: int, look: int, normals: Array, scratch: Array
 ) -> None:
     """Add noise in place. Args: operands as `Op.NOISE`; scratch at least (6144,) int32."""
     flat = canvas.reshape(-1)
@@ -72,5 +72,5 @@ def noise(
     halves = words.view(np.uint16)
     for start in range(0, flat.size, 8 * CHUNK):
         part = flat[start : start + 8 * CHUNK]
-        draw(start // 8, (part.size + 7) // 8, int(operands[3]), seed_lo, seed_hi, epoch, index, words)
+        draw(start // 8, (part.size + 7) // 8, int(operands[3]), seed_lo, seed_hi, index, look, words)
         _add(part, halves, normals, operands[0], operands[1], operands[2] != np.float32(0), change)

@@ -1,4 +1,4 @@
-"""Per-pixel normal draws: Philox4x32-10 keyed by (seed, epoch, index, op, pixel), through a table of quantiles."""
+"""Per-pixel normal draws: Philox4x32-10 keyed by (key, index, look, op, pixel), through a table of quantiles."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def pixel_normals(keys: Keys, rows: Array, op: int, shape: Sequence[int], device
     index = keys.index[rows]
     c1 = upload((index >> np.uint64(32) << np.uint64(16) | np.uint64(op | PIXELS)).astype(np.int64), device)[:, None]
     c2 = upload((index & np.uint64(MASK)).astype(np.int64), device)[:, None]
-    c3 = torch.full_like(c2, keys.epoch & MASK)
-    words = _philox(blocks, c1.expand_as(blocks), c2.expand_as(blocks), c3.expand_as(blocks), keys.seed)
+    c3 = upload(keys.look[rows].astype(np.int64), device)[:, None]
+    words = _philox(blocks, c1.expand_as(blocks), c2.expand_as(blocks), c3.expand_as(blocks), keys.key)
     halves = torch.stack([half for word in words for half in (word & 0xFFFF, word >> 16)], dim=-1)
     table = upload(normal_table().copy(), device)
     return table[halves.flatten(1)[:, :count]].view(len(rows), *shape)

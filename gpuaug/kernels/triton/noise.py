@@ -10,7 +10,7 @@ __all__ = ["pixel_normals"]
 
 @triton.jit
 def pixel_normals(keys, op, element, normals):
-    """Normals of elements, numbered within the sample. `keys`: seed low, seed high, epoch, index low, index high."""
+    """Normals of elements, numbered within the sample. `keys`: key low, key high, look, index low, index high."""
     block = (element >> 3).to(tl.uint32)
     zero = block * 0
     high = tl.load(keys + 4).to(tl.uint32, bitcast=True)

@@ -121,11 +121,13 @@ class Layout:
 
 
 def keys(values: Keys) -> Array:
-    """(B, 5) uint32, the start of a row: seed low, high, epoch, index low, high."""
-    seed = np.broadcast_to(
-        np.array([values.seed & 0xFFFFFFFF, values.seed >> 32, values.epoch], np.uint32), (len(values.index), 3)
-    )
-    return np.concatenate([seed, values.index.astype("<u8").view(np.uint32).reshape(-1, 2)], axis=1)
+    """(B, 5) uint32, the start of a row: key low, high, look, index low, high."""
+    key = values.key
+    words = np.empty((len(values.index), 5), np.uint32)
+    words[:, :2] = key & 0xFFFFFFFF, key >> 32
+    words[:, 2] = values.look
+    words[:, 3:] = values.index.astype("<u8").view(np.uint32).reshape(-1, 2)
+    return words
 
 
 def lay_out(program: Program, block: Block, source: Tensor | Ragged | None) -> Layout:

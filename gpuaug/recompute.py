@@ -1,0 +1,74 @@
+"""Activation checkpointing: a call that autograd runs again finds the draws of the first time."""
+
+from __future__ import annotations
+
+import weakref
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gpuaug.program import Keys
+
+__all__ = ["Recent", "in_backward", "token"]
+
+MOST = 256  # calls whose keys are kept: of a batch of 256, 12 bytes a sample, under 1 MB in all
+LOST = (
+    "Augment: a call inside the backward pass must repeat one of the last {most} calls of this module, got other "
+    "{what}. If it comes from torch.utils.checkpoint, leave preserve_rng_state=True: the draws are found by a number "
+    "from torch's generator."
+)
+
+
+def in_backward() -> bool:
+    """True inside the backward pass, where activation checkpointing runs a part of the network again."""
+    current = getattr(torch._C, "_current_graph_task_id", None)  # since torch 2.1; without it nothing is recognised
+    return current is not None and current() != -1
+
+
+def token() -> int:
+    """A number from torch's generator, which checkpointing puts back before it runs a part again."""
+    number = torch.empty(1, dtype=torch.int64, device="cpu").random_()
+    return int(number.numpy()[0])
+
+
+class Recent:
+    """The keys of the last calls, by their tokens."""
+
+    def __init__(self) -> None:
+        self._calls: OrderedDict[int, tuple[Keys, Any, Any]] = OrderedDict()
+
+    def note(self, number: int, images: Any, keys: Keys) -> None:
+        """Remember a call."""
+        self._calls[number] = (keys, weakref.ref(images), _memory(images))
+        self._calls.move_to_end(number)
+        while len(self._calls) > MOST:
+            try:
+                self._calls.popitem(last=False)
+            except KeyError:  # another thread was quicker
+                break
+
+    def find(self, number: int, images: Any) -> Keys:
+        """The keys of the call that is being repeated: by its token, or else as the only one on these images.
+
+        Raises:
+            RuntimeError: if there is no such call, or more than one.
+        """
+        size, memory = len(images), _memory(images)
+        found = self._calls.get(number)
+        if found is not None and len(found[0].index) == size:
+            return found[0]
+        alike = [keys for keys, image, at in list(self._calls.values()) if at == memory and image() is not None]
+        if len(alike) == 1:
+            return alike[0]
+        raise RuntimeError(LOST.format(most=MOST, what="random numbers" if alike else "images"))
+
+
+def _memory(images: Any) -> tuple[Any, ...]:
+    """Where a batch lies, which nothing else does while it is alive."""
+    data: Tensor = images if isinstance(images, Tensor) else images.data
+    try:
+        return data.data_ptr(), tuple(data.shape), data.stride(), data.device
+    except RuntimeError:  # a fake tensor
+        return id(data), tuple(data.shape), data.stride(), data.device
