@@ -173,7 +173,7 @@ class Augment(nn.Module):
         """Record the launches for batches like this one as a CUDA graph, in the mode (train or eval) of the moment.
 
         What a call then costs on the host is sampling, lowering, two or three copies and one replay. No draw is used
-        up. Draws, pixels and state are those of `forward`. Not yet run on a GPU; see `gpuaug.capture`.
+        up. Draws, pixels and state are those of `forward`.
 
         Args:
             images, labels: a batch of the shape to come, on the CUDA device, as `forward` takes them.

@@ -3,7 +3,7 @@
 A draw changes numbers in the parameter block, never what is launched, so replaying is exact. Sampling and lowering stay
 on the host; each call sends one block, copies the batch to where the graph reads it, and replays.
 
-Not yet run on a GPU: the tests replay a fake graph, whose launches run in Triton's interpreter.
+The tests replay a fake graph, whose launches run in Triton's interpreter; see the README, "On a GPU".
 """
 
 from __future__ import annotations
