@@ -32,11 +32,11 @@ class Batch(_Fields):
     """
 
     def __reduce__(self) -> tuple[Any, ...]:
-        whole = shared.segment(self.images.data)
-        if whole is None:
+        sent = shared.segment(self.images.data)
+        if sent is None:
             return Batch, tuple(self)
         described = self.images.describe()
-        return _received, (type(self.images), whole, len(self.images.data), described, *map(_inline, self[1:]))
+        return _received, (type(self.images), sent, len(self.images.data), described, *map(_inline, self[1:]))
 
 
 def _inline(tensor: Tensor | None) -> Any:
@@ -47,8 +47,8 @@ def _inline(tensor: Tensor | None) -> Any:
         return tensor
 
 
-def _received(kind: Any, whole: Tensor, size: int, described: tuple[Any, ...], labels: Any, index: Any) -> Batch:
-    images = kind(shared.lease(whole, size), *described)
+def _received(kind: Any, sent: Any, size: int, described: tuple[Any, ...], labels: Any, index: Any) -> Batch:
+    images = kind(shared.lease(shared.attach(sent), size), *described)
     return Batch(
         images, *(torch.from_numpy(part) if isinstance(part, np.ndarray) else part for part in (labels, index))
     )
