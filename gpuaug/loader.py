@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gpuaug import checks
+from gpuaug.ahead import Ahead
 from gpuaug.augment import Augment
 from gpuaug.counter import Taken
 from gpuaug.data.encoded import Encoded
@@ -48,7 +50,8 @@ class DeviceLoader:
 
     On CUDA each batch is copied on a side stream while the device works on the one before, and augmented on the
     current stream. Elsewhere a background thread fetches and augments the next batch during the consumer's step; with
-    opaque steps, which use torch's global generator, it only fetches.
+    opaque steps, which use torch's global generator, it only fetches. When the consumer leaves, by whatever way, the
+    batch that is being fetched is waited for only briefly, so a source that is stuck does not keep the process alive.
 
     Args:
         loader: a DataLoader, or what iterates like one, of batches (images, labels, index), (images, labels) or
@@ -73,6 +76,7 @@ class DeviceLoader:
         self.device = self._checked(device)
         self._place: Any = None  # of the wrapped loader, after the batch that was last handed out
         self._replaced = 0  # images that could not be decoded here
+        self._ahead: Ahead | None = None  # of the last iteration
 
     def _checked(self, device: Any) -> torch.device:
         try:
@@ -85,6 +89,9 @@ class DeviceLoader:
         if found.type == "cuda" and found.index is None:
             return torch.device("cuda", torch.cuda.current_device())
         return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_ahead": None}
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -134,27 +141,34 @@ class DeviceLoader:
     # ---- CPU, and devices without streams: a thread works ahead ------------------------------------------------------
 
     def _threaded(self, mode: Mode) -> Iterator[Any]:
+        if self._ahead is not None:
+            self._ahead.join()  # two iterations would read from one source
         batches, mapped = iter(self.loader), Mapped()  # here, not in the thread: it may fork
-        thread, consumer = ThreadPoolExecutor(1, "gpuaug-loader"), threading.get_ident()
-        coming = thread.submit(self._next, batches, mode, mapped)
+        thread, consumer = Ahead("gpuaug-loader"), threading.get_ident()
+        self._ahead = thread
+        work = partial(self._next, batches, mode, mapped, thread.fetch)
+        coming = thread.submit(work)
         try:
             while (ready := coming.result()) is not None:
-                coming = thread.submit(self._next, batches, mode, mapped)
+                coming = thread.submit(work)
                 box = [self._handed_out(self._augmented(ready, mode) if isinstance(ready, Moved) else ready)]
                 del ready
                 yield box.pop()  # the consumer alone holds it, so that its memory can be used again
         finally:
             coming.add_done_callback(self._taken_back)
-            # The garbage collector may end an iteration in any thread, this one included: it cannot wait for itself.
-            thread.shutdown(wait=threading.get_ident() == consumer, cancel_futures=True)
+            del batches, work
+            # The garbage collector may end an iteration in any thread, and others may wait for what that one has to do.
+            thread.close(wait=threading.get_ident() == consumer)
         self._place = None
 
-    def _next(self, batches: Iterator[Any], mode: Mode, mapped: Mapped) -> Moved | Ready | None:
+    def _next(
+        self, batches: Iterator[Any], mode: Mode, mapped: Mapped, fetch: Callable[[Iterator[Any], object], Any]
+    ) -> Moved | Ready | None:
         """The next batch, fetched, moved and augmented.
 
         An opaque step draws from torch's global generator: not beside the consumer's own draws, but between them.
         """
-        moved = self._moved(batches, mapped)
+        moved = self._moved(batches, mapped, fetch=fetch)
         opaque = any(isinstance(step, Opaque) for step in self.augment._pipeline(mode[0]).steps)
         return moved if moved is None or opaque else self._augmented(moved, mode)
 
@@ -194,11 +208,17 @@ class DeviceLoader:
 
     # ---- one batch ---------------------------------------------------------------------------------------------------
 
-    def _moved(self, batches: Iterator[Any], mapped: Mapped, stream: Any = None) -> Moved | None:
+    def _moved(
+        self,
+        batches: Iterator[Any],
+        mapped: Mapped,
+        stream: Any = None,
+        fetch: Callable[[Iterator[Any], object], Any] = next,
+    ) -> Moved | None:
         """The next batch on the device; None at the end."""
         end = object()
         try:
-            batch = next(batches, end)
+            batch = fetch(batches, end)
         except RuntimeError as error:
             if "to be equal size" not in str(error):
                 raise

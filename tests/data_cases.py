@@ -166,6 +166,38 @@ class Raising:
         return ga.ragged_collate(samples)
 
 
+class Stuck(Numbers):
+    """From its third batch on, nothing comes."""
+
+    def __getitem__(self, number: int) -> Any:
+        if number >= 2 * BATCH:
+            threading.Event().wait()
+        return super().__getitem__(number)
+
+
+def stuck(workers: str, way: str) -> None:
+    """Leave an iteration whose next batch never comes."""
+    augment = ga.Augment([ga.Resize((8, 8))])
+    source = DataLoader(Stuck(), BATCH, num_workers=int(workers), collate_fn=ga.ragged_collate)
+    loader = ga.DeviceLoader(source, "cpu", augment)
+    iterator = iter(loader)
+    next(iterator)
+    next(iterator)  # the third is on its way
+    time.sleep(0.2)
+    print(json.dumps("stuck"), flush=True)
+    if way == "close":
+        del iterator
+        gc.collect()
+        print(json.dumps("went on"), flush=True)
+    elif way == "raise":
+        for _ in [iterator]:
+            raise RuntimeError("on purpose")
+    elif way == "interrupt":
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        next(iterator)
+    # "exit": the iterator is still held
+
+
 def forking() -> None:
     """A forked child of the reader sees its batch unchanged, although its parent lets go of it and goes on."""
     batches = iter(loader(200, workers=1, prefetch_factor=4))

@@ -5,12 +5,16 @@ from __future__ import annotations
 import copy
 import gc
 import itertools
+import os
 import pickle
+import subprocess
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -356,7 +360,7 @@ def test_threads_workers_and_batches_are_gone(how: str) -> None:
     else:
         consume()
     gc.collect()
-    assert not loader_threads()
+    assert until(lambda: not loader_threads())
     assert until(lambda: not multiprocessing.active_children())
     assert all(reference() is None for reference in kept)
     assert len(list(loader)) == 3, "it can be used again"
@@ -411,6 +415,59 @@ def test_the_consumer_alone_holds_a_batch() -> None:
     gc.collect()
     assert reference() is None
     del iterator
+
+
+@pytest.mark.parametrize("way", ["close", "raise", "interrupt", "exit"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_source_that_is_stuck_keeps_no_process_alive(workers: int, way: str) -> None:
+    """A plain loader would never be asked for the batch that does not come."""
+    file = str(Path(__file__).with_name("data_cases.py"))
+    given = [sys.executable, file, "stuck", str(workers), way]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(given, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    assert done.stdout.splitlines()[:1] == ['"stuck"'], done.stderr[-2000:]
+    expected = {"close": "", "raise": "RuntimeError: on purpose", "interrupt": "KeyboardInterrupt", "exit": ""}[way]
+    assert expected in done.stderr
+    if way in ("close", "exit"):
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert "Traceback" not in done.stderr
+    if way == "close":
+        assert "went on" in done.stdout
+    assert "terminate called" not in done.stderr
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_iteration_waits_for_the_one_that_was_left(workers: int) -> None:
+    """Both read from one source; workers that stay would give the first one what the second one asked for."""
+
+    class Slow(Photos):
+        def __getitem__(self, number: int) -> Any:
+            if number == 9:
+                time.sleep(0.5)
+            return super().__getitem__(number)
+
+    source = DataLoader(
+        Slow(),
+        2,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        collate_fn=ga.ragged_collate,
+        prefetch_factor=2 if workers else None,
+    )
+    loader = ga.DeviceLoader(source, "cpu", augment())
+    expected = list(loader)
+    for _ in range(3):
+        for number, _ in enumerate(loader):
+            if number == 3:
+                break
+        assert same(list(loader), expected)
+
+
+def test_two_iterations_at_once() -> None:
+    loader = ga.DeviceLoader(batches(), "cpu", augment())
+    pairs = list(zip(loader, loader, strict=True))
+    assert len(pairs) == 3
+    assert all(same([one], [other]) for one, other in pairs)
 
 
 # ---- memory ----------------------------------------------------------------------------------------------------------
