@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import nullcontext
@@ -12,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, SubsetRandomSampler
 
 from gpuaug import checks
 from gpuaug.ahead import Ahead
@@ -19,6 +22,7 @@ from gpuaug.augment import Augment
 from gpuaug.counter import Taken
 from gpuaug.data.encoded import Encoded
 from gpuaug.data.shared import Mapped
+from gpuaug.data.workers import world
 from gpuaug.ragged import Ragged
 from gpuaug.transforms.opaque import Opaque
 
@@ -26,6 +30,25 @@ __all__ = ["DeviceLoader"]
 
 
 Mode = tuple[bool, int]  # whether the module trains, and its epoch
+
+
+# Attributes of the wrapped loader that this one shows as its own.
+FORWARDED = (
+    "dataset",
+    "batch_size",
+    "sampler",
+    "batch_sampler",
+    "num_workers",
+    "drop_last",
+    "collate_fn",
+    "pin_memory",
+)
+
+# Where a loader, a sampler or a data set keeps others that may want to know the epoch: torch, Accelerate, torchdata.
+INSIDE = ("batch_sampler", "sampler", "dataset", "datasets", "base_dataloader", "dataloader")
+
+# Modules that train, and the loaders, without `train`, that were iterated with them.
+_training: weakref.WeakKeyDictionary[Augment, weakref.WeakSet[DeviceLoader]] = weakref.WeakKeyDictionary()
 
 
 class Moved(NamedTuple):
@@ -59,6 +82,11 @@ class DeviceLoader:
             the module's counter numbers the samples. Give it pin_memory=True for CUDA.
         device: where to augment.
         augment: the module. Its mode (train or eval) and epoch when iteration begins are those of every batch.
+        train: True runs the training list and False the evaluation list, whatever mode the module is in. None: the
+            mode of the module, which nobody sets to eval if it is no submodule of the model.
+
+    The attributes dataset, batch_size, sampler, batch_sampler, num_workers, drop_last, collate_fn and pin_memory are
+    those of the loader.
 
     Yields:
         (images, targets), as `augment` returns them; images alone where the loader gives no labels.
@@ -67,16 +95,20 @@ class DeviceLoader:
         ValueError: if an argument is something else, or a batch is.
     """
 
-    def __init__(self, loader: Any, device: torch.device | str, augment: Augment) -> None:
+    def __init__(self, loader: Any, device: torch.device | str, augment: Augment, *, train: bool | None = None) -> None:
         if not isinstance(augment, Augment):
             raise checks.bad(self, "augment", "a gpuaug.Augment", checks.describe(augment))
         if not hasattr(loader, "__iter__"):
             raise checks.bad(self, "loader", "a DataLoader", checks.describe(loader))
-        self.loader, self.augment = loader, augment
+        if train not in (None, True, False):
+            raise checks.bad(self, "train", "None, True or False", checks.describe(train))
+        self.loader, self.augment, self.train = loader, augment, train
         self.device = self._checked(device)
         self._place: Any = None  # of the wrapped loader, after the batch that was last handed out
         self._replaced = 0  # images that could not be decoded here
         self._ahead: Ahead | None = None  # of the last iteration
+        self._stateful = True  # as far as is known
+        self._warned = False
 
     def _checked(self, device: Any) -> torch.device:
         try:
@@ -93,8 +125,18 @@ class DeviceLoader:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_ahead": None}
 
+    def __getattr__(self, name: str) -> Any:
+        if name in FORWARDED and "loader" in self.__dict__:  # there is none yet while it is unpickled
+            return getattr(self.loader, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def __len__(self) -> int:
         return len(self.loader)
+
+    def __repr__(self) -> str:
+        train = "" if self.train is None else f", train={self.train}"
+        module = repr(self.augment).replace("\n", "\n    ")
+        return f"DeviceLoader(\n    {_described(self.loader)},\n    {str(self.device)!r},\n    {module}{train},\n)"
 
     @property
     def skipped(self) -> int:
@@ -103,13 +145,11 @@ class DeviceLoader:
         return self._replaced + sum(dataset.skipped for dataset in counting.values())
 
     def set_epoch(self, epoch: int) -> None:
-        """Tell the sampler, so that it shuffles anew, and the module, so that it draws anew; before the epoch."""
+        """Tell the module, so that it draws anew, and the loader, its samplers and data sets; before the epoch."""
         self.augment.set_epoch(epoch)
-        batches = getattr(self.loader, "batch_sampler", None)
-        samplers = [getattr(self.loader, "sampler", None), batches, getattr(batches, "sampler", None)]
-        for sampler in {id(sampler): sampler for sampler in samplers}.values():
-            if sampler is not None and hasattr(sampler, "set_epoch"):
-                sampler.set_epoch(epoch)
+        for part in _inside(self.loader):
+            if callable(getattr(part, "set_epoch", None)):
+                part.set_epoch(epoch)
 
     def state_dict(self) -> Any:
         """The wrapped loader's state after the batch that was last handed out, whatever was fetched ahead since.
@@ -119,24 +159,64 @@ class DeviceLoader:
         Raises:
             ValueError: if the loader keeps no state.
         """
-        self._must_be_stateful("state_dict")
-        return self.loader.state_dict() if self._place is None else self._place
+        return self._state("state_dict") if self._place is None else self._place
 
     def load_state_dict(self, state: Any) -> None:
         """Go on after that batch when iteration begins next."""
-        self._must_be_stateful("load_state_dict")
-        self.loader.load_state_dict(state)
+        self._state("load_state_dict", state)
         self._place = None
 
-    def _must_be_stateful(self, who: str) -> None:
-        if not hasattr(self.loader, "state_dict") or not hasattr(self.loader, "load_state_dict"):
-            remedy = "Use torchdata.stateful_dataloader.StatefulDataLoader."
-            kind = type(self.loader).__name__
-            raise checks.bad(f"DeviceLoader.{who}", "loader", "one that knows its place", f"a {kind}", remedy)
+    def _state(self, name: str, *arguments: Any) -> Any:
+        """What a method of the wrapped loader returns; having it is no proof that it works (Accelerate's loaders)."""
+        why, cause = "", None
+        try:
+            method = getattr(self.loader, name)
+            return method(*arguments)
+        except (AttributeError, NotImplementedError) as error:
+            if hasattr(self.loader, name):
+                why, cause = f", whose {name}() fails ({error})", error
+        remedy = "Use torchdata.stateful_dataloader.StatefulDataLoader."
+        expected, got = "a loader with state_dict() and load_state_dict()", f"a {type(self.loader).__name__}{why}"
+        raise checks.bad(f"DeviceLoader.{name}", "loader", expected, got, remedy) from cause
 
     def __iter__(self) -> Iterator[Any]:
-        mode = (self.augment.training, self.augment.epoch)
+        mode = (self._trains(), self.augment.epoch)
+        if mode[0]:
+            self._warn_of_ranks()
+            self._warn_of_evaluation()
         return self._streamed(mode) if self.device.type == "cuda" else self._threaded(mode)
+
+    def _trains(self) -> bool:
+        return self.augment.training if self.train is None else self.train
+
+    def _warn_of_ranks(self) -> None:
+        """Once, where every rank of a distributed group shows all images of an epoch."""
+        ranks, _ = world()
+        batches = getattr(self.loader, "batch_sampler", None)
+        sampler = batches.sampler if type(batches) is BatchSampler else None
+        alone = isinstance(sampler, (SequentialSampler, RandomSampler, SubsetRandomSampler))
+        if ranks > 1 and alone and not getattr(sampler, "replacement", False) and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"DeviceLoader: the loader has no distributed sampler, so each of the {ranks} ranks trains on all of "
+                "its images. Pass sampler=torch.utils.data.distributed.DistributedSampler(dataset) to the DataLoader, "
+                "unless each rank has a data set of its own.",
+                stacklevel=3,
+            )
+
+    def _warn_of_evaluation(self) -> None:
+        """Once, where one module trains on two loaders and neither says that it is for training."""
+        if self.train is not None:
+            return
+        others = _training.setdefault(self.augment, weakref.WeakSet())
+        known = any(other is self or other.loader is self.loader for other in others)
+        if others and not known:
+            warnings.warn(
+                "DeviceLoader: one module runs its training list for two loaders. If one is for evaluation, pass "
+                "train=False to its DeviceLoader; if both are for training, pass train=True.",
+                stacklevel=3,
+            )
+        others.add(self)
 
     # ---- CPU, and devices without streams: a thread works ahead ------------------------------------------------------
 
@@ -226,7 +306,7 @@ class DeviceLoader:
             raise checks.bad(self, "loader", "one that packs images of different sizes", got, remedy) from error
         if batch is end:
             return None
-        place = self.loader.state_dict() if hasattr(self.loader, "state_dict") else None
+        place = self._place_of_source()
         images, labels, index = self._parts(batch)
         mapped.keep(images if isinstance(images, Tensor) else images.data)
         with nullcontext() if stream is None else torch.cuda.stream(stream):
@@ -237,6 +317,15 @@ class DeviceLoader:
             images = images.to(self.device, non_blocking=True)
             labels = None if labels is None else labels.to(self.device, non_blocking=True)
         return Moved(images, labels, index, place)
+
+    def _place_of_source(self) -> Any:
+        """The wrapped loader's state, None if it keeps none."""
+        if self._stateful:
+            try:
+                return self.loader.state_dict()
+            except (AttributeError, NotImplementedError):  # `state_dict` will say so to whoever asks
+                self._stateful = False
+        return None
 
     def _parts(self, batch: Any) -> tuple[Any, Tensor | None, Tensor | None]:
         parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
@@ -270,6 +359,26 @@ class DeviceLoader:
             self.augment._counter.settle(ready.taken, used=True)
         self._place = ready.place
         return ready.result
+
+
+def _inside(part: Any, seen: set[int] | None = None) -> Iterator[Any]:
+    """A loader, and what it is made of: samplers, data sets and loaders."""
+    seen = set() if seen is None else seen
+    if part is None or id(part) in seen:
+        return
+    seen.add(id(part))
+    yield part
+    for name in INSIDE:
+        inner = getattr(part, name, None)
+        for each in inner if isinstance(inner, (list, tuple)) else [inner]:
+            yield from _inside(each, seen)
+
+
+def _described(loader: Any) -> str:
+    if not isinstance(loader, DataLoader):
+        return repr(loader)
+    given = f"batch_size={loader.batch_size}, num_workers={loader.num_workers}"
+    return f"{type(loader).__name__}({loader.dataset!r}, {given})"
 
 
 def _counting(dataset: Any) -> Iterator[Any]:

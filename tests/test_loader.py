@@ -7,6 +7,7 @@ import gc
 import itertools
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
@@ -132,6 +133,158 @@ def test_set_epoch_reaches_the_sampler_of_a_batch_sampler() -> None:
     inner = DataLoader(Photos(), batch_sampler=chunks, collate_fn=ga.ragged_collate)
     ga.DeviceLoader(inner, "cpu", augment()).set_epoch(3)
     assert sampler.epoch == 3
+
+
+class Told:
+    """Something that is told the epoch, and holds others."""
+
+    def __init__(self, **inside: Any) -> None:
+        vars(self).update(inside)
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([])
+
+    def __len__(self) -> int:
+        return COUNT
+
+    def __getitem__(self, number: int) -> Any:
+        return Photos()[number]
+
+
+def test_set_epoch_reaches_data_sets_and_samplers_of_others() -> None:
+    """A streaming data set, a batch sampler without `sampler`, one around another, a loader around a loader."""
+    dataset, shard, within = Told(), Told(), Told()
+    loader = DataLoader(torch.utils.data.ConcatDataset([dataset, torch.utils.data.Subset(within, [0])]))  # type: ignore[arg-type,list-item]
+    around = Told(base_dataloader=loader, batch_sampler=Told(batch_sampler=shard))
+    ga.DeviceLoader(around, "cpu", augment()).set_epoch(5)
+    assert [part.epoch for part in (dataset, within, shard, around, around.batch_sampler)] == [5] * 5  # type: ignore[attr-defined]
+
+    class Stream(torch.utils.data.IterableDataset[Any]):
+        epoch = 0
+
+        def set_epoch(self, epoch: int) -> None:
+            self.epoch = epoch
+
+        def __iter__(self) -> Iterator[Any]:
+            yield Photos()[self.epoch]
+
+    stream = ga.DeviceLoader(DataLoader(Stream(), 1, collate_fn=ga.ragged_collate), "cpu", augment())
+    stream.set_epoch(4)
+    ((_, targets),) = list(stream)
+    assert targets.tolist() == [4 % 3]
+
+
+def test_it_shows_what_the_wrapped_loader_has() -> None:
+    inner = batches(shuffle=True)
+    loader = ga.DeviceLoader(inner, "cpu", augment())
+    for name in ("dataset", "batch_size", "sampler", "batch_sampler", "num_workers", "drop_last", "collate_fn"):
+        assert getattr(loader, name) is getattr(inner, name)
+    bare = ga.DeviceLoader([], "cpu", augment())
+    assert not hasattr(bare, "dataset")
+    with pytest.raises(AttributeError, match="'DeviceLoader' object has no attribute 'nothing'"):
+        loader.nothing  # noqa: B018
+    images = TensorDataset(torch.zeros(6, 3, 9, 9, dtype=torch.uint8), torch.zeros(6))
+    copied = pickle.loads(pickle.dumps(ga.DeviceLoader(DataLoader(images, 2), "cpu", augment())))
+    assert copied.batch_size == 2
+    folder = ga.data.Indexed(Photos())
+    shown = repr(ga.DeviceLoader(DataLoader(folder, 4, num_workers=2), "cpu", augment(), train=False))
+    assert re.match(
+        r"DeviceLoader\(\n    DataLoader\(Indexed\(.*\), batch_size=4, num_workers=2\),\n    'cpu',\n", shown
+    )
+    assert "        RandomResizedCrop(" in shown
+    assert shown.endswith("train=False,\n)")
+
+
+class Adapter:
+    """A loader that has the methods of a stateful one, which fail, as one that Accelerate prepared."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.inner)
+
+    def state_dict(self) -> Any:
+        return self.dl_state_dict  # type: ignore[attr-defined]
+
+    def load_state_dict(self, state: Any) -> None:
+        raise NotImplementedError("not here")
+
+
+def test_a_loader_whose_state_does_not_work() -> None:
+    loader = ga.DeviceLoader(Adapter(batches()), "cpu", augment())
+    assert same(list(loader), list(ga.DeviceLoader(batches(), "cpu", augment())))
+    with pytest.raises(
+        ValueError, match=r"got a Adapter, whose state_dict\(\) fails \(.*dl_state_dict.*\)\. Use torchd"
+    ):
+        loader.state_dict()
+    with pytest.raises(
+        ValueError, match=r"got a Adapter, whose load_state_dict\(\) fails \(not here\)\. Use torchdata"
+    ):
+        loader.load_state_dict({})
+
+
+def test_a_loader_that_accelerate_prepared() -> None:
+    accelerate = pytest.importorskip("accelerate")
+    prepared = accelerate.Accelerator(cpu=True).prepare(plain())
+    loader = ga.DeviceLoader(prepared, "cpu", augment())
+    assert same(list(loader), list(ga.DeviceLoader(plain(), "cpu", augment())))
+    with pytest.raises(ValueError, match=r"DeviceLoader.state_dict: `loader` must be a loader with state_dict"):
+        loader.state_dict()
+
+
+def test_the_loader_may_say_the_mode() -> None:
+    """The module stands in no model, so that nobody calls eval() on it."""
+    module = augment()
+    expected = list(ga.DeviceLoader(plain(), "cpu", augment().eval()))
+    assert module.training
+    assert same(list(ga.DeviceLoader(plain(), "cpu", module, train=False)), expected)
+    assert module.training
+    module.eval()
+    trained = list(ga.DeviceLoader(plain(), "cpu", module, train=True))
+    assert same(trained, list(ga.DeviceLoader(plain(), "cpu", augment())))
+    with pytest.raises(ValueError, match=r"DeviceLoader: `train` must be None, True or False, got 'yes'"):
+        ga.DeviceLoader(plain(), "cpu", module, train="yes")  # type: ignore[arg-type]
+
+
+def test_one_module_that_trains_on_two_loaders_is_said() -> None:
+    module = augment()
+    training, validation = (ga.DeviceLoader(plain(), "cpu", module) for _ in range(2))
+    for _ in range(2):
+        list(training)
+    with pytest.warns(UserWarning, match="training list for two loaders.*pass train=False") as caught:
+        list(validation)
+    assert caught[0].filename == __file__
+    list(validation)
+    list(ga.DeviceLoader(training.loader, "cpu", module))  # the same loader wrapped anew
+    for train in (True, False):
+        list(ga.DeviceLoader(plain(), "cpu", module, train=train))
+    module.eval()
+    list(ga.DeviceLoader(plain(), "cpu", module))
+
+
+def test_a_loader_that_is_not_shared_out_among_ranks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpuaug.loader.world", lambda: (2, 0))
+    for options in ({}, {"shuffle": True}):
+        loader = ga.DeviceLoader(batches(**options), "cpu", augment())
+        with pytest.warns(
+            UserWarning, match=r"no distributed sampler, so each of the 2 ranks .*DistributedSampler"
+        ) as caught:
+            list(loader)
+        assert caught[0].filename == __file__
+        list(loader)  # said once
+    sampler: Any = DistributedSampler(Photos(), num_replicas=2, rank=0)
+    weighted = torch.utils.data.WeightedRandomSampler([1.0] * COUNT, COUNT)
+    replaced = torch.utils.data.RandomSampler(Photos(), replacement=True)
+    for choice in (sampler, weighted, replaced):
+        list(ga.DeviceLoader(batches(sampler=choice), "cpu", augment()))
+    list(ga.DeviceLoader(batches(), "cpu", augment().eval()))
+    monkeypatch.setattr("gpuaug.loader.world", lambda: (1, 0))
+    list(ga.DeviceLoader(batches(), "cpu", augment()))
 
 
 def test_progress_bars_know_the_length() -> None:
@@ -299,7 +452,7 @@ def test_errors_of_the_loader_and_of_the_module_reach_the_consumer() -> None:
     assert module.get_extra_state()["counter"] == 0
     assert not module._counter.taken
     with pytest.raises(ValueError, match=r"Augment: `images` must be uint8 .*, got uint8 \(\)"):
-        next(iter(ga.DeviceLoader([torch.tensor(3, dtype=torch.uint8)], "cpu", module)))
+        next(iter(ga.DeviceLoader([torch.tensor(3, dtype=torch.uint8)], "cpu", augment())))
 
 
 def test_arguments() -> None:
@@ -320,7 +473,9 @@ def test_arguments() -> None:
         ):
             next(iter(ga.DeviceLoader([strange], "cpu", augment())))
     stateless = ga.DeviceLoader(plain(), "cpu", augment())
-    with pytest.raises(ValueError, match=r"DeviceLoader.state_dict: `loader` must be one that knows its place"):
+    with pytest.raises(
+        ValueError, match=r"DeviceLoader.state_dict: `loader` must be a loader with state_dict\(\) and load_"
+    ):
         stateless.state_dict()
     with pytest.raises(ValueError, match=r"DeviceLoader.load_state_dict: .*StatefulDataLoader"):
         stateless.load_state_dict({})
