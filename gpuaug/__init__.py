@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 # What is asked for is imported then: the command line and the profiler need no engine.
-ENGINE = ("gpuaug.augment", "gpuaug.data", "gpuaug.interop", "gpuaug.loader", "gpuaug.ragged")
-PUBLIC = ("Augment", "DeviceLoader", "Draw", "Ragged", "from_torchvision", "ragged_collate")
+ENGINE = ("gpuaug.augment", "gpuaug.data", "gpuaug.data.collate", "gpuaug.interop", "gpuaug.loader", "gpuaug.ragged")
+PUBLIC = ("Augment", "DeviceLoader", "Draw", "Ragged", "collate", "from_torchvision", "ragged_collate")
 MODULES = {module.name for module in iter_modules(__path__)}
 PROFILER = ("profile", "stage")
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gpuaug import data
     from gpuaug.augment import Augment, Draw
     from gpuaug.data import ragged_collate
+    from gpuaug.data.collate import collate
     from gpuaug.interop import from_torchvision
     from gpuaug.loader import DeviceLoader
     from gpuaug.profiler import profile, stage
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from gpuaug.transforms import *
 
     __all__ = [
-        "Augment", "DeviceLoader", "Draw", "Ragged", "data", "from_torchvision", "profile", "ragged_collate", "stage",
+        "Augment", "DeviceLoader", "Draw", "Ragged", "collate", "data", "from_torchvision", "profile", "ragged_collate",
+        "stage",
         *(op.__name__ for op in OPS),
     ]  # fmt: skip
 

@@ -312,7 +312,7 @@ class DeviceLoader:
         with nullcontext() if stream is None else torch.cuda.stream(stream):
             if isinstance(images, Encoded):
                 images, shown = images.decode(self.device)
-                self._replaced += int((shown != torch.arange(len(shown))).sum())
+                self._replaced += int((shown != torch.arange(len(shown), device="cpu")).sum())
                 labels = None if labels is None else labels[shown]
             images = images.to(self.device, non_blocking=True)
             labels = None if labels is None else labels.to(self.device, non_blocking=True)

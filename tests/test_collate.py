@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from data_cases import BATCH, Numbers, image, intact, loader, segments
-from files import folder
+from files import folder, picture
 from test_data import run_case
 from torch import Tensor
 from torch.utils.data import DataLoader, get_worker_info
@@ -135,6 +135,35 @@ def test_bad_samples(name: str) -> None:
     with pytest.raises(ValueError, match=message) as caught:
         ga.ragged_collate(samples)
     assert "\n" not in str(caught.value)
+
+
+def test_dicts_pillow_images_and_arrays(tmp_path: Path) -> None:
+    """As Hugging Face's data sets give them."""
+    array = np.asarray(picture(9, 14))
+    chw = torch.from_numpy(array.copy()).permute(2, 0, 1)
+    for given in (picture(9, 14), array, chw):
+        samples = [{"pixels": given, "y": number, "id": 10 + number, "more": "text"} for number in range(3)]
+        images, labels, index = ga.collate(image="pixels", label="y", index="id")(samples)
+        assert all(torch.equal(image, chw) for image in images)
+        assert (labels.tolist(), index.tolist()) == ([0, 1, 2], [10, 11, 12])
+        assert ga.ragged_collate([(given, 1)]).images[0].equal(chw)
+    assert ga.collate(label="y", image="pixels")(samples).index is None
+    assert pickle.loads(pickle.dumps(ga.collate())) == ga.collate("image", "label")
+    data = [{"image": picture(9 + n, 14), "label": n} for n in range(4)]
+    (batch,) = DataLoader(data, 4, num_workers=1, collate_fn=ga.collate())  # type: ignore[arg-type]
+    assert batch.labels.tolist() == [0, 1, 2, 3]
+    with pytest.raises(
+        ValueError, match=r"ragged_collate: `samples` .* got dict\. Pass collate_fn=ga\.collate\(image="
+    ):
+        ga.ragged_collate(data)  # type: ignore[arg-type]
+    with pytest.raises(
+        ValueError, match=r"collate: `samples` must be dicts with 'image', 'y', got one with 'image', 'label'\."
+    ):
+        ga.collate(label="y")(data)
+    with pytest.raises(ValueError, match=r"collate: `samples` must be dicts with .*, got \(uint8 \(3, 4, 5\), int\)\."):
+        ga.collate()([(IMAGE, 1)])
+    with pytest.raises(ValueError, match=r"collate: `label` must be the name of a field, a str, got None\."):
+        ga.collate(label=None)  # type: ignore[arg-type]
 
 
 # ---- what travels ----------------------------------------------------------------------------------------------------

@@ -12,12 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from gpuaug import checks
-from gpuaug.data.decode import ImageError, decode, read, rgb
+from gpuaug.data.decode import ImageError, as_tensor, decode, read
 from gpuaug.data.discover import find, left_out
 from gpuaug.data.encoded import REPLACE, EncodedImage, skipped, unreadable
 
@@ -46,7 +45,7 @@ class Decoded(Dataset[Sample]):
 
     def __init__(self, on_error: str = "raise") -> None:
         self.on_error = checks.one_of(self, "on_error", on_error, ON_ERROR)
-        self._skips = torch.zeros(WORKERS, dtype=torch.int64)
+        self._skips = torch.zeros(WORKERS, dtype=torch.int64, device="cpu")
         if on_error == "skip":
             self._skips.share_memory_()  # type: ignore[no-untyped-call]  # workers count here, each in its own place
 
@@ -206,14 +205,10 @@ class Indexed(Decoded):
         if not good:
             raise checks.bad(self, "dataset", "one that yields (image, label)", checks.describe(item))
         image, label = item[:2]
-        if isinstance(image, EncodedImage):
-            return image, label
-        if isinstance(image, Image.Image):
-            return rgb(image), label
-        if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3):
-            image = np.require(image, requirements=("C", "W"))  # PyTorch refuses flipped and read-only arrays
-            return torch.from_numpy(image if image.ndim == 3 else image[..., None]).permute(2, 0, 1), label
-        if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3:
+        image = image if isinstance(image, EncodedImage) else as_tensor(image)
+        if isinstance(image, EncodedImage) or (
+            isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3
+        ):
             return image, label
         got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else checks.describe(image)
         remedy = "Take float conversion and augmentation out of it; gpuaug.Augment does them on the batch."

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,9 +23,8 @@ import torchvision.io  # loads torch.ops.image
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
-__all__ = ["ImageError", "decode", "decode_file", "is_jpeg", "is_upright", "is_whole", "read", "rgb"]
+__all__ = ["ImageError", "as_tensor", "decode", "decode_file", "is_jpeg", "is_upright", "is_whole", "read", "rgb"]
 
 RGB = torchvision.io.ImageReadMode.RGB.value
 # The operator of torchvision.io.decode_jpeg; the function itself warns that TorchCodec will take its place one day.
@@ -65,7 +65,7 @@ def read(path: str | os.PathLike[str]) -> Tensor:
         raise ImageError("no regular file, but a directory, a pipe or a device")
     with open(path, "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
-        data = torch.empty(size, dtype=torch.uint8)
+        data = torch.empty(size, dtype=torch.uint8, device="cpu")
         memory, done = memoryview(data.numpy()), 0  # type: ignore[arg-type]
         while done < size and (more := file.readinto(memory[done:])):  # a network file system may give less
             done += more
@@ -171,7 +171,21 @@ def rgb(image: Image.Image) -> Tensor:
             return torch.from_numpy(levels.astype(np.uint8)).expand(3, -1, -1)
         if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
             image = image.convert("RGBA")  # a palette with alpha would warn
-        return functional.pil_to_tensor(image.convert("RGB"))
+        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+
+
+def as_tensor(image: Any) -> Any:
+    """A Pillow image or a uint8 array (H, W) or (H, W, C) as a uint8 tensor (C, H, W); anything else as it is.
+
+    Raises:
+        ImageError: as `rgb`.
+    """
+    if isinstance(image, Image.Image):
+        return rgb(image)
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3):
+        image = np.require(image, requirements=("C", "W"))  # PyTorch refuses flipped and read-only arrays
+        return torch.from_numpy(image if image.ndim == 3 else image[..., None]).permute(2, 0, 1)
+    return image
 
 
 @contextmanager
