@@ -12,12 +12,13 @@ __version__ = "0.1.0"
 ENGINE = (
     "gpuaug.augment",
     "gpuaug.data",
+    "gpuaug.data.collate",
     "gpuaug.interop",
     "gpuaug.loader",
     "gpuaug.ragged",
     "gpuaug.transforms.opaque",
 )
-PUBLIC = ("Augment", "DeviceLoader", "Draw", "Opaque", "Ragged", "from_torchvision", "ragged_collate")
+PUBLIC = ("Augment", "DeviceLoader", "Draw", "Opaque", "Ragged", "collate", "from_torchvision", "ragged_collate")
 MODULES = {module.name for module in iter_modules(__path__)}
 PROFILER = ("profile", "stage")
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from gpuaug import data
     from gpuaug.augment import Augment, Draw
     from gpuaug.data import ragged_collate
+    from gpuaug.data.collate import collate
     from gpuaug.interop import from_torchvision
     from gpuaug.loader import DeviceLoader
     from gpuaug.profiler import profile, stage
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
     from gpuaug.transforms.opaque import Opaque
 
     __all__ = [
-        "Augment", "DeviceLoader", "Draw", "Opaque", "Ragged", "data", "from_torchvision", "profile", "ragged_collate",
+        "Augment", "DeviceLoader", "Draw", "Opaque", "Ragged", "collate", "data", "from_torchvision", "profile",
+        "ragged_collate",
         "stage",
         *(op.__name__ for op in OPS),
     ]  # fmt: skip

@@ -297,8 +297,14 @@ class Augment(nn.Module):
         remedy = "Pass the raw bytes, or (images * 255).round().to(torch.uint8)."
         if isinstance(images, Tensor):
             if images.dtype != torch.uint8 or images.ndim != 4:
-                if images.ndim == 3 and images.dtype == torch.uint8:
-                    remedy = "Add a batch dimension with images[None]."
+                if images.dtype == torch.uint8:
+                    remedy = "Stack images (C, H, W) to one tensor (B, C, H, W)."
+                    if images.ndim == 3:
+                        remedy = "Add a batch dimension with images[None]."
+                    elif images.ndim > 4:
+                        remedy = "Fold frames or views into the batch with images.flatten(0, -4), and labels alike."
+                elif images.dtype in (torch.uint16, torch.int16, torch.int32, torch.int64):
+                    remedy = "Bring levels to [0, 255]: (images.int() // 256).to(torch.uint8) for levels of 16 bits."
                 raise checks.bad(self, "images", "uint8 (B, C, H, W) or Ragged", checks.describe(images), remedy)
             if images.layout != torch.strided:
                 raise checks.bad(self, "images", "a dense tensor", str(images.layout), "Call images.to_dense().")

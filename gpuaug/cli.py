@@ -91,6 +91,10 @@ def app() -> "typer.Typer":
         quality: Annotated[int, typer.Option(help="Of jpeg, 1 to 100.")] = 95,
         workers: Annotated[int | None, typer.Option(help="Processes; one for each core if left out.")] = None,
         on_error: Annotated[str, typer.Option(help="raise or skip: what to do with unreadable files.")] = "raise",
+        extensions: Annotated[
+            str | None, typer.Option(help="Endings of the files to take, such as .jpg,.png; all formats if left out.")
+        ] = None,
+        allow_empty: Annotated[bool, typer.Option("--allow-empty", help="A class may have no image.")] = False,
     ) -> None:
         """Decode and shrink images once, for gpuaug.data.Packed to read in every epoch."""
         require("pack", PACK)
@@ -103,6 +107,8 @@ def app() -> "typer.Typer":
                 quality=quality,
                 workers=workers,
                 on_error=on_error,
+                extensions=None if extensions is None else [end.strip() for end in extensions.split(",")],
+                allow_empty=allow_empty,
             )
 
     @commands.command()
@@ -154,6 +160,7 @@ def run_pack(source: Path, destination: Path, **settings: object) -> None:
     import typer
 
     from gpuaug.data import pack
+    from gpuaug.data.discover import left_out
 
     progress = [0, 0]
     try:
@@ -173,11 +180,14 @@ def run_pack(source: Path, destination: Path, **settings: object) -> None:
         typer.echo(f"Skipped {path} ({why}).")
     if len(result.skipped) > SHOWN:
         typer.echo(f"Skipped {len(result.skipped) - SHOWN:,} more, see skipped in {destination / 'index.json'}.")
+    if result.ignored:
+        typer.echo(f"In the class folders, {left_out(result.ignored)}.")
     earlier = result.images - result.written
     before = f", {earlier:,} of them by an earlier run" if earlier else ""
+    others = f", {sum(result.ignored.values()):,} other files left out" if result.ignored else ""
     typer.echo(
         f"{destination}: {result.images:,} images{before}; {result.bytes / 1e9:.2f} GB; {len(result.skipped):,} "
-        f"skipped; {result.seconds:.0f} s."
+        f"skipped{others}; {result.seconds:.0f} s."
     )
 
 

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import nullcontext
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import BatchSampler, RandomSampler, SequentialSampler, SubsetRandomSampler, WeightedRandomSampler
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
 from torch.utils.data.distributed import DistributedSampler
 
 from gpuaug import checks
+from gpuaug.ahead import Ahead
 from gpuaug.augment import Augment
 from gpuaug.data.encoded import Encoded
 from gpuaug.data.sampler import NumberingSampler
 from gpuaug.data.shared import Mapped
+from gpuaug.data.workers import world
 from gpuaug.numbering import Mode, Reserved
 from gpuaug.ragged import Ragged
 from gpuaug.transforms.opaque import Opaque
@@ -28,6 +40,25 @@ __all__ = ["DeviceLoader"]
 WAIT = ("mps",)  # devices whose copies that do not wait may read a batch's memory when another batch is there already
 # Samplers of torch that know nothing of ranks: each rank shows all images, and needs draws of its own.
 ALONE = (SequentialSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
+
+
+# Attributes of the wrapped loader that this one shows as its own.
+FORWARDED = (
+    "dataset",
+    "batch_size",
+    "sampler",
+    "batch_sampler",
+    "num_workers",
+    "drop_last",
+    "collate_fn",
+    "pin_memory",
+)
+
+# Where a loader, a sampler or a data set keeps others that may want to know the epoch: torch, Accelerate, torchdata.
+INSIDE = ("batch_sampler", "sampler", "dataset", "datasets", "base_dataloader", "dataloader")
+
+# Modules that train, and the loaders, without `train`, that were iterated with them.
+_training: weakref.WeakKeyDictionary[Augment, weakref.WeakSet[DeviceLoader]] = weakref.WeakKeyDictionary()
 
 
 class Moved(NamedTuple):
@@ -43,7 +74,7 @@ class Ready(NamedTuple):
     """A batch on its way to the user."""
 
     result: Any  # what the user gets
-    taken: Reserved  # what it used up of the module's draws
+    taken: Reserved  # the numbers and looks of its samples
     place: Any
 
 
@@ -52,7 +83,8 @@ class DeviceLoader:
 
     On CUDA each batch is copied on a side stream while the device works on the one before, and augmented on the
     current stream. Elsewhere a background thread fetches and augments the next batch during the consumer's step; with
-    opaque steps, which use torch's global generator, it only fetches.
+    opaque steps, which use torch's global generator, it only fetches. When the consumer leaves, by whatever way, the
+    batch that is being fetched is waited for only briefly, so a source that is stuck does not keep the process alive.
 
     Args:
         loader: a DataLoader, or what iterates like one, of batches (images, labels, index), (images, labels) or
@@ -61,6 +93,11 @@ class DeviceLoader:
         device: where to augment.
         augment: the module. Its mode (train or eval) and epoch when iteration begins are those of every batch. A pass
             in training is an epoch: the one that `set_epoch` told, or else the one after the last.
+        train: True runs the training list and False the evaluation list, whatever mode the module is in. None: the
+            mode of the module, which nobody sets to eval if it is no submodule of the model.
+
+    The attributes dataset, batch_size, sampler, batch_sampler, num_workers, drop_last, collate_fn and pin_memory are
+    those of the loader.
 
     Yields:
         (images, targets), as `augment` returns them; images alone where the loader gives no labels.
@@ -69,15 +106,20 @@ class DeviceLoader:
         ValueError: if an argument is something else, or a batch is.
     """
 
-    def __init__(self, loader: Any, device: torch.device | str, augment: Augment) -> None:
+    def __init__(self, loader: Any, device: torch.device | str, augment: Augment, *, train: bool | None = None) -> None:
         if not isinstance(augment, Augment):
             raise checks.bad(self, "augment", "a gpuaug.Augment", checks.describe(augment))
         if not hasattr(loader, "__iter__"):
             raise checks.bad(self, "loader", "a DataLoader", checks.describe(loader))
-        self.loader, self.augment = loader, augment
+        if train not in (None, True, False):
+            raise checks.bad(self, "train", "None, True or False", checks.describe(train))
+        self.loader, self.augment, self.train = loader, augment, train
         self.device = self._checked(device)
         self._place: Any = None  # of the wrapped loader, after the batch that was last handed out
         self._replaced = 0  # images that could not be decoded here
+        self._ahead: Ahead | None = None  # of the last iteration
+        self._stateful = True  # as far as is known
+        self._warned = False
 
     def _checked(self, device: Any) -> torch.device:
         try:
@@ -91,8 +133,21 @@ class DeviceLoader:
             return torch.device("cuda", torch.cuda.current_device())
         return found
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_ahead": None}
+
+    def __getattr__(self, name: str) -> Any:
+        if name in FORWARDED and "loader" in self.__dict__:  # there is none yet while it is unpickled
+            return getattr(self.loader, name)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def __len__(self) -> int:
         return len(self.loader)
+
+    def __repr__(self) -> str:
+        train = "" if self.train is None else f", train={self.train}"
+        module = repr(self.augment).replace("\n", "\n    ")
+        return f"DeviceLoader(\n    {_described(self.loader)},\n    {str(self.device)!r},\n    {module}{train},\n)"
 
     @property
     def skipped(self) -> int:
@@ -101,11 +156,11 @@ class DeviceLoader:
         return self._replaced + sum(dataset.skipped for dataset in counting.values())
 
     def set_epoch(self, epoch: int) -> None:
-        """Tell the sampler, so that it shuffles anew, and the module, so that it draws anew; before the epoch."""
+        """Tell the module, so that it draws anew, and the loader, its samplers and data sets; before the epoch."""
         self.augment.set_epoch(epoch)
-        for sampler in self._samplers():
-            if hasattr(sampler, "set_epoch"):
-                sampler.set_epoch(epoch)
+        for part in _inside(self.loader):
+            if callable(getattr(part, "set_epoch", None)):
+                part.set_epoch(epoch)
 
     def _samplers(self) -> list[Any]:
         batches = getattr(self.loader, "batch_sampler", None)
@@ -114,9 +169,9 @@ class DeviceLoader:
 
     def _begun(self) -> Mode:
         """The mode of a pass that begins now."""
-        augment = self.augment
-        if not augment.training:
-            return augment._mode()
+        numbering = self.augment._numbering
+        if not self._trains():
+            return numbering.mode(False)
         samplers = self._samplers()
         batches = getattr(self.loader, "batch_sampler", None)
         shared: bool | None = None
@@ -124,7 +179,7 @@ class DeviceLoader:
             shared = True
         elif type(batches) is BatchSampler and isinstance(batches.sampler, ALONE):
             shared = False
-        return augment._numbering.begin(shared)
+        return numbering.begin(shared)
 
     def _batches(self, mode: Mode) -> Iterator[Any]:
         """The wrapped loader's pass."""
@@ -146,49 +201,96 @@ class DeviceLoader:
         Raises:
             ValueError: if the loader keeps no state.
         """
-        self._must_be_stateful("state_dict")
-        return self.loader.state_dict() if self._place is None else self._place
+        return self._state("state_dict") if self._place is None else self._place
 
     def load_state_dict(self, state: Any) -> None:
         """Go on after that batch when iteration begins next."""
-        self._must_be_stateful("load_state_dict")
-        self.loader.load_state_dict(state)
+        self._state("load_state_dict", state)
         self._place = None
 
-    def _must_be_stateful(self, who: str) -> None:
-        if not hasattr(self.loader, "state_dict") or not hasattr(self.loader, "load_state_dict"):
-            remedy = "Use torchdata.stateful_dataloader.StatefulDataLoader."
-            kind = type(self.loader).__name__
-            raise checks.bad(f"DeviceLoader.{who}", "loader", "one that knows its place", f"a {kind}", remedy)
+    def _state(self, name: str, *arguments: Any) -> Any:
+        """What a method of the wrapped loader returns; having it is no proof that it works (Accelerate's loaders)."""
+        why, cause = "", None
+        try:
+            method = getattr(self.loader, name)
+            return method(*arguments)
+        except (AttributeError, NotImplementedError) as error:
+            if hasattr(self.loader, name):
+                why, cause = f", whose {name}() fails ({error})", error
+        remedy = "Use torchdata.stateful_dataloader.StatefulDataLoader."
+        expected, got = "a loader with state_dict() and load_state_dict()", f"a {type(self.loader).__name__}{why}"
+        raise checks.bad(f"DeviceLoader.{name}", "loader", expected, got, remedy) from cause
 
     def __iter__(self) -> Iterator[Any]:
+        if self._trains():
+            self._warn_of_ranks()
+            self._warn_of_evaluation()
         mode = self._begun()
         return self._streamed(mode) if self.device.type == "cuda" else self._threaded(mode)
+
+    def _trains(self) -> bool:
+        return self.augment.training if self.train is None else self.train
+
+    def _warn_of_ranks(self) -> None:
+        """Once, where every rank of a distributed group shows all images of an epoch."""
+        ranks, _ = world()
+        batches = getattr(self.loader, "batch_sampler", None)
+        sampler = batches.sampler if type(batches) is BatchSampler else None
+        alone = isinstance(sampler, (SequentialSampler, RandomSampler, SubsetRandomSampler))
+        if ranks > 1 and alone and not getattr(sampler, "replacement", False) and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"DeviceLoader: the loader has no distributed sampler, so each of the {ranks} ranks trains on all of "
+                "its images. Pass sampler=torch.utils.data.distributed.DistributedSampler(dataset) to the DataLoader, "
+                "unless each rank has a data set of its own.",
+                stacklevel=3,
+            )
+
+    def _warn_of_evaluation(self) -> None:
+        """Once, where one module trains on two loaders and neither says that it is for training."""
+        if self.train is not None:
+            return
+        others = _training.setdefault(self.augment, weakref.WeakSet())
+        known = any(other is self or other.loader is self.loader for other in others)
+        if others and not known:
+            warnings.warn(
+                "DeviceLoader: one module runs its training list for two loaders. If one is for evaluation, pass "
+                "train=False to its DeviceLoader; if both are for training, pass train=True.",
+                stacklevel=3,
+            )
+        others.add(self)
 
     # ---- CPU, and devices without streams: a thread works ahead ------------------------------------------------------
 
     def _threaded(self, mode: Mode) -> Iterator[Any]:
+        if self._ahead is not None:
+            self._ahead.join()  # two iterations would read from one source
         batches, mapped = self._batches(mode), Mapped()  # here, not in the thread: it may fork
-        thread, consumer = ThreadPoolExecutor(1, "gpuaug-loader"), threading.get_ident()
-        coming = thread.submit(self._next, batches, mode, mapped)
+        thread, consumer = Ahead("gpuaug-loader"), threading.get_ident()
+        self._ahead = thread
+        work = partial(self._next, batches, mode, mapped, thread.fetch)
+        coming = thread.submit(work)
         try:
             while (ready := coming.result()) is not None:
-                coming = thread.submit(self._next, batches, mode, mapped)
+                coming = thread.submit(work)
                 box = [self._handed_out(self._augmented(ready, mode) if isinstance(ready, Moved) else ready)]
                 del ready
                 yield box.pop()  # the consumer alone holds it, so that its memory can be used again
         finally:
             coming.add_done_callback(self._taken_back)
-            # The garbage collector may end an iteration in any thread, this one included: it cannot wait for itself.
-            thread.shutdown(wait=threading.get_ident() == consumer, cancel_futures=True)
+            del batches, work
+            # The garbage collector may end an iteration in any thread, and others may wait for what that one has to do.
+            thread.close(wait=threading.get_ident() == consumer)
         self._ended(mode)
 
-    def _next(self, batches: Iterator[Any], mode: Mode, mapped: Mapped) -> Moved | Ready | None:
+    def _next(
+        self, batches: Iterator[Any], mode: Mode, mapped: Mapped, fetch: Callable[[Iterator[Any], object], Any]
+    ) -> Moved | Ready | None:
         """The next batch, fetched, moved and augmented.
 
         An opaque step draws from torch's global generator: not beside the consumer's own draws, but between them.
         """
-        moved = self._moved(batches, mapped)
+        moved = self._moved(batches, mapped, fetch=fetch)
         opaque = any(isinstance(step, Opaque) for step in self.augment._pipeline(mode.training).steps)
         return moved if moved is None or opaque else self._augmented(moved, mode)
 
@@ -228,11 +330,17 @@ class DeviceLoader:
 
     # ---- one batch ---------------------------------------------------------------------------------------------------
 
-    def _moved(self, batches: Iterator[Any], mapped: Mapped, stream: Any = None) -> Moved | None:
+    def _moved(
+        self,
+        batches: Iterator[Any],
+        mapped: Mapped,
+        stream: Any = None,
+        fetch: Callable[[Iterator[Any], object], Any] = next,
+    ) -> Moved | None:
         """The next batch on the device; None at the end."""
         end = object()
         try:
-            batch = next(batches, end)
+            batch = fetch(batches, end)
         except RuntimeError as error:
             if "to be equal size" not in str(error):
                 raise
@@ -240,18 +348,27 @@ class DeviceLoader:
             raise checks.bad(self, "loader", "one that packs images of different sizes", got, remedy) from error
         if batch is end:
             return None
-        place = self.loader.state_dict() if hasattr(self.loader, "state_dict") else None
+        place = self._place_of_source()
         images, labels, index = self._parts(batch)
         mapped.keep(images if isinstance(images, Tensor) else images.data)
         with nullcontext() if stream is None else torch.cuda.stream(stream):
             if isinstance(images, Encoded):
                 images, shown = images.decode(self.device)
-                self._replaced += int((shown != torch.arange(len(shown))).sum())
+                self._replaced += int((shown != torch.arange(len(shown), device="cpu")).sum())
                 labels = None if labels is None else labels[shown]
             ahead = self.device.type not in WAIT
             images = images.to(self.device, non_blocking=ahead)
             labels = None if labels is None else labels.to(self.device, non_blocking=ahead)
         return Moved(images, labels, index, place)
+
+    def _place_of_source(self) -> Any:
+        """The wrapped loader's state, None if it keeps none."""
+        if self._stateful:
+            try:
+                return self.loader.state_dict()
+            except (AttributeError, NotImplementedError):  # `state_dict` will say so to whoever asks
+                self._stateful = False
+        return None
 
     def _parts(self, batch: Any) -> tuple[Any, Tensor | None, Tensor | None]:
         parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
@@ -283,6 +400,26 @@ def present(device: torch.device) -> bool:
     """Whether this machine has devices of the type, as far as torch can tell without starting one."""
     module: Any = torch.backends.mps if device.type == "mps" else getattr(torch, device.type, None)
     return bool(module.is_available()) if hasattr(module, "is_available") else True
+
+
+def _inside(part: Any, seen: set[int] | None = None) -> Iterator[Any]:
+    """A loader, and what it is made of: samplers, data sets and loaders."""
+    seen = set() if seen is None else seen
+    if part is None or id(part) in seen:
+        return
+    seen.add(id(part))
+    yield part
+    for name in INSIDE:
+        inner = getattr(part, name, None)
+        for each in inner if isinstance(inner, (list, tuple)) else [inner]:
+            yield from _inside(each, seen)
+
+
+def _described(loader: Any) -> str:
+    if not isinstance(loader, DataLoader):
+        return repr(loader)
+    given = f"batch_size={loader.batch_size}, num_workers={loader.num_workers}"
+    return f"{type(loader).__name__}({loader.dataset!r}, {given})"
 
 
 def _counting(dataset: Any) -> Iterator[Any]:

@@ -155,7 +155,15 @@ def run(
     mix = None if items[-1].finish is None else items[-1].finish.mix  # the last item always is a program
     if labels is None or mix is None:
         return source, labels
-    if hasattr(job, "labels") and labels.device == source.device:  # where the parameters are
-        return source, job.labels(labels, num_classes)
+    if labels.ndim == 1 and labels.is_floating_point():  # targets of a regression: a column of weights
+        return source, _mixed(job, labels[:, None], None, mix, source.device)[:, 0]
+    return source, _mixed(job, labels, num_classes, mix, source.device)
+
+
+def _mixed(job: Any, labels: Tensor, num_classes: int | None, mix: Any, device: torch.device) -> Tensor:
+    if hasattr(job, "labels") and labels.device == device:  # where the parameters are
+        on_device: Tensor = job.labels(labels, num_classes)
+        return on_device
     twin = _module("torch")
-    return source, twin.labels(labels, num_classes, mix)
+    mixed: Tensor = twin.labels(labels, num_classes, mix)
+    return mixed

@@ -63,11 +63,16 @@ def write_files(files: Sequence[Path], folder: Path, count: int) -> Path:
     return folder
 
 
+def _folder(folder: Path) -> ImageFolder:
+    """The files that torchvision's takes."""
+    return ImageFolder(folder, extensions=datasets.folder.IMG_EXTENSIONS)
+
+
 def _loader(folder: Path, transform: Any, batch: int, workers: int) -> DataLoader[Any]:
     """Both kinds decode alike."""
     plain = transform is None
     return DataLoader(
-        ImageFolder(folder) if plain else datasets.ImageFolder(folder, transform, loader=decode_file),
+        _folder(folder) if plain else datasets.ImageFolder(folder, transform, loader=decode_file),
         batch,
         shuffle=True,
         num_workers=workers,
@@ -94,7 +99,7 @@ def rounds(
         workers: worker processes; None is one for each core.
     """
     workers = workers or cores()
-    count = len(ImageFolder(folder))
+    count = len(_folder(folder))
     batch = min(BATCH, max(1, count // (2 * workers)), _fits(workers))
     augment = Augment(train=standard(), backend=backend)
     plain, transformed = (_loader(folder, transform, batch, workers) for transform in (None, standard_torchvision()))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 import sys
 import threading
 import time
@@ -24,7 +25,7 @@ BATCH = 4
 def segments(process: int | str = "self") -> set[str]:
     """The inodes of the segments of shared memory that a process has mapped."""
     lines = Path(f"/proc/{process}/maps").read_text().splitlines()
-    return {line.split()[4] for line in lines if "/torch_" in line}
+    return {line.split()[4] for line in lines if "/torch_" in line or "/memfd:gpuaug" in line}
 
 
 def image(number: int) -> Tensor:
@@ -108,6 +109,93 @@ def holding(context: str, strategy: str, persistent: str) -> None:
     gc.collect()
     assert not segments()
     print(json.dumps("held"))
+
+
+def leaving(strategy: str) -> None:
+    """Workers end, are left early, raise and are killed: the files in /dev/shm that they made, and what is mapped."""
+    torch.multiprocessing.set_sharing_strategy(strategy)
+    left = {}
+
+    def files(pids: list[str]) -> int:
+        return sum(name.split("_")[1:2] == [pid] for name in os.listdir("/dev/shm") for pid in pids)
+
+    for way in ("end", "end again", "break", "raise", "kill"):
+        batches = iter(loader(workers=2, collate_fn=Raising() if way == "raise" else ga.ragged_collate))
+        pids = [str(worker.pid) for worker in batches._workers]
+        processes = [int(pid) for pid in pids]
+        batch = next(batches)
+        assert intact(batch)
+        if way == "kill":
+            for process in processes:
+                os.kill(process, signal.SIGKILL)
+        try:
+            for batch in () if way == "break" else batches:
+                assert intact(batch)
+        except RuntimeError as error:
+            text = str(error)
+            expected = "on purpose" in text if way == "raise" else "exited" in text or "killed" in text
+            if way not in ("raise", "kill") or not expected:
+                raise
+        held = batch
+        del batch, batches
+        gc.collect()
+        assert intact(held), "what is held stays, whatever became of its worker"
+        del held
+        gc.collect()
+        left[way] = [files(pids), len(segments()), sum(map(alive, processes))]
+    print(json.dumps(left))
+
+
+def alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+class Raising:
+    """A collate_fn that fails at a worker's second batch, while others are on their way."""
+
+    calls = 0
+
+    def __call__(self, samples: Any) -> Any:
+        self.calls += 1
+        if self.calls > 1:
+            raise RuntimeError("on purpose")
+        return ga.ragged_collate(samples)
+
+
+class Stuck(Numbers):
+    """From its third batch on, nothing comes."""
+
+    def __getitem__(self, number: int) -> Any:
+        if number >= 2 * BATCH:
+            threading.Event().wait()
+        return super().__getitem__(number)
+
+
+def stuck(workers: str, way: str) -> None:
+    """Leave an iteration whose next batch never comes."""
+    augment = ga.Augment([ga.Resize((8, 8))])
+    source = DataLoader(Stuck(), BATCH, num_workers=int(workers), collate_fn=ga.ragged_collate)
+    loader = ga.DeviceLoader(source, "cpu", augment)
+    iterator = iter(loader)
+    next(iterator)
+    next(iterator)  # the third is on its way
+    time.sleep(0.2)
+    print(json.dumps("stuck"), flush=True)
+    if way == "close":
+        del iterator
+        gc.collect()
+        print(json.dumps("went on"), flush=True)
+    elif way == "raise":
+        for _ in [iterator]:
+            raise RuntimeError("on purpose")
+    elif way == "interrupt":
+        threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT)).start()
+        next(iterator)
+    # "exit": the iterator is still held
 
 
 def forking() -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, features
+from PIL import Image, ImageOps, PngImagePlugin, TiffImagePlugin, features
 from torch import Tensor
 
 Array = NDArray[Any]
@@ -131,3 +133,129 @@ def folder(root: Path, classes: int = 3, each: int = 4) -> Path:
         levels = np.asarray(picture(20 + number, 31 + 2 * number)) // 2 + 10 * number
         (place / f"{number:02}{suffixes[kind]}").write_bytes(encode(Image.fromarray(levels.astype(np.uint8)), kind))
     return root
+
+
+# ---- orientation, wherever and however it is written -----------------------------------------------------------------
+
+XMP = b"http://ns.adobe.com/xap/1.0/\0"
+TYPES = {
+    "byte": (1, "B"),
+    "ascii": (2, "s"),
+    "short": (3, "H"),
+    "long": (4, "I"),
+    "signed": (8, "h"),
+    "rational": (5, ""),
+}
+
+
+def exif_bytes(
+    orientation: int | None, order: str = "<", kind: str = "short", count: int = 1, later: bool = False
+) -> bytes:
+    """A TIFF header and its first directory, with an orientation of that type, behind another tag if `later`."""
+    number, letter = TYPES[kind]
+    entries = [struct.pack(order + "HHI4s", 271, 2, 4, b"Cam\0")] if later else []
+    start = 8 + 2 + 12 * (len(entries) + (orientation is not None)) + 4
+    outside = b""
+    if orientation is not None:
+        if kind == "rational":
+            value, outside = struct.pack(order + "I", start), struct.pack(order + "II", orientation * 10, 10)
+        elif kind == "ascii":
+            value = str(orientation).encode() + b"\0"
+        else:
+            value = struct.pack(f"{order}{count}{letter}", *[orientation] * count)
+        entries.append(struct.pack(order + "HHI", 274, number, count) + value.ljust(4, b"\0")[:4])
+    header = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", 8)
+    return header + struct.pack(order + "H", len(entries)) + b"".join(entries) + bytes(4) + outside
+
+
+def xmp_bytes(orientation: int | None, element: bool = False) -> bytes:
+    if orientation is None:
+        inside, attribute = "", ""
+    elif element:
+        inside, attribute = f"<tiff:Orientation>{orientation}</tiff:Orientation>", ""
+    else:
+        inside, attribute = "", f' tiff:Orientation="{orientation}"'
+    return (
+        '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
+        f'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/"{attribute}>{inside}</rdf:Description>'
+        "</rdf:RDF></x:xmpmeta>"
+    ).encode()
+
+
+def segment(marker: int, content: bytes) -> bytes:
+    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
+
+
+@cache
+def turned_jpegs() -> dict[str, bytes]:
+    """JPEGs whose orientation stands in every place, order and type that are met, and some that are not valid."""
+    plain = encode(picture(), "JPEG", quality=95)
+
+    def jpeg(*segments: bytes) -> bytes:
+        return plain[:2] + b"".join(segments) + plain[2:]
+
+    def exif(*arguments: Any, **options: Any) -> bytes:
+        return segment(0xE1, b"Exif\0\0" + exif_bytes(*arguments, **options))
+
+    def xmp(*arguments: Any) -> bytes:
+        return segment(0xE1, XMP + xmp_bytes(*arguments))
+
+    profile, comment = segment(0xE2, bytes(65000)), segment(0xFE, b"a comment")
+    files = {}
+    for number in range(10):
+        files[f"exif {number}"] = jpeg(exif(number))
+        files[f"xmp, then exif {number}"] = jpeg(xmp(None), exif(number))
+        files[f"exif {number}, then xmp"] = jpeg(exif(number), xmp(None))
+        files[f"xmp alone {number}"] = jpeg(xmp(number))
+        files[f"xmp element {number}"] = jpeg(xmp(number, True))
+        files[f"exif without, then xmp {number}"] = jpeg(exif(None), xmp(number))
+        files[f"behind others {number}"] = jpeg(comment, profile, xmp(None), profile, b"\xff\xff" + exif(number))
+        files[f"after the tables {number}"] = (
+            plain[: plain.index(b"\xff\xc0")] + exif(number) + plain[plain.index(b"\xff\xc0") :]
+        )
+        for order in "<>":
+            for kind in TYPES:
+                files[f"{kind} {number} {order}"] = jpeg(exif(number, order, kind, later=True))
+    whole = exif_bytes(6, later=True)
+    files["two that disagree"] = jpeg(exif(6), exif(8))
+    files["exif and xmp that disagree"] = jpeg(xmp(3), exif(6))
+    files["in two segments"] = jpeg(segment(0xE1, b"Exif\0\0" + whole[:20]), segment(0xE1, b"Exif\0\0" + whole[20:]))
+    files["two values"] = jpeg(exif(6, count=2))
+    files["no values"] = jpeg(exif(6, count=0))
+    files["lower case"] = jpeg(segment(0xE1, b"exif\0\0" + whole))
+    files["one zero"] = jpeg(segment(0xE1, b"Exif\0" + whole))
+    files["an APP1 of somebody else"] = jpeg(segment(0xE1, b"something else\0"), exif(6))
+    files["an empty APP1"] = jpeg(segment(0xE1, b""), exif(6))
+    return files
+
+
+@cache
+def turned_files() -> dict[str, bytes]:
+    """The same in other formats."""
+    files = {}
+    for number in range(1, 9):
+        for name in ("PNG", "WEBP", "TIFF", *(["AVIF"] if features.check("avif") else [])):
+            options: dict[str, Any] = {"WEBP": {"lossless": True}, "AVIF": {"quality": 100}}.get(name, {})
+            files[f"{name} exif {number}"] = with_orientation(name, number, **options)
+            if name in ("PNG", "AVIF", "WEBP"):
+                files[f"{name} big-endian {number}"] = encode(
+                    picture(), name, exif=b"Exif\0\0" + exif_bytes(number, ">"), **options
+                )
+            if name in ("WEBP", "AVIF"):
+                files[f"{name} xmp {number}"] = encode(picture(), name, xmp=xmp_bytes(number), **options)
+        text = PngImagePlugin.PngInfo()
+        text.add_itxt("XML:com.adobe.xmp", xmp_bytes(number).decode())
+        files[f"PNG xmp {number}"] = encode(picture(), "PNG", pnginfo=text)
+        old = PngImagePlugin.PngInfo()
+        data = b"Exif\0\0" + exif_bytes(number)
+        old.add_text("Raw profile type exif", f"\nexif\n{len(data):8}\n{data.hex()}\n", zip=True)
+        files[f"PNG old exif {number}"] = encode(picture(), "PNG", pnginfo=old)
+        tags = TiffImagePlugin.ImageFileDirectory_v2()
+        tags[700] = xmp_bytes(number)
+        files[f"TIFF xmp {number}"] = encode(picture(), "TIFF", tiffinfo=tags)
+        chunk = exif_bytes(number)
+        end = encode(picture(), "PNG")
+        body = b"eXIf" + chunk
+        late = struct.pack(">I", len(chunk)) + body + struct.pack(">I", zlib.crc32(body))
+        files[f"PNG exif at the end {number}"] = end[:-12] + late + end[-12:]
+    return files

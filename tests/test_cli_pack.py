@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from helpers import until
 from packs import contents, flip, make, packed
+from PIL import Image
 
 import gpuaug as ga
 from gpuaug import cli
@@ -80,6 +81,20 @@ def test_unreadable_files(source: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert "Skipped class1/003.png (no image format that is known here, or damaged from the start).\n" in result.output
     assert "5 images; 0.00 GB; 2 skipped;" in result.output
+
+
+def test_files_that_are_no_images_are_counted(source: Path, tmp_path: Path) -> None:
+    for name in ("notes.txt", "more.txt", "labels.csv", ".DS_Store"):
+        (source / "class1" / name).write_bytes(b"text")
+    Image.open(next(source.rglob("*.png"))).convert("P").save(source / "class1" / "animated.gif")
+    result = invoke("pack", source, tmp_path / "pack", "--workers", 0)
+    assert "In the class folders, 4 files are left out: 2 .txt, 1 hidden, 1 .csv.\n" in result.output
+    assert "8 images; 0.00 GB; 0 skipped, 4 other files left out;" in result.output
+    assert len(ga.data.Packed(tmp_path / "pack")) == 8
+    (source / "class9").mkdir()
+    assert "with none in class9." in invoke("pack", source, tmp_path / "other", "--workers", 0).output
+    some = invoke("pack", source, tmp_path / "other", "--workers", 0, "--extensions", ".gif, .bmp", "--allow-empty")
+    assert "other: 1 images; 0.00 GB; 0 skipped, 11 other files left out;" in some.output
 
 
 def test_many_skipped_files_are_counted(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 from data_cases import BATCH, Numbers, image, intact, loader, segments
-from files import folder
+from files import folder, picture
 from test_data import run_case
 from torch import Tensor
 from torch.utils.data import DataLoader, get_worker_info
@@ -137,6 +137,35 @@ def test_bad_samples(name: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_dicts_pillow_images_and_arrays(tmp_path: Path) -> None:
+    """As Hugging Face's data sets give them."""
+    array = np.asarray(picture(9, 14))
+    chw = torch.from_numpy(array.copy()).permute(2, 0, 1)
+    for given in (picture(9, 14), array, chw):
+        samples = [{"pixels": given, "y": number, "id": 10 + number, "more": "text"} for number in range(3)]
+        images, labels, index = ga.collate(image="pixels", label="y", index="id")(samples)
+        assert all(torch.equal(image, chw) for image in images)
+        assert (labels.tolist(), index.tolist()) == ([0, 1, 2], [10, 11, 12])
+        assert ga.ragged_collate([(given, 1)]).images[0].equal(chw)
+    assert ga.collate(label="y", image="pixels")(samples).index is None
+    assert pickle.loads(pickle.dumps(ga.collate())) == ga.collate("image", "label")
+    data = [{"image": picture(9 + n, 14), "label": n} for n in range(4)]
+    (batch,) = DataLoader(data, 4, num_workers=1, collate_fn=ga.collate())  # type: ignore[arg-type]
+    assert batch.labels.tolist() == [0, 1, 2, 3]
+    with pytest.raises(
+        ValueError, match=r"ragged_collate: `samples` .* got dict\. Pass collate_fn=ga\.collate\(image="
+    ):
+        ga.ragged_collate(data)  # type: ignore[arg-type]
+    with pytest.raises(
+        ValueError, match=r"collate: `samples` must be dicts with 'image', 'y', got one with 'image', 'label'\."
+    ):
+        ga.collate(label="y")(data)
+    with pytest.raises(ValueError, match=r"collate: `samples` must be dicts with .*, got \(uint8 \(3, 4, 5\), int\)\."):
+        ga.collate()([(IMAGE, 1)])
+    with pytest.raises(ValueError, match=r"collate: `label` must be the name of a field, a str, got None\."):
+        ga.collate(label=None)  # type: ignore[arg-type]
+
+
 # ---- what travels ----------------------------------------------------------------------------------------------------
 
 
@@ -150,12 +179,17 @@ class Counting:
         if not hasattr(self, "original"):  # in the worker, once
             self.original = torch.multiprocessing.reductions.reduce_storage
             ForkingPickler.register(torch.UntypedStorage, self.reduce)
+            ForkingPickler.register(shared.Address, self.reduce_address)
         taken, self.shared = list(self.shared), []
         return self.collate(samples), taken
 
     def reduce(self, storage: Any) -> Any:
         self.shared.append(storage.nbytes())
         return self.original(storage)
+
+    def reduce_address(self, address: Any) -> Any:
+        self.shared.append(address.size)
+        return shared.Address, tuple(address)
 
 
 def storages(collate: Any) -> list[list[int]]:
@@ -177,6 +211,21 @@ def test_one_object_in_shared_memory_for_each_batch() -> None:
         assert batch[0] >= sum(images)
     needed = max(map(sum, theirs))
     assert max(max(batch) for batch in ours) <= shared.HEADER + shared.SLACK * needed
+
+
+@on_linux
+def test_where_files_without_a_name_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch shares the segment; a worker that ends signs off."""
+    monkeypatch.setattr(shared, "_nameless", lambda process: False)
+    batches = iter(loader(workers=2))
+    held = [next(batches) for _ in range(3)]
+    workers = batches._workers
+    held += batches
+    assert all(map(intact, held))
+    assert {type(shared.segment(batch.images.data)) for batch in held} == {type(None)}
+    del batches
+    gc.collect()
+    assert not any(worker.is_alive() for worker in workers)
 
 
 @pytest.mark.parametrize("name", LABELS)
@@ -268,6 +317,40 @@ def test_nothing_is_left_behind() -> None:
     gc.collect()
     assert segments() <= others
     assert not any(worker.is_alive() for worker in workers)
+
+
+@on_linux
+@pytest.mark.parametrize("strategy", ["file_system", "file_descriptor"])
+def test_workers_leave_no_shared_memory(strategy: str) -> None:
+    """torch's message for "too many open files" recommends file_system, whose files have names."""
+    left, _ = run_case("leaving", strategy, timeout=200)
+    assert left == {way: [0, 0, 0] for way in ("end", "end again", "break", "raise", "kill")}
+
+
+@on_linux
+def test_a_segment_takes_the_memory_of_its_batch(in_a_worker: InAWorker) -> None:
+    """And not that of its slack, for larger batches that may come."""
+    large = torch.full((3, 1200, 1000), 7, dtype=torch.uint8)
+    batch = ga.ragged_collate([(large, 0, 0)])
+    address = shared.segment(batch.images.data)
+    assert isinstance(address, shared.Address)
+    assert address.size > 1.2 * large.numel()
+    taken = os.fstat(address.descriptor).st_blocks * 512
+    assert large.numel() <= taken < 1.05 * large.numel()
+
+
+@on_linux
+def test_a_segment_of_a_process_that_ended(in_a_worker: InAWorker) -> None:
+    """Its numbers may be another's by now, whose file must not be touched."""
+    batch = in_a_worker.batch(1)
+    address = shared.segment(batch.images.data)
+    assert isinstance(address, shared.Address)
+    with open(__file__, "rb") as other:
+        for wrong in (address._replace(inode=address.inode + 1), address._replace(descriptor=other.fileno())):
+            with pytest.raises(RuntimeError, match=r"gpuaug: .*worker process \d+ (ended before|is gone)"):
+                shared.attach(wrong._replace(inode=wrong.inode + 1))
+    with pytest.raises(RuntimeError, match=r"gpuaug: the batch of worker process 4194999 is gone"):
+        shared.attach(address._replace(process=4194999, inode=0))
 
 
 @on_linux

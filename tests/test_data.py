@@ -20,11 +20,13 @@ import pytest
 import torch
 import torchvision
 from files import by_pillow, folder, kinds, picture
-from PIL import Image
+from PIL import Image, features
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import gpuaug as ga
 from gpuaug.data.dataset import TRIES, Decoded, Strings
+from gpuaug.data.decode import FORMATS
+from gpuaug.data.discover import EXTENSIONS
 from gpuaug.photographs import paths
 
 ImageError, ImageFolder, Indexed = ga.data.ImageError, ga.data.ImageFolder, ga.data.Indexed
@@ -79,8 +81,79 @@ def test_nested_folders_links_and_other_files(root: Path, tmp_path: Path) -> Non
     (root / "class 0" / "link.jpg").symlink_to(paths()[1])
     shutil.copytree(root / "class 0", tmp_path / "elsewhere")
     (root / "linked class").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
-    assert_as_torchvision(root)
-    assert len(ImageFolder(root)) == 12 + 1 + 1 + 5
+    with pytest.warns(UserWarning, match=r"ImageFolder: 1 file is left out: 1 \.txt of "):
+        assert_as_torchvision(root)
+    with pytest.warns(UserWarning, match="left out"):
+        assert len(ImageFolder(root)) == 12 + 1 + 1 + 5
+
+
+def test_every_format_that_is_decoded_is_found(tmp_path: Path) -> None:
+    """Under each ending that Pillow knows for it, in upper case too."""
+    Image.init()
+    endings = {end for end, kind in Image.registered_extensions().items() if kind in ("JPEG", "MPO", *FORMATS)}
+    endings -= {".pfm"}  # of floats, which are refused
+    assert endings == set(EXTENSIONS) - (set() if features.check("avif") else {".avif", ".avifs"})
+    files = {name.split()[0]: data for name, data in kinds().items() if " " not in name}
+    (tmp_path / "class").mkdir()
+    names = {"jpeg": ("a.jfif", "b.JPE"), "gif": ("c.gif",), "avif": ("d.avif",), "pbm": ("e.pbm",), "mpo": ("f.mpo",)}
+    for kind, given in names.items():
+        for path in given if kind in files else ():
+            (tmp_path / "class" / path).write_bytes(files[kind])
+    dataset = ImageFolder(tmp_path)
+    assert [Path(path).name for path, _ in dataset.samples] == [
+        *["a.jfif", "b.JPE", "c.gif"],
+        *(["d.avif"] if "avif" in files else []),
+        *["e.pbm", "f.mpo"],
+    ]
+    assert {tuple(image.shape) for image, _, _ in dataset} == {(3, 37, 53)}
+    assert dataset.ignored == {}
+
+
+def test_what_is_left_out_is_counted_and_said_once(root: Path) -> None:
+    for name in ("a.txt", "b.TXT", "c.svg", "no ending", ".hidden.jpg", ".DS_Store"):
+        (root / "class 1" / name).write_bytes(b"")
+    shutil.copytree(root / "class 0", root / ".ipynb_checkpoints")
+    shutil.copytree(root / "class 0", root / "class 2" / ".ipynb_checkpoints")
+    with pytest.warns(UserWarning, match="left out") as caught:
+        dataset = ImageFolder(root)
+    assert len(caught) == 1
+    assert str(caught[0].message) == (
+        f"ImageFolder: 8 files are left out: 4 hidden, 2 .txt, 1 .svg, 1 no ending of {root}. Pass extensions=... or "
+        "is_valid_file=... to say which files to take."
+    )
+    assert caught[0].filename == __file__
+    assert dataset.ignored == {"hidden": 4, ".txt": 2, ".svg": 1, "no ending": 1}
+    assert dataset.classes == ["class 0", "class 1", "class 2"]
+    assert len(dataset) == 12
+
+
+def test_the_files_to_take_may_be_chosen(root: Path) -> None:
+    (root / "class 1" / "a.txt").write_bytes(b"")
+    theirs = torchvision.datasets.DatasetFolder(str(root), loader=str, extensions=(".png", ".webp"))
+    for extensions in ((".png", ".webp"), [".PNG", ".Webp"]):
+        ours = ImageFolder(root, extensions=extensions)
+        assert ours.samples == theirs.samples
+        assert len(ours) + sum(ours.ignored.values()) == 13
+    png = ImageFolder(root, extensions=".png")
+    chosen = ImageFolder(root, is_valid_file=lambda path: path.endswith(".png"))
+    assert png.samples == chosen.samples != []
+    assert pickle.loads(pickle.dumps(chosen)).samples == png.samples
+    assert eval(repr(png), {"ImageFolder": ImageFolder}).samples == png.samples
+    for wrong in ("png", [], [1], 3, ["jpg"]):
+        with pytest.raises(ValueError, match=r"ImageFolder: `extensions` must be None, or file endings with their dot"):
+            ImageFolder(root, extensions=wrong)  # type: ignore[arg-type]
+    for options in ({"is_valid_file": 3}, {"is_valid_file": bool, "extensions": ".png"}):
+        with pytest.raises(ValueError, match=r"ImageFolder: `is_valid_file` must be None, or a function of a path"):
+            ImageFolder(root, **options)  # type: ignore[arg-type]
+
+
+def test_a_class_may_be_empty(root: Path) -> None:
+    (root / "class 1b").mkdir()
+    dataset = ImageFolder(root, allow_empty=True)
+    theirs = torchvision.datasets.ImageFolder(str(root), allow_empty=True)
+    assert (dataset.classes, dataset.samples) == (theirs.classes, theirs.samples)
+    with pytest.raises(FileNotFoundError, match=r"with none in class 1b\. Remove these folders, or pass allow_empty"):
+        ImageFolder(root)
 
 
 def test_odd_file_names(root: Path) -> None:

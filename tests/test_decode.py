@@ -14,7 +14,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from files import by_pillow, deep, encode, kinds, picture, sixteen, tensor, with_orientation
+from files import (
+    by_pillow,
+    deep,
+    encode,
+    exif_bytes,
+    kinds,
+    picture,
+    segment,
+    sixteen,
+    tensor,
+    turned_files,
+    turned_jpegs,
+    with_orientation,
+)
 from PIL import Image, features
 from torchvision.io import decode_image
 
@@ -112,6 +125,40 @@ def test_both_byte_orders_of_exif() -> None:
     exif.endian = ">"
     exif[274] = 6
     assert hwc(encode(picture(), "JPEG", exif=exif)).shape == (53, 37, 3)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # of values that are not valid
+@pytest.mark.parametrize("family", [turned_jpegs, turned_files])
+def test_orientation_wherever_it_stands(family: Any) -> None:
+    """As PIL.ImageOps.exif_transpose, file by file; also what tells nvJPEG's files from the others."""
+    turned, wrong = 0, []
+    stored = np.asarray(picture()).astype(int)
+    for name, data in family().items():
+        expected = by_pillow(data).astype(int)
+        image = hwc(data)
+        same = image.shape == expected.shape and np.abs(image - expected).max() <= (3 if is_jpeg(tensor(data)) else 0)
+        moved = expected.shape != stored.shape or np.abs(expected - stored).mean() > 20
+        turned += moved
+        if not same or (is_jpeg(tensor(data)) and is_upright(tensor(data)) == moved):
+            wrong.append(name)
+    assert not wrong
+    assert turned > len(family()) / 2
+
+
+DAMAGED_EXIF = [b"", b"II", b"junk and more junk", b"II*\0\xff\xff\xff\xff", exif_bytes(6)[:12], b"MM\0*" + bytes(20)]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # of corrupt EXIF
+@pytest.mark.parametrize("exif", DAMAGED_EXIF)
+def test_damaged_exif_is_no_damaged_image(exif: bytes) -> None:
+    """It may say nothing of the orientation; the pixels are there."""
+    plain = kinds()["jpeg"]
+    jpeg = plain[:2] + segment(0xE1, b"Exif\0\0" + exif) + plain[2:]
+    assert np.array_equal(hwc(jpeg), hwc(plain))
+    assert is_upright(tensor(jpeg))
+    for kind in ("PNG", "WEBP"):
+        options = {"lossless": True} if kind == "WEBP" else {}
+        assert np.array_equal(hwc(encode(picture(), kind, exif=b"Exif\0\0" + exif, **options)), np.asarray(picture()))
 
 
 def test_alpha_is_dropped_not_blended() -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from files import folder, kinds, picture, tensor, with_orientation
+from files import folder, kinds, picture, tensor, turned_jpegs, with_orientation
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -267,3 +267,22 @@ def test_nvjpeg() -> None:
         here = decode(tensor(data)).int()
         difference = (image.cpu().int() - here).abs().numpy()
         assert np.mean(difference) < 2
+
+
+def test_what_was_turned_in_a_folder_and_in_a_pack(tmp_path: Path) -> None:
+    """EXIF behind XMP, through every way to the pixels."""
+    pytest.importorskip("pyarrow")
+    data = turned_jpegs()["xmp, then exif 6"]
+    (tmp_path / "images" / "cats").mkdir(parents=True)
+    (tmp_path / "images" / "cats" / "a.jpg").write_bytes(data)
+    upright = decode(tensor(data))
+    assert upright.shape == (3, 53, 37)
+    device = ga.data.ImageFolder(tmp_path / "images", decode="device")
+    ga.data.pack(tmp_path / "images", tmp_path / "pack", workers=0)
+    ways = {
+        "folder": ga.data.ImageFolder(tmp_path / "images")[0][0],
+        "device": ga.ragged_collate([device[0]]).images.decode("cpu")[0][0],
+        "pack": ga.data.Packed(tmp_path / "pack")[0][0],
+    }
+    for way, image in ways.items():
+        assert torch.equal(image, upright), way

@@ -596,3 +596,24 @@ def test_lists_that_were_given_are_not_kept() -> None:
     mean[0], chances[0] = 9.0, 1.0
     children.append(ga.RandomEqualize())
     assert repr([normalize, choice]) == before
+
+
+# ---- hints that fit ------------------------------------------------------------------------------------------------
+
+
+def test_images_of_16_bits_and_of_clips_get_hints_of_their_own() -> None:
+    augment = ga.Augment([ga.Resize((8, 8))], backend="torch")
+    deep = (torch.arange(2 * 3 * 9 * 9) * 134).reshape(2, 3, 9, 9)
+    for dtype in (torch.uint16, torch.int32, torch.int64):
+        with pytest.raises(ValueError, match=r"got u?int\d\d \(2, 3, 9, 9\)\. Bring levels to \[0, 255\]") as caught:
+            augment(deep.to(dtype))
+        assert FORM.match(str(caught.value))
+        images = deep.to(dtype)
+        code = str(caught.value).split("255]: ")[1].split(" for levels")[0]
+        assert torch.equal(eval(code, {"images": images, "torch": torch}), (deep >> 8).to(torch.uint8))
+    clips = torch.zeros(2, 5, 3, 9, 9, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r"got uint8 \(2, 5, 3, 9, 9\)\. Fold frames") as caught:
+        augment(clips)
+    code = str(caught.value).split("with ")[1].split(", and")[0]
+    assert eval(code, {"images": clips}).shape == (10, 3, 9, 9)
+    assert augment(clips.flatten(0, -4)).shape == (10, 3, 8, 8)

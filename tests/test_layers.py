@@ -14,7 +14,7 @@ ROOT = Path(gpuaug.__file__).parent
 
 # Lowest first. A module may import from lower layers, and from its own layer only within one package.
 LAYERS: tuple[tuple[str, ...], ...] = (
-    ("checks", "philox", "matrix", "tone"),
+    ("checks", "philox", "matrix", "tone", "ahead"),
     ("ragged",),
     ("data",),
     ("photographs", "counter", "epochs", "state"),

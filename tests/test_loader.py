@@ -5,12 +5,17 @@ from __future__ import annotations
 import copy
 import gc
 import itertools
+import os
 import pickle
+import re
+import subprocess
+import sys
 import threading
 import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -130,6 +135,158 @@ def test_set_epoch_reaches_the_sampler_of_a_batch_sampler() -> None:
     inner = DataLoader(Photos(), batch_sampler=chunks, collate_fn=ga.ragged_collate)
     ga.DeviceLoader(inner, "cpu", augment()).set_epoch(3)
     assert sampler.epoch == 3
+
+
+class Told:
+    """Something that is told the epoch, and holds others."""
+
+    def __init__(self, **inside: Any) -> None:
+        vars(self).update(inside)
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter([])
+
+    def __len__(self) -> int:
+        return COUNT
+
+    def __getitem__(self, number: int) -> Any:
+        return Photos()[number]
+
+
+def test_set_epoch_reaches_data_sets_and_samplers_of_others() -> None:
+    """A streaming data set, a batch sampler without `sampler`, one around another, a loader around a loader."""
+    dataset, shard, within = Told(), Told(), Told()
+    loader = DataLoader(torch.utils.data.ConcatDataset([dataset, torch.utils.data.Subset(within, [0])]))  # type: ignore[arg-type,list-item]
+    around = Told(base_dataloader=loader, batch_sampler=Told(batch_sampler=shard))
+    ga.DeviceLoader(around, "cpu", augment()).set_epoch(5)
+    assert [part.epoch for part in (dataset, within, shard, around, around.batch_sampler)] == [5] * 5  # type: ignore[attr-defined]
+
+    class Stream(torch.utils.data.IterableDataset[Any]):
+        epoch = 0
+
+        def set_epoch(self, epoch: int) -> None:
+            self.epoch = epoch
+
+        def __iter__(self) -> Iterator[Any]:
+            yield Photos()[self.epoch]
+
+    stream = ga.DeviceLoader(DataLoader(Stream(), 1, collate_fn=ga.ragged_collate), "cpu", augment())
+    stream.set_epoch(4)
+    ((_, targets),) = list(stream)
+    assert targets.tolist() == [4 % 3]
+
+
+def test_it_shows_what_the_wrapped_loader_has() -> None:
+    inner = batches(shuffle=True)
+    loader = ga.DeviceLoader(inner, "cpu", augment())
+    for name in ("dataset", "batch_size", "sampler", "batch_sampler", "num_workers", "drop_last", "collate_fn"):
+        assert getattr(loader, name) is getattr(inner, name)
+    bare = ga.DeviceLoader([], "cpu", augment())
+    assert not hasattr(bare, "dataset")
+    with pytest.raises(AttributeError, match="'DeviceLoader' object has no attribute 'nothing'"):
+        loader.nothing  # noqa: B018
+    images = TensorDataset(torch.zeros(6, 3, 9, 9, dtype=torch.uint8), torch.zeros(6))
+    copied = pickle.loads(pickle.dumps(ga.DeviceLoader(DataLoader(images, 2), "cpu", augment())))
+    assert copied.batch_size == 2
+    folder = ga.data.Indexed(Photos())
+    shown = repr(ga.DeviceLoader(DataLoader(folder, 4, num_workers=2), "cpu", augment(), train=False))
+    assert re.match(
+        r"DeviceLoader\(\n    DataLoader\(Indexed\(.*\), batch_size=4, num_workers=2\),\n    'cpu',\n", shown
+    )
+    assert "        RandomResizedCrop(" in shown
+    assert shown.endswith("train=False,\n)")
+
+
+class Adapter:
+    """A loader that has the methods of a stateful one, which fail, as one that Accelerate prepared."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.inner)
+
+    def state_dict(self) -> Any:
+        return self.dl_state_dict  # type: ignore[attr-defined]
+
+    def load_state_dict(self, state: Any) -> None:
+        raise NotImplementedError("not here")
+
+
+def test_a_loader_whose_state_does_not_work() -> None:
+    loader = ga.DeviceLoader(Adapter(batches()), "cpu", augment())
+    assert same(list(loader), list(ga.DeviceLoader(batches(), "cpu", augment())))
+    with pytest.raises(
+        ValueError, match=r"got a Adapter, whose state_dict\(\) fails \(.*dl_state_dict.*\)\. Use torchd"
+    ):
+        loader.state_dict()
+    with pytest.raises(
+        ValueError, match=r"got a Adapter, whose load_state_dict\(\) fails \(not here\)\. Use torchdata"
+    ):
+        loader.load_state_dict({})
+
+
+def test_a_loader_that_accelerate_prepared() -> None:
+    accelerate = pytest.importorskip("accelerate")
+    prepared = accelerate.Accelerator(cpu=True).prepare(plain())
+    loader = ga.DeviceLoader(prepared, "cpu", augment())
+    assert same(list(loader), list(ga.DeviceLoader(plain(), "cpu", augment())))
+    with pytest.raises(ValueError, match=r"DeviceLoader.state_dict: `loader` must be a loader with state_dict"):
+        loader.state_dict()
+
+
+def test_the_loader_may_say_the_mode() -> None:
+    """The module stands in no model, so that nobody calls eval() on it."""
+    module = augment()
+    expected = list(ga.DeviceLoader(plain(), "cpu", augment().eval()))
+    assert module.training
+    assert same(list(ga.DeviceLoader(plain(), "cpu", module, train=False)), expected)
+    assert module.training
+    module.eval()
+    trained = list(ga.DeviceLoader(plain(), "cpu", module, train=True))
+    assert same(trained, list(ga.DeviceLoader(plain(), "cpu", augment())))
+    with pytest.raises(ValueError, match=r"DeviceLoader: `train` must be None, True or False, got 'yes'"):
+        ga.DeviceLoader(plain(), "cpu", module, train="yes")  # type: ignore[arg-type]
+
+
+def test_one_module_that_trains_on_two_loaders_is_said() -> None:
+    module = augment()
+    training, validation = (ga.DeviceLoader(plain(), "cpu", module) for _ in range(2))
+    for _ in range(2):
+        list(training)
+    with pytest.warns(UserWarning, match="training list for two loaders.*pass train=False") as caught:
+        list(validation)
+    assert caught[0].filename == __file__
+    list(validation)
+    list(ga.DeviceLoader(training.loader, "cpu", module))  # the same loader wrapped anew
+    for train in (True, False):
+        list(ga.DeviceLoader(plain(), "cpu", module, train=train))
+    module.eval()
+    list(ga.DeviceLoader(plain(), "cpu", module))
+
+
+def test_a_loader_that_is_not_shared_out_among_ranks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpuaug.loader.world", lambda: (2, 0))
+    for options in ({}, {"shuffle": True}):
+        loader = ga.DeviceLoader(batches(**options), "cpu", augment())
+        with pytest.warns(
+            UserWarning, match=r"no distributed sampler, so each of the 2 ranks .*DistributedSampler"
+        ) as caught:
+            list(loader)
+        assert caught[0].filename == __file__
+        list(loader)  # said once
+    sampler: Any = DistributedSampler(Photos(), num_replicas=2, rank=0)
+    weighted = torch.utils.data.WeightedRandomSampler([1.0] * COUNT, COUNT)
+    replaced = torch.utils.data.RandomSampler(Photos(), replacement=True)
+    for choice in (sampler, weighted, replaced):
+        list(ga.DeviceLoader(batches(sampler=choice), "cpu", augment()))
+    list(ga.DeviceLoader(batches(), "cpu", augment().eval()))
+    monkeypatch.setattr("gpuaug.loader.world", lambda: (1, 0))
+    list(ga.DeviceLoader(batches(), "cpu", augment()))
 
 
 def test_progress_bars_know_the_length() -> None:
@@ -298,7 +455,7 @@ def test_errors_of_the_loader_and_of_the_module_reach_the_consumer() -> None:
     assert used(module)["counter"] == 0
     assert not module._counter.taken
     with pytest.raises(ValueError, match=r"Augment: `images` must be uint8 .*, got uint8 \(\)"):
-        next(iter(ga.DeviceLoader([torch.tensor(3, dtype=torch.uint8)], "cpu", module)))
+        next(iter(ga.DeviceLoader([torch.tensor(3, dtype=torch.uint8)], "cpu", augment())))
 
 
 def test_arguments() -> None:
@@ -319,7 +476,9 @@ def test_arguments() -> None:
         ):
             next(iter(ga.DeviceLoader([strange], "cpu", augment())))
     stateless = ga.DeviceLoader(plain(), "cpu", augment())
-    with pytest.raises(ValueError, match=r"DeviceLoader.state_dict: `loader` must be one that knows its place"):
+    with pytest.raises(
+        ValueError, match=r"DeviceLoader.state_dict: `loader` must be a loader with state_dict\(\) and load_"
+    ):
         stateless.state_dict()
     with pytest.raises(ValueError, match=r"DeviceLoader.load_state_dict: .*StatefulDataLoader"):
         stateless.load_state_dict({})
@@ -359,7 +518,7 @@ def test_threads_workers_and_batches_are_gone(how: str) -> None:
     else:
         consume()
     gc.collect()
-    assert not loader_threads()
+    assert until(lambda: not loader_threads())
     assert until(lambda: not multiprocessing.active_children())
     assert all(reference() is None for reference in kept)
     assert len(list(loader)) == 3, "it can be used again"
@@ -414,6 +573,59 @@ def test_the_consumer_alone_holds_a_batch() -> None:
     gc.collect()
     assert reference() is None
     del iterator
+
+
+@pytest.mark.parametrize("way", ["close", "raise", "interrupt", "exit"])
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_source_that_is_stuck_keeps_no_process_alive(workers: int, way: str) -> None:
+    """A plain loader would never be asked for the batch that does not come."""
+    file = str(Path(__file__).with_name("data_cases.py"))
+    given = [sys.executable, file, "stuck", str(workers), way]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(given, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    assert done.stdout.splitlines()[:1] == ['"stuck"'], done.stderr[-2000:]
+    expected = {"close": "", "raise": "RuntimeError: on purpose", "interrupt": "KeyboardInterrupt", "exit": ""}[way]
+    assert expected in done.stderr
+    if way in ("close", "exit"):
+        assert done.returncode == 0, done.stderr[-2000:]
+        assert "Traceback" not in done.stderr
+    if way == "close":
+        assert "went on" in done.stdout
+    assert "terminate called" not in done.stderr
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_iteration_waits_for_the_one_that_was_left(workers: int) -> None:
+    """Both read from one source; workers that stay would give the first one what the second one asked for."""
+
+    class Slow(Photos):
+        def __getitem__(self, number: int) -> Any:
+            if number == 9:
+                time.sleep(0.5)
+            return super().__getitem__(number)
+
+    source = DataLoader(
+        Slow(),
+        2,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        collate_fn=ga.ragged_collate,
+        prefetch_factor=2 if workers else None,
+    )
+    loader = ga.DeviceLoader(source, "cpu", augment())
+    expected = list(loader)
+    for _ in range(3):
+        for number, _ in enumerate(loader):
+            if number == 3:
+                break
+        assert same(list(loader), expected)
+
+
+def test_two_iterations_at_once() -> None:
+    loader = ga.DeviceLoader(batches(), "cpu", augment())
+    pairs = list(zip(loader, loader, strict=True))
+    assert len(pairs) == 3
+    assert all(same([one], [other]) for one, other in pairs)
 
 
 # ---- memory ----------------------------------------------------------------------------------------------------------

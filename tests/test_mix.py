@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers import noise
+from helpers import BACKENDS, noise
 
 import gpuaug as ga
 
@@ -121,3 +121,25 @@ def test_random_order_runs_in_the_order_it_drew() -> None:
         for step in order:
             image = answers[step](image)
         assert torch.equal(result, image)
+
+
+@pytest.mark.parametrize("mix", [ga.MixUp, ga.CutMix])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_targets_of_a_regression(mix: Any, dtype: torch.dtype) -> None:
+    """Floats (B,) are mixed as their images are; they were to be cut to whole numbers."""
+    targets = torch.tensor([0.25, -3.5, 10.0, 0.75], dtype=dtype)
+    images = torch.zeros(4, 3, 9, 9, dtype=torch.uint8)
+    for backend in BACKENDS:
+        augment = ga.Augment([ga.ToDtype(torch.float32), mix(alpha=1.0)], seed=3, backend=backend)
+        draw = augment.sample(images, index=torch.arange(4))
+        _, mixed = augment.render(images, draw, targets)
+        _, columns = augment.render(images, draw, targets[:, None].clone())
+        assert mixed.shape == (4,)
+        assert mixed.dtype == dtype
+        assert torch.equal(mixed, columns[:, 0])
+        assert not torch.equal(mixed, targets)
+        between = torch.stack([targets, targets.roll(1)])
+        assert ((between.amin(0) - 1e-2 <= mixed) & (mixed <= between.amax(0) + 1e-2)).all()
+    classes = ga.Augment([ga.ToDtype(torch.float32), mix(num_classes=3)])
+    with pytest.raises(ValueError, match=r"labels` must be integer class numbers .* got float.*Leave num_classes out"):
+        classes(images, targets)

@@ -6,19 +6,18 @@ import operator
 import os
 import warnings
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
-from torchvision import datasets
 
 from gpuaug import checks
-from gpuaug.data.decode import ImageError, decode, read, rgb
+from gpuaug.data.decode import ImageError, as_tensor, decode, read
+from gpuaug.data.discover import find, left_out
 from gpuaug.data.encoded import REPLACE, EncodedImage, skipped, unreadable
 from gpuaug.data.index import index_of
 from gpuaug.philox import LOOKS
@@ -48,7 +47,7 @@ class Decoded(Dataset[Sample]):
 
     def __init__(self, on_error: str = "raise") -> None:
         self.on_error = checks.one_of(self, "on_error", on_error, ON_ERROR)
-        self._skips = torch.zeros(WORKERS, dtype=torch.int64)
+        self._skips = torch.zeros(WORKERS, dtype=torch.int64, device="cpu")
         if on_error == "skip":
             self._skips.share_memory_()  # type: ignore[no-untyped-call]  # workers count here, each in its own place
 
@@ -103,7 +102,9 @@ class Decoded(Dataset[Sample]):
 
 
 class ImageFolder(Decoded):
-    """Images in folders named after their classes, as torchvision.datasets.ImageFolder finds them.
+    """Images in folders named after their classes, in the order of torchvision.datasets.ImageFolder.
+
+    It finds every format that it can decode, so also GIF, AVIF and .jfif. Hidden files and folders are left out.
 
     Args:
         root: holds a folder for each class.
@@ -111,24 +112,45 @@ class ImageFolder(Decoded):
             compressed bytes travel, and DeviceLoader decodes them on its device.
         on_error: see Decoded. With decode="device" another image of the batch stands in for one that the device
             cannot decode.
+        extensions: endings of the files to take, such as ".jpg" or (".jpg", ".png"), upper or lower case. None: those
+            of all formats that are decoded; a warning then counts the files that are left out.
+        is_valid_file: a function of a path that says whether to take the file, in place of `extensions`.
+        allow_empty: whether a class may have no image.
 
     Attributes:
+        ignored: what is left out of the class folders: how many files of each ending, and how many "hidden" ones.
         classes, class_to_idx: as torchvision's. `samples` and `targets` are made when asked for: millions of Python
             objects would be copied into each worker.
 
     Raises:
         ValueError: if an argument is something else.
-        FileNotFoundError: if `root` does not exist; if there are no classes, or one is empty, as torchvision.
+        FileNotFoundError: if `root` does not exist; if there are no classes, or one is empty.
     """
 
-    def __init__(self, root: str | Path, decode: str = "worker", on_error: str = "raise") -> None:
+    def __init__(
+        self,
+        root: str | Path,
+        decode: str = "worker",
+        on_error: str = "raise",
+        *,
+        extensions: str | Sequence[str] | None = None,
+        is_valid_file: Callable[[str], bool] | None = None,
+        allow_empty: bool = False,
+    ) -> None:
         super().__init__(on_error)
         self.decode = checks.one_of(self, "decode", decode, DECODE)
         self.root = checks.folder(self, "root", root)
-        found = datasets.ImageFolder(self.root)
-        self.classes, self.class_to_idx = found.classes, found.class_to_idx
-        self._paths = Strings([path for path, _ in found.samples])
-        self._labels = np.array(found.targets, np.int64)
+        found = find(self, self.root, extensions, is_valid_file, allow_empty)
+        self.classes, self.ignored = found.classes, found.ignored
+        self.class_to_idx = {name: label for label, name in enumerate(found.classes)}
+        self._paths = Strings(found.paths)
+        self._labels = np.array(found.labels, np.int64)
+        options = {"extensions": extensions, "is_valid_file": is_valid_file, "allow_empty": allow_empty or None}
+        # as text: a lambda would not travel to a worker
+        self._chosen = "".join(f", {name}={value!r}" for name, value in options.items() if value is not None)
+        if found.ignored and extensions is None and is_valid_file is None:
+            remedy = "Pass extensions=... or is_valid_file=... to say which files to take."
+            warnings.warn(f"ImageFolder: {left_out(found.ignored)} of {self.root}. {remedy}", stacklevel=2)
 
     def __len__(self) -> int:
         return len(self._labels)
@@ -149,7 +171,7 @@ class ImageFolder(Decoded):
         return load(read(path), path, self.decode, self.on_error), int(self._labels[number])
 
     def __repr__(self) -> str:
-        return f"ImageFolder({str(self.root)!r}, decode={self.decode!r}, on_error={self.on_error!r})"
+        return f"ImageFolder({str(self.root)!r}, decode={self.decode!r}, on_error={self.on_error!r}{self._chosen})"
 
 
 def load(data: Tensor, name: str, where: str, on_error: str) -> Tensor | EncodedImage:
@@ -186,14 +208,10 @@ class Indexed(Decoded):
         if not good:
             raise checks.bad(self, "dataset", "one that yields (image, label)", checks.describe(item))
         image, label = item[:2]
-        if isinstance(image, EncodedImage):
-            return image, label
-        if isinstance(image, Image.Image):
-            return rgb(image), label
-        if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3):
-            image = np.require(image, requirements=("C", "W"))  # PyTorch refuses flipped and read-only arrays
-            return torch.from_numpy(image if image.ndim == 3 else image[..., None]).permute(2, 0, 1), label
-        if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3:
+        image = image if isinstance(image, EncodedImage) else as_tensor(image)
+        if isinstance(image, EncodedImage) or (
+            isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3
+        ):
             return image, label
         got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else checks.describe(image)
         remedy = "Take float conversion and augmentation out of it; gpuaug.Augment does them on the batch."

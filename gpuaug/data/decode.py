@@ -12,18 +12,19 @@ import os
 import re
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import numpy as np
 import torch
 import torchvision.io  # loads torch.ops.image
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
-from torchvision.transforms.v2 import functional
 
-__all__ = ["ImageError", "decode", "decode_file", "is_jpeg", "is_upright", "is_whole", "read", "rgb"]
+__all__ = ["ImageError", "as_tensor", "decode", "decode_file", "is_jpeg", "is_upright", "is_whole", "read", "rgb"]
 
 RGB = torchvision.io.ImageReadMode.RGB.value
 # The operator of torchvision.io.decode_jpeg; the function itself warns that TorchCodec will take its place one day.
@@ -34,6 +35,16 @@ DECODE_JPEG = torch.ops.image.decode_jpeg
 FORMATS = ("PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 
 ORIENTATION = 274  # EXIF tag
+# Orientation: Pillow's turn, and the same of (C, H, W). Every other value leaves the image as it is.
+TURNS: dict[int, tuple[Image.Transpose, Callable[[Tensor], Tensor]]] = {
+    2: (Image.Transpose.FLIP_LEFT_RIGHT, lambda image: image.flip(2)),
+    3: (Image.Transpose.ROTATE_180, lambda image: image.flip(1, 2)),
+    4: (Image.Transpose.FLIP_TOP_BOTTOM, lambda image: image.flip(1)),
+    5: (Image.Transpose.TRANSPOSE, lambda image: image.transpose(1, 2)),
+    6: (Image.Transpose.ROTATE_270, lambda image: image.transpose(1, 2).flip(2)),
+    7: (Image.Transpose.TRANSVERSE, lambda image: image.flip(1, 2).transpose(1, 2)),
+    8: (Image.Transpose.ROTATE_90, lambda image: image.transpose(1, 2).flip(1)),
+}
 APP1, START_OF_SCAN = 0xE1, 0xDA  # JPEG markers
 FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # those that say the size
 ALONE = {0x01, *range(0xD0, 0xDA)}  # those that nothing follows
@@ -54,7 +65,7 @@ def read(path: str | os.PathLike[str]) -> Tensor:
         raise ImageError("no regular file, but a directory, a pipe or a device")
     with open(path, "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
-        data = torch.empty(size, dtype=torch.uint8)
+        data = torch.empty(size, dtype=torch.uint8, device="cpu")
         memory, done = memoryview(data.numpy()), 0  # type: ignore[arg-type]
         while done < size and (more := file.readinto(memory[done:])):  # a network file system may give less
             done += more
@@ -64,7 +75,7 @@ def read(path: str | os.PathLike[str]) -> Tensor:
 
 
 def decode(data: Tensor) -> Tensor:
-    """An encoded image as uint8 (3, H, W), upright as its EXIF orientation says.
+    """An encoded image as uint8 (3, H, W), upright as its orientation says, in EXIF or XMP, as Pillow reads it.
 
     Greyscale, palette and CMYK become RGB, alpha is dropped, 16 bits a channel become 8 (the upper ones), an animation
     is its first frame.
@@ -76,16 +87,14 @@ def decode(data: Tensor) -> Tensor:
         ImageError: if the bytes are no image, are damaged or cut short, hold floats or 32-bit integers, or claim more
             pixels than Pillow's limit, twice PIL.Image.MAX_IMAGE_PIXELS.
     """
+    by = _by_torchvision if is_jpeg(data) else _by_pillow
     with _image_errors():
-        if is_jpeg(data):
-            _limit_size(data)
-            return DECODE_JPEG(data, RGB, True)  # True: upright
         try:
-            return _by_pillow(data)
+            return by(data)
         except Warning:  # they are errors here; a large image is none
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", module=r"PIL\.")
-                return _by_pillow(data)
+                return by(data)
 
 
 def decode_file(path: str | os.PathLike[str]) -> Tensor:
@@ -98,6 +107,38 @@ def decode_file(path: str | os.PathLike[str]) -> Tensor:
         return decode(read(path))
     except (ImageError, OSError) as error:
         raise ImageError(f"{path} cannot be read as an image ({reason(error)}).") from None
+
+
+def _by_torchvision(data: Tensor) -> Tensor:
+    """A JPEG. Its orientation is read by Pillow: torchvision reads one APP1 segment, which may hold XMP, not EXIF."""
+    _limit_size(data)
+    image: Tensor = DECODE_JPEG(data, RGB, False)  # False: as it is stored
+    turn = TURNS.get(_jpeg_orientation(data))
+    return image if turn is None else turn[1](image)
+
+
+def _jpeg_orientation(data: Tensor) -> int:
+    """The orientation of a JPEG, 1 if it says none."""
+    if not any(marker == APP1 for marker, _ in _segments(data)):
+        return 1
+    try:
+        with JpegImageFile(io.BytesIO(data.numpy().tobytes())) as image:
+            return _orientation(image)
+    except Warning:
+        raise
+    except Exception:
+        return 1  # the header is damaged; whoever decodes the pixels will say what is wrong
+
+
+def _orientation(image: Image.Image) -> int:
+    """As PIL.ImageOps.exif_transpose reads it, and 1 where EXIF is damaged, which the pixels need not be."""
+    try:
+        value = image.getexif().get(ORIENTATION, 1)
+        return int(value) if value in TURNS else 1
+    except Warning:
+        raise
+    except Exception:
+        return 1
 
 
 def _by_pillow(data: Tensor) -> Tensor:
@@ -122,13 +163,29 @@ def rgb(image: Image.Image) -> Tensor:
             raise ImageError("it holds floats, not bytes")
         if image.mode == "I" and image.format not in ("PNG", "PPM"):  # these have 16 bits at most
             raise ImageError("it holds 32-bit integers, not bytes")
-        image = ImageOps.exif_transpose(image)
+        image.load()  # a PNG may have its EXIF at the end
+        turn = TURNS.get(_orientation(image))
+        image = image if turn is None else image.transpose(turn[0])
         if image.mode.startswith("I"):  # 16 bits; Pillow would clip at 255
             levels = np.asarray(image).astype(np.int32) >> 8  # of either byte order
             return torch.from_numpy(levels.astype(np.uint8)).expand(3, -1, -1)
         if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
             image = image.convert("RGBA")  # a palette with alpha would warn
-        return functional.pil_to_tensor(image.convert("RGB"))
+        return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
+
+
+def as_tensor(image: Any) -> Any:
+    """A Pillow image or a uint8 array (H, W) or (H, W, C) as a uint8 tensor (C, H, W); anything else as it is.
+
+    Raises:
+        ImageError: as `rgb`.
+    """
+    if isinstance(image, Image.Image):
+        return rgb(image)
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3):
+        image = np.require(image, requirements=("C", "W"))  # PyTorch refuses flipped and read-only arrays
+        return torch.from_numpy(image if image.ndim == 3 else image[..., None]).permute(2, 0, 1)
+    return image
 
 
 @contextmanager
@@ -154,14 +211,11 @@ def is_whole(data: Tensor) -> bool:
 
 
 def is_upright(data: Tensor) -> bool:
-    """Whether a JPEG has no EXIF orientation that asks for a turn or a mirror."""
-    if not any(marker == APP1 and bytes(content[:4]) == b"Exif" for marker, content in _segments(data)):
-        return True
+    """Whether a JPEG has no orientation that asks for a turn or a mirror."""
     try:
-        with Image.open(io.BytesIO(data.numpy().tobytes()), formats=["JPEG"]) as image:
-            return bool(image.getexif().get(ORIENTATION, 1) in (0, 1))
-    except Exception:
-        return False  # whoever decodes it will say what is wrong
+        return _jpeg_orientation(data) == 1
+    except Warning:
+        return False  # those are errors here; `decode` knows what to do
 
 
 def _limit_size(data: Tensor) -> None:

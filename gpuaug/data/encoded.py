@@ -97,7 +97,7 @@ class Encoded:
         for number, result in zip(left, _on_cpu([files[number] for number in left]), strict=True):
             images[number] = result if isinstance(result, ImageError) else result.to(device)
         shown = self._substitutes(images)
-        return Ragged.from_images([images[number] for number in shown]), torch.tensor(shown)  # type: ignore[misc]
+        return Ragged.from_images([images[number] for number in shown]), torch.tensor(shown, device="cpu")  # type: ignore[misc]
 
     def _substitutes(self, images: Sequence[Tensor | ImageError | None]) -> list[int]:
         good = [number for number, image in enumerate(images) if isinstance(image, Tensor)]

@@ -19,8 +19,9 @@ from torchvision.transforms.v2 import InterpolationMode, functional
 
 from gpuaug import checks
 from gpuaug.data import shards
-from gpuaug.data.dataset import ON_ERROR, ImageFolder, Strings
+from gpuaug.data.dataset import ON_ERROR, Strings
 from gpuaug.data.decode import ImageError, decode, read, reason
+from gpuaug.data.discover import find
 from gpuaug.data.encoded import unreadable
 from gpuaug.data.shards import ENCODINGS, INDEX, PARTIAL, Entry, Index
 from gpuaug.data.workers import SPAWN, batches, cores
@@ -46,6 +47,8 @@ class Packing(NamedTuple):
         skipped: source files that are not in it, relative to the source, and why.
         seconds: this call took.
         written: images that this call wrote; an earlier one wrote the others.
+        ignored: what is in the class folders and was not taken for an image: how many files of each ending, and how
+            many "hidden" ones.
     """
 
     images: int
@@ -53,6 +56,7 @@ class Packing(NamedTuple):
     skipped: dict[str, str]
     seconds: float
     written: int
+    ignored: dict[str, int]
 
 
 def pack(
@@ -65,6 +69,9 @@ def pack(
     workers: int | None = None,
     shard_images: int = 1024,
     on_error: str = "raise",
+    extensions: str | Sequence[str] | None = None,
+    is_valid_file: Callable[[str], bool] | None = None,
+    allow_empty: bool = False,
     report: Report | None = None,
 ) -> Packing:
     """Write the images of a folder into shards that `Packed` reads.
@@ -84,11 +91,12 @@ def pack(
         workers: processes that decode; None is one for each core, 0 decodes here.
         shard_images: source files that make one shard.
         on_error: "raise" stops at a file that cannot be read. "skip" leaves it out, and names it in the result.
+        extensions, is_valid_file, allow_empty: which files to take, see ImageFolder.
         report: called with (done, all) source files, at first with what an earlier call did.
 
     Raises:
         ImageError: if a file cannot be read, or none can. Finished shards stay.
-        FileNotFoundError: if `source` does not exist; if it has no classes, or an empty one, as torchvision.
+        FileNotFoundError: if `source` does not exist; if it has no classes, or an empty one.
         OSError: if `destination` cannot be written to. Finished shards stay.
         ValueError: if an argument is out of range, or `destination` holds something else: another pack, one of a source
             that has changed, or no pack.
@@ -107,7 +115,7 @@ def pack(
         checks.folder("pack", "destination", folder)
     if folder.resolve().is_relative_to(source.resolve()):
         raise checks.bad("pack", "destination", "outside of the source", str(folder), "It would be taken for a class.")
-    listing = Listing(source)
+    listing = Listing(source, extensions, is_valid_file, allow_empty)
     index = Index(
         encoding=encoding,
         quality=quality if encoding == "jpeg" else None,
@@ -125,9 +133,10 @@ def pack(
     skipped = {path: why for entry in entries for path, why in entry.skipped.items()}
     images = sum(entry.images for entry in entries)
     if images == 0:
-        path, why = next(iter(skipped.items()))
+        path, why = next(iter(skipped.items()), ("every class", "no image"))
         raise checks.bad("pack", "source", "a folder with images that can be read", f"{source} ({path}: {why}, ...)")
-    return Packing(images, sum(entry.bytes for entry in entries), skipped, time.perf_counter() - begin, written)
+    size, seconds = sum(entry.bytes for entry in entries), time.perf_counter() - begin
+    return Packing(images, size, skipped, seconds, written, listing.ignored)
 
 
 # ---- the source ------------------------------------------------------------------------------------------------------
@@ -136,10 +145,10 @@ def pack(
 class Listing:
     """The files of a source, in their order."""
 
-    def __init__(self, root: Path) -> None:
-        found = ImageFolder(root)
-        self.root, self.classes, self.labels = root, found.classes, np.array(found.targets, np.int64)
-        self.paths = Strings([path for path, _ in found.samples])
+    def __init__(self, root: Path, *options: Any) -> None:
+        found = find("pack", root, *options)
+        self.root, self.classes, self.ignored = root, found.classes, found.ignored
+        self.labels, self.paths = np.array(found.labels, np.int64), Strings(found.paths)
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -202,8 +202,8 @@ class RepeatedAugmentationSampler(NumberingSampler):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         count = len(self.dataset)
-        generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        order = torch.randperm(count, generator=generator).numpy() if self.shuffle else np.arange(count)
+        generator = torch.Generator("cpu").manual_seed(self.seed + self.epoch)
+        order = torch.randperm(count, generator=generator, device="cpu").numpy() if self.shuffle else np.arange(count)
         # The deal: every image's copies side by side, the ranks take them in turn, from the front again at the end.
         places = (np.arange(math.ceil(self.num_repeats * count)) // self.num_repeats).astype(np.int64)
         again, at = np.divmod(self.rank + self.num_replicas * np.arange(self.num_samples), len(places))

@@ -8,6 +8,11 @@ A worker that is ahead of its reader has time for page faults, but memory is sho
 leaves those that the reader holds to the reader, whose memory they are until it lets go of them. So the segments of all
 workers are at most the batches that are asked for ahead, and those that the reader holds.
 
+On Linux a segment is a file without a name: the worker sends its process and file number, and the reader maps it from
+there and keeps no file open. The system frees it with the last process that has it, so workers that end, are killed or
+raise leave nothing in /dev/shm, whatever torch's sharing strategy is, and /dev/shm may be small. Elsewhere a segment is
+torch's.
+
 A DeviceLoader keeps the segments of its batches mapped while it iterates: mapping each one again costs page faults, and
 half as much time as augmenting (benchmarks/NOTES.md).
 """
@@ -16,7 +21,9 @@ from __future__ import annotations
 
 import os
 import weakref
-from typing import Any
+from functools import cache
+from multiprocessing import util
+from typing import Any, NamedTuple
 
 import torch
 from numpy.typing import NDArray
@@ -24,7 +31,7 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 from torch.utils.weak import WeakTensorKeyDictionary
 
-__all__ = ["Mapped", "empty", "lease", "pinned", "segment"]
+__all__ = ["Address", "Mapped", "attach", "empty", "lease", "pinned", "segment"]
 
 HEADER = 64  # bytes before the batch; keeps it aligned
 WORKER, READER = 0, 1  # the bytes of the header that say who holds the batch
@@ -33,11 +40,24 @@ SENT = 2  # of READER: on its way
 FORKED = 3  # the holder forked meanwhile, so that its child has the batch for good
 LEFT = 2  # the byte of the header that says whether the worker has let go of the segment for good
 SPARE = 2  # segments with the reader that workers keep all the same: the batch at hand and the one before
-SLACK = 1.25  # batches vary in size; pages that are never written cost nothing
+SLACK = 1.25  # batches vary in size; in a file without a name, pages that are never written cost nothing
+
+
+class Address(NamedTuple):
+    """Where a reader finds a segment: an open file of a process, and which file that must be."""
+
+    process: int
+    descriptor: int
+    device: int
+    inode: int
+    size: int  # bytes
+
 
 _segments: list[Tensor] = []  # of this process: whole segments as uint8
 _leased: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()  # address of a batch -> its segment
 _pinned = WeakTensorKeyDictionary()  # pinned copy of a batch -> the segment that the batch came in
+_addresses: dict[int, Address] = {}  # address in memory of a segment of this process -> where others find it
+_attached: weakref.WeakValueDictionary[tuple[int, int], Tensor] = weakref.WeakValueDictionary()  # others' segments
 _mapped: weakref.WeakSet[Mapped] = weakref.WeakSet()
 _forks = 0  # of this process so far
 
@@ -62,16 +82,58 @@ def empty(size: int) -> Tensor:
     """(size,) uint8: in a worker process in shared memory, elsewhere as torch.empty."""
     worker = get_worker_info()
     if worker is None:
-        return torch.empty(size, dtype=torch.uint8)
+        return torch.empty(size, dtype=torch.uint8, device="cpu")
     fitting = [whole for whole in _in_state(NOBODY, NOBODY) if len(whole) >= HEADER + size]
     if fitting:
         return lease(min(fitting, key=len), size, WORKER)
     _make_room(SPARE // worker.num_workers)
-    storage = torch.UntypedStorage._new_shared(HEADER + int(SLACK * size))  # type: ignore[no-untyped-call]
-    whole = torch.empty(0, dtype=torch.uint8).set_(storage)
+    whole = _without_name(HEADER + int(SLACK * size)) if _nameless(os.getpid()) else _by_torch(HEADER + size)
     whole[:HEADER] = 0
     _segments.append(whole)
     return lease(whole, size, WORKER)
+
+
+@cache
+def _nameless(process: int) -> bool:
+    """Whether this process can share files without a name: it has /proc, and may open the files of its parent there.
+
+    Then its parent, which reads the batches, may open its own: the system compares their users and rights.
+    """
+    try:
+        os.listdir(f"/proc/{os.getppid()}/fd")
+        return hasattr(os, "memfd_create") and os.path.exists(f"/proc/{process}/fd")
+    except OSError:
+        return False
+
+
+def _without_name(size: int) -> Tensor:
+    descriptor = os.memfd_create("gpuaug")
+    try:
+        os.ftruncate(descriptor, size)
+        whole = _map(descriptor, size)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    status = os.fstat(descriptor)
+    _addresses[whole.data_ptr()] = Address(os.getpid(), descriptor, status.st_dev, status.st_ino, size)
+    weakref.finalize(whole, _forget, whole.data_ptr(), descriptor).atexit = False
+    return whole
+
+
+def _map(descriptor: int, size: int) -> Tensor:
+    return torch.from_file(f"/proc/self/fd/{descriptor}", shared=True, size=size, dtype=torch.uint8, device="cpu")
+
+
+def _forget(address: int, descriptor: int) -> None:
+    del _addresses[address]
+    os.close(descriptor)
+
+
+def _by_torch(size: int) -> Tensor:
+    if not _segments:  # torch counts users in a file that has a name, and an ending process does not sign off by itself
+        util.Finalize(None, _segments.clear, exitpriority=0)
+    storage = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
+    return torch.empty(0, dtype=torch.uint8, device="cpu").set_(storage)
 
 
 def _in_state(worker: int, reader: int) -> list[Tensor]:
@@ -88,8 +150,8 @@ def _make_room(spare: int) -> None:
     _segments[:] = [whole for whole in _segments if not any(whole is other for other in gone)]
 
 
-def segment(data: Tensor) -> Tensor | None:
-    """The whole segment that `data` from `empty` lies in, to be sent to the reader; None if it is in none.
+def segment(data: Tensor) -> Tensor | Address | None:
+    """What to send to the reader for the segment that `data` from `empty` lies in; None if it is in none.
 
     Nor has it one for a second reader while there is a first: the first says when it is free.
     """
@@ -97,8 +159,32 @@ def segment(data: Tensor) -> Tensor | None:
     for whole in _segments:
         if whole.data_ptr() + HEADER == address and whole[READER] == NOBODY:
             whole[READER] = SENT
-            return whole
+            return _addresses.get(whole.data_ptr(), whole)
     return None
+
+
+def attach(sent: Tensor | Address) -> Tensor:
+    """The whole segment that was sent.
+
+    Raises:
+        RuntimeError: if the worker that has it is gone.
+    """
+    if isinstance(sent, Tensor):
+        return sent
+    whole = _attached.get(sent[2:4])
+    if whole is None:
+        try:
+            descriptor = os.open(f"/proc/{sent.process}/fd/{sent.descriptor}", os.O_RDWR | os.O_CLOEXEC)
+        except OSError as error:
+            raise RuntimeError(f"gpuaug: the batch of worker process {sent.process} is gone ({error}).") from None
+        try:
+            status = os.fstat(descriptor)
+            if (status.st_dev, status.st_ino) != sent[2:4]:  # another process has that number by now
+                raise RuntimeError(f"gpuaug: worker process {sent.process} ended before its batch was read.")
+            whole = _attached[sent[2:4]] = _map(descriptor, sent.size)
+        finally:
+            os.close(descriptor)
+    return whole
 
 
 def lease(whole: Tensor, size: int, holder: int = READER) -> Tensor:

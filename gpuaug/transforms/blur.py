@@ -149,7 +149,8 @@ class MotionBlur(Pixel):
             raise ModuleNotFoundError(f'MotionBlur: {said}. Run pip install "kornia>=0.8".') from error
         # float32 angles, as Kornia draws them: nearest has ties, and they fall by the last bit
         angle, direction = (torch.from_numpy(params[name].astype(np.float32)) for name in ("degrees", "direction"))
-        kernel = get_motion_kernel2d(self.kernel_size, angle, direction, self.resample).flatten(1).numpy()
+        with torch.device("cpu"):  # whatever the default is
+            kernel = get_motion_kernel2d(self.kernel_size, angle, direction, self.resample).flatten(1).numpy()
         weights = fixed_point(kernel.astype(np.float64))
         return [Slot.of(Op.CONVOLVE, len(canvas), self.kernel_size, BORDERS[self.border_type], kernel=weights)]
 

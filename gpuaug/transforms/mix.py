@@ -112,7 +112,8 @@ class MixUp(Mix):
 
     Args:
         alpha: of the Beta distribution, in [0.01, 100].
-        num_classes: needed for labels (B,) of class numbers; None for soft or multi-hot labels (B, classes).
+        num_classes: needed for labels (B,) of class numbers; None for soft or multi-hot labels (B, classes), and for
+            the float targets (B,) of a regression.
         labels_getter: accepted for torchvision's sake; labels are the second argument of the call.
         mode: "batch": one weight for the batch, the partner is the sample before (torchvision). "elem": likewise,
             with a weight for each sample. "pair": sample i with sample B - 1 - i, one weight for the two; the middle
@@ -137,7 +138,8 @@ class CutMix(Mix):
 
     Args:
         alpha: of the Beta distribution, in [0.01, 100].
-        num_classes: needed for labels (B,) of class numbers; None for soft or multi-hot labels (B, classes).
+        num_classes: needed for labels (B,) of class numbers; None for soft or multi-hot labels (B, classes), and for
+            the float targets (B,) of a regression.
         labels_getter: accepted for torchvision's sake; labels are the second argument of the call.
         mode: "batch", "elem" or "pair", as MixUp.
     """
@@ -166,7 +168,7 @@ def check_labels(owner: object, mix: Mix, labels: object, size: int) -> None:
             f"Augment: the pipeline mixes labels ({name}), but no labels were given. Call augment(images, labels)."
         )
     if not isinstance(labels, Tensor) or labels.ndim not in (1, 2):
-        expected = "a tensor (B,) of class numbers or (B, classes) of weights"
+        expected = "a tensor (B,) of class numbers or targets, or (B, classes) of weights"
         raise checks.bad(owner, "labels", expected, checks.describe(labels))
     if len(labels) != size:
         raise checks.bad(owner, "labels", f"as many as the images, {size}", f"{len(labels)}")
@@ -178,8 +180,10 @@ def check_labels(owner: object, mix: Mix, labels: object, size: int) -> None:
             expected = f"(B, {mix.num_classes}), as num_classes says"
             raise checks.bad(owner, "labels", expected, checks.describe(labels))
         return
+    if labels.is_floating_point() and mix.num_classes is None:
+        return  # targets of a regression
     if labels.dtype not in WHOLE:
-        remedy = "Use labels.long(), or (B, classes) for soft labels."
+        remedy = "Leave num_classes out to mix them as the targets of a regression, or give soft labels (B, classes)."
         raise checks.bad(owner, "labels", "integer class numbers when (B,)", checks.describe(labels), remedy)
     if mix.num_classes is None:
         remedy = f"Give {type(mix).__name__}(num_classes=...), or soft labels (B, classes)."

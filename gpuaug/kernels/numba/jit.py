@@ -1,19 +1,23 @@
 """How the kernels are compiled: IEEE division and no exceptions, so that loops with a division vectorise.
 
 Compiled kernels are kept on disk. Numba notices changes of the file a kernel stands in only, so here the stamp of a
-kept kernel is a hash of all the files; where no folder can be written, kernels are compiled anew in each process.
+kept kernel is a hash of all the files; where no folder can be written or read, each process compiles kernels anew.
 """
 
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from numba import njit
+from numba import config, njit
 
 from gpuaug import philox, program
+
+if config.DISABLE_JIT:  # type: ignore[attr-defined]
+    raise ImportError("NUMBA_DISABLE_JIT is set")
 
 __all__ = ["inner", "kernel"]
 
@@ -26,9 +30,32 @@ def kernel(function: Callable[..., Any]) -> Any:
     try:
         compiled: Any = njit(nogil=True, cache=True, error_model="numpy")(function)
         compiled._cache._cache_file._source_stamp = STAMP  # else a change of a callee's file goes unnoticed
-    except RuntimeError:  # no folder to keep it in
+        for name in ("load_overload", "save_overload"):
+            setattr(compiled._cache, name, _forgiving(getattr(compiled._cache, name), compiled._cache.cache_path))
+    except (RuntimeError, OSError):  # no folder to keep it in
         compiled = njit(nogil=True, error_model="numpy")(function)
     return compiled
+
+
+def _forgiving(method: Callable[..., Any], folder: str) -> Callable[..., Any]:
+    """A full disk or a damaged file costs time, not the call."""
+
+    def attempt(*arguments: Any) -> Any:
+        try:
+            return method(*arguments)
+        except Exception as error:
+            why = " ".join(f"{type(error).__name__}: {error}".split())
+            remedy = "Set NUMBA_CACHE_DIR to a folder with room, or empty that one."
+            message = f"gpuaug: compiled kernels are not kept in {folder} ({why}); each process compiles them. {remedy}"
+            if folder not in _warned:
+                _warned.add(folder)
+                warnings.warn(message, stacklevel=2)
+            return None
+
+    return attempt
+
+
+_warned: set[str] = set()  # folders
 
 
 # Called from kernels only: no wrappers to compile.
