@@ -339,7 +339,7 @@ def test_nothing_to_read(tmp_path: Path) -> None:
 
 def test_an_empty_class(tmp_path: Path) -> None:
     (make(tmp_path / "source") / "class9").mkdir()
-    with pytest.raises(FileNotFoundError, match="class9"):
+    with pytest.raises(FileNotFoundError, match=r"^pack: `source` must be .* with none in class9\."):
         packed(tmp_path / "source", tmp_path / "pack")
     assert not (tmp_path / "pack").exists()
 

@@ -101,7 +101,7 @@ def _must_hold_images(
 ) -> None:
     if not found.classes:
         got = f"{root} with no folder in it"
-        raise FileNotFoundError(str(checks.bad(owner, "root", "a folder with a folder for each class", got)))
+        raise FileNotFoundError(str(checks.bad(owner, _argument(owner), "a folder with a folder for each class", got)))
     full = set(found.labels)
     empty = [name for label, name in enumerate(found.classes) if label not in full]
     if empty and not allow_empty:
@@ -109,7 +109,13 @@ def _must_hold_images(
         what = "a file that `is_valid_file` takes" if endings is None else f"an image ({', '.join(endings)})"
         remedy = "Remove these folders, or pass allow_empty=True."
         got = f"{root} with none in {names}"
-        raise FileNotFoundError(str(checks.bad(owner, "root", f"a folder with {what} in each class", got, remedy)))
+        raise FileNotFoundError(
+            str(checks.bad(owner, _argument(owner), f"a folder with {what} in each class", got, remedy))
+        )
+
+
+def _argument(owner: object) -> str:
+    return "source" if owner == "pack" else "root"
 
 
 def left_out(ignored: dict[str, int]) -> str:
