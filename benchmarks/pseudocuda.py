@@ -155,6 +155,14 @@ class PseudoCuda(TorchDispatchMode):
             _recorders.remove(self.recorder)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if torch.is_inference_mode_enabled() and func._can_decompose():  # elsewhere autograd has done so already
+            super().__enter__()
+            try:
+                result = func.decompose(*args, **(kwargs or {}))
+            finally:
+                super().__exit__(None, None, None)
+            if result is not NotImplemented:
+                return result
         result = run(func, args, kwargs or {})
         if self.recorder is not None:
             self.recorder.op(Call(func, args, kwargs or {}, result))

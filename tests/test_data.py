@@ -463,7 +463,7 @@ def test_the_error_of_a_worker_names_the_file(root: Path) -> None:
     assert bad in str(caught.value)
 
 
-def run_case(*arguments: str, timeout: float = 60) -> tuple[Any, str]:
+def run_case(*arguments: str, timeout: float = 600) -> tuple[Any, str]:
     """The result of a case of data_cases.py, and what it wrote to stderr."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
     file = str(Path(__file__).with_name("data_cases.py"))
