@@ -267,11 +267,11 @@ def crop_kernel(
             line_a, line_b, line_c = half, half, half
             for j in range(taps_x):
                 weight = tl.load(weights_x + j * width)
-                tap = k * stride_y + j * stride_x
-                line_a += tl.load(anywhere(data, tap)).to(tl.int32) * weight
+                at = anywhere(data, k * stride_y + j * stride_x)
+                line_a += tl.load(at).to(tl.int32) * weight
                 if C == 3:
-                    line_b += tl.load(anywhere(data, tap + stride_c)).to(tl.int32) * weight
-                    line_c += tl.load(anywhere(data, tap + 2 * stride_c)).to(tl.int32) * weight
+                    line_b += tl.load(anywhere(at, stride_c)).to(tl.int32) * weight
+                    line_c += tl.load(anywhere(at, 2 * stride_c)).to(tl.int32) * weight
             weight = tl.load(weights_y + k * height)
             a += _level(line_a, precision_x) * weight
             if C == 3:

@@ -154,9 +154,8 @@ def finish(
     batch, channels, height, width = canvas.shape
     out = torch.empty(canvas.shape, dtype=wanted.dtype, device=canvas.device, memory_format=wanted.memory_format)
     normals = constants("normals", canvas.device)
-    pixels = run.tile
-    if pixels == "levels":
-        pixels = "floats" if wanted.mix is not None else "draws" if layout.random else "levels"
+    heavy = wanted.mix is not None or layout.random
+    pixels = "floats" if heavy and run.tile == "levels" else run.tile
     grid, sizes = tiling(height, width, batch, channels, pixels)
     launch(
         finish_kernel, grid, canvas, out, *params.arguments, *layout.slots(run), luts, normals,

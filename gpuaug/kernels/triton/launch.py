@@ -20,15 +20,13 @@ Array = NDArray[Any]
 HIP = torch.version.hip is not None
 TILES = {  # pixels of a program, (rows, columns)
     "levels": (16, 32),  # four for each of 128 threads, next to one another: a uint8 store of 32 bits
-    "draws": (16, 32),  # the same, with the counters of Philox
-    "floats": (8, 32),  # two, and half the registers: for a mix (stores of 32 bits or more) and bilinear warps
+    "floats": (8, 32),  # two, and half the registers: for a mix, draws (stores of 32 bits or more), bilinear warps
     "bicubic": (4, 32),  # one: sixteen taps for two pixels need 113 registers
     "tone": (16, 64),  # two for each of 512 threads
     "tone floats": (16, 32),  # one
     "blocks": (4, 64),  # 8 x 8 blocks of JPEG, two pixels for each of 128 threads
 }
 OPTIONS = {  # of the compiler, for what has such a tile; warps are four else
-    "draws": {"maxnreg": 64},
     "floats": {"maxnreg": 64},  # half the warps of a multiprocessor; without a word ptxas takes up to 72
     "bicubic": {"maxnreg": 64},
     "tone": {"num_warps": 16, "maxnreg": 64},  # two programs a multiprocessor; else 80 to 107, and one
