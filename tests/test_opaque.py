@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import pickle
 from typing import Any
 
 import kornia.augmentation as K
 import pytest
 import torch
-from helpers import BACKENDS, CLASSES, FAST, anew, labels, noise, photographs, used
+from helpers import BACKENDS, CLASSES, FAST, anew, labels, noise, photographs, twin, used
 from torch import nn
 from torchvision.transforms import v2
 
 import gpuaug as ga
+from gpuaug.recompute import token
 
 backends = pytest.mark.parametrize("backend", BACKENDS)
 
@@ -52,7 +52,11 @@ def test_reproducible_and_leaves_the_global_generator_alone(name: str, backend: 
     torch.rand(1)
     before = torch.get_rng_state()
     expected = [first(images) for _ in range(3)]
-    assert torch.equal(torch.get_rng_state(), before)
+    after = torch.get_rng_state()
+    torch.set_rng_state(before)
+    for _ in range(3):  # of which each call takes one number, for activation checkpointing
+        token()
+    assert torch.equal(torch.get_rng_state(), after)
     torch.rand(7)
     for result in expected:
         again = second(images)
@@ -118,12 +122,12 @@ def test_modules_are_part_of_the_module() -> None:
     kornia_step = K.RandomAffine(30.0, p=1.0)
     augment = ga.Augment([kornia_step, v2.RandomInvert(), ga.ToDtype(torch.float32)], backend=FAST)
     assert any(module is kornia_step for module in augment.modules())
-    for again in (copy.deepcopy(augment), pickle.loads(pickle.dumps(augment)), copy.deepcopy(augment).to("cpu")):
+    for again in (twin(augment), pickle.loads(pickle.dumps(augment)), twin(augment).to("cpu")):
         mine = again.train_pipeline.steps[0].module
         assert mine is not kornia_step
         assert any(module is mine for module in again.modules())
         index = torch.arange(3)
-        assert torch.equal(again(noise(3), index=index), augment(noise(3), index=index))
+        assert torch.equal(anew(again, noise(3), index=index), anew(augment, noise(3), index=index))
     assert "v2.RandomInvert(p=0.5)" in repr(augment)
     assert "kornia.augmentation.RandomAffine(" in repr(augment)
 
