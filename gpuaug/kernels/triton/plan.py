@@ -68,6 +68,12 @@ class Run:
         return "bicubic" if May.BICUBIC in self.may else "floats" if May.BILINEAR in self.may else "levels"
 
     @cached_property
+    def tone_tile(self) -> str:
+        """The same for `tone`, which keeps statistics beside what it evaluates."""
+        heavy = self.tile != "levels" or (self.count > 1 and self.may & GATHERS)
+        return "tone floats" if heavy else "tone"
+
+    @cached_property
     def pure(self) -> bool:
         """True if it may be evaluated more than once."""
         return not self.may & BRANCHES

@@ -155,7 +155,7 @@ def tone(canvas: Tensor, layout: Layout, run: Run, params: Params) -> Tensor:
         return canvas
     batch, channels, height, width = canvas.shape
     luts = torch.empty((batch, run.count, channels, 256), dtype=torch.uint8, device=canvas.device)
-    grid, sizes = tiling(height, width, batch, channels, "tone" if run.tile == "levels" else "tone floats")
+    grid, sizes = tiling(height, width, batch, channels, run.tone_tile)
     launch(
         tone_kernel, (1, *grid[1:]), canvas, luts, *params.arguments, *layout.slots(run),
         constants("normals", canvas.device), height, width, channels, MAY=run.mask & ~KEEPERS, N=run.count, **sizes,
