@@ -114,5 +114,5 @@ def test_the_measure_sees_canvases() -> None:
 
     from torchvision.transforms import v2
 
-    augment = ga.Augment([v2.Lambda(hold)], backend="torch")
+    augment = ga.Augment([ga.Opaque(v2.Lambda(hold))], backend="torch")
     assert canvases(augment) >= 3

@@ -48,8 +48,13 @@ def test_the_table_is_the_registry() -> None:
 def test_links_lead_somewhere() -> None:
     targets = [target for target in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in target]
     assert targets
+    sections = {
+        re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in re.findall(r"^#+ (.+)$", TEXT, re.M)
+    }
     for target in targets:
-        assert (ROOT / target).exists(), target
+        file, _, section = target.partition("#")
+        assert (ROOT / file).exists(), target
+        assert file or section in sections, target
 
 
 def test_figures_are_those_of_the_stored_runs() -> None:
