@@ -83,11 +83,14 @@ def inference() -> dict[str, Any]:
     for inside in (False, True):
         with torch.inference_mode(inside):
             _, graph = captured(case)
+        twin = case.augment("torch")
         for calling in (False, True):
+            batches = [(case.batch(seed=n), index(2 * calling + n)) for n in range(2)]
             with torch.inference_mode(calling):
-                results = [graph(*place(case.batch(seed=n), to_device), index=index(n)) for n in range(2)]
+                results = [graph(*place(batch, to_device), index=numbers) for batch, numbers in batches]
             plain = not any(part.is_inference() for part in results[-1])
-            right = same(copied(results[-1]), case.augment("torch")(*case.batch(seed=1), index=index(1)))
+            batch, numbers = batches[-1]
+            right = same(copied(results[-1]), twin(*batch, index=numbers))
             found[f"captured {'inside' if inside else 'outside'}, called {'inside' if calling else 'outside'}"] = [
                 right,
                 plain,

@@ -134,7 +134,7 @@ def run_tests(results: Results, paths: list[str], count: int, seconds: float, dr
         watch = Watch(results, file)
         own = {FILE: str(file), PATIENCE: str(min(PATIENCE_S, max(seconds / 3, 5.0))), WARMED: "" if dry else "1"}
         for _ in range(1 + RESTARTS):
-            code = _pytest(watch, _command(paths, count, watch), {**os.environ, **own}, log, end)
+            code = _pytest(watch, _command(paths, count, watch), {**_ours(), **own}, log, end)
             if code is None or not watch.running:  # out of time, or to the end
                 break
             watch.died(code)
@@ -148,6 +148,11 @@ def _command(paths: list[str], count: int, watch: Watch) -> list[str]:
     if count:
         command += ["-n", str(count), "--max-worker-restart", "16"]
     return command + [word for test in watch.ended for word in ("--deselect", test)]
+
+
+def _ours() -> dict[str, str]:
+    """The environment without what a pytest that runs this has put there, such as the number of its worker."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
 
 
 def _pytest(watch: Watch, command: list[str], environment: dict[str, str], log: Path, end: float) -> int | None:
