@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gpuaug.philox import LOOK, NUMBERS, fold
 
-__all__ = ["Erase", "Finish", "Keys", "Listed", "Mix", "Op", "Program", "Slot", "Window", "merge"]
+__all__ = ["Alike", "Erase", "Finish", "Keys", "Listed", "Mix", "Op", "Program", "Slot", "Window", "merge"]
 
 Array = NDArray[Any]
 
@@ -271,15 +271,23 @@ class Keys:
         return replace(self, index=self.index[rows], look=self.look[rows])
 
 
+class Alike:
+    """Stands for a list and the shape of its batch; programs that have the same one differ in what was drawn alone."""
+
+
 @dataclass
 class Program:
-    """One segment, lowered: `window` (None: the source is the canvas), `slots`, and `finish` for the last one."""
+    """One segment, lowered: `window` (None: the source is the canvas), `slots`, and `finish` for the last one.
+
+    `alike` is of the first program of a call, None where images differ in size.
+    """
 
     keys: Keys
     channels: int
     window: Window | None
     slots: list[Slot]
     finish: Finish | None = None
+    alike: Alike | None = None
 
     def uses(self, *opcodes: int) -> bool:
         """True if any slot of any sample runs one of `opcodes`."""

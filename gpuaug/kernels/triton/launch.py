@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpuaug import checks
+from gpuaug.kernels.triton.tape import HERE
 
 __all__ = ["Block", "Room", "constants", "interpreted", "launch", "options_for", "staging", "tiling", "upload"]
 
@@ -67,11 +68,15 @@ def launch(
     if known is None:
         known = _compiled(kernel, grid, arguments, num_warps, maxnreg, constants)
         if known is None:  # it was compiled, or interpreted, just now, and has run
+            if HERE.tape is not None:
+                HERE.tape.whole = False
             return
         if len(KNOWN) >= MOST_KNOWN:
             KNOWN.clear()
         KNOWN[numbers] = known
     compiled, last, _ = known
+    if HERE.tape is not None:
+        HERE.tape.launch(compiled, grid, (*arguments, *last), (kernel, num_warps, maxnreg, constants))
     compiled[grid](*arguments, *last)
 
 
@@ -129,6 +134,7 @@ def _power(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
+@cache
 def interpreted() -> bool:
     """True if Triton's interpreter runs the kernels (TRITON_INTERPRET=1): on the CPU, slowly, to look into them."""
     from triton.runtime.interpreter import InterpretedFunction
@@ -157,7 +163,10 @@ def constants(name: str, device: torch.device) -> Tensor:
 
     Sent once for each stream and kept: another stream would not wait until they have arrived.
     """
-    return _constants(name, device, torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0)
+    found = _constants(name, device, torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0)
+    if HERE.tape is not None:
+        HERE.tape.constants.append(found)
+    return found
 
 
 @cache  # a CUDA graph knows their addresses
