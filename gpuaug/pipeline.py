@@ -43,7 +43,10 @@ class Pipeline:
             raise checks.bad("Augment", argument, "a list of transforms or a Compose", got, remedy)
         self.steps = [step for transform in flatten(transforms) for step in _steps(transform, argument)]
         _check_order(self.steps, argument)
-        self._streams = _Streams(list(_walk(self.steps)))
+        nodes = list(_walk(self.steps))
+        self._streams = _Streams(nodes)
+        counts = [len(list(_walk([step]))) for step in self.steps]
+        self._ops = [sum(counts[:number]) for number in range(len(counts))]
         self._alike: dict[Any, Alike] = {}
         self._tables: dict[int, Array | None] = {}  # what the converts make of levels, for each number of channels
 
@@ -91,18 +94,19 @@ class Pipeline:
         items = builder.finish(self.dtype, memory_format, self._tables[channels])
         first = items[0]
         assert isinstance(first, Program)  # it reads the images
-        first.alike = self._same(canvas, exact, memory_format)
+        first.alike = self.alike(canvas, exact, memory_format)
         return items
 
-    def _same(self, canvas: Canvas, exact: bool, memory_format: torch.memory_format) -> Alike | None:
+    def alike(self, canvas: Canvas, exact: bool, memory_format: torch.memory_format) -> Alike | None:
         """What calls have in common that differ in their draws alone; None for images of several sizes."""
         if canvas.sizes.strides[0]:
             return None
-        key = (len(canvas), *canvas.sizes[0].tolist(), canvas.channels, exact, memory_format)
+        height, width = canvas.sizes[0].tolist()
+        key = (len(canvas), height, width, canvas.channels, exact, memory_format)
         if key not in self._alike:
             if len(self._alike) >= MOST_ALIKE:
                 self._alike.clear()
-            self._alike[key] = Alike()
+            self._alike[key] = Alike(self.steps, self._ops, (height, width))
         return self._alike[key]
 
 

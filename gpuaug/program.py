@@ -272,7 +272,13 @@ class Keys:
 
 
 class Alike:
-    """Stands for a list and the shape of its batch; programs that have the same one differ in what was drawn alone."""
+    """A list of steps and the shape of its batch. Programs that have the same one differ in what was drawn alone.
+
+    steps: of the list, and `ops` the number by which each draws. sizes: (height, width) of the images.
+    """
+
+    def __init__(self, steps: Sequence[Any], ops: Sequence[int], size: tuple[int, int]) -> None:
+        self.steps, self.ops, self.size = steps, ops, size
 
 
 @dataclass

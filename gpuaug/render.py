@@ -121,6 +121,30 @@ def _module(backend: str) -> Any:
     return importlib.import_module(BACKENDS[backend])
 
 
+def drawn(
+    alike: Any, keys: Any, source: Tensor | Ragged, backend: str, labels: Tensor | None, num_classes: int | None
+) -> tuple[Tensor, Tensor | None] | None:
+    """As `render`, where the backend draws by itself what such a list needs; None where it does not.
+
+    Args:
+        alike: the list and the shape of its batch, `program.Alike`.
+    """
+    module = _module(choose(backend, source.device))
+    if not hasattr(module, "Job") or (labels is not None and (labels.device != source.device or _targets(labels))):
+        return None
+    job = module.Job.drawn(alike, keys, source)
+    if job is None:
+        return None
+    result = job.run(0, source)
+    mixes = labels is not None and job.mixes
+    return result, job.labels(labels, num_classes) if mixes else labels
+
+
+def _targets(labels: Tensor) -> bool:
+    """True for those of a regression: a column of weights."""
+    return labels.ndim == 1 and labels.is_floating_point()
+
+
 def _render(
     items: Sequence[Any], module: Any, source: Tensor | Ragged, labels: Tensor | None, num_classes: int | None
 ) -> tuple[Tensor, Tensor | None]:
@@ -155,7 +179,7 @@ def run(
     mix = None if items[-1].finish is None else items[-1].finish.mix  # the last item always is a program
     if labels is None or mix is None:
         return source, labels
-    if labels.ndim == 1 and labels.is_floating_point():  # targets of a regression: a column of weights
+    if _targets(labels):
         return source, _mixed(job, labels[:, None], None, mix, source.device)[:, 0]
     return source, _mixed(job, labels, num_classes, mix, source.device)
 

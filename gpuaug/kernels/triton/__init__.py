@@ -27,7 +27,8 @@ from gpuaug.kernels.triton.plan import KEYS, Layout, Params, Run, lay_out, write
 from gpuaug.kernels.triton.step import Branches, step
 from gpuaug.kernels.triton.tape import Tape, clone, noting
 from gpuaug.kernels.triton.tone import tone
-from gpuaug.program import Alike, Op, Program
+from gpuaug.kernels.triton.writer import Writer
+from gpuaug.program import Alike, Keys, Op, Program
 from gpuaug.ragged import Ragged
 
 __all__ = ["Job"]
@@ -48,15 +49,17 @@ class Plan:
         ragged = isinstance(source, Ragged)
         self.layouts = [lay_out(program, self.room, not n and ragged) for n, program in enumerate(programs)]
         self.tapes: dict[Any, Tape] = {}
+        self.writer: Writer | None = None
+        self.begun = False  # whether a writer was looked for
 
     def run(self, key: Any, given: tuple[Tensor, ...], device: torch.device, work: Callable[[], Tensor]) -> Tensor:
         """What `work` does with what is `given`: the first time it compiles, the second time its steps are noted."""
         with on_device(device):
             if not self.repeats or not tape.ENABLED or _hooked():
                 return work()
-            known = self.tapes.get(key)
-            if known is not None and known.whole:
-                return known.play(given, triton.runtime.driver.active.get_current_stream(device.index))
+            tape_ = self.tapes.get(key)
+            if tape_ is not None and tape_.whole:
+                return tape_.play(given, triton.runtime.driver.active.get_current_stream(device.index))
             with noting(*given) as noted:
                 result = work()
             noted.close(result)
@@ -67,44 +70,63 @@ class Plan:
 PLANS: WeakKeyDictionary[Alike, dict[Any, Plan]] = WeakKeyDictionary()
 
 
-def plan(programs: list[Program], source: Tensor | Ragged) -> Plan:
-    """The plan of a call, the same one for calls that are alike."""
-    alike = programs[0].alike
+def known(alike: Alike | None, source: Tensor | Ragged, programs: list[Program] | None = None) -> Plan | None:
+    """The plan of calls that are alike, made of `programs` if it is not known; None if no calls are."""
     if alike is None or not isinstance(source, Tensor) or interpreted():
-        _check(source, programs)
-        return Plan(programs, source, repeats=False)
-    device = source.device
-    stream = triton.runtime.driver.active.get_current_stream(device.index)
-    plans = PLANS.get(alike)
-    if plans is None:
-        plans = PLANS[alike] = {}
-    key = (device, stream, source.stride(), source.data_ptr() % 16)
-    found = plans.get(key)
-    if found is None:
+        return None
+    stream = triton.runtime.driver.active.get_current_stream(source.device.index)
+    plans = PLANS.setdefault(alike, {})
+    key = (source.device, stream, source.stride(), source.data_ptr() % 16)
+    plan = plans.get(key)
+    if plan is None and programs is not None:
         _check(source, programs)
         if len(plans) >= MOST_PLANS:
             plans.clear()
-        found = plans[key] = Plan(programs, source, repeats=True)
-    return found
+        plan = plans[key] = Plan(programs, source, repeats=True)
+    return plan
 
 
 class Job:
     """The programs of one call: their parameters in host memory, then on the device, then the launches."""
 
     def __init__(self, programs: list[Program], source: Tensor | Ragged) -> None:
-        self.device, self.plan = source.device, plan(programs, source)
-        words = self._pack(programs, source)
-        with on_device(self.device):
-            self.params = Params(upload(words, self.device), self.plan.room.head_words, self.plan.room.row_words)
+        plan = known(programs[0].alike, source, programs)
+        if plan is None:
+            _check(source, programs)
+            plan = Plan(programs, source, repeats=False)
+        self.device, self.plan = source.device, plan
+        block = self._pack(programs, source)
+        if plan.repeats and not plan.begun and programs[0].alike is not None:
+            plan.begun, plan.writer = True, Writer.of(programs[0].alike, plan.layouts, block)
+        self._send(block)
 
-    def _pack(self, programs: list[Program], source: Tensor | Ragged | None) -> Tensor:
+    @classmethod
+    def drawn(cls, alike: Alike, keys: Keys, source: Tensor | Ragged) -> Job | None:
+        """The job of a list that is drawn straight into its block, in the second call of its shape and later ones."""
+        plan = known(alike, source)
+        if plan is None or plan.writer is None:
+            return None
+        job = cls.__new__(cls)
+        job.device, job.plan = source.device, plan
+        block = Block(plan.room, len(source), source.device)
+        if not plan.writer.write(keys, block):
+            return None
+        job._send(block)
+        return job
+
+    def _send(self, block: Block) -> None:
+        room = self.plan.room
+        with on_device(self.device):
+            self.params = Params(upload(block.words, self.device), room.head_words, room.row_words)
+
+    def _pack(self, programs: list[Program], source: Tensor | Ragged | None) -> Block:
         """The parameters in one block of memory."""
         plan = self.plan
         block = Block(plan.room, len(programs[0].keys.index), self.device)
         write_keys(programs[0].keys, block)
         for number, (layout, program) in enumerate(zip(plan.layouts, programs, strict=True)):
             write(layout, program, block, None if number else source)
-        return block.words
+        return block
 
     def replace(self, programs: list[Program]) -> None:
         """Put another draw of the same list into the same block, for a graph that has its address."""
@@ -115,9 +137,14 @@ class Job:
             raise RuntimeError(
                 "Augment: the list, `exact` or `memory_format` changed after the capture. Capture once more."
             )
-        words = self._pack(programs, None)
+        words = self._pack(programs, None).words
         with on_device(self.device):
             self.params.block.copy_(words, non_blocking=True)
+
+    @property
+    def mixes(self) -> bool:
+        finish = self.plan.layouts[-1].program.finish
+        return finish is not None and finish.mix is not None
 
     def run(self, number: int, source: Tensor | Ragged) -> Tensor:
         """Program `number`, on the canvas of what ran before it."""
