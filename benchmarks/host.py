@@ -1,8 +1,8 @@
 """What a call of the CUDA path costs on the host, with launches that start nothing: python -m benchmarks.host
 
-`call` is a whole call, from the third of its shape on: launches are repeated from a tape, and lists that are drawn often
-are drawn straight into the block (gpuaug/kernels/triton/writer.py). The phases are those of the long way, which other
-lists take.
+`call` is a whole call, from the third of its shape on: launches are repeated from a tape, and the most common lists are
+drawn straight into the block (gpuaug/kernels/triton/writer.py). The phases are those of the long way, which other lists
+take.
 
 Everything runs but the device and its driver: checks, drawing, lowering, filling the block of parameters, making the
 output tensors, and the launches up to the driver call, which a stub takes. Tensors are on the CPU and small (32 x 32 to

@@ -274,11 +274,16 @@ class Keys:
 class Alike:
     """A list of steps and the shape of its batch. Programs that have the same one differ in what was drawn alone.
 
-    steps: of the list, and `ops` the number by which each draws. sizes: (height, width) of the images.
+    steps: of the list, and `ops` the number by which each draws. size: (height, width) of the images. plans: what a
+    backend keeps for later calls; a copy begins without.
     """
 
     def __init__(self, steps: Sequence[Any], ops: Sequence[int], size: tuple[int, int]) -> None:
         self.steps, self.ops, self.size = steps, ops, size
+        self.plans: dict[Any, Any] = {}
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.steps, self.ops, self.size)
 
 
 @dataclass

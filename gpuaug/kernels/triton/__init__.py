@@ -10,7 +10,6 @@ import math
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 import triton
@@ -67,15 +66,12 @@ class Plan:
             return result
 
 
-PLANS: WeakKeyDictionary[Alike, dict[Any, Plan]] = WeakKeyDictionary()
-
-
 def known(alike: Alike | None, source: Tensor | Ragged, programs: list[Program] | None = None) -> Plan | None:
     """The plan of calls that are alike, made of `programs` if it is not known; None if no calls are."""
     if alike is None or not isinstance(source, Tensor) or interpreted():
         return None
     stream = triton.runtime.driver.active.get_current_stream(source.device.index)
-    plans = PLANS.setdefault(alike, {})
+    plans: dict[Any, Plan] = alike.plans
     key = (source.device, stream, source.stride(), source.data_ptr() % 16)
     plan = plans.get(key)
     if plan is None and programs is not None:
