@@ -128,7 +128,7 @@ class Augment(nn.Module):
         canvas, pipeline = _canvas(images), self._pipeline(training)
         alike = pipeline.alike(canvas, self.exact, self.memory_format)
         if alike is not None:
-            done = drawn(alike, keys, images, self.backend, labels, self._num_classes(training))
+            done = drawn(alike, keys, images, self.backend, labels, pipeline.mix)
             if done is not None:
                 return done[0] if labels is None else done
         return self._render(images, self._draw(images, keys, training), labels)

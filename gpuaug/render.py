@@ -122,22 +122,22 @@ def _module(backend: str) -> Any:
 
 
 def drawn(
-    alike: Any, keys: Any, source: Tensor | Ragged, backend: str, labels: Tensor | None, num_classes: int | None
+    alike: Any, keys: Any, source: Tensor | Ragged, backend: str, labels: Tensor | None, mix: Any
 ) -> tuple[Tensor, Tensor | None] | None:
     """As `render`, where the backend draws by itself what such a list needs; None where it does not.
 
     Args:
         alike: the list and the shape of its batch, `program.Alike`.
+        mix: the step of the list that mixes, if there is one.
     """
     module = _module(choose(backend, source.device))
-    if not hasattr(module, "Job") or (labels is not None and (labels.device != source.device or _targets(labels))):
+    mixed = labels if mix is not None else None
+    if not hasattr(module, "Job") or (mixed is not None and (mixed.device != source.device or _targets(mixed))):
         return None
     job = module.Job.drawn(alike, keys, source)
     if job is None:
         return None
-    result = job.run(0, source)
-    mixes = labels is not None and job.mixes
-    return result, job.labels(labels, num_classes) if mixes else labels
+    return job.run(0, source), labels if mixed is None else job.labels(mixed, mix.num_classes)
 
 
 def _targets(labels: Tensor) -> bool:

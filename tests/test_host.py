@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
+import json
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +21,7 @@ from gpuaug.transform import Canvas, repeated
 from gpuaug.transforms.crop import TRIES, RandomResizedCrop, box_shapes, first_fit
 from gpuaug.transforms.policy import compute_ops
 
+ROOT = Path(__file__).parents[1]
 POLICIES = [
     ga.RandAugment(), ga.RandAugment(3, 0, 2), ga.RandAugment(2, 30, 31, "bilinear", 7), ga.TrivialAugmentWide(),
     ga.TrivialAugmentWide(2), ga.TrivialAugmentWide(100), ga.AutoAugment("imagenet"), ga.AutoAugment("cifar10"),
@@ -226,3 +230,18 @@ def test_a_batch_with_copies_goes_the_long_way() -> None:
     for index, good in (([5, 6, 7, 8], True), ([5, 5, 7, 8], False), ([5, 6, 7, 5], False), ([5, 6, 5, 6], True)):
         keys = Keys(0, 0, np.array(index, np.uint64))
         assert writer.write(keys, Block(plan.room, 4, images.device)) is good
+
+
+@pytest.mark.skipif(not COMPILED, reason="Numba or Triton is not installed")
+def test_a_whole_call_on_cuda_is_few_functions_whatever_the_batch() -> None:
+    """Its launches start nothing. The long way is 480 functions or more."""
+    counts = []
+    for batch in (64, 256):
+        command = [sys.executable, "-m", "benchmarks.host", "--functions", "--batches", str(batch), "--recipes"]
+        run = subprocess.run(
+            [*command, "crop + flip + normalise", "RandAugment"], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        counts.append(json.loads(run.stdout))
+    assert counts[0] == counts[1]
+    assert counts[0]["crop + flip + normalise"] <= 200
+    assert counts[0]["RandAugment + MixUp"] <= 320

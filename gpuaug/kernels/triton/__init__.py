@@ -21,7 +21,7 @@ from gpuaug.kernels.triton.filter import blur
 from gpuaug.kernels.triton.finish import finish
 from gpuaug.kernels.triton.jpeg import jpeg
 from gpuaug.kernels.triton.labels import labels
-from gpuaug.kernels.triton.launch import Block, Room, interpreted, upload
+from gpuaug.kernels.triton.launch import Block, Room, interpreted, kind, upload
 from gpuaug.kernels.triton.plan import KEYS, Layout, Params, Run, lay_out, write, write_keys
 from gpuaug.kernels.triton.step import Branches, step
 from gpuaug.kernels.triton.tape import Tape, clone, noting
@@ -72,7 +72,7 @@ def known(alike: Alike | None, source: Tensor | Ragged, programs: list[Program] 
         return None
     stream = triton.runtime.driver.active.get_current_stream(source.device.index)
     plans: dict[Any, Plan] = alike.plans
-    key = (source.device, stream, source.stride(), source.data_ptr() % 16)
+    key = (source.device, stream, source.stride(), kind(source))
     plan = plans.get(key)
     if plan is None and programs is not None:
         _check(source, programs)
@@ -137,24 +137,19 @@ class Job:
         with on_device(self.device):
             self.params.block.copy_(words, non_blocking=True)
 
-    @property
-    def mixes(self) -> bool:
-        finish = self.plan.layouts[-1].program.finish
-        return finish is not None and finish.mix is not None
-
     def run(self, number: int, source: Tensor | Ragged) -> Tensor:
         """Program `number`, on the canvas of what ran before it."""
         layout, params = self.plan.layouts[number], self.params
         if not isinstance(source, Tensor):
             with on_device(self.device):
                 return _run(layout, params, source)
-        key = number if number == 0 else (number, source.stride(), source.data_ptr() % 16)
+        key = number if number == 0 else (number, source.stride(), kind(source))
         return self.plan.run(key, (source, params.block), self.device, lambda: _run(layout, params, source))
 
     def labels(self, given: Tensor, num_classes: int | None) -> Tensor:
         """Labels on this device, mixed as the last program mixes its samples."""
         layout, params = self.plan.layouts[-1], self.params
-        key = (given.shape, given.stride(), given.dtype, given.data_ptr() % 16)
+        key = (given.shape, given.stride(), kind(given))
         both = given, params.block
         return self.plan.run(key, both, self.device, lambda: labels(given, num_classes, layout, params))
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from gpuaug import checks
 from gpuaug.kernels.triton.tape import HERE
 
-__all__ = ["Block", "Room", "constants", "interpreted", "launch", "options_for", "staging", "tiling", "upload"]
+__all__ = ["Block", "Room", "constants", "interpreted", "kind", "launch", "options_for", "staging", "tiling", "upload"]
 
 Array = NDArray[Any]
 
@@ -62,7 +62,7 @@ def launch(
         raise checks.bad("Augment", "images", f"work for at most {PROGRAMS} programs", got, "Use smaller batches.")
     numbers = (
         id(kernel), num_warps, maxnreg, arguments[0].device, *constants.values(),
-        *[a if a.__class__ is int else _kind(a) for a in arguments],
+        *[a if a.__class__ is int else kind(a) for a in arguments],
     )  # fmt: skip
     known = KNOWN.get(numbers)
     if known is None:
@@ -84,7 +84,7 @@ def _compiled(
     kernel: Any, grid: Any, arguments: Any, num_warps: int, maxnreg: int | None, constants: dict[str, Any]
 ) -> Any:
     """The compiled kernel and its constants in order; None if it had to be compiled first, which launches it too."""
-    key = (kernel, num_warps, maxnreg, arguments[0].device, *constants.items(), *map(_kind, arguments))
+    key = (kernel, num_warps, maxnreg, arguments[0].device, *constants.items(), *map(kind, arguments))
     known = COMPILED.get(key)
     if known is None:
         options = options_for("hip" if HIP else "cuda", num_warps, maxnreg)
@@ -103,7 +103,7 @@ def options_for(backend: str, num_warps: int, maxnreg: int | None) -> dict[str, 
     return options
 
 
-def _kind(argument: Any) -> Any:
+def kind(argument: Any) -> Any:
     """What Triton compiles for: dtype, alignment and size of a tensor, and of a number if it is 1 or divisible."""
     if isinstance(argument, Tensor):
         aligned = argument.data_ptr() % 16 == 0
