@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gc
 import json
+import multiprocessing
 import os
 import signal
 import sys
 import threading
 import time
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -143,8 +145,17 @@ def leaving(strategy: str) -> None:
         assert intact(held), "what is held stays, whatever became of its worker"
         del held
         gc.collect()
+        wait_for(lambda processes=processes: not any(map(alive, processes)))
         left[way] = [files(pids), len(segments()), sum(map(alive, processes))]
     print(json.dumps(left))
+
+
+def wait_for(done: Callable[[], bool]) -> None:
+    """For half a minute: torch ends an iterator that is garbage of a cycle, as an error makes it, by a signal."""
+    end = time.monotonic() + 30
+    while not done() and time.monotonic() < end:
+        multiprocessing.active_children()  # they are children until somebody asks
+        time.sleep(0.02)
 
 
 def alive(process: int) -> bool:
