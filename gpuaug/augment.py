@@ -104,7 +104,8 @@ class Augment(nn.Module):
         """Augment a batch.
 
         Args:
-            images: uint8 (B, C, H, W), or Ragged when the list starts with a crop or a resize. Not written to.
+            images: uint8 (B, C, H, W), or Ragged when a crop or a resize of the list brings all to one size; what
+                changes pixels before it runs on the images of each size by themselves. Not written to.
             labels: (B,) class numbers or (B, classes) soft or multi-hot; needed if the list mixes.
             index: (B,) int64 on the CPU, the samples' numbers in the data set, which key the draws; from bit 48 on, the
                 sampler's number of the look. None: a counter. On a device it is read with a wait and a warning.

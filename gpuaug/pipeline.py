@@ -22,7 +22,6 @@ from gpuaug.transforms.container import Compose, flatten
 from gpuaug.transforms.convert import Convert, Normalize, ToDtype
 from gpuaug.transforms.crop import CenterCrop, Pad, RandomCrop, RandomResizedCrop, Resize
 from gpuaug.transforms.erase import RandomErasing
-from gpuaug.transforms.geometric import RandomHorizontalFlip, RandomVerticalFlip
 from gpuaug.transforms.mix import Mix, strangers
 from gpuaug.transforms.opaque import Opaque, is_foreign
 
@@ -108,8 +107,6 @@ class _Streams:
 
 def _lower_pixel(builder: Builder, step: Any, params: Params) -> None:
     canvas = builder.canvas
-    if not isinstance(step, (RandomHorizontalFlip, RandomVerticalFlip)):
-        canvas.size(step)
     builder.pixel(step.slots(params, canvas), getattr(step, "composable", False))
     after = step.after(canvas)
     if after.channels != canvas.channels:
