@@ -17,10 +17,8 @@ from gpuaug.interop import in_a_list, theirs
 from gpuaug.philox import uniforms
 from gpuaug.program import Keys
 from gpuaug.transform import Canvas, Params, Transform
-from gpuaug.transforms.color import Grayscale
 from gpuaug.transforms.container import Compose, flatten
 from gpuaug.transforms.convert import Convert, Normalize, ToDtype
-from gpuaug.transforms.crop import CenterCrop, Pad, RandomCrop, RandomResizedCrop, Resize
 from gpuaug.transforms.erase import RandomErasing
 from gpuaug.transforms.mix import Mix, strangers
 from gpuaug.transforms.opaque import Opaque, is_foreign
@@ -52,6 +50,36 @@ class Pipeline:
     @cached_property
     def dtype(self) -> torch.dtype:
         return next((step.dtype for step in reversed(self.steps) if isinstance(step, ToDtype)), torch.uint8)
+
+    @cached_property
+    def moving(self) -> Transform | None:
+        """The first step that moves pixels."""
+        return next((step for step in self.steps if step.moves), None)
+
+    def check_left_out(self, canvas: Canvas) -> None:
+        """Raise if a step that changes the shape of such images is left out of the evaluation list made by default.
+
+        An opaque step is run once on a black image to see.
+        """
+        if self._unanswered is not None:
+            raise _no_counterpart(_called(self._unanswered))
+        if not any(isinstance(step, Opaque) for step in self.steps):
+            return
+        canvas = Canvas(canvas.sizes[:1], canvas.channels)
+        for step in self.steps:
+            before = canvas
+            try:
+                canvas = step.after(before)
+            except Exception as error:
+                raise _no_counterpart(_called(step)) from error
+            changed = canvas.channels != before.channels or (canvas.sizes != before.sizes).any()
+            if changed and isinstance(step, Opaque):
+                raise _no_counterpart(_called(step))
+
+    @cached_property
+    def _unanswered(self) -> Transform | None:
+        """The first step that cannot say what stands in its place in evaluation."""
+        return next((step for step in self.steps if step.for_evaluation() is None), None)
 
     def sample(self, keys: Keys, canvas: Canvas) -> list[Params]:
         """Draw every step's parameters; raise if a step cannot run on what reaches it."""
@@ -205,20 +233,19 @@ def _table(converts: list[Convert], channels: int) -> Array | None:
 
 
 def evaluation(steps: Sequence[Transform]) -> list[Transform]:
-    """The deterministic counterpart of a training list.
+    """The deterministic counterpart of a training list: what each step says of itself.
 
     RandomResizedCrop(size) becomes Resize(round(1.14 * size)) and CenterCrop(size), RandomCrop(size) becomes
-    CenterCrop(size); Resize, CenterCrop, Pad, Grayscale, ToDtype and Normalize stay; the rest goes.
+    CenterCrop(size); Resize, CenterCrop, Pad, Grayscale, ToDtype and Normalize stay; the rest goes. A step that changes
+    the shape and cannot say is left out, too, but then `Pipeline.check_left_out` raises.
     """
-    kept: list[Transform] = []
-    for step in steps:
-        if isinstance(step, RandomResizedCrop):
-            height, width = checks.size(step, step.size)
-            larger = (round(1.14 * height), round(1.14 * width))
-            size: Any = larger[0] if height == width else larger
-            kept += [Resize(size, step.interpolation, antialias=step.antialias), CenterCrop(step.size)]
-        elif isinstance(step, RandomCrop):
-            kept.append(CenterCrop(step.size))
-        elif isinstance(step, (Resize, CenterCrop, Pad, Grayscale, Convert)):
-            kept.append(step)
-    return kept
+    return [counterpart for step in steps for counterpart in step.for_evaluation() or ()]
+
+
+def _called(step: Transform) -> str:
+    return f"the opaque step {type(step.module).__name__}" if isinstance(step, Opaque) else type(step).__name__
+
+
+def _no_counterpart(name: str) -> ValueError:
+    expected = f"given, since {name} of `train` changes the shape of images and has no fixed counterpart"
+    return checks.bad("Augment", "eval", expected, "None", "Pass eval=[...] with what gives images their size.")

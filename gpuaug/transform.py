@@ -126,6 +126,7 @@ class Transform(abc.ABC):  # noqa: B024 - its kinds are what is abstract
     p: float = 1.0
     draws: int = 0
     channels: ClassVar[tuple[int, ...] | None] = None  # the channel counts it accepts, None is any
+    moves: bool = False  # it moves pixels, so masks, boxes and key points would have to follow
 
     def __init_subclass__(cls, registered: bool = True) -> None:
         super().__init_subclass__()
@@ -156,6 +157,13 @@ class Transform(abc.ABC):  # noqa: B024 - its kinds are what is abstract
             accepted = " or ".join(map(str, self.channels))
             remedy = "Decode to RGB, or leave this step out."
             raise checks.bad(self, "images", f"images of {accepted} channels", f"{canvas.channels} channels", remedy)
+
+    def for_evaluation(self) -> Sequence[Transform] | None:
+        """What stands in its place in the evaluation list that is made by default.
+
+        Nothing, unless a step says otherwise. None: it cannot say, so the user has to give that list.
+        """
+        return ()
 
     def sizes(self, sizes: Array) -> Array:
         """Image sizes (B, 2) after this step."""
@@ -263,6 +271,10 @@ class Crop(Transform, abc.ABC):
     """Changes the canvas: reads a part of the image, resampled or padded. Does not gate: `p` is 1."""
 
     kind = "crop"
+    moves = True
+
+    def for_evaluation(self) -> Sequence[Transform] | None:
+        return None  # left out, images would have another size
 
     @abc.abstractmethod
     def place(self, params: Params, canvas: Canvas) -> Placement:

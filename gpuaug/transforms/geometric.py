@@ -37,6 +37,8 @@ class RandomHorizontalFlip(Pixel):
         p: chance per sample.
     """
 
+    moves = True
+
     def __init__(self, p: float = 0.5) -> None:
         self.p = checks.probability(self, p)
 
@@ -50,6 +52,8 @@ class RandomVerticalFlip(Pixel):
     Args:
         p: chance per sample.
     """
+
+    moves = True
 
     def __init__(self, p: float = 0.5) -> None:
         self.p = checks.probability(self, p)
@@ -112,6 +116,7 @@ class RandomRotation(Pixel):
 
     draws = 1
     composable = True
+    moves = True
 
     def __init__(
         self, degrees: Any, interpolation: Any = "nearest", expand: bool = False, center: Any = None, fill: Fill = 0
@@ -152,6 +157,7 @@ class RandomAffine(Pixel):
 
     draws = 6
     composable = True
+    moves = True
 
     def __init__(
         self,
@@ -233,6 +239,7 @@ class RandomPerspective(Pixel):
 
     draws = 8
     composable = True
+    moves = True
 
     def __init__(
         self, distortion_scale: float = 0.5, p: float = 0.5, interpolation: Any = "bilinear", fill: Fill = 0

@@ -159,6 +159,7 @@ class Policy(Pixel, abc.ABC):
     """What the four share: interpolation, fill, channels, the sign."""
 
     channels = (1, 3)
+    moves = True
     interpolation: str
     fill: Fill
 
