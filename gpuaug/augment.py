@@ -59,7 +59,8 @@ class Augment(nn.Module):
     Args:
         train: transforms for training, a list or a Compose. Kornia modules and torchvision v2 transforms may stand in
             it as opaque steps.
-        eval: transforms for evaluation. None: see `gpuaug.pipeline.evaluation`; off by itself after `.eval()`.
+        eval: transforms for evaluation. None: see `gpuaug.pipeline.evaluation`; off by itself after `.eval()`. Where a
+            step that changes the shape has no counterpart, as a RandomChoice of crops, a call in evaluation raises.
         seed: Seed of all draws, in [0, 2**64 - 1]. None takes one from torch's generator, so that torch.manual_seed
             governs it and no two modules draw alike; a number is that number, and two modules given the same draw
             alike. A checkpoint restores it either way.
@@ -104,8 +105,11 @@ class Augment(nn.Module):
         """Augment a batch.
 
         Args:
-            images: uint8 (B, C, H, W), or Ragged when the list starts with a crop or a resize. Not written to.
-            labels: (B,) class numbers or (B, classes) soft or multi-hot; needed if the list mixes.
+            images: uint8 (B, C, H, W), or Ragged when a crop or a resize of the list brings all to one size; what
+                changes pixels before it runs on the images of each size by themselves. Not written to.
+            labels: (B,) class numbers or (B, classes) soft or multi-hot; needed if the list mixes. Beside a step that
+                moves pixels any other form raises, since masks, boxes and key points would stay where they are; floats
+                (B, 4) are taken for class weights, since nothing tells them from boxes.
             index: (B,) int64 on the CPU, the samples' numbers in the data set, which key the draws; from bit 48 on, the
                 sampler's number of the look. None: a counter. On a device it is read with a wait and a warning.
 
@@ -212,6 +216,8 @@ class Augment(nn.Module):
         """
         height_width = checks.size("Augment.eval_module", size)
         canvas = Canvas(np.array([height_width]), checks.integer("Augment.eval_module", "channels", channels, 1))
+        if self._default_eval:
+            self.train_pipeline.check_left_out(canvas)
         pipeline, keys = self.eval_pipeline, self._keys(1)
         params = pipeline.sample(keys, canvas)
         items = pipeline.lower(params, keys, canvas, self.exact, self.memory_format)
@@ -324,6 +330,10 @@ class Augment(nn.Module):
         pipeline = self._pipeline(training)
         if mixes and pipeline.mix is not None:
             check_labels(self, pipeline.mix, labels, len(images))
+        if labels is not None and pipeline.moving is not None:
+            checks.labels_beside(self, pipeline.moving, labels, len(images), pipeline.mix is not None)
+        if not training and self._default_eval:
+            self.train_pipeline.check_left_out(_canvas(images))
 
     def __repr__(self) -> str:
         arguments = [f"train={_listing(self.train_pipeline)}"]

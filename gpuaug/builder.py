@@ -20,6 +20,7 @@ from gpuaug.program import (
     CONSTANT,
     NEAREST,
     NEAREST_EXACT,
+    BySize,
     Erase,
     Finish,
     Keys,
@@ -34,7 +35,8 @@ from gpuaug.transform import Canvas, Placement, repeated, whole_boxes
 __all__ = ["Builder", "Item"]
 
 Array = NDArray[Any]
-Item = Program | Callable[[Tensor], Tensor]  # a callable maps a canvas to a canvas: an opaque step, or fewer channels
+# a callable maps a canvas to a canvas: an opaque step, or fewer channels; a BySize can only be the first
+Item = Program | Callable[[Tensor], Tensor] | BySize
 
 
 class Builder:
@@ -42,7 +44,9 @@ class Builder:
 
     def __init__(self, keys: Keys, canvas: Canvas, exact: bool) -> None:
         self.keys, self.canvas, self.exact = keys, canvas, exact
+        self._sources = canvas
         self.items: list[Item] = []
+        self._by_size: BySize | None = None
         self.erases: list[Erase] = []
         self.mix: Mix | None = None
         self._open()
@@ -64,22 +68,41 @@ class Builder:
 
     def _close(self, finish: Finish | None = None) -> None:
         """End the segment. One that does nothing is left out, unless it must finish."""
-        size = self.canvas.size("Augment")
-        window = None
-        if self._touched or not self.items:  # the first segment reads the source, which may be ragged
-            zero = repeated(len(self._sizes), 0, 0)
-            parts = (
-                whole_boxes(self._sizes) if self._box is None else self._box,
-                self._sizes if self._resized is None else self._resized,
-                zero if self._start is None else self._start,
-                zero if self._flip is None else self._flip,
-            )
-            box, resized, start, flip = map(_words, parts)
-            statics = (self._interpolation, self._antialias, self._padding_mode, self._fill)
-            window = Window(size, box, resized, start, flip, *statics, self._scaled, self._least, not self._touched)
-        if window is not None or self._slots or finish is not None:
-            self.items.append(Program(self.keys, self.canvas.channels, window, self._slots, finish))
+        if self.canvas.several and finish is None:
+            self._close_by_size()
+        else:
+            size = self.canvas.size("Augment")
+            window = self._window(size) if self._touched or not self.items else None  # the first reads the source
+            if window is not None or self._slots or finish is not None:
+                self.items.append(Program(self.keys, self.canvas.channels, window, self._slots, finish))
         self._open()
+
+    def _window(self, size: tuple[int, int]) -> Window:
+        """How the segment reads its source, which may be ragged."""
+        zero = repeated(len(self._sizes), 0, 0)
+        parts = (
+            whole_boxes(self._sizes) if self._box is None else self._box,
+            self._sizes if self._resized is None else self._resized,
+            zero if self._start is None else self._start,
+            zero if self._flip is None else self._flip,
+        )
+        box, resized, start, flip = map(_words, parts)
+        statics = (self._interpolation, self._antialias, self._padding_mode, self._fill)
+        return Window(size, box, resized, start, flip, *statics, self._scaled, self._least, not self._touched)
+
+    def _close_by_size(self) -> None:
+        """End a segment whose canvases differ in size: each size of the source has a program of its own."""
+        if self._by_size is None:
+            self._by_size = BySize([(rows, []) for rows, _ in self._sources.groups], self.canvas.sizes, 0)
+            self.items.append(self._by_size)
+        window = self._window((0, 0))
+        for rows, items in self._by_size.parts:
+            height, width = self.canvas.sizes[rows[0]].tolist()
+            part = window.take(rows, (height, width)) if self._touched or not items else None
+            if part is not None or self._slots:
+                slots = [slot.take(rows) for slot in self._slots]
+                items.append(Program(self.keys.take(rows), self.canvas.channels, part, slots))
+        self._by_size.sizes, self._by_size.channels = self.canvas.sizes, self.canvas.channels
 
     def place(self, placement: Placement) -> None:
         """Crop, pad or resize: look somewhere else, in the same read of the source where that is exact."""
@@ -141,7 +164,13 @@ class Builder:
     def call(self, function: Callable[[Tensor], Tensor], canvas: Canvas) -> None:
         """Run a function on the batch's canvas, which has the shape `canvas` after it."""
         self._close()
-        self.items.append(function)
+        if self.canvas.several:
+            assert self._by_size is not None  # the segment before it was closed
+            for _, items in self._by_size.parts:
+                items.append(function)
+            self._by_size.channels = canvas.channels
+        else:
+            self.items.append(function)
         self.canvas = canvas
         self._open()
 

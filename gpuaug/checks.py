@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
-__all__ = ["bad", "fill", "folder", "interval", "number", "one_of", "path", "probability", "size"]
+__all__ = ["bad", "fill", "folder", "interval", "labels_beside", "number", "one_of", "path", "probability", "size"]
 
 LARGEST = 1e30  # float32 ends at 3e38; factors are multiplied by levels
 
@@ -113,3 +114,38 @@ def folder(owner: object, argument: str, value: Any) -> Path:
         kind, got = (NotADirectoryError, "a file") if found.exists() else (FileNotFoundError, "which does not exist")
         raise kind(str(bad(owner, argument, "a folder", f"{found}, {got}")))
     return found
+
+
+def labels_beside(owner: object, step: object, labels: Any, size: int, mixed: bool) -> None:
+    """Raise if `labels` have another form than (size,) or (size, classes) beside a step that moves pixels.
+
+    Masks, boxes and key points would come back where they were. Floats (size, n) are taken for class weights, since
+    nothing tells them from boxes; integers (size, n) only where a mix makes weights of them, and where they are on the
+    CPU only zeros and ones.
+    """
+    if _is_label(labels, size, mixed):
+        return
+    name = type(step).__name__
+    expected = f"({size},), or ({size}, classes) of floats or bool, beside {name}, which moves pixels"
+    remedy = "Masks, boxes and key points would not follow: keep them apart. Multi-hot labels go as labels.float()."
+    got = type(labels).__name__ + " " + describe(labels) if is_target(labels) else describe(labels)
+    raise bad(owner, "labels", expected, got, remedy)
+
+
+def is_target(labels: Any) -> bool:
+    """True for torchvision's masks, boxes and key points."""
+    return any(cls.__module__.startswith("torchvision.tv_tensors") for cls in type(labels).__mro__)
+
+
+def _is_label(labels: Any, size: int, mixed: bool) -> bool:
+    if isinstance(labels, (list, tuple)):
+        return len(labels) == size and all(isinstance(label, (numbers.Number, str, bytes)) for label in labels)
+    if is_target(labels) or not isinstance(labels, (torch.Tensor, np.ndarray)) or labels.shape[:1] != (size,):
+        return False
+    if labels.ndim != 2:
+        return labels.ndim == 1
+    if isinstance(labels, np.ndarray):
+        return labels.dtype.kind in "bf"
+    if labels.is_floating_point() or labels.dtype == torch.bool:
+        return True
+    return mixed and (labels.device.type != "cpu" or bool(((labels == 0) | (labels == 1)).all()))

@@ -18,7 +18,7 @@ Array = NDArray[Any]
 
 
 def affine(
-    size: tuple[int, int],
+    size: tuple[Array | int, Array | int],
     angle: Array,
     translate: tuple[Array, Array],
     scale: Array | float,
@@ -28,7 +28,7 @@ def affine(
     """Inverse of rotate-scale-shear about `center`, then translate, as torchvision's `affine` (not its `rotate`).
 
     Args:
-        size: (height, width) of the canvas, in pixels.
+        size: (height, width) of the canvas, in pixels; (B,) each if the images differ.
         angle: (B,) degrees, clockwise on the screen, as torchvision's affine; give -angle for counter-clockwise.
         translate: (x, y), each (B,), in pixels.
         scale: factor.

@@ -17,12 +17,9 @@ from gpuaug.interop import in_a_list, theirs
 from gpuaug.philox import uniforms
 from gpuaug.program import Alike, Keys, Program
 from gpuaug.transform import Canvas, Params, Transform
-from gpuaug.transforms.color import Grayscale
 from gpuaug.transforms.container import Compose, flatten
 from gpuaug.transforms.convert import Convert, Normalize, ToDtype
-from gpuaug.transforms.crop import CenterCrop, Pad, RandomCrop, RandomResizedCrop, Resize
 from gpuaug.transforms.erase import RandomErasing
-from gpuaug.transforms.geometric import RandomHorizontalFlip, RandomVerticalFlip
 from gpuaug.transforms.mix import Mix, strangers
 from gpuaug.transforms.opaque import Opaque, is_foreign
 
@@ -41,7 +38,9 @@ class Pipeline:
             remedy = f"Use {argument}=gpuaug.from_torchvision(...)." if theirs(transforms) else ""
             got = checks.describe(transforms)
             raise checks.bad("Augment", argument, "a list of transforms or a Compose", got, remedy)
-        self.steps = [step for transform in flatten(transforms) for step in _steps(transform, argument)]
+        self.steps: list[Transform] = []
+        for transform in flatten(transforms):  # a comprehension is a frame of its own below Python 3.12: see `_steps`
+            self.steps += _steps(transform, argument)
         _check_order(self.steps, argument)
         nodes = list(_walk(self.steps))
         self._streams = _Streams(nodes)
@@ -59,6 +58,36 @@ class Pipeline:
     @cached_property
     def dtype(self) -> torch.dtype:
         return next((step.dtype for step in reversed(self.steps) if isinstance(step, ToDtype)), torch.uint8)
+
+    @cached_property
+    def moving(self) -> Transform | None:
+        """The first step that moves pixels."""
+        return next((step for step in self.steps if step.moves), None)
+
+    def check_left_out(self, canvas: Canvas) -> None:
+        """Raise if a step that changes the shape of such images is left out of the evaluation list made by default.
+
+        An opaque step is run once on a black image to see.
+        """
+        if self._unanswered is not None:
+            raise _no_counterpart(_called(self._unanswered))
+        if not any(isinstance(step, Opaque) for step in self.steps):
+            return
+        canvas = Canvas(canvas.sizes[:1], canvas.channels)
+        for step in self.steps:
+            before = canvas
+            try:
+                canvas = step.after(before)
+            except Exception as error:
+                raise _no_counterpart(_called(step)) from error
+            changed = canvas.channels != before.channels or (canvas.sizes != before.sizes).any()
+            if changed and isinstance(step, Opaque):
+                raise _no_counterpart(_called(step))
+
+    @cached_property
+    def _unanswered(self) -> Transform | None:
+        """The first step that cannot say what stands in its place in evaluation."""
+        return next((step for step in self.steps if step.for_evaluation() is None), None)
 
     def sample(self, keys: Keys, canvas: Canvas) -> list[Params]:
         """Draw every step's parameters; raise if a step cannot run on what reaches it."""
@@ -92,9 +121,8 @@ class Pipeline:
         if channels not in self._tables:
             self._tables[channels] = _table(converts, channels)
         items = builder.finish(self.dtype, memory_format, self._tables[channels])
-        first = items[0]
-        assert isinstance(first, Program)  # it reads the images
-        first.alike = self.alike(canvas, exact, memory_format)
+        if isinstance(items[0], Program):  # else images of each size are by themselves
+            items[0].alike = self.alike(canvas, exact, memory_format)
         return items
 
     def alike(self, canvas: Canvas, exact: bool, memory_format: torch.memory_format) -> Alike | None:
@@ -130,8 +158,6 @@ class _Streams:
 
 def _lower_pixel(builder: Builder, step: Any, params: Params) -> None:
     canvas = builder.canvas
-    if not isinstance(step, (RandomHorizontalFlip, RandomVerticalFlip)):
-        canvas.size(step)
     builder.pixel(step.slots(params, canvas), getattr(step, "composable", False))
     after = step.after(canvas)
     if after.channels != canvas.channels:
@@ -167,7 +193,7 @@ def _steps(transform: Any, argument: str) -> list[Transform]:
     if isinstance(transform, Transform):
         return [transform]
     if theirs(transform):
-        return in_a_list(transform, stacklevel=6)
+        return in_a_list(transform, stacklevel=5)  # who made the Augment
     if is_foreign(transform):
         return [Opaque(transform)]
     remedy = "Use gpuaug's transforms, a kornia.augmentation module or a torchvision transform."
@@ -230,20 +256,19 @@ def _table(converts: list[Convert], channels: int) -> Array | None:
 
 
 def evaluation(steps: Sequence[Transform]) -> list[Transform]:
-    """The deterministic counterpart of a training list.
+    """The deterministic counterpart of a training list: what each step says of itself.
 
     RandomResizedCrop(size) becomes Resize(round(1.14 * size)) and CenterCrop(size), RandomCrop(size) becomes
-    CenterCrop(size); Resize, CenterCrop, Pad, Grayscale, ToDtype and Normalize stay; the rest goes.
+    CenterCrop(size); Resize, CenterCrop, Pad, Grayscale, ToDtype and Normalize stay; the rest goes. A step that changes
+    the shape and cannot say is left out, too, but then `Pipeline.check_left_out` raises.
     """
-    kept: list[Transform] = []
-    for step in steps:
-        if isinstance(step, RandomResizedCrop):
-            height, width = checks.size(step, step.size)
-            larger = (round(1.14 * height), round(1.14 * width))
-            size: Any = larger[0] if height == width else larger
-            kept += [Resize(size, step.interpolation, antialias=step.antialias), CenterCrop(step.size)]
-        elif isinstance(step, RandomCrop):
-            kept.append(CenterCrop(step.size))
-        elif isinstance(step, (Resize, CenterCrop, Pad, Grayscale, Convert)):
-            kept.append(step)
-    return kept
+    return [counterpart for step in steps for counterpart in step.for_evaluation() or ()]
+
+
+def _called(step: Transform) -> str:
+    return f"the opaque step {type(step.module).__name__}" if isinstance(step, Opaque) else type(step).__name__
+
+
+def _no_counterpart(name: str) -> ValueError:
+    expected = f"given, since {name} of `train` changes the shape of images and has no fixed counterpart"
+    return checks.bad("Augment", "eval", expected, "None", "Pass eval=[...] with what gives images their size.")

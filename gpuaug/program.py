@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from gpuaug.philox import LOOK, NUMBERS, fold
 
-__all__ = ["Alike", "Erase", "Finish", "Keys", "Listed", "Mix", "Op", "Program", "Slot", "Window", "merge"]
+__all__ = [
+    "Alike", "BySize", "Erase", "Finish", "Keys", "Listed", "Mix", "Op", "Program", "Slot", "Window", "merge",
+]  # fmt: skip
 
 Array = NDArray[Any]
 
@@ -188,6 +190,11 @@ class Window:
     least: tuple[int, int] = (1, 1)
     whole: bool = False
 
+    def take(self, rows: Array, size: tuple[int, int]) -> Window:
+        """The windows of some of the samples, whose canvas has this size."""
+        box, resized, start, flip = (part[rows] for part in (self.box, self.resized, self.start, self.flip))
+        return replace(self, size=size, box=box, resized=resized, start=start, flip=flip)
+
     def shows_all(self, source: tuple[int, int]) -> bool:
         """True if every sample is a source of this size as it is: not cut, resampled, padded, moved or mirrored."""
         if source != tuple(self.size):  # else a box at (0, 0) of the canvas' size would pass for the whole image
@@ -303,3 +310,16 @@ class Program:
     def uses(self, *opcodes: int) -> bool:
         """True if any slot of any sample runs one of `opcodes`."""
         return any(bool(np.isin(slot.opcode, opcodes).any()) for slot in self.slots)
+
+
+@dataclass
+class BySize:
+    """What runs while the images differ in size: items of their own for the images of each size.
+
+    parts: the rows (n,) of the images of a size, and their items, of which the first reads the source. sizes (B, 2) and
+    `channels` are of the images that come out.
+    """
+
+    parts: list[tuple[Array, list[Any]]]
+    sizes: Array
+    channels: int

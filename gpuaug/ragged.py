@@ -22,6 +22,9 @@ LONGEST = 2**24  # pixels of a side
 class Ragged:
     """A batch of uint8 images that differ in height and width.
 
+    A list may change their pixels before a crop or a resize brings them to one size: such steps run on the images of
+    each size by themselves, in the memory of a copy of the batch, with the pixels and draws of each image alone.
+
     Args:
         data: (bytes,) uint8, the images one after another, each as (height, width, channels).
         sizes: (B, 2) int32 numpy array, (height, width) of each image, in pixels.
@@ -79,6 +82,23 @@ class Ragged:
         parts = [image.permute(1, 2, 0).reshape(-1) for image in images]
         out = None if empty is None else empty(sum(map(len, parts)))
         return cls(torch.cat(parts, out=out), sizes, channels)
+
+    @classmethod
+    def placed(cls, data: Tensor, sizes: Array, channels: int, offsets: Array) -> Ragged:
+        """Images that lie anywhere in a buffer, beside others; for the engine, which knows that they do.
+
+        Args:
+            data, sizes, channels: as of the constructor, which nothing checks here.
+            offsets: (B,) int64, where each image begins.
+        """
+        ragged = cls.__new__(cls)
+        ragged.data, ragged.channels = data, channels
+        ragged.sizes, ragged.offsets = sizes.astype(np.int32), offsets
+        return ragged
+
+    def take(self, rows: Array) -> Ragged:
+        """Some of the images, in the same memory."""
+        return Ragged.placed(self.data, self.sizes[rows], self.channels, self.offsets[rows])
 
     def describe(self) -> tuple[Any, ...]:
         """The arguments of the constructor after `data`."""

@@ -5,19 +5,20 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from gpuaug.program import Program
+from gpuaug.program import BySize, Program
 from gpuaug.ragged import Ragged
 
 __all__ = ["BACKENDS", "choose", "render", "run"]
 
-# each module has render(program, source), or a Job like the one below
+# each module has render(program, source), or a Job like the one below, and may have an `each` like `_in_turn`
 BACKENDS = {
     "triton": "gpuaug.kernels.triton",
     "numba": "gpuaug.kernels.numba",
@@ -148,9 +149,40 @@ def _targets(labels: Tensor) -> bool:
 def _render(
     items: Sequence[Any], module: Any, source: Tensor | Ragged, labels: Tensor | None, num_classes: int | None
 ) -> tuple[Tensor, Tensor | None]:
+    if isinstance(items[0], BySize):
+        source, items = _by_size(items[0], module, source), items[1:]
+    return run(items, _job(items, module, source), source, labels, num_classes)
+
+
+def _job(items: Sequence[Any], module: Any, source: Tensor | Ragged) -> Any:
     programs = [item for item in items if isinstance(item, Program)]
-    job = module.Job(programs, source) if hasattr(module, "Job") else Job(programs, module)
-    return run(items, job, source, labels, num_classes)
+    return module.Job(programs, source) if hasattr(module, "Job") else Job(programs, module)
+
+
+def _by_size(first: BySize, module: Any, source: Any) -> Ragged:
+    """Run the images of each size by themselves, and pack what comes out, one size after another."""
+    lengths = first.sizes.astype(np.int64).prod(axis=1) * first.channels
+    order = np.concatenate([rows for rows, _ in first.parts])
+    offsets = np.empty_like(lengths)
+    offsets[order] = np.cumsum(lengths[order]) - lengths[order]
+    data = torch.empty(int(lengths.sum()), dtype=torch.uint8, device=source.device)
+
+    def work(number: int) -> None:
+        rows, items = first.parts[number]
+        images = source.take(rows)
+        canvas = _through(items, _job(items, module, images), images)
+        interleaved, start = canvas.permute(0, 2, 3, 1), int(offsets[rows[0]])
+        data[start : start + canvas.numel()].view(interleaved.shape).copy_(interleaved)
+
+    each = getattr(module, "each", _in_turn)
+    each(work, [len(rows) for rows, _ in first.parts])
+    return Ragged.placed(data, first.sizes, first.channels, offsets)
+
+
+def _in_turn(work: Callable[[int], None], counts: Sequence[int]) -> None:
+    """Call `work` with the number of each part; `counts` says how many images each has."""
+    for number in range(len(counts)):
+        work(number)
 
 
 class Job:
@@ -168,7 +200,18 @@ class Job:
 def run(
     items: Sequence[Any], job: Any, source: Any, labels: Tensor | None, num_classes: int | None
 ) -> tuple[Tensor, Tensor | None]:
-    """The items' programs, as `job` has them, and what stands between; then the labels."""
+    """All items, then the labels."""
+    source = _through(items, job, source)
+    mix = None if items[-1].finish is None else items[-1].finish.mix  # the last item always is a program
+    if labels is None or mix is None:
+        return source, labels
+    if _targets(labels):
+        return source, _mixed(job, labels[:, None], None, mix, source.device)[:, 0]
+    return source, _mixed(job, labels, num_classes, mix, source.device)
+
+
+def _through(items: Sequence[Any], job: Any, source: Any) -> Any:
+    """The items' programs, as `job` has them, and what stands between."""
     number = 0
     for item in items:
         if isinstance(item, Program):
@@ -176,12 +219,7 @@ def run(
             number += 1
         else:
             source = item(source)
-    mix = None if items[-1].finish is None else items[-1].finish.mix  # the last item always is a program
-    if labels is None or mix is None:
-        return source, labels
-    if _targets(labels):
-        return source, _mixed(job, labels[:, None], None, mix, source.device)[:, 0]
-    return source, _mixed(job, labels, num_classes, mix, source.device)
+    return source
 
 
 def _mixed(job: Any, labels: Tensor, num_classes: int | None, mix: Any, device: torch.device) -> Tensor:

@@ -10,7 +10,7 @@ import abc
 import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, wraps
+from functools import cached_property, lru_cache, wraps
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -59,16 +59,45 @@ class Canvas:
     def __len__(self) -> int:
         return len(self.sizes)
 
+    @cached_property
+    def several(self) -> bool:
+        """Whether the images differ in size."""
+        return bool(self.sizes.strides[0] and (self.sizes != self.sizes[0]).any())  # a row repeated has no strides
+
+    @cached_property
+    def groups(self) -> list[tuple[Any, tuple[int, int]]]:
+        """The rows of the images of each (height, width), in the order of the batch: arrays, or a slice of all."""
+        if not self.several:
+            height, width = self.sizes[0].tolist()
+            return [(slice(None), (height, width))]
+        sizes, number = np.unique(self.sizes, axis=0, return_inverse=True)
+        number = number.reshape(-1)
+        rows = np.split(np.argsort(number, kind="stable"), np.cumsum(np.bincount(number))[:-1])
+        return [(group, (int(height), int(width))) for group, (height, width) in zip(rows, sizes, strict=True)]
+
+    @property
+    def sides(self) -> tuple[Any, Any]:
+        """Height and width: two numbers, or (B,) each where the images differ."""
+        if self.several:
+            height, width = self.sizes.T
+        else:
+            height, width = self.sizes[0].tolist()
+        return height, width
+
     def size(self, owner: object) -> tuple[int, int]:
-        """The (height, width) all images share."""
-        height, width = self.sizes[0].tolist()
-        if self.sizes.strides[0] and (self.sizes != (height, width)).any():  # a row repeated without copies is one size
+        """The (height, width) all images share, where they must.
+
+        Raises:
+            ValueError: if they differ.
+        """
+        if self.several:
             name = owner if isinstance(owner, str) else type(owner).__name__
             raise ValueError(
                 f"{name}: `images` must have one size at this step, got sizes from {tuple(self.sizes.min(0).tolist())} "
                 f"to {tuple(self.sizes.max(0).tolist())}. Put RandomResizedCrop, RandomCrop, CenterCrop or "
                 "Resize((height, width)) before it."
             )
+        height, width = self.sizes[0].tolist()
         return height, width
 
 
@@ -97,6 +126,7 @@ class Transform(abc.ABC):  # noqa: B024 - its kinds are what is abstract
     p: float = 1.0
     draws: int = 0
     channels: ClassVar[tuple[int, ...] | None] = None  # the channel counts it accepts, None is any
+    moves: bool = False  # it moves pixels, so masks, boxes and key points would have to follow
 
     def __init_subclass__(cls, registered: bool = True) -> None:
         super().__init_subclass__()
@@ -127,6 +157,13 @@ class Transform(abc.ABC):  # noqa: B024 - its kinds are what is abstract
             accepted = " or ".join(map(str, self.channels))
             remedy = "Decode to RGB, or leave this step out."
             raise checks.bad(self, "images", f"images of {accepted} channels", f"{canvas.channels} channels", remedy)
+
+    def for_evaluation(self) -> Sequence[Transform] | None:
+        """What stands in its place in the evaluation list that is made by default.
+
+        Nothing, unless a step says otherwise. None: it cannot say, so the user has to give that list.
+        """
+        return ()
 
     def sizes(self, sizes: Array) -> Array:
         """Image sizes (B, 2) after this step."""
@@ -234,6 +271,10 @@ class Crop(Transform, abc.ABC):
     """Changes the canvas: reads a part of the image, resampled or padded. Does not gate: `p` is 1."""
 
     kind = "crop"
+    moves = True
+
+    def for_evaluation(self) -> Sequence[Transform] | None:
+        return None  # left out, images would have another size
 
     @abc.abstractmethod
     def place(self, params: Params, canvas: Canvas) -> Placement:

@@ -19,10 +19,11 @@ from benchmarks.audit import Audit
 from benchmarks.pseudocuda import PseudoCuda, install, to_device, to_host  # before anything imports Triton
 
 # isort: split
-from device_lists import CASES, RECIPES, Case, place, same
+from device_lists import CASES, RECIPES, Case, place, same, tail
 from helpers import noise
 from torch.utils._pytree import tree_map
 
+import gpuaug as ga
 import gpuaug.kernels.triton as backend
 from gpuaug.kernels.triton import launch
 from gpuaug.program import Op
@@ -46,6 +47,14 @@ def calls(case: Case) -> dict[str, Any]:
         found[name] = {**audit.report(1), "launched": [one.name for one in audit.launches]}
         found[name]["findings"] = [str(finding) for finding in audit.findings]
     return found
+
+
+def by_size() -> dict[str, Any]:
+    """Pixel steps before the crop of images of several sizes."""
+    steps = [ga.RandomHorizontalFlip(), ga.RandAugment(), ga.RandomResizedCrop(24), *tail()]
+    case = Case(steps, ragged=True)
+    sizes = {tuple(image.shape) for image in case.batch()[0]}
+    return {"calls": calls(case), "sequences": sequences(case, FEWER), "sizes": len(sizes)}
 
 
 def sequences(case: Case, draws: int = DRAWS) -> int:
@@ -137,6 +146,7 @@ def main() -> None:
             "sequences": {name: sequences(case, DRAWS if name in MAIN else FEWER) for name, case in CASES.items()},
             "traffic": {name: traffic(case) for name, case in RECIPES(SIZES["size"]).items()},
             "faults": faults(),
+            "by size": by_size(),
         }
     json.dump(result, sys.stdout)
 

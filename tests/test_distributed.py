@@ -284,6 +284,10 @@ def rows(printed: str) -> list[str]:
     return re.findall(r"^ +(\d+) +\d\.\d{3} +\d+\.\d$", printed, re.M)
 
 
+@pytest.mark.skipif(
+    torch.__version__.startswith("2.11."),
+    reason="with Gloo, DDP's destructor and a thread that it joins wait for one another as a process ends (torch 2.11)",
+)
 def test_train_ddp(tmp_path: Path) -> None:
     torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", 2]
     settings = photos(tmp_path)

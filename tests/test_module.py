@@ -258,7 +258,7 @@ def test_evaluation_is_deterministic_and_counts_nothing(backend: str) -> None:
 @backends
 def test_labels_pass_through_in_evaluation(backend: str) -> None:
     augment = ga.Augment(recipe(mix=True), backend=backend).eval()
-    for given in (labels(4), torch.rand(4, CLASSES), torch.full((4,), 10**6), torch.zeros(3)):
+    for given in (labels(4), torch.rand(4, CLASSES), torch.full((4,), 10**6), torch.zeros(4)):
         images, back = augment(noise(4), given)
         assert back is given
         assert images.dtype == torch.float32

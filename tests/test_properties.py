@@ -374,9 +374,6 @@ def test_no_draw_is_a_special_case(name: str, seed: int, height: int, width: int
     for backend in BACKENDS:
         for number in range(10):
             one, key = images[number : number + 1], index[number : number + 1]
-            sources: list[Any] = [one] if name.startswith("crop after") else [one, ga.Ragged.from_images(list(one))]
-            if name == "flip and crop":
-                sources = [one]
-            for source in sources:
+            for source in (one, ga.Ragged.from_images(list(one))):
                 result = ga.Augment(steps, seed=seed, backend=backend)(source, index=key)
                 assert torch.equal(result, expected[number : number + 1]), f"{backend}, sample {number}"

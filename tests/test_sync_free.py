@@ -65,6 +65,23 @@ def test_every_draw_launches_the_same(audited: dict[str, Any], name: str) -> Non
     assert audited["sequences"][name] == 1
 
 
+def test_images_of_several_sizes(audited: dict[str, Any]) -> None:
+    """Pixel steps before the crop: the same launches for each size, one copy up for each and one for the batch."""
+    found = audited["by size"]
+    later, sizes = found["calls"]["later"], found["sizes"]
+    assert found["calls"]["same"] == [True, True]
+    assert found["sequences"] == 1
+    assert later["findings"] == []
+    assert (later["uploads"], later["downloads"]) == (sizes + 1, 0)
+    assert later["launched"][-3:] == RECIPE
+    before = later["launched"][:-3]
+    each = [before[len(before) // sizes * number :][: len(before) // sizes] for number in range(sizes)]
+    assert sizes > 2
+    assert all(launched == each[0] for launched in each), each
+    assert each[0].count("crop_kernel") == 1
+    assert each[0][-1] == "aten.copy_.default"
+
+
 def test_launches_of_the_recipes(audited: dict[str, Any]) -> None:
     """At most 3, and at most 8 with RandAugment, MixUp and labels."""
     launched = {name: traffic["launched"] for name, traffic in audited["traffic"].items()}

@@ -65,7 +65,7 @@ class GaussianBlur(Pixel):
         return low, high
 
     def check(self, canvas: Canvas) -> None:
-        height, width = canvas.size(self)
+        height, width = canvas.sizes.min(axis=0).tolist()
         for length, side in zip(self._kernel_size(), (width, height), strict=True):
             if length // 2 >= side:
                 raise checks.bad(
@@ -130,11 +130,10 @@ class MotionBlur(Pixel):
 
     def check(self, canvas: Canvas) -> None:
         slack = {"reflect": 0, "circular": 1}.get(self.border_type)
-        if slack is not None and self.kernel_size // 2 >= min(canvas.size(self)) + slack:
+        size = tuple(canvas.sizes.min(axis=0).tolist())
+        if slack is not None and self.kernel_size // 2 >= min(size) + slack:
             remedy = 'Use border_type="replicate".'
-            raise checks.bad(
-                self, "kernel_size", f"less than twice the image {canvas.size(self)}", self.kernel_size, remedy
-            )
+            raise checks.bad(self, "kernel_size", f"less than twice the image {size}", self.kernel_size, remedy)
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         low, high = self._ranges()

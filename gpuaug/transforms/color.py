@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gpuaug import checks, tone
 from gpuaug.program import OPERANDS, Op, Slot
-from gpuaug.transform import Canvas, Params, Pixel
+from gpuaug.transform import Canvas, Params, Pixel, Transform
 
 __all__ = [
     "ColorJitter", "Grayscale", "RandomAdjustSharpness", "RandomAutocontrast", "RandomChannelPermutation",
@@ -134,6 +134,9 @@ class Grayscale(Pixel):
         self.num_output_channels = checks.integer(self, "num_output_channels", num_output_channels, 1, 3)
         if num_output_channels == 2:
             raise checks.bad(self, "num_output_channels", "1 or 3", "2")
+
+    def for_evaluation(self) -> Sequence[Transform]:
+        return (self,)
 
     def after(self, canvas: Canvas) -> Canvas:
         return Canvas(canvas.sizes, self.num_output_channels)

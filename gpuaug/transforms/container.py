@@ -72,6 +72,10 @@ class Container(Transform, abc.ABC):
     def children(self) -> Sequence[Transform]:
         return self.transforms
 
+    @property
+    def moves(self) -> bool:  # type: ignore[override]
+        return any(child.moves for child in self.transforms)
+
     def check(self, canvas: Canvas) -> None:
         for child in self.children:
             child.check(canvas)
@@ -193,6 +197,11 @@ class RandomChoice(Container):
 
     def slots(self, params: Params, canvas: Canvas) -> list[Slot]:
         return merge_lists(self._child_slots(params, canvas), params["chosen"])
+
+    def for_evaluation(self) -> Sequence[Transform] | None:
+        """Of crops, what all of them say; None if they differ."""
+        first, *others = (child.for_evaluation() if child.kind == "crop" else () for child in self.transforms)
+        return first if all(other == first for other in others) else None
 
     def sizes(self, sizes: Array) -> Array:
         return self.transforms[0].sizes(sizes)

@@ -25,6 +25,9 @@ class Convert(Transform, abc.ABC):
 
     kind = "convert"
 
+    def for_evaluation(self) -> Sequence[Transform]:
+        return (self,)
+
     @abc.abstractmethod
     def convert(self, table: Tensor) -> Tensor:
         """(C, 1, 256) values of the levels before this step -> after it."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from gpuaug import checks
 from gpuaug.program import CONSTANT, EDGE, REFLECT, SYMMETRIC
-from gpuaug.transform import INTERPOLATIONS, Canvas, Crop, Params, Placement, fill_row, repeated, whole_boxes
+from gpuaug.transform import INTERPOLATIONS, Canvas, Crop, Params, Placement, Transform, fill_row, repeated, whole_boxes
 from gpuaug.transform import interpolation as check_interpolation
 
 __all__ = ["CenterCrop", "Pad", "RandomCrop", "RandomResizedCrop", "Resize"]
@@ -83,6 +83,9 @@ class Resize(Crop):
         result = np.where(wide, np.stack([new_short, new_long], 1), np.stack([new_long, new_short], 1))
         return np.maximum(result, 1)
 
+    def for_evaluation(self) -> Sequence[Transform]:
+        return (self,)
+
     def place(self, params: Params, canvas: Canvas) -> Placement:
         sizes = canvas.sizes
         resized, zero = self.sizes(sizes), repeated(len(sizes), 0, 0)
@@ -102,6 +105,9 @@ class CenterCrop(Crop):
 
     def sizes(self, sizes: Array) -> Array:
         return repeated(len(sizes), *self._pair)
+
+    def for_evaluation(self) -> Sequence[Transform]:
+        return (self,)
 
     def place(self, params: Params, canvas: Canvas) -> Placement:
         size = np.array(self._pair, np.int64)
@@ -133,6 +139,9 @@ class Pad(Crop):
         check_reflection(
             self, self.padding_mode, np.array(parse_padding(self, self.padding)).reshape(2, 2).max(0), canvas
         )
+
+    def for_evaluation(self) -> Sequence[Transform]:
+        return (self,)
 
     def place(self, params: Params, canvas: Canvas) -> Placement:
         top, left, _, _ = parse_padding(self, self.padding)
@@ -179,6 +188,9 @@ class RandomCrop(Crop):
 
     def sizes(self, sizes: Array) -> Array:
         return repeated(len(sizes), *self._pair)
+
+    def for_evaluation(self) -> Sequence[Transform]:
+        return (CenterCrop(self.size),)
 
     def _padding(self, sizes: Array) -> tuple[Array, Array]:
         """Padding before and after, each (B, 2) for (height, width)."""
@@ -240,6 +252,13 @@ class RandomResizedCrop(Crop):
 
     def sizes(self, sizes: Array) -> Array:
         return repeated(len(sizes), *self._pair)
+
+    def for_evaluation(self) -> Sequence[Transform]:
+        """Resize(round(1.14 * size)) and CenterCrop(size)."""
+        height, width = self._pair
+        larger = (round(1.14 * height), round(1.14 * width))
+        size: Any = larger[0] if height == width else larger
+        return (Resize(size, self.interpolation, antialias=self.antialias), CenterCrop(self.size))
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         height, width = canvas.sizes.T

@@ -51,10 +51,9 @@ class RandomErasing(Pixel):
         self.value, self.inplace = value, inplace
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
-        height, width = canvas.size(self)
-        tall, wide = np.full(len(canvas), height), np.full(len(canvas), width)
+        height, width = canvas.sizes.T
         # torchvision's ratio is height / width here, width / height in RandomResizedCrop
-        w, h, found = first_fit(uniforms, wide, tall, self._fits, self.scale, self.ratio)
+        w, h, found = first_fit(uniforms, width, height, self._fits, self.scale, self.ratio)
         box = np.empty((len(canvas), 4), np.int32)
         box[:, 0] = np.floor(uniforms[:, -2] * (height - h + 1))
         box[:, 1] = np.floor(uniforms[:, -1] * (width - w + 1))

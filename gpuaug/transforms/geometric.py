@@ -21,6 +21,7 @@ Array = NDArray[Any]
 Fill = float | Sequence[float] | None
 
 WARPS = ("nearest", "bilinear", "bicubic")
+SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])  # corners (x, y): top left, top right, bottom right, bottom left
 
 
 @lru_cache(maxsize=64)
@@ -36,6 +37,8 @@ class RandomHorizontalFlip(Pixel):
         p: chance per sample.
     """
 
+    moves = True
+
     def __init__(self, p: float = 0.5) -> None:
         self.p = checks.probability(self, p)
 
@@ -49,6 +52,8 @@ class RandomVerticalFlip(Pixel):
     Args:
         p: chance per sample.
     """
+
+    moves = True
 
     def __init__(self, p: float = 0.5) -> None:
         self.p = checks.probability(self, p)
@@ -111,6 +116,7 @@ class RandomRotation(Pixel):
 
     draws = 1
     composable = True
+    moves = True
 
     def __init__(
         self, degrees: Any, interpolation: Any = "nearest", expand: bool = False, center: Any = None, fill: Fill = 0
@@ -129,9 +135,8 @@ class RandomRotation(Pixel):
 
     def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
         zero = np.zeros(len(canvas))
-        size = canvas.size(self)
         # torchvision's affine turns clockwise, its rotate counter-clockwise
-        inverse = matrix.affine(size, -params["degrees"], (zero, zero), 1.0, (zero, zero), self.center)
+        inverse = matrix.affine(canvas.sides, -params["degrees"], (zero, zero), 1.0, (zero, zero), self.center)
         return [warp(self, inverse, self.interpolation, self.fill, canvas.channels)]
 
 
@@ -152,6 +157,7 @@ class RandomAffine(Pixel):
 
     draws = 6
     composable = True
+    moves = True
 
     def __init__(
         self,
@@ -185,7 +191,7 @@ class RandomAffine(Pixel):
         return angles(self, "shear", self.shear), (0.0, 0.0)
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
-        height, width = canvas.size(self)
+        height, width = canvas.sides
         shift_x, shift_y = self.translate or (0.0, 0.0)
         shear_x, shear_y = self._shears()
         ranges = [
@@ -196,8 +202,9 @@ class RandomAffine(Pixel):
             shear_x,
             shear_y,
         ]
-        low, high = np.array(ranges, np.float64).T
-        degrees, x, y, scale, shear_x, shear_y = (low + uniforms * (high - low)).T
+        degrees, x, y, scale, shear_x, shear_y = (
+            low + number * (high - low) for number, (low, high) in zip(uniforms.T, ranges, strict=True)
+        )
         return {
             "degrees": degrees,
             "translate": np.rint(np.stack([x, y], axis=1)),
@@ -208,7 +215,7 @@ class RandomAffine(Pixel):
     def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
         translate, shear = params["translate"].T, params["shear"].T
         inverse = matrix.affine(
-            canvas.size(self),
+            canvas.sides,
             params["degrees"],
             (translate[0], translate[1]),
             params["scale"],
@@ -232,6 +239,7 @@ class RandomPerspective(Pixel):
 
     draws = 8
     composable = True
+    moves = True
 
     def __init__(
         self, distortion_scale: float = 0.5, p: float = 0.5, interpolation: Any = "bilinear", fill: Fill = 0
@@ -242,15 +250,12 @@ class RandomPerspective(Pixel):
         self.fill = checks.fill(self, fill)
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
-        height, width = canvas.size(self)
-        bound_h = int(self.distortion_scale * (height // 2)) + 1
-        bound_w = int(self.distortion_scale * (width // 2)) + 1
-        inward = np.floor(uniforms.reshape(-1, 4, 2) * (bound_w, bound_h))
-        corners = np.array([[0, 0], [width - bound_w, 0], [width - bound_w, height - bound_h], [0, height - bound_h]])
-        return {"corners": inward + corners}  # (B, 4, 2) as (x, y): top left, top right, bottom right, bottom left
+        sizes = canvas.sizes[:, None, ::-1]  # (B, 1, 2) as (width, height)
+        bounds = (self.distortion_scale * (sizes // 2)).astype(np.int64) + 1
+        inward = np.floor(uniforms.reshape(-1, 4, 2) * bounds)
+        return {"corners": inward + SQUARE * (sizes - bounds)}  # (B, 4, 2) as (x, y)
 
     def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
-        height, width = canvas.size(self)
-        start = np.array([[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]])
-        inverse = matrix.perspective(np.broadcast_to(start, params["corners"].shape), params["corners"])
+        start = SQUARE * (canvas.sizes[:, None, ::-1] - 1)
+        inverse = matrix.perspective(start, params["corners"])
         return [warp(self, inverse, self.interpolation, self.fill, canvas.channels, projective=True)]

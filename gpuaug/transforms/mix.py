@@ -48,6 +48,9 @@ class Mix(Transform, abc.ABC):
         self.num_classes = None if num_classes is None else checks.integer(self, "num_classes", num_classes, 1)
         self.mode = checks.one_of(self, "mode", mode, MODES)
 
+    def check(self, canvas: Canvas) -> None:
+        canvas.size(self)
+
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         quantile = beta_quantile(self.alpha, self.alpha)
         if self.mode == "batch":  # one draw for all

@@ -45,6 +45,14 @@ def _library(module: object) -> str | None:
     return None
 
 
+def _keeps_places(module: object) -> bool:
+    """True for what only changes levels, by the family that it is of."""
+    return any(
+        cls.__name__ == "IntensityAugmentationBase2D" or cls.__module__ == "torchvision.transforms.v2._color"
+        for cls in type(module).__mro__
+    )
+
+
 class Opaque(Transform, registered=False):
     """Run a transform of Kornia or torchvision v2 as it is on the whole batch, at its place in the list.
 
@@ -58,12 +66,14 @@ class Opaque(Transform, registered=False):
     Args:
         module: a `kornia.augmentation` module, or a torchvision v2 transform that returns uint8. Both may
             change size and channels, to what they make of any image of that shape.
+        moves: whether it moves pixels, so that masks, boxes and key points would have to follow. None: False for
+            Kornia's intensity augmentations and torchvision's colour transforms, True for all others.
     """
 
     kind = "opaque"
     draws = 2
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Any, moves: bool | None = None) -> None:
         remedies = {
             "Normalize": "gpuaug.Normalize",
             "ToDtype": "gpuaug.ToDtype",
@@ -76,6 +86,7 @@ class Opaque(Transform, registered=False):
             raise checks.bad("Augment", "transforms", "uint8 to uint8 and without labels", name, f"Use {remedy}.")
         self.module = module
         self.library = _library(module)
+        self.moves = not _keeps_places(module) if moves is None else bool(moves)
         self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # (C, H, W) that goes in -> what comes out
 
     def after(self, canvas: Canvas) -> Canvas:
@@ -124,4 +135,5 @@ class Opaque(Transform, registered=False):
             return (result * 255).round_().clamp_(0, 255).to(torch.uint8) if levels else result
 
     def __repr__(self) -> str:
-        return f"Opaque({'v2' if self.library == 'torchvision' else 'kornia.augmentation'}.{self.module!r})"
+        moves = f", moves={self.moves}" if self.moves == _keeps_places(self.module) else ""
+        return f"Opaque({'v2' if self.library == 'torchvision' else 'kornia.augmentation'}.{self.module!r}{moves})"

@@ -50,7 +50,7 @@ BLENDS = [NUMBER[name] for name in ("Brightness", "Color", "Contrast", "Sharpnes
 FLOAT32: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # whatever torch's defaults are set to
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=1024)  # of batches of different sizes
 def magnitudes(kind: str, bins: int, height: int, width: int) -> Array:
     """(ops, bins) magnitude of each op, before the sign, as torchvision's _AUGMENTATION_SPACE of that policy."""
     shear, shift_x, shift_y, rotate, blend, levels, most_bits = {
@@ -71,7 +71,7 @@ def magnitudes(kind: str, bins: int, height: int, width: int) -> Array:
 
 def lower_ops(owner: Policy, ops: Array, magnitude: Array, canvas: Canvas) -> list[Slot]:
     """Slots for op numbers and signed magnitudes, each (B, places)."""
-    book = owner.book(canvas)
+    book = None if canvas.several else owner.book(canvas)
     chosen = None if book is None else book.find(ops, magnitude)
     if book is None or chosen is None:
         return compute_ops(owner, ops, magnitude, canvas)
@@ -126,7 +126,10 @@ def compute_ops(owner: Policy, ops: Array, magnitude: Array, canvas: Canvas) -> 
     operands[:, 0], operands[:, 1] = 1.0 + magnitude, 1.0 - (1.0 + magnitude)
 
     rows = np.flatnonzero(opcode == Op.WARP)
-    operands[rows, :9] = _inverse(ops[rows], magnitude[rows], canvas.size(owner)).reshape(-1, 9)
+    height, width = canvas.sides
+    if canvas.several:
+        height, width = (np.tile(side, places)[rows] for side in (height, width))
+    operands[rows, :9] = _inverse(ops[rows], magnitude[rows], (height, width)).reshape(-1, 9)
     operands[rows, 9], operands[rows, 10] = INTERPOLATIONS[owner.interpolation], owner.fill is not None
     fill = np.broadcast_to(fill_row(owner, owner.fill, canvas.channels), (len(ops), canvas.channels))
 
@@ -140,7 +143,7 @@ def compute_ops(owner: Policy, ops: Array, magnitude: Array, canvas: Canvas) -> 
     return [Slot(may, opcode[part], operands[part], fill[part], table[part]) for part in parts]
 
 
-def _inverse(ops: Array, magnitude: Array, size: tuple[int, int]) -> Array:
+def _inverse(ops: Array, magnitude: Array, size: tuple[Array | int, Array | int]) -> Array:
     shear_x, shear_y, shift_x, shift_y, rotate = (
         np.where(ops == NUMBER[name], magnitude, 0.0)
         for name in ("ShearX", "ShearY", "TranslateX", "TranslateY", "Rotate")
@@ -156,6 +159,7 @@ class Policy(Pixel, abc.ABC):
     """What the four share: interpolation, fill, channels, the sign."""
 
     channels = (1, 3)
+    moves = True
     interpolation: str
     fill: Fill
 
@@ -168,7 +172,7 @@ class Policy(Pixel, abc.ABC):
         """(ops, bins) every magnitude it can draw for a canvas of that size, before the sign."""
 
     def book(self, canvas: Canvas) -> Book | None:
-        """Its instructions for such a canvas; None if they are too many to keep."""
+        """Its instructions for a canvas of one size; None if they are too many to keep."""
         size = canvas.size(self)
         key = (type(self), *vars(self).values(), size, canvas.channels)
         if key not in BOOKS:
@@ -177,6 +181,13 @@ class Policy(Pixel, abc.ABC):
                 BOOKS.clear()
             BOOKS[key] = Book(self, strengths, canvas) if 2 * strengths.size <= MOST else None
         return BOOKS[key]
+
+    def magnitude_of(self, ops: Array, bins: Array | int, canvas: Canvas) -> Array:
+        """Magnitudes before the sign, of op numbers (B, ...) at bins of that shape, or all at one."""
+        bins, found = np.broadcast_to(bins, ops.shape), np.empty(ops.shape)
+        for rows, size in canvas.groups:
+            found[rows] = self.strengths(*size)[ops[rows], bins[rows]]
+        return found
 
     def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
         return lower_ops(self, params["ops"], params["magnitude"], canvas)
@@ -217,8 +228,8 @@ class RandAugment(Policy):
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         ops = (uniforms[:, : self.num_ops] * 14).astype(np.int64)  # all but Invert
-        table = self.strengths(*canvas.size(self))[:, 0]
-        return {"ops": ops, "magnitude": signed(ops, table[ops], uniforms[:, self.num_ops :])}
+        magnitude = self.magnitude_of(ops, 0, canvas)
+        return {"ops": ops, "magnitude": signed(ops, magnitude, uniforms[:, self.num_ops :])}
 
     def strengths(self, height: int, width: int) -> Array:
         return magnitudes("standard", self.num_magnitude_bins, height, width)[:, self.magnitude : self.magnitude + 1]
@@ -242,8 +253,7 @@ class TrivialAugmentWide(Policy):
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         ops = (uniforms[:, :1] * 14).astype(np.int64)
         bins = (uniforms[:, 1:2] * self.num_magnitude_bins).astype(np.int64)
-        table = self.strengths(*canvas.size(self))
-        return {"ops": ops, "magnitude": signed(ops, table[ops, bins], uniforms[:, 2:])}
+        return {"ops": ops, "magnitude": signed(ops, self.magnitude_of(ops, bins, canvas), uniforms[:, 2:])}
 
     def strengths(self, height: int, width: int) -> Array:
         return magnitudes("wide", self.num_magnitude_bins, height, width)
@@ -267,8 +277,7 @@ class AutoAugment(Policy):
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         number = (uniforms[:, 0] * 25).astype(np.int64)
         ops, p, bins = (column[number] for column in columns(self.policy))
-        table = self.strengths(*canvas.size(self))
-        magnitude = signed(ops, table[ops, bins], uniforms[:, 3:5])
+        magnitude = signed(ops, self.magnitude_of(ops, bins, canvas), uniforms[:, 3:5])
         return {
             "policy": number,
             "ops": np.where(uniforms[:, 1:3] < p, ops, NUMBER["Identity"]),
@@ -334,7 +343,7 @@ class AugMix(Policy):
         choice, strength, sign = uniforms[:, 2 * width :].reshape(size, 3, width, depth).transpose(1, 0, 2, 3)
         ops = np.array(kept)[np.floor(choice * len(kept)).astype(np.int64)]
         bins = np.floor(strength * self.severity).astype(np.int64)
-        magnitude = signed(ops, self.strengths(*canvas.size(self))[ops, bins], sign)
+        magnitude = signed(ops, self.magnitude_of(ops, bins, canvas), sign)
         if self.chain_depth < 0:
             depths = 1 + np.floor(uniforms[:, width : 2 * width] * 3).astype(np.int64)
             ops = np.where(np.arange(depth) < depths[..., None], ops, NUMBER["Identity"])

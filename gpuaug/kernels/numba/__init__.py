@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -53,6 +54,24 @@ def render(program: Program, source: Tensor | Ragged) -> Tensor:
     return job.out
 
 
+def each(work: Callable[[int], None], counts: Sequence[int]) -> None:
+    """Call `work` with the number of each part; `counts` says how many images each has.
+
+    The threads share the images of a part, unless it has too few: then they share such parts.
+    """
+    small = [number for number, count in enumerate(counts) if count <= SAMPLES_AT_ONCE]
+    for number in set(range(len(counts))).difference(small):
+        work(number)
+    inference = torch.is_inference_mode_enabled()  # which each thread has by itself
+
+    def together(start: int, stop: int) -> None:
+        with torch.inference_mode(inference), torch.no_grad():
+            for number in small[start:stop]:
+                work(number)
+
+    share(together, len(small), torch.get_num_threads(), 1)
+
+
 def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
     """An array of this thread's own, with anything in it."""
     array: Array | None = getattr(_memory, name, None)
@@ -89,6 +108,7 @@ class _Job:
         data, self.offsets, strides, self.channels = layout(source)
         self.data, self.strides = data.numpy(), np.ascontiguousarray(strides)
         self.batch = len(self.offsets)
+        self.at_once = min(SAMPLES_AT_ONCE, self.batch)
         window = program.window
         if window is None:
             assert isinstance(source, Tensor)
@@ -151,9 +171,9 @@ class _Job:
 
     def work(self, start: int, stop: int) -> None:
         """Samples start..stop, at most SAMPLES_AT_ONCE, from their source to the result, or to their canvas."""
-        shape = (SAMPLES_AT_ONCE, 2, self.channels, self.pixels)
-        canvases, side = scratch("canvases", shape, np.uint8), scratch("side", (SAMPLES_AT_ONCE,), np.int64)
-        pending = scratch("pending", (SAMPLES_AT_ONCE, self.channels, 256), np.uint8)
+        shape = (self.at_once, 2, self.channels, self.pixels)
+        canvases, side = scratch("canvases", shape, np.uint8), scratch("side", (self.at_once,), np.int64)
+        pending = scratch("pending", (self.at_once, self.channels, 256), np.uint8)
         window = self.window
         crop_group(
             start, stop, self.data, self.offsets, self.strides, window.box, window.resized, window.start, window.flip,
@@ -179,7 +199,7 @@ class _Job:
             for g in range(stop - start):
                 self.canvases[start + g, 0] = canvases[g, side[g]]
         else:
-            self._finish(start, stop, canvases, np.arange(self.batch) % SAMPLES_AT_ONCE, side, pending)
+            self._finish(start, stop, canvases, np.arange(self.batch) % self.at_once, side, pending)
 
     def mix(self, start: int, stop: int) -> None:
         """Samples start..stop from their canvas and their partner's to the result."""
@@ -189,7 +209,7 @@ class _Job:
     def _run(
         self, start: int, stop: int, first: int, last: int, canvases: Array, side: Array, pending: Array, flush: bool
     ) -> None:
-        kept = (SAMPLES_AT_ONCE if self.branches else 1, self.channels, self.pixels if self.branches else 0)
+        kept = (self.at_once if self.branches else 1, self.channels, self.pixels if self.branches else 0)
         run_group(
             start, stop, first, last, self.common, self.operands, self.fills, self.tables, canvases, side,
             scratch("bases", kept, np.uint8), scratch("totals", kept, np.float32), self.height, self.width,

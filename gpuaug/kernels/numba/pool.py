@@ -36,17 +36,17 @@ def _workers(threads: int) -> ThreadPoolExecutor:
         return _pool
 
 
-def share(work: Callable[[int, int], None], size: int, threads: int) -> None:
-    """Call `work(start, stop)` on SAMPLES_AT_ONCE at a time until 0..size is done, on this thread and others."""
-    starts = count(0, SAMPLES_AT_ONCE)  # next() is atomic
+def share(work: Callable[[int, int], None], size: int, threads: int, at_once: int = SAMPLES_AT_ONCE) -> None:
+    """Call `work(start, stop)` on `at_once` at a time until 0..size is done, on this thread and others."""
+    starts = count(0, at_once)  # next() is atomic
 
     def run() -> None:
         for start in starts:
             if start >= size:
                 return
-            work(start, min(start + SAMPLES_AT_ONCE, size))
+            work(start, min(start + at_once, size))
 
-    helpers = min(threads, -(-size // SAMPLES_AT_ONCE)) - 1
+    helpers = min(threads, -(-size // at_once)) - 1
     others = [_workers(threads - 1).submit(run) for _ in range(helpers)]
     try:
         run()
