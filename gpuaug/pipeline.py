@@ -51,7 +51,8 @@ class Pipeline:
         return next((node for node in nodes if isinstance(node, Mix)), None)
 
     @cached_property
-    def dtype(self) -> torch.dtype:
+    def dtype(self) -> torch.dtype | str:
+        """What comes out; "auto" is the module's."""
         return next((step.dtype for step in reversed(self.steps) if isinstance(step, ToDtype)), torch.uint8)
 
     def sample(self, keys: Keys, canvas: Canvas) -> list[Params]:
@@ -67,9 +68,15 @@ class Pipeline:
         return params
 
     def lower(
-        self, params: list[Params], keys: Keys, canvas: Canvas, exact: bool, memory_format: torch.memory_format
+        self,
+        params: list[Params],
+        keys: Keys,
+        canvas: Canvas,
+        exact: bool,
+        memory_format: torch.memory_format,
+        auto: torch.dtype = torch.float32,
     ) -> list[Item]:
-        """Parameters to programs: the same walk through the list, collecting instructions."""
+        """Parameters to programs: the same walk through the list, collecting instructions. `auto` is the module's."""
         builder = Builder(keys, canvas, exact)
         converts: list[Convert] = []
         for step, drawn in zip(self.steps, params, strict=True):
@@ -85,7 +92,8 @@ class Pipeline:
         channels = builder.canvas.channels
         if channels not in self._tables:
             self._tables[channels] = _table(converts, channels)
-        return builder.finish(self.dtype, memory_format, self._tables[channels])
+        dtype = auto if isinstance(self.dtype, str) else self.dtype
+        return builder.finish(dtype, memory_format, self._tables[channels])
 
 
 class _Streams:
@@ -164,7 +172,7 @@ def _check_order(steps: list[Transform], argument: str) -> None:
     for step in steps:
         name = type(step).__name__
         if isinstance(step, ToDtype):
-            if floats and not step.dtype.is_floating_point:
+            if floats and not step.floats:
                 got, remedy = f"{step} after ToDtype", "Leave it out."
                 raise checks.bad("Augment", argument, "without a way back from floats", got, remedy)
             floats = floats or _makes_floats(step)
@@ -188,7 +196,7 @@ def _check_order(steps: list[Transform], argument: str) -> None:
 
 
 def _makes_floats(step: Convert) -> bool:
-    return isinstance(step, ToDtype) and step.dtype.is_floating_point
+    return isinstance(step, ToDtype) and step.floats
 
 
 def _normalize_erased(builder: Builder, step: Convert) -> None:

@@ -58,7 +58,7 @@ class Job:
         alike = [layout.signature for layout in layouts] == [layout.signature for layout in self.layouts]
         if not alike or (room.head_words, room.row_words) != (self.params.rows_at, self.params.row_words):
             raise RuntimeError(
-                "Augment: the list, `exact` or `memory_format` changed after the capture. Capture once more."
+                "Augment: the list, its dtype, `exact` or `memory_format` changed after the capture. Capture once more."
             )
         with self._on_device():
             self.params.block.copy_(words, non_blocking=True)
