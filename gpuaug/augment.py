@@ -236,7 +236,7 @@ class Augment(nn.Module):
         There is no buffer to be cast, for that would be in everything that lists or sends buffers, as DDP in each step.
         """
         dtype = followed(self, self._dtype, fn, self._dtypes)
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self._dtype, self._cast = dtype, self._cast or dtype != self._dtype
         return self
 

@@ -82,7 +82,8 @@ class EvalModule(nn.Module):
             self.dtype = after
         elif after != self.dtype and self.dtype != torch.uint8:
             warnings.warn(kept("Augment.eval_module", self.dtype, after), stacklevel=2)
-        return super()._apply(lambda tensor: _moved(tensor, fn(tensor)), recurse)
+        super()._apply(lambda tensor: _moved(tensor, fn(tensor)), recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Prepare a batch for the model.

@@ -24,6 +24,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout, suppress
@@ -33,6 +34,10 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 TABLE = Path(__file__).with_suffix(".txt")
 LIMIT = 240  # seconds of the processor
+BROKEN = 70
+# what pytest ends with if a test fails or its module cannot be imported, and what ends one that hangs or crashes
+NOTICED = (1, 2, -signal.SIGXCPU, -signal.SIGKILL, -signal.SIGSEGV, -signal.SIGABRT)
+QUIET = ("-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning")  # imported before the fork
 STAMPED = ("gpuaug/kernels/numba/", "gpuaug/program.py", "gpuaug/philox.py")  # a change makes Numba compile anew
 
 
@@ -81,26 +86,32 @@ def failed(mutant: Mutant | None, root: Path, tests: str) -> tuple[bool, str]:
     with tempfile.TemporaryDirectory() as folder:
         log, child = Path(folder, "log"), os.fork()
         if child == 0:
-            os.setsid()
-            resource.setrlimit(resource.RLIMIT_CPU, (LIMIT, LIMIT + 5))
-            with open(log, "w") as out:
-                os.dup2(out.fileno(), 1)
-                os.dup2(out.fileno(), 2)
-                os._exit(_run(mutant, root, tests, folder))
+            code = BROKEN
+            try:
+                code = _run(mutant, root, tests, folder, log)
+            except BaseException:
+                log.write_text(traceback.format_exc())
+            finally:
+                os._exit(code)
         _, status = os.waitpid(child, 0)
         with suppress(ProcessLookupError):
             os.killpg(child, signal.SIGKILL)  # what a test started and left; a group of its own
         said = log.read_text(errors="replace")
     code = os.waitstatus_to_exitcode(status)
-    if code not in (0, 1, 2, -signal.SIGXCPU, -signal.SIGSEGV, -signal.SIGKILL, -signal.SIGABRT):
+    if code not in (0, *NOTICED):
         raise RuntimeError(f"pytest {tests} ends with {code}:\n{said[-3000:]}")
     return code != 0, said[-1500:]
 
 
-def _run(mutant: Mutant | None, root: Path, tests: str, folder: str) -> int:
+def _run(mutant: Mutant | None, root: Path, tests: str, folder: str, log: Path) -> int:
     import pytest
     from numba import config
 
+    os.setsid()
+    resource.setrlimit(resource.RLIMIT_CPU, (LIMIT, LIMIT + 5))
+    out = os.open(log, os.O_WRONLY | os.O_CREAT)
+    os.dup2(out, 1)
+    os.dup2(out, 2)
     if mutant is not None:
         mutant.apply(root)
         if mutant.file.startswith(STAMPED):
@@ -108,19 +119,18 @@ def _run(mutant: Mutant | None, root: Path, tests: str, folder: str) -> int:
     os.chdir(root)
     sys.path[:] = [str(root), *(path for path in sys.path if Path(path or ".").resolve() not in (ROOT, ROOT / "tests"))]
     arguments = [f"tests/{word}" if word.startswith("test_") else word for word in shlex.split(tests)]
-    return int(pytest.main([*arguments, "-x", "-q", "--no-header", "--tb=line", "-p", "no:cacheprovider"]))
+    return int(pytest.main([*arguments, "-x", "-q", "--no-header", "--tb=line", *QUIET]))
 
 
 def warm() -> None:
     """Import, before forking, what all tests import and nobody changes."""
-    os.environ["TRITON_INTERPRET"] = "1"
+    os.environ["TRITON_INTERPRET"] = "0"  # none is in a kernel of Triton's, whose interpreter is slow
     sys.dont_write_bytecode = True
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         import hypothesis
         import numba
         import pytest
         import torchvision.transforms.v2
-        import triton.language  # noqa: F401
 
     import torch
 
@@ -137,7 +147,8 @@ def main() -> int:
     options = parser.parse_args()
     mutants = list(read(TABLE.read_text()))
     if options.names:
-        mutants = [m for m in mutants if any(m.name == n or (("#" not in n) and n in m.file) for n in options.names)]
+        found = [m for word in options.names for m in mutants if word == m.name or ("#" not in word and word in m.file)]
+        mutants = list(dict.fromkeys(found))
     if options.list:
         for mutant in mutants:
             print(f"{mutant.name}: {mutant.text!r} -> {mutant.other!r}  [{mutant.tests}]")

@@ -208,3 +208,12 @@ def test_a_compose_taken_over_keeps_its_dtype() -> None:
 
     found = ga.from_torchvision(v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]))
     assert ga.ToDtype(torch.float32, scale=True) in found
+
+
+@pytest.mark.parametrize("first", ["auto", torch.bfloat16], ids=str)
+@pytest.mark.parametrize("last", ["auto", torch.float16], ids=str)
+def test_the_last_of_two_conversions_says_the_dtype(first: Any, last: Any) -> None:
+    augment = ga.Augment([ga.ToDtype(first, scale=True), NORMALIZE, ga.ToDtype(last)], backend="torch")
+    expected = ga.Augment([ga.ToDtype(torch.float32, scale=True), NORMALIZE], backend="torch")(noise(2))
+    dtype = torch.float32 if last == "auto" else last
+    assert torch.equal(augment(noise(2)), expected.to(dtype))

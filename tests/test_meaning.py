@@ -10,7 +10,8 @@ import pytest
 import torch
 from helpers import BACKENDS, anew, noise
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
+from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms.functional import _compute_resized_output_size
 from torchvision.transforms.v2 import functional as F
 
 import gpuaug as ga
@@ -127,6 +128,55 @@ def test_a_crop_that_pads_one_side(backend: str, padding: tuple[int, ...]) -> No
     for image, start, result in zip(padded, draw.params[0]["start"], augment.render(images, draw), strict=True):
         y, x = int(start[0]) + top, int(start[1]) + left
         assert torch.equal(result, image[:, y : y + 24, x : x + 24])
+
+
+@pytest.mark.parametrize(("size", "most"), [(24, None), (24, 40), (None, 31), (7, 8), (100, 333)])
+def test_sizes_of_a_resize_are_torchvisions(size: int | None, most: int | None) -> None:
+    """Edges are truncated, not rounded; where torchvision comes to no pixels and raises, one is left."""
+    sizes = np.array([(height, width) for height in range(1, 60, 3) for width in range(1, 200, 7)])
+    got = ga.Resize(size, max_size=most).sizes(sizes)
+    asked = None if size is None else [size]
+    theirs = [_compute_resized_output_size(pair, asked, most, allow_size_none=True) for pair in sizes.tolist()]
+    assert (got == np.maximum(theirs, 1)).all()
+    assert got.min() > 0
+
+
+@pytest.mark.parametrize(("mode", "most"), [("reflect", 6), ("symmetric", 7)])
+def test_how_far_a_border_may_be_reflected(mode: str, most: int) -> None:
+    """An image of 7 pixels: the last width that torchvision takes, and the first that has no pixel to take."""
+    images = noise(1, 3, 7, 12)
+    for op in (ga.Pad((0, most), padding_mode=mode), ga.RandomCrop((9, 12), (0, most), padding_mode=mode)):
+        assert len(ga.Augment([op], backend="torch")(images)) == 1
+    pad = ga.Augment([ga.Pad((0, most), padding_mode=mode)], backend="torch")
+    assert torch.equal(pad(images), F.pad(images, [0, most], padding_mode=mode))
+    for op in (ga.Pad((0, most + 1), padding_mode=mode), ga.RandomCrop(7, (0, most + 1), padding_mode=mode)):
+        with pytest.raises(ValueError, match="`padding` must be smaller than the image"):
+            ga.Augment([op], backend="torch")(images)
+
+
+@pytest.mark.parametrize("ratio", [(3 / 4, 4 / 3), (3, 4), (0.2, 0.3), (1, 1)])
+def test_a_box_that_never_fits_is_torchvisions(ratio: tuple[float, float]) -> None:
+    """The largest central one: four times the image's area fits nowhere."""
+    ours = ga.RandomResizedCrop(8, (4, 4), ratio)
+    theirs = v2.RandomResizedCrop(8, (4, 4), ratio)
+    for height, width in [(20, 31), (31, 20), (21, 20), (9, 60), (60, 7), (5, 5), (20, 4)]:
+        canvas = Canvas(np.array([[height, width]]), 3)
+        box = ours.parameters(np.full((1, ours.draws), 0.5), canvas)["box"][0].tolist()
+        expected = theirs.make_params([torch.zeros(3, height, width)])
+        assert box == [expected[name] for name in ("top", "left", "height", "width")]
+    thin = ga.RandomResizedCrop(8, (4, 4), (3, 4)).parameters(np.full((1, 22), 0.5), Canvas(np.array([[20, 1]]), 3))
+    assert thin["box"].tolist() == [[9, 0, 1, 1]]  # torchvision's has no row, and raises
+
+
+def test_which_boxes_fit() -> None:
+    """A crop may be all of the image, what is erased may not; neither may be empty."""
+    for h, w, crop, erase in [(5, 7, True, False), (6, 7, False, False), (5, 8, False, False), (4, 6, True, True)]:
+        assert bool(ga.RandomResizedCrop._fits(*map(np.array, (h, w, 5, 7)))) == crop
+        assert bool(ga.RandomErasing._fits(*map(np.array, (w, h, 7, 5)))) == erase
+    assert not ga.RandomErasing._fits(*map(np.array, (6, 5, 7, 5)))
+    assert not ga.RandomErasing._fits(*map(np.array, (7, 4, 7, 5)))
+    for h, w in ((0, 3), (3, 0)):
+        assert not ga.RandomResizedCrop._fits(*map(np.array, (h, w, 5, 7)))
 
 
 # ---- windows ---------------------------------------------------------------------------------------------------------
