@@ -95,6 +95,7 @@ def intercept() -> None:
     if original is _launch:
         return
     _catch()
+    sys.modules[f"{PACKAGE}.tape"].ENABLED = False  # type: ignore[attr-defined]  # each launch goes through `launch`
     for name, module in list(sys.modules.items()):
         if name.startswith(PACKAGE) and getattr(module, "launch", None) is original:
             module.launch = _launch  # type: ignore[attr-defined]

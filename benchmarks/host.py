@@ -1,5 +1,9 @@
 """What a call of the CUDA path costs on the host, with launches that start nothing: python -m benchmarks.host
 
+`call` is a whole call, from the third of its shape on: launches are repeated from a tape, and the most common lists are
+drawn straight into the block (gpuaug/kernels/triton/writer.py). The phases are those of the long way, which other lists
+take.
+
 Everything runs but the device and its driver: checks, drawing, lowering, filling the block of parameters, making the
 output tensors, and the launches up to the driver call, which a stub takes. Tensors are on the CPU and small (32 x 32 to
 28 x 28: nothing on the host depends on their size), so that the allocator costs about what CUDA's caching one does. Not
@@ -14,6 +18,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from time import thread_time_ns
@@ -124,6 +129,23 @@ def call(augment: ga.Augment, batch: int) -> tuple[Callable[[], Any], Callable[[
     return (lambda: augment(images, labels)) if mixes else (lambda: augment(images)), phases
 
 
+def functions(steps: list[Any], batch: int) -> int:
+    """How many functions, in Python and in C, a whole call calls once it is warm: no time, the same everywhere."""
+    whole, _ = call(ga.Augment(steps, backend="triton"), batch)
+    seen = 0
+
+    def count(frame: Any, event: str, argument: Any) -> None:
+        nonlocal seen
+        seen += event in ("call", "c_call")
+
+    for _ in range(4):
+        whole()
+    sys.setprofile(count)
+    whole()
+    sys.setprofile(None)
+    return seen
+
+
 def measure(steps: list[Any], batch: int, rounds: int, driver: Driver) -> dict[str, Any]:
     """(least, median) in us of a whole call and of its phases, and how many launches."""
     whole, phases = call(ga.Augment(steps, backend="triton"), batch)
@@ -171,8 +193,18 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=list(BATCHES))
     parser.add_argument("--rounds", type=int, default=300)
     parser.add_argument("--recipes", nargs="+", default=list(RECIPES), choices=list(RECIPES))
+    parser.add_argument("--functions", action="store_true", help="count the functions that a call calls, in JSON")
     parser.add_argument("--out", type=Path, help="write the figures as JSON")
     arguments = parser.parse_args()
+    if arguments.functions:
+        install()
+        counts = {
+            f"{name}{' + MixUp' * mix}": functions(recipe(name, mix), arguments.batches[0])
+            for name in arguments.recipes
+            for mix in (False, True)
+        }
+        print(json.dumps(counts))
+        return
     found = tables(arguments.batches, arguments.rounds, arguments.recipes)
     if arguments.out is not None:
         arguments.out.write_text(json.dumps(found, indent=1))

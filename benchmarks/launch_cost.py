@@ -53,7 +53,8 @@ def note(case: str) -> list[Noted]:
     steps += [ga.RandAugment(2, 9)] if "RandAugment" in case else []
     steps += [ga.ToDtype(torch.bfloat16, scale=True), ga.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
     steps += [ga.MixUp(num_classes=1000)] if "MixUp" in case else []
-    place = sys.modules[f"{PACKAGE}.launch"]
+    place, tape = sys.modules[f"{PACKAGE}.launch"], sys.modules[f"{PACKAGE}.tape"]
+    tape.ENABLED = False  # type: ignore[attr-defined]  # each launch goes through `launch`
     original, modules = place.launch, [module for name, module in sys.modules.items() if name.startswith(PACKAGE)]
     holders = [module for module in modules if getattr(module, "launch", None) is original]
     with PseudoCuda():

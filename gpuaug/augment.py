@@ -21,7 +21,7 @@ from gpuaug.numbering import Mode, Numbering
 from gpuaug.pipeline import Pipeline, evaluation
 from gpuaug.program import Keys
 from gpuaug.ragged import Ragged
-from gpuaug.render import NAMES, choose, render
+from gpuaug.render import NAMES, choose, drawn, render
 from gpuaug.state import MISSING
 from gpuaug.transform import Canvas, Params, repeated
 from gpuaug.transforms.convert import followed, kept
@@ -128,6 +128,13 @@ class Augment(nn.Module):
             return self._run(images, labels, keys, mode.training)
 
     def _run(self, images: Images, labels: Tensor | None, keys: Keys, training: bool) -> Any:
+        canvas, pipeline = _canvas(images), self._pipeline(training)
+        self._tell_of_a_cast(pipeline)
+        alike = pipeline.alike(canvas, self.exact, self.memory_format, self._dtype)
+        if alike is not None:
+            done = drawn(alike, keys, images, self.backend, labels, pipeline.mix)
+            if done is not None:
+                return done[0] if labels is None else done
         return self._render(images, self._draw(images, keys, training), labels)
 
     def _mode(self) -> Mode:

@@ -15,7 +15,7 @@ from gpuaug import checks
 from gpuaug.builder import Builder, Item
 from gpuaug.interop import in_a_list, theirs
 from gpuaug.philox import uniforms
-from gpuaug.program import Keys
+from gpuaug.program import Alike, Keys, Program
 from gpuaug.transform import Canvas, Params, Transform
 from gpuaug.transforms.color import Grayscale
 from gpuaug.transforms.container import Compose, flatten
@@ -30,6 +30,8 @@ __all__ = ["Pipeline", "evaluation"]
 
 Array = NDArray[Any]
 
+MOST_ALIKE = 64  # shapes of batches that are remembered; with ever new ones they would be without end
+
 
 class Pipeline:
     """The user's list, opened, checked and numbered. Holds no state."""
@@ -41,7 +43,11 @@ class Pipeline:
             raise checks.bad("Augment", argument, "a list of transforms or a Compose", got, remedy)
         self.steps = [step for transform in flatten(transforms) for step in _steps(transform, argument)]
         _check_order(self.steps, argument)
-        self._streams = _Streams(list(_walk(self.steps)))
+        nodes = list(_walk(self.steps))
+        self._streams = _Streams(nodes)
+        counts = [len(list(_walk([step]))) for step in self.steps]
+        self._ops = [sum(counts[:number]) for number in range(len(counts))]
+        self._alike: dict[Any, Alike] = {}
         self._tables: dict[int, Array | None] = {}  # what the converts make of levels, for each number of channels
 
     @cached_property
@@ -93,7 +99,25 @@ class Pipeline:
         if channels not in self._tables:
             self._tables[channels] = _table(converts, channels)
         dtype = auto if isinstance(self.dtype, str) else self.dtype
-        return builder.finish(dtype, memory_format, self._tables[channels])
+        items = builder.finish(dtype, memory_format, self._tables[channels])
+        first = items[0]
+        assert isinstance(first, Program)  # it reads the images
+        first.alike = self.alike(canvas, exact, memory_format, auto)
+        return items
+
+    def alike(
+        self, canvas: Canvas, exact: bool, memory_format: torch.memory_format, auto: torch.dtype = torch.float32
+    ) -> Alike | None:
+        """What calls have in common that differ in their draws alone; None for images of several sizes."""
+        if canvas.sizes.strides[0]:
+            return None
+        height, width = canvas.sizes[0].tolist()
+        key = (len(canvas), height, width, canvas.channels, exact, memory_format, auto)
+        if key not in self._alike:
+            if len(self._alike) >= MOST_ALIKE:
+                self._alike.clear()
+            self._alike[key] = Alike(self.steps, self._ops, (height, width))
+        return self._alike[key]
 
 
 class _Streams:

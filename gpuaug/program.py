@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from gpuaug.philox import LOOK, NUMBERS, fold
 
-__all__ = ["Erase", "Finish", "Keys", "Listed", "Mix", "Op", "Program", "Slot", "Window", "merge"]
+__all__ = ["Alike", "Erase", "Finish", "Keys", "Listed", "Mix", "Op", "Program", "Slot", "Window", "merge"]
 
 Array = NDArray[Any]
 
@@ -271,15 +271,34 @@ class Keys:
         return replace(self, index=self.index[rows], look=self.look[rows])
 
 
+class Alike:
+    """A list of steps and the shape of its batch. Programs that have the same one differ in what was drawn alone.
+
+    steps: of the list, and `ops` the number by which each draws. size: (height, width) of the images. plans: what a
+    backend keeps for later calls; a copy begins without.
+    """
+
+    def __init__(self, steps: Sequence[Any], ops: Sequence[int], size: tuple[int, int]) -> None:
+        self.steps, self.ops, self.size = steps, ops, size
+        self.plans: dict[Any, Any] = {}
+
+    def __reduce__(self) -> Any:
+        return type(self), (self.steps, self.ops, self.size)
+
+
 @dataclass
 class Program:
-    """One segment, lowered: `window` (None: the source is the canvas), `slots`, and `finish` for the last one."""
+    """One segment, lowered: `window` (None: the source is the canvas), `slots`, and `finish` for the last one.
+
+    `alike` is of the first program of a call, None where images differ in size.
+    """
 
     keys: Keys
     channels: int
     window: Window | None
     slots: list[Slot]
     finish: Finish | None = None
+    alike: Alike | None = None
 
     def uses(self, *opcodes: int) -> bool:
         """True if any slot of any sample runs one of `opcodes`."""

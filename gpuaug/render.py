@@ -121,6 +121,30 @@ def _module(backend: str) -> Any:
     return importlib.import_module(BACKENDS[backend])
 
 
+def drawn(
+    alike: Any, keys: Any, source: Tensor | Ragged, backend: str, labels: Tensor | None, mix: Any
+) -> tuple[Tensor, Tensor | None] | None:
+    """As `render`, where the backend draws by itself what such a list needs; None where it does not.
+
+    Args:
+        alike: the list and the shape of its batch, `program.Alike`.
+        mix: the step of the list that mixes, if there is one.
+    """
+    module = _module(choose(backend, source.device))
+    mixed = labels if mix is not None else None
+    if not hasattr(module, "Job") or (mixed is not None and (mixed.device != source.device or _targets(mixed))):
+        return None
+    job = module.Job.drawn(alike, keys, source)
+    if job is None:
+        return None
+    return job.run(0, source), labels if mixed is None else job.labels(mixed, mix.num_classes)
+
+
+def _targets(labels: Tensor) -> bool:
+    """True for those of a regression: a column of weights."""
+    return labels.ndim == 1 and labels.is_floating_point()
+
+
 def _render(
     items: Sequence[Any], module: Any, source: Tensor | Ragged, labels: Tensor | None, num_classes: int | None
 ) -> tuple[Tensor, Tensor | None]:
@@ -155,7 +179,7 @@ def run(
     mix = None if items[-1].finish is None else items[-1].finish.mix  # the last item always is a program
     if labels is None or mix is None:
         return source, labels
-    if labels.ndim == 1 and labels.is_floating_point():  # targets of a regression: a column of weights
+    if _targets(labels):
         return source, _mixed(job, labels[:, None], None, mix, source.device)[:, 0]
     return source, _mixed(job, labels, num_classes, mix, source.device)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,6 +55,7 @@ class Report:
 
     launches: int = 0
     fast: int = 0  # without Triton's JIT
+    repeated: Counter[str] = field(default_factory=Counter)  # from a tape, by kernel
     parameters: int = 0  # compared
     captured: int = 0  # launches that a graph holds
     replayed: int = 0
@@ -64,7 +66,13 @@ class Report:
     def figures(self) -> dict[str, Any]:
         """For a file."""
         made = {name: len(hashes) for name, hashes in self.compiled.items()}
-        return {**vars(self), "streams": len(self.streams), "launched": dict(self.launched), "compiled": made}
+        return {
+            **vars(self),
+            "repeated": dict(self.repeated),
+            "streams": len(self.streams),
+            "launched": dict(self.launched),
+            "compiled": made,
+        }
 
 
 def kernels() -> set[str]:
@@ -112,7 +120,26 @@ class Watch:
         for name, module in list(sys.modules.items()):
             if name.startswith(PACKAGE) and getattr(module, "launch", None) is self.original:
                 module.launch = self.launch  # type: ignore[attr-defined]
+        tape = sys.modules[f"{PACKAGE}.tape"].Launch
+        tape.start = self._repeat(tape.start)
         driver.hear(self.started)
+
+    def _repeat(self, original: Any) -> Any:
+        """In place of the start of a launch from a tape, which is checked as one that `launch` was asked for."""
+
+        def start(noted: Any, tensors: list[Any], addresses: list[int], stream: int) -> None:
+            kernel, num_warps, maxnreg, constants = noted.asked
+            arguments = noted.arguments[: len(noted.arguments) - len(constants)]
+            for place, number in noted.places:
+                arguments[place] = tensors[number]
+            for place, tensor in noted.constants.items():
+                arguments[place] = tensor
+            self.report.repeated[kernel.__name__] += 1
+            now = torch.cuda.current_stream().cuda_stream
+            asked = Asked(kernel, noted.grid, tuple(arguments), num_warps, maxnreg, constants, now)
+            self._watched(asked, lambda: original(noted, tensors, addresses, stream))
+
+        return start
 
     def _count_slow(self) -> None:
         original = JITFunction.run
@@ -135,10 +162,15 @@ class Watch:
         """In place of the backend's `launch`, which it calls."""
         whole = (*map(int, grid), 1, 1)[:3]
         stream = torch.cuda.current_stream().cuda_stream
-        asked, before = Asked(kernel, whole, arguments, num_warps, maxnreg, constants, stream), self.slow
+        asked = Asked(kernel, whole, arguments, num_warps, maxnreg, constants, stream)
+        options = {"num_warps": num_warps, "maxnreg": maxnreg, **constants}
+        self._watched(asked, lambda: self.inner(kernel, grid, *arguments, **options))
+
+    def _watched(self, asked: Asked, launch: Callable[[], None]) -> None:
+        before = self.slow
         self.asked.append(asked)
         try:
-            self.inner(kernel, grid, *arguments, num_warps=num_warps, maxnreg=maxnreg, **constants)
+            launch()
         except RuntimeError:
             if self.wrong:  # found on the other side of C
                 raise self.wrong.pop() from None
@@ -149,7 +181,7 @@ class Watch:
         expect("launches", asked.started, 1)
         self.report.launches += 1
         self.report.fast += self.slow == before
-        self.report.launched[kernel.__name__] += 1
+        self.report.launched[asked.kernel.__name__] += 1
 
     def started(self, raw: fakecuda.RawLaunch) -> None:
         """Hears of a launch from the driver."""

@@ -103,13 +103,13 @@ def plants(watch: Watch) -> dict[str, Callable[[], None]]:
 def stale(watch: Watch, first: tuple[int, ...], then: tuple[int, ...], start: int) -> None:
     """A kernel that is kept for other arguments than those it was compiled for."""
     memory = torch.zeros(9, dtype=torch.int64, device="cuda")
-    with replaced(watch.place, "_kind", dtype_only):
+    with replaced(watch.place, "kind", dtype_only):
         watch.launch(numbers_kernel, (1,), memory[:8], *first, N=8, num_warps=1)
         watch.launch(numbers_kernel, (1,), memory[start : start + 8], *then, N=8, num_warps=1)
 
 
 def _stale_list(watch: Watch) -> None:
-    with replaced(watch.place, "_kind", dtype_only):
+    with replaced(watch.place, "kind", dtype_only):
         alignments()
 
 

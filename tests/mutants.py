@@ -171,10 +171,11 @@ def main() -> int:
                     passed.add(mutant.tests)
                     survivors += [said] if bad else []
                 continue
+            before = (root / mutant.file).read_bytes()
             try:
                 noticed, _ = failed(mutant, root, mutant.tests)
             finally:
-                shutil.copy2(ROOT / mutant.file, root / mutant.file)
+                (root / mutant.file).write_bytes(before)
             survivors += [] if noticed else [mutant.name]
             word = "noticed" if noticed else "SURVIVES"
             print(

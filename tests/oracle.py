@@ -296,7 +296,7 @@ ROWS: dict[type, Row] = {
     ),
     ga.MotionBlur: Row(
         [ga.MotionBlur(5, 90, 0.5, border, p=0.7) for border in ("constant", "reflect", "replicate", "circular")]
-        + [ga.MotionBlur(3, 45, 1), ga.MotionBlur(15, (-180, 180), (-1, 1), "replicate", "bilinear", p=0.7)],
+        + [ga.MotionBlur(3, 45, 1), ga.MotionBlur(9, (-180, 180), (-1, 1), "replicate", "bilinear", p=0.7)],
         tv.motion,
         moved(degrees=90),
         lambda op, sample: WITHIN_1,

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import os
+import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,11 +17,12 @@ from helpers import BACKENDS, blank, noise
 
 import gpuaug as ga
 from gpuaug import philox
-from gpuaug.program import Listed, Op
+from gpuaug.program import Keys, Listed, Op
 from gpuaug.transform import Canvas, repeated
 from gpuaug.transforms.crop import TRIES, RandomResizedCrop, box_shapes, first_fit
 from gpuaug.transforms.policy import compute_ops
 
+ROOT = Path(__file__).parents[1]
 POLICIES = [
     ga.RandAugment(), ga.RandAugment(3, 0, 2), ga.RandAugment(2, 30, 31, "bilinear", 7), ga.TrivialAugmentWide(),
     ga.TrivialAugmentWide(2), ga.TrivialAugmentWide(100), ga.AutoAugment("imagenet"), ga.AutoAugment("cifar10"),
@@ -122,3 +128,121 @@ def test_a_call_is_few_functions_whatever_the_batch(steps: list[Any], most: int)
     augment = ga.Augment([*HEAD, *steps, *TAIL], backend="torch")
     assert calls(augment, 64) <= most
     assert abs(calls(augment, 512) - calls(augment, 64)) <= 20
+
+
+COMPILED = "numba" in BACKENDS and importlib.util.find_spec("triton") is not None
+HEADS = [(33, 47), (64, 64), (5, 3), (1, 1), (300, 7)]  # sizes of images
+STRAIGHT: dict[str, list[Any]] = {
+    "crop": [RandomResizedCrop(24)],
+    "crop, flip": [RandomResizedCrop(24, (0.2, 1), antialias=False), ga.RandomHorizontalFlip()],
+    "flips": [
+        RandomResizedCrop((9, 20), (0.9, 1.5), (0.2, 7.0), "bicubic"),
+        *(ga.RandomHorizontalFlip(p) for p in (0.3, 1, 0)),
+    ],
+    "both flips": [RandomResizedCrop(5), ga.RandomVerticalFlip(0.7), ga.RandomHorizontalFlip()],
+    "never fits": [RandomResizedCrop(8, (1.5, 3.0), (0.5, 0.6))],
+    "wide": [RandomResizedCrop(8, (0.5, 1.0), (9.0, 12.0), "nearest")],
+    "RandAugment": [RandomResizedCrop(24), ga.RandomHorizontalFlip(), ga.RandAugment()],
+    "no op": [RandomResizedCrop(24), ga.RandAugment(0)],
+    "many ops": [RandomResizedCrop(24), ga.RandAugment(5, 4, 10, "bilinear", 9), ga.TrivialAugmentWide(100)],
+    "TrivialAugmentWide": [RandomResizedCrop(24), ga.RandomHorizontalFlip(), ga.TrivialAugmentWide()],
+    "two strengths": [RandomResizedCrop(24), ga.TrivialAugmentWide(2)],
+}
+ENDS: dict[str, list[Any]] = {
+    "levels": [],
+    "floats": [ga.ToDtype(torch.float16, scale=True), ga.Normalize([0.4], [0.2])],
+    "MixUp": [ga.ToDtype(torch.float32, scale=True), ga.MixUp(num_classes=9, alpha=0.3)],
+}
+
+
+def block_of(augment: ga.Augment, keys: Keys, images: Any) -> tuple[Any, Any, Any]:
+    """What is sent for these keys the long way, the layouts, and what the programs have in common."""
+    from gpuaug.kernels.triton import Job, Plan
+
+    pipeline, canvas = augment.train_pipeline, Canvas(repeated(len(images), *images.shape[2:]), images.shape[1])
+    items = pipeline.lower(pipeline.sample(keys, canvas), keys, canvas, augment.exact, augment.memory_format)
+    job = Job.__new__(Job)
+    job.plan, job.device = Plan(items, images, repeats=False), images.device
+    return job._pack(items, images), job.plan, items[0].alike
+
+
+@pytest.mark.skipif(not COMPILED, reason="Numba or Triton is not installed")
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("name", STRAIGHT)
+def test_what_is_drawn_straight_into_a_block_is_what_the_long_way_sends(name: str, end: str) -> None:
+    """For images of many sizes, seeds and epochs, numbers beyond 32 bits, looks, and draws of which no try fits."""
+    import gpuaug.kernels.numba.philox  # noqa: F401
+    from gpuaug.kernels.triton.launch import Block
+    from gpuaug.kernels.triton.writer import Writer
+
+    rng = np.random.default_rng(len(name))
+    for number, (height, width) in enumerate(HEADS):
+        augment = ga.Augment([*STRAIGHT[name], *ENDS[end]], seed=2**63 + number, backend="torch")
+        images = blank(50, height, width, 1 if number == 1 else 3)
+        block, plan, alike = block_of(augment, Keys(augment.seed, 0, np.arange(50, dtype=np.uint64)), images)
+        writer = Writer.of(alike, plan.layouts, block)
+        assert writer is not None
+        for epoch in range(4):
+            index = rng.integers(0, 2**48, 50, dtype=np.uint64)
+            keys = Keys(
+                augment.seed, epoch, index, rng.integers(0, 2**32, 50, dtype=np.uint32), view=epoch, stream=(epoch,)
+            )
+            straight = Block(plan.room, 50, images.device)
+            assert writer.write(keys, straight)
+            assert straight.words.numpy().tobytes() == block_of(augment, keys, images)[0].words.numpy().tobytes()
+
+
+@pytest.mark.skipif(not COMPILED, reason="Numba or Triton is not installed")
+@pytest.mark.parametrize(
+    "steps",
+    [
+        [ga.RandomInvert()],
+        [ga.RandomHorizontalFlip(), RandomResizedCrop(8)],
+        [RandomResizedCrop(8), RandomResizedCrop(8)],
+        [RandomResizedCrop(8), ga.RandAugment(), ga.RandomHorizontalFlip()],
+        [RandomResizedCrop(8), ga.ColorJitter(0.4)],
+        [RandomResizedCrop(8), ga.MixUp(num_classes=3, mode="elem")],
+        [RandomResizedCrop(8), ga.CutMix(num_classes=3)],
+        [RandomResizedCrop(8), ga.RandomErasing()],
+        [ga.RandomCrop(8)],
+    ],
+    ids=repr,
+)
+def test_other_lists_go_the_long_way(steps: list[Any]) -> None:
+    from gpuaug.kernels.triton.writer import Writer
+
+    block, plan, alike = block_of(
+        ga.Augment(steps, seed=0), Keys(0, 0, np.arange(4, dtype=np.uint64)), blank(4, 20, 20)
+    )
+    assert Writer.of(alike, plan.layouts, block) is None
+
+
+@pytest.mark.skipif(not COMPILED, reason="Numba or Triton is not installed")
+def test_a_batch_with_copies_goes_the_long_way() -> None:
+    """A mix parts them, which only `sample` does."""
+    from gpuaug.kernels.triton.launch import Block
+    from gpuaug.kernels.triton.writer import Writer
+
+    augment = ga.Augment([RandomResizedCrop(8), ga.MixUp(num_classes=3)], seed=0)
+    images = blank(4, 20, 20)
+    block, plan, alike = block_of(augment, Keys(0, 0, np.arange(4, dtype=np.uint64)), images)
+    writer = Writer.of(alike, plan.layouts, block)
+    assert writer is not None
+    for index, good in (([5, 6, 7, 8], True), ([5, 5, 7, 8], False), ([5, 6, 7, 5], False), ([5, 6, 5, 6], True)):
+        keys = Keys(0, 0, np.array(index, np.uint64))
+        assert writer.write(keys, Block(plan.room, 4, images.device)) is good
+
+
+@pytest.mark.skipif(not COMPILED, reason="Numba or Triton is not installed")
+def test_a_whole_call_on_cuda_is_few_functions_whatever_the_batch() -> None:
+    """Its launches start nothing. The long way is 480 functions or more."""
+    counts = []
+    for batch in (64, 256):
+        command = [sys.executable, "-m", "benchmarks.host", "--functions", "--batches", str(batch), "--recipes"]
+        command += ["crop + flip + normalise", "RandAugment"]
+        environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+        run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+        counts.append(json.loads(run.stdout))
+    assert counts[0] == counts[1]
+    assert counts[0]["crop + flip + normalise"] <= 200
+    assert counts[0]["RandAugment + MixUp"] <= 320

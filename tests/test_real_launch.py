@@ -74,6 +74,11 @@ def test_both_ways_of_a_launch_were_taken(report: dict[str, Any]) -> None:
     assert report["fast"] >= 50
 
 
+def test_launches_were_repeated_from_tapes(report: dict[str, Any]) -> None:
+    """Every kernel of the lists, with other memory and numbers than were noted."""
+    assert set(report["repeated"]) == set(report["kernels"])
+
+
 def test_every_parameter_was_compared(report: dict[str, Any]) -> None:
     assert report["parameters"] > 10 * report["launches"]
 

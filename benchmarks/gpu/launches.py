@@ -37,12 +37,14 @@ def replaced(make: Callable[[Launch], Launch]) -> Iterator[None]:
     original = sys.modules[f"{PACKAGE}.launch"].launch
     modules = [module for place, module in list(sys.modules.items()) if place.startswith(PACKAGE)]
     users = [module for module in modules if getattr(module, "launch", None) is original]
-    made = make(original)
+    made, tape = make(original), sys.modules[f"{PACKAGE}.tape"]
+    before, tape.ENABLED = tape.ENABLED, False  # type: ignore[attr-defined]
     for module in users:
         module.launch = made  # type: ignore[attr-defined]
     try:
         yield
     finally:
+        tape.ENABLED = before  # type: ignore[attr-defined]
         for module in users:
             module.launch = original  # type: ignore[attr-defined]
 

@@ -7,21 +7,27 @@ static parts (`Slot.may`, `Window.scales`, shapes), never from a draw, so that a
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from typing import Any
 
 import torch
+import triton
 from torch import Tensor
 
+from gpuaug.kernels.triton import tape
 from gpuaug.kernels.triton.crop import crop
 from gpuaug.kernels.triton.filter import blur
 from gpuaug.kernels.triton.finish import finish
 from gpuaug.kernels.triton.jpeg import jpeg
 from gpuaug.kernels.triton.labels import labels
-from gpuaug.kernels.triton.launch import Block, Room, upload
+from gpuaug.kernels.triton.launch import Block, Room, interpreted, kind, upload
 from gpuaug.kernels.triton.plan import KEYS, Layout, Params, Run, lay_out, write, write_keys
 from gpuaug.kernels.triton.step import Branches, step
+from gpuaug.kernels.triton.tape import Tape, clone, noting
 from gpuaug.kernels.triton.tone import tone
-from gpuaug.program import Op, Program
+from gpuaug.kernels.triton.writer import Writer
+from gpuaug.program import Alike, Keys, Op, Program
 from gpuaug.ragged import Ragged
 
 __all__ = ["Job"]
@@ -29,52 +35,135 @@ __all__ = ["Job"]
 LONGEST = 2**22  # pixels of a canvas side: `rint` is exact below
 LARGEST = 2**31  # bytes of an image
 MOST = 2**16 - 1  # images of a batch: the second axis of a CUDA grid
+MOST_PLANS = 64  # of a list and a shape: one for each stream, and for each layout of what is given
+NOTHING = nullcontext()
+
+
+class Plan:
+    """What the calls of a list with batches of one shape have in common: where parameters lie, and what is launched."""
+
+    def __init__(self, programs: list[Program], source: Tensor | Ragged | None, repeats: bool) -> None:
+        self.room, self.repeats = Room(), repeats
+        self.room.row(KEYS)
+        ragged = isinstance(source, Ragged)
+        self.layouts = [lay_out(program, self.room, not n and ragged) for n, program in enumerate(programs)]
+        self.tapes: dict[Any, Tape] = {}
+        self.writer: Writer | None = None
+        self.begun = False  # whether a writer was looked for
+
+    def run(self, key: Any, given: tuple[Tensor, ...], device: torch.device, work: Callable[[], Tensor]) -> Tensor:
+        """What `work` does with what is `given`: the first time it compiles, the second time its steps are noted."""
+        with on_device(device):
+            if not self.repeats or not tape.ENABLED or _hooked():
+                return work()
+            tape_ = self.tapes.get(key)
+            if tape_ is not None and tape_.whole:
+                return tape_.play(given, triton.runtime.driver.active.get_current_stream(device.index))
+            with noting(*given) as noted:
+                result = work()
+            noted.close(result)
+            self.tapes[key] = noted
+            return result
+
+
+def known(alike: Alike | None, source: Tensor | Ragged, programs: list[Program] | None = None) -> Plan | None:
+    """The plan of calls that are alike, made of `programs` if it is not known; None if no calls are."""
+    if alike is None or not isinstance(source, Tensor) or interpreted():
+        return None
+    stream = triton.runtime.driver.active.get_current_stream(source.device.index)
+    plans: dict[Any, Plan] = alike.plans
+    key = (source.device, stream, source.stride(), kind(source))
+    plan = plans.get(key)
+    if plan is None and programs is not None:
+        _check(source, programs)
+        if len(plans) >= MOST_PLANS:
+            plans.clear()
+        plan = plans[key] = Plan(programs, source, repeats=True)
+    return plan
 
 
 class Job:
     """The programs of one call: their parameters in host memory, then on the device, then the launches."""
 
     def __init__(self, programs: list[Program], source: Tensor | Ragged) -> None:
-        _check(source, programs)
-        self.device, self.size = source.device, len(programs[0].keys.index)
-        room, self.layouts, words = self._pack(programs, source)
-        with self._on_device():
-            self.params = Params(upload(words, self.device), room.head_words, room.row_words)
+        plan = known(programs[0].alike, source, programs)
+        if plan is None:
+            _check(source, programs)
+            plan = Plan(programs, source, repeats=False)
+        self.device, self.plan = source.device, plan
+        block = self._pack(programs, source)
+        if plan.repeats and not plan.begun and programs[0].alike is not None:
+            plan.begun, plan.writer = True, Writer.of(programs[0].alike, plan.layouts, block)
+        self._send(block)
 
-    def _pack(self, programs: list[Program], source: Tensor | Ragged | None) -> tuple[Room, list[Layout], Tensor]:
-        """Lay the programs out in one block of memory, and fill it."""
-        room = Room()
-        room.row(KEYS)
-        layouts = [lay_out(program, room, not n and isinstance(source, Ragged)) for n, program in enumerate(programs)]
-        block = Block(room, self.size, self.device)
+    @classmethod
+    def drawn(cls, alike: Alike, keys: Keys, source: Tensor | Ragged) -> Job | None:
+        """The job of a list that is drawn straight into its block, in the second call of its shape and later ones."""
+        plan = known(alike, source)
+        if plan is None or plan.writer is None:
+            return None
+        job = cls.__new__(cls)
+        job.device, job.plan = source.device, plan
+        block = Block(plan.room, len(source), source.device)
+        if not plan.writer.write(keys, block):
+            return None
+        job._send(block)
+        return job
+
+    def _send(self, block: Block) -> None:
+        room = self.plan.room
+        with on_device(self.device):
+            self.params = Params(upload(block.words, self.device), room.head_words, room.row_words)
+
+    def _pack(self, programs: list[Program], source: Tensor | Ragged | None) -> Block:
+        """The parameters in one block of memory."""
+        plan = self.plan
+        block = Block(plan.room, len(programs[0].keys.index), self.device)
         write_keys(programs[0].keys, block)
-        for number, layout in enumerate(layouts):
-            write(layout, block, None if number else source)
-        return room, layouts, block.words
+        for number, (layout, program) in enumerate(zip(plan.layouts, programs, strict=True)):
+            write(layout, program, block, None if number else source)
+        return block
 
     def replace(self, programs: list[Program]) -> None:
         """Put another draw of the same list into the same block, for a graph that has its address."""
-        room, layouts, words = self._pack(programs, None)
-        alike = [layout.signature for layout in layouts] == [layout.signature for layout in self.layouts]
-        if not alike or (room.head_words, room.row_words) != (self.params.rows_at, self.params.row_words):
+        other = Plan(programs, None, repeats=False)
+        room, mine = other.room, self.plan.room
+        alike = [layout.signature for layout in other.layouts] == [layout.signature for layout in self.plan.layouts]
+        if not alike or (room.head_words, room.row_words) != (mine.head_words, mine.row_words):
             raise RuntimeError(
                 "Augment: the list, its dtype, `exact` or `memory_format` changed after the capture. Capture once more."
             )
-        with self._on_device():
+        words = self._pack(programs, None).words
+        with on_device(self.device):
             self.params.block.copy_(words, non_blocking=True)
 
     def run(self, number: int, source: Tensor | Ragged) -> Tensor:
         """Program `number`, on the canvas of what ran before it."""
-        with self._on_device():
-            return _run(self.layouts[number], self.params, source)
+        layout, params = self.plan.layouts[number], self.params
+        if not isinstance(source, Tensor):
+            with on_device(self.device):
+                return _run(layout, params, source)
+        key = number if number == 0 else (number, source.stride(), kind(source))
+        return self.plan.run(key, (source, params.block), self.device, lambda: _run(layout, params, source))
 
     def labels(self, given: Tensor, num_classes: int | None) -> Tensor:
         """Labels on this device, mixed as the last program mixes its samples."""
-        with self._on_device():
-            return labels(given, num_classes, self.layouts[-1], self.params)
+        layout, params = self.plan.layouts[-1], self.params
+        key = (given.shape, given.stride(), kind(given))
+        both = given, params.block
+        return self.plan.run(key, both, self.device, lambda: labels(given, num_classes, layout, params))
 
-    def _on_device(self) -> AbstractContextManager[object]:
-        return torch.cuda.device(self.device) if self.device.type == "cuda" else nullcontext()
+
+def on_device(device: torch.device) -> AbstractContextManager[object]:
+    """Inside, the device is the current one."""
+    here = device.type != "cuda" or device.index == torch.cuda.current_device()
+    return NOTHING if here else torch.cuda.device(device)
+
+
+def _hooked() -> bool:
+    """True if somebody, a profiler of Triton's, wants to hear of each launch."""
+    runtime = triton.knobs.runtime
+    return any(getattr(hook, "calls", hook) for hook in (runtime.launch_enter_hook, runtime.launch_exit_hook))
 
 
 def _run(layout: Layout, params: Params, source: Tensor | Ragged) -> Tensor:
@@ -95,7 +184,7 @@ def _run(layout: Layout, params: Params, source: Tensor | Ragged) -> Tensor:
         if run.count:
             canvas = step(canvas, layout, run, params, luts, branches)
     if program.finish is None or program.finish.copies:
-        return canvas.clone() if canvas is source else canvas  # never what the caller gave
+        return clone(canvas) if canvas is source else canvas  # never what the caller gave
     return finish(canvas, layout, Run(0), params, canvas, branches)
 
 
@@ -111,7 +200,7 @@ def _canvas(layout: Layout, params: Params, source: Tensor | Ragged) -> Tensor:
 def _filtered(layout: Layout, run: Run, params: Params, canvas: Tensor, source: Tensor | Ragged) -> Tensor:
     """The canvas after the filters that precede a run, which work in place, but never on what the caller gave."""
     if run.filters and canvas is source:
-        canvas = canvas.clone()
+        canvas = clone(canvas)
     for opcode in run.filters:
         (blur if opcode == Op.BLUR else jpeg)(canvas, layout, run, params)
     return canvas

@@ -29,6 +29,7 @@ from gpuaug.kernels.triton.common import (
 )
 from gpuaug.kernels.triton.launch import launch, tiling
 from gpuaug.kernels.triton.plan import Layout, Params
+from gpuaug.kernels.triton.tape import empty
 from gpuaug.program import Window
 from gpuaug.ragged import Ragged
 
@@ -309,7 +310,7 @@ def _taps(window: Window, size: tuple[int, int], layout: Layout, params: Params)
         words = max(words, TAPS_AHEAD.value + length * (1 + most))
     axis_words = -(-words // 16) * 16
     batch = len(window.box)
-    taps = torch.empty((batch, 2, axis_words), dtype=torch.int32, device=params.block.device)
+    taps = empty((batch, 2, axis_words), torch.int32, params.block.device)
     launch(
         taps_kernel, (batch, 2), *params.arguments, layout.window_at, taps, axis_words, height, width,
         MODE=window.interpolation, ANTIALIAS=window.antialias, PADDING=window.padding_mode, CHUNK=CHUNK,
@@ -331,7 +332,7 @@ def crop(source: Tensor | Ragged, layout: Layout, params: Params) -> Tensor:
         data, channels, size = source, source.shape[1], tuple(source.shape[2:])
         strides = source.stride(0), source.stride(2), source.stride(3), source.stride(1)
     taps, axis_words = _taps(window, size, layout, params) if window.scales else (params.block, 0)
-    out = torch.empty((batch, channels, height, width), dtype=torch.uint8, device=data.device)
+    out = empty((batch, channels, height, width), torch.uint8, data.device)
     grid, sizes = tiling(height, width, batch, channels)
     launch(
         crop_kernel, grid, data, out, *params.arguments, layout.window_at, layout.fill_at, taps, axis_words, *strides,

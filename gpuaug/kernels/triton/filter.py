@@ -10,6 +10,7 @@ from torch import Tensor
 from gpuaug.kernels.triton.common import CONSTANT, REFLECT, anywhere, gathered, operand, tile, wrap
 from gpuaug.kernels.triton.launch import launch, tiling
 from gpuaug.kernels.triton.plan import Layout, Params, Run
+from gpuaug.kernels.triton.tape import empty
 from gpuaug.program import Op
 
 __all__ = ["blur", "blur_kernel", "convolve"]
@@ -72,7 +73,7 @@ def blur_kernel(
 def blur(canvas: Tensor, layout: Layout, run: Run, params: Params) -> None:
     """BLUR in the first slot of `run`, in place."""
     batch, channels, height, width = canvas.shape
-    lines = torch.empty_like(canvas, dtype=torch.int16)
+    lines = empty(canvas.shape, torch.int16, canvas.device)
     slot_at, _, weights_at = layout.slots(run)
     grid, sizes = tiling(height, width, batch, 1)
     sizes.pop("C")

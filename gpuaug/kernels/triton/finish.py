@@ -5,7 +5,6 @@ A mix needs the partner's values: its run is evaluated once more, so no float ca
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -16,6 +15,7 @@ from gpuaug.kernels.triton.noise import pixel_normals
 from gpuaug.kernels.triton.plan import Layout, Params, Run
 from gpuaug.kernels.triton.point import in_box
 from gpuaug.kernels.triton.step import Branches, evaluate
+from gpuaug.kernels.triton.tape import empty
 
 __all__ = ["finish", "finish_kernel"]
 
@@ -152,7 +152,7 @@ def finish(
     wanted = layout.program.finish
     assert wanted is not None
     batch, channels, height, width = canvas.shape
-    out = torch.empty(canvas.shape, dtype=wanted.dtype, device=canvas.device, memory_format=wanted.memory_format)
+    out = empty(canvas.shape, wanted.dtype, canvas.device, wanted.memory_format)
     normals = constants("normals", canvas.device)
     heavy = wanted.mix is not None or layout.random
     pixels = "floats" if heavy and run.tile == "levels" else run.tile

@@ -17,6 +17,7 @@ from gpuaug.kernels.torch.jpeg import CHROMA_TABLE, FORWARD, INVERSE, LUMA_TABLE
 from gpuaug.kernels.triton.common import anywhere, operand, read, tile, write
 from gpuaug.kernels.triton.launch import TILES, constants, launch, tiling
 from gpuaug.kernels.triton.plan import Layout, Params, Run
+from gpuaug.kernels.triton.tape import empty
 from gpuaug.program import Op
 
 __all__ = ["jpeg", "jpeg_code_kernel", "jpeg_decode_kernel", "matrices"]
@@ -156,7 +157,7 @@ def jpeg(canvas: Tensor, layout: Layout, run: Run, params: Params) -> None:
     """JPEG in the first slot of `run`, in place."""
     batch, channels, height, width = canvas.shape
     half = -(-height // 2) * -(-width // 2) if channels == 3 else 0
-    planes = torch.empty((batch, height * width + 2 * half), dtype=torch.uint8, device=canvas.device)
+    planes = empty((batch, height * width + 2 * half), torch.uint8, canvas.device)
     slot_at = layout.slots(run)[0]
     blocks = -(-height // 8) * -(-width // 8)
     together = TILES["blocks"][0]

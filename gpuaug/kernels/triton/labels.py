@@ -9,6 +9,7 @@ from torch import Tensor
 
 from gpuaug.kernels.triton.launch import launch
 from gpuaug.kernels.triton.plan import Layout, Params
+from gpuaug.kernels.triton.tape import empty
 
 __all__ = ["labels", "labels_kernel"]
 
@@ -50,7 +51,7 @@ def labels(labels: Tensor, num_classes: int | None, layout: Layout, params: Para
     classes = num_classes if one_hot else labels.shape[1]
     assert classes is not None
     dtype = labels.dtype if labels.is_floating_point() and not one_hot else torch.float32
-    out = torch.empty((len(labels), classes), dtype=dtype, device=labels.device)
+    out = empty((len(labels), classes), dtype, labels.device)
     width = min(triton.next_power_of_2(classes), 1024)
     grid = (triton.cdiv(classes, width), len(labels))
     given = labels.contiguous()

@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpuaug import checks
+from gpuaug.kernels.triton.tape import HERE
 
-__all__ = ["Block", "Room", "constants", "interpreted", "launch", "options_for", "staging", "tiling", "upload"]
+__all__ = ["Block", "Room", "constants", "interpreted", "kind", "launch", "options_for", "staging", "tiling", "upload"]
 
 Array = NDArray[Any]
 
@@ -61,17 +62,21 @@ def launch(
         raise checks.bad("Augment", "images", f"work for at most {PROGRAMS} programs", got, "Use smaller batches.")
     numbers = (
         id(kernel), num_warps, maxnreg, arguments[0].device, *constants.values(),
-        *[a if a.__class__ is int else _kind(a) for a in arguments],
+        *[a if a.__class__ is int else kind(a) for a in arguments],
     )  # fmt: skip
     known = KNOWN.get(numbers)
     if known is None:
         known = _compiled(kernel, grid, arguments, num_warps, maxnreg, constants)
         if known is None:  # it was compiled, or interpreted, just now, and has run
+            if HERE.tape is not None:
+                HERE.tape.whole = False
             return
         if len(KNOWN) >= MOST_KNOWN:
             KNOWN.clear()
         KNOWN[numbers] = known
     compiled, last, _ = known
+    if HERE.tape is not None:
+        HERE.tape.launch(compiled, grid, (*arguments, *last), (kernel, num_warps, maxnreg, constants))
     compiled[grid](*arguments, *last)
 
 
@@ -79,7 +84,7 @@ def _compiled(
     kernel: Any, grid: Any, arguments: Any, num_warps: int, maxnreg: int | None, constants: dict[str, Any]
 ) -> Any:
     """The compiled kernel and its constants in order; None if it had to be compiled first, which launches it too."""
-    key = (kernel, num_warps, maxnreg, arguments[0].device, *constants.items(), *map(_kind, arguments))
+    key = (kernel, num_warps, maxnreg, arguments[0].device, *constants.items(), *map(kind, arguments))
     known = COMPILED.get(key)
     if known is None:
         options = options_for("hip" if HIP else "cuda", num_warps, maxnreg)
@@ -98,7 +103,7 @@ def options_for(backend: str, num_warps: int, maxnreg: int | None) -> dict[str, 
     return options
 
 
-def _kind(argument: Any) -> Any:
+def kind(argument: Any) -> Any:
     """What Triton compiles for: dtype, alignment and size of a tensor, and of a number if it is 1 or divisible."""
     if isinstance(argument, Tensor):
         aligned = argument.data_ptr() % 16 == 0
@@ -129,6 +134,7 @@ def _power(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
+@cache
 def interpreted() -> bool:
     """True if Triton's interpreter runs the kernels (TRITON_INTERPRET=1): on the CPU, slowly, to look into them."""
     from triton.runtime.interpreter import InterpretedFunction
@@ -157,7 +163,10 @@ def constants(name: str, device: torch.device) -> Tensor:
 
     Sent once for each stream and kept: another stream would not wait until they have arrived.
     """
-    return _constants(name, device, torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0)
+    found = _constants(name, device, torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0)
+    if HERE.tape is not None:
+        HERE.tape.constants.append(found)
+    return found
 
 
 @cache  # a CUDA graph knows their addresses

@@ -167,9 +167,8 @@ def write_keys(keys: Keys, block: Block) -> None:
     block.rows[:, 3:KEYS] = np.ascontiguousarray(keys.index).view(np.int32).reshape(-1, 2)
 
 
-def write(layout: Layout, block: Block, source: Tensor | Ragged | None) -> None:
+def write(layout: Layout, program: Program, block: Block, source: Tensor | Ragged | None) -> None:
     """Put a program's parameters where `lay_out` found room. `source` is None if a program before it makes it."""
-    program = layout.program
     if program.window is not None:
         _write_window(program.window, layout, block, source)
     for number, slot in enumerate(program.slots):

@@ -36,6 +36,7 @@ from gpuaug.kernels.triton.filter import convolve
 from gpuaug.kernels.triton.launch import constants, launch, tiling
 from gpuaug.kernels.triton.plan import Layout, Params, Run
 from gpuaug.kernels.triton.point import point
+from gpuaug.kernels.triton.tape import empty
 from gpuaug.kernels.triton.warp import warp
 
 __all__ = ["Branches", "evaluate", "step", "step_kernel"]
@@ -155,14 +156,14 @@ class Branches:
         """Memory for a program; where none is needed, anything a kernel can be given."""
         if not needed:
             return cls(canvas, constants("normals", canvas.device))
-        return cls(torch.empty_like(canvas), torch.empty_like(canvas, dtype=torch.float32))
+        return cls(*[empty(canvas.shape, dtype, canvas.device) for dtype in (torch.uint8, torch.float32)])
 
 
 def step(canvas: Tensor, layout: Layout, run: Run, params: Params, luts: Tensor, branches: Branches) -> Tensor:
     """The canvas after a run, (B, C, H, W) uint8."""
     batch, channels, height, width = canvas.shape
     normals = constants("normals", canvas.device)
-    out = torch.empty_like(canvas)
+    out = empty(canvas.shape, torch.uint8, canvas.device)
     grid, sizes = tiling(height, width, batch, channels, run.tile)
     launch(
         step_kernel, grid, canvas, out, *params.arguments, *layout.slots(run), luts, normals,

@@ -25,6 +25,7 @@ from gpuaug.kernels.triton.common import (
 from gpuaug.kernels.triton.launch import constants, launch, tiling
 from gpuaug.kernels.triton.plan import Layout, Params, Run
 from gpuaug.kernels.triton.step import evaluate
+from gpuaug.kernels.triton.tape import empty
 from gpuaug.program import Op
 
 __all__ = ["tone", "tone_kernel"]
@@ -154,7 +155,7 @@ def tone(canvas: Tensor, layout: Layout, run: Run, params: Params) -> Tensor:
     if not run.tones:
         return canvas
     batch, channels, height, width = canvas.shape
-    luts = torch.empty((batch, run.count, channels, 256), dtype=torch.uint8, device=canvas.device)
+    luts = empty((batch, run.count, channels, 256), torch.uint8, canvas.device)
     grid, sizes = tiling(height, width, batch, channels, run.tone_tile)
     launch(
         tone_kernel, (1, *grid[1:]), canvas, luts, *params.arguments, *layout.slots(run),

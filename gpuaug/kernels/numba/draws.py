@@ -1,0 +1,174 @@
+"""Draws written straight into the rows of a block that goes to a device; the same bits as `sample` and `lower` give.
+
+For each step of a list that is drawn often there is a function here. `rows` (B, n) int32 is what it writes to, `at` the
+first word of its own, `op` the number of the step, and a sample is known by `index` and `look`, both (B,) uint64.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuaug.kernels.numba.jit import inner, kernel
+from gpuaug.kernels.numba.philox import BYTE, HALF, LOW, M0, M1, W0, W1
+from gpuaug.philox import ROUNDS
+from gpuaug.transforms.crop import TRIES
+
+__all__ = ["begin", "boxes", "flips", "listed", "mixes", "ratios", "single"]
+
+Array = NDArray[Any]
+
+
+@inner
+def _four(low: Any, high: Any, index: Any, look: Any, op: Any, block: Any) -> Any:
+    """Four uniform draws in [0, 1) of one sample, as `philox.uniforms`."""
+    c0, c1, c2, c3 = np.uint64(block), np.uint64(op) | (index >> HALF << np.uint64(16)), index & LOW, np.uint64(look)
+    k0, k1 = low, high
+    for _ in range(ROUNDS):
+        p0, p1 = c0 * M0, c2 * M1
+        c0, c1, c2, c3 = (p1 >> HALF) ^ c1 ^ k0, p1 & LOW, (p0 >> HALF) ^ c3 ^ k1, p0 & LOW
+        k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
+    return _unit(c0), _unit(c1), _unit(c2), _unit(c3)
+
+
+@inner
+def _unit(word: Any) -> Any:
+    return np.float64(np.int64(word >> BYTE)) * 2.0**-24
+
+
+@kernel
+def begin(
+    words: Array, rows: Array, head: Array, first: Array, last: Array, low: Any, high: Any, index: Array, look: Array
+) -> None:
+    """What is the same for every draw, and the keys of per-pixel draws in the first five words of each row.
+
+    words: the whole block, which begins with `head`. first: of a row, after its keys. last: of a row, its end.
+    """
+    words[: head.size] = head
+    end = rows.shape[1] - last.size
+    for b in range(index.size):
+        for word in range(first.size):
+            rows[b, 5 + word] = first[word]
+        for word in range(last.size):
+            rows[b, end + word] = last[word]
+        rows[b, 0], rows[b, 1] = np.int32(np.uint32(low)), np.int32(np.uint32(high))
+        rows[b, 2] = np.int32(np.uint32(look[b]))
+        rows[b, 3], rows[b, 4] = np.int32(np.uint32(index[b] & LOW)), np.int32(np.uint32(index[b] >> HALF))
+
+
+@kernel
+def ratios(low: Any, high: Any, index: Array, look: Array, op: int, first: float, span: float, out: Array) -> None:
+    """Logarithms of width / height of every try of RandomResizedCrop, (B, TRIES) float64."""
+    for b in range(index.size):
+        for block in range((1 + TRIES) // 4, (1 + 2 * TRIES + 3) // 4):
+            four = _four(low, high, index[b], look[b], op, block)
+            for word in range(4):
+                number = 4 * block + word - 1 - TRIES
+                if 0 <= number < TRIES:
+                    out[b, number] = first + four[word] * span
+
+
+@kernel
+def boxes(
+    rows: Array, at: int, low: Any, high: Any, index: Array, look: Array, op: int, ratio: Array,
+    height: int, width: int, least: float, span: float, lowest: float, highest: float,
+) -> None:  # fmt: skip
+    """RandomResizedCrop's boxes, (top, left, height, width), from `ratio` (B, TRIES), the width / height of each try.
+
+    least, span: of the area. lowest, highest: of the ratio.
+    """
+    area = height * width
+    for b in range(index.size):
+        h, w, found, block = 0.0, 0.0, False, -1
+        first_h, first_w = 0.0, 0.0
+        four = (0.0, 0.0, 0.0, 0.0)
+        for number in range(TRIES):
+            if (1 + number) // 4 != block:
+                block = (1 + number) // 4
+                four = _four(low, high, index[b], look[b], op, block)
+            size = area * (least + four[(1 + number) % 4] * span)
+            h, w = np.rint(np.sqrt(size / ratio[b, number])), np.rint(np.sqrt(size * ratio[b, number]))
+            if number == 0:
+                first_h, first_w = h, w
+            if w > 0 and w <= width and h > 0 and h <= height:
+                found = True
+                break
+        if not found:
+            h, w = first_h, first_w
+        last = _four(low, high, index[b], look[b], op, (1 + 2 * TRIES) // 4)
+        place = (1 + 2 * TRIES) % 4
+        top, left = np.floor(last[place] * (height - h + 1)), np.floor(last[place + 1] * (width - w + 1))
+        if not found:  # no try fitted: the largest central box with an allowed ratio
+            whole = width / height
+            w = max(np.rint(height * highest), 1.0) if whole > highest else np.float64(width)
+            h = max(np.rint(width / lowest), 1.0) if whole < lowest else np.float64(height)
+            top, left = np.floor((height - h) / 2), np.floor((width - w) / 2)
+        rows[b, at], rows[b, at + 1], rows[b, at + 2], rows[b, at + 3] = int(top), int(left), int(h), int(w)
+
+
+@kernel
+def flips(rows: Array, at: int, low: Any, high: Any, index: Array, look: Array, op: int, p: float) -> None:
+    """Turn the word over where a flip is drawn."""
+    for b in range(index.size):
+        if _four(low, high, index[b], look[b], op, 0)[0] < p:
+            rows[b, at] ^= 1
+
+
+@kernel
+def listed(
+    rows: Array, at: int, low: Any, high: Any, index: Array, look: Array, op: int, places: int, strengths: int,
+    signed: Array, words: Array,
+) -> None:  # fmt: skip
+    """Instructions of a policy, picked from its book: op, strength where there is a choice, sign, for each place.
+
+    words: (instructions, n) int32, numbered (op, strength, sign).
+    """
+    sorts = 2 if strengths > 1 else 1  # of draws before the signs
+    count = 1 + (sorts + 1) * places
+    draws = np.empty(count + 3)
+    for b in range(index.size):
+        for block in range((count + 3) // 4):
+            four = _four(low, high, index[b], look[b], op, block)
+            for word in range(4):
+                draws[4 * block + word] = four[word]
+        for place in range(places):
+            number = int(draws[1 + place] * 14)
+            negative = signed[number] and draws[1 + sorts * places + place] < 0.5
+            if strengths > 1:
+                number = number * strengths + int(draws[1 + places + place] * strengths)
+            number = 2 * number + negative
+            start = at + place * words.shape[1]
+            for word in range(words.shape[1]):
+                rows[b, start + word] = words[number, word]
+
+
+@kernel
+def single(low: Any, high: Any, index: Any, look: Any, op: int) -> Any:
+    """The four draws of a sample's first block."""
+    return _four(low, high, index, look, op, 0)
+
+
+@kernel
+def mixes(rows: Array, at: int, index: Array, partner: Array, weight: float, rest: float) -> bool:
+    """Partner, weight and share of a MixUp of one draw. False, and nothing of use, if a partner shows the same image.
+
+    index: which image each sample shows.
+    """
+    one, other = np.float32(weight), np.float32(rest)
+    share = np.float64(weight).view(np.int64)
+    for b in range(index.size):
+        p = partner[b]
+        if p != b and index[p] == index[b]:
+            return False
+        rows[b, at] = p
+        _put(rows, b, at + 1, one)
+        _put(rows, b, at + 2, other)
+        rows[b, at + 7], rows[b, at + 8] = np.int32(np.uint32(share & 0xFFFFFFFF)), np.int32(share >> 32)
+    return True
+
+
+@inner
+def _put(rows: Array, b: Any, at: Any, value: Any) -> None:
+    rows[b, at] = np.float32(value).view(np.int32)
