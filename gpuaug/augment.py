@@ -129,7 +129,8 @@ class Augment(nn.Module):
 
     def _run(self, images: Images, labels: Tensor | None, keys: Keys, training: bool) -> Any:
         canvas, pipeline = _canvas(images), self._pipeline(training)
-        self._tell_of_a_cast(pipeline)
+        if self._cast:
+            self._tell_of_a_cast(pipeline)
         alike = pipeline.alike(canvas, self.exact, self.memory_format, self._dtype)
         if alike is not None:
             done = drawn(alike, keys, images, self.backend, labels, pipeline.mix)
@@ -175,7 +176,8 @@ class Augment(nn.Module):
 
     def _render(self, images: Images, draw: Draw, labels: Tensor | None) -> Any:
         pipeline = self._pipeline(draw.training)
-        self._tell_of_a_cast(pipeline)
+        if self._cast:
+            self._tell_of_a_cast(pipeline)
         items = pipeline.lower(draw.params, draw.keys, draw.canvas, self.exact, self.memory_format, self._dtype)
         result, labels = render(items, images, self.backend, labels, self._num_classes(draw.training))
         return result if labels is None else (result, labels)
@@ -249,8 +251,8 @@ class Augment(nn.Module):
 
     def _tell_of_a_cast(self, pipeline: Pipeline) -> None:
         """Warn, once after a cast, if the list makes another dtype than the module was cast to."""
-        cast, self._cast, dtype = self._cast, False, pipeline.dtype
-        if cast and isinstance(dtype, torch.dtype) and dtype not in (torch.uint8, self._dtype):
+        self._cast, dtype = False, pipeline.dtype
+        if isinstance(dtype, torch.dtype) and dtype not in (torch.uint8, self._dtype):
             warnings.warn(kept(self, dtype, self._dtype), stacklevel=2)
 
     # ---- seed, epoch, state and copies -------------------------------------------------------------------------------

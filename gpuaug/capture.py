@@ -68,7 +68,8 @@ class Captured:
         augment = self.augment
         draw = augment._draw(images, keys, self.training)
         pipeline = augment._pipeline(self.training)
-        augment._tell_of_a_cast(pipeline)
+        if augment._cast:
+            augment._tell_of_a_cast(pipeline)
         exact, memory_format = augment.exact, augment.memory_format
         return pipeline.lower(draw.params, draw.keys, draw.canvas, exact, memory_format, augment._dtype)
 

@@ -217,3 +217,21 @@ def test_the_last_of_two_conversions_says_the_dtype(first: Any, last: Any) -> No
     expected = ga.Augment([ga.ToDtype(torch.float32, scale=True), NORMALIZE], backend="torch")(noise(2))
     dtype = torch.float32 if last == "auto" else last
     assert torch.equal(augment(noise(2)), expected.to(dtype))
+
+
+def test_calls_before_and_after_a_cast_have_no_plan_in_common() -> None:
+    """A backend keeps what it launches for calls that are alike, the dtype of the result with it."""
+    augment, images = listed("auto"), noise(2)
+
+    def plan() -> Any:
+        draw = augment.sample(images)
+        exact, memory_format = augment.exact, augment.memory_format
+        items = augment.train_pipeline.lower(draw.params, draw.keys, draw.canvas, exact, memory_format, augment._dtype)
+        return items[0].alike  # type: ignore[union-attr]
+
+    before = plan()
+    assert plan() is before
+    augment.half()
+    assert plan() is not before
+    augment.float()
+    assert plan() is before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +16,9 @@ from torchvision.transforms.functional import _compute_resized_output_size
 from torchvision.transforms.v2 import functional as F
 
 import gpuaug as ga
+from gpuaug.counter import Counter
+from gpuaug.epochs import Epochs
+from gpuaug.looks import Looks
 from gpuaug.pipeline import evaluation
 from gpuaug.program import Window
 from gpuaug.transform import Canvas
@@ -347,6 +351,16 @@ def test_what_was_erased_is_normalised_after_it(backend: str, value: Any) -> Non
     assert torch.allclose(augment.render(images, draw), expected, atol=1e-4)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_todtype_of_uint8_makes_no_floats_to_erase(backend: str) -> None:
+    """As torchvision, which cuts a level to a whole number; floats would be rounded."""
+    images, value = noise(4), (1.7, 99.5, 254.9)
+    augment = ga.Augment([ga.ToDtype(torch.uint8), ga.RandomErasing(1.0, value=value)], backend=backend)
+    draw = augment.sample(images)
+    for image, box, result in zip(images, draw.params[1]["box"], augment.render(images, draw), strict=True):
+        assert torch.equal(result, F.erase(image, *map(int, box), v=torch.tensor(value).view(3, 1, 1)))
+
+
 def test_the_evaluation_list_keeps_how_it_resizes() -> None:
     crop = ga.RandomResizedCrop(20, interpolation="bicubic", antialias=False)
     assert evaluation([crop]) == [ga.Resize(23, "bicubic", antialias=False), ga.CenterCrop(20)]
@@ -380,3 +394,71 @@ def test_an_epoch_is_rounded_where_timms_is(count: int) -> None:
         ours = ga.data.RepeatedAugmentationSampler(dataset, num_replicas=ranks, rank=0)
         assert len(ours) == len(theirs)
         assert [number for number, _ in ours] == list(theirs)
+
+
+# ---- looks and epochs ------------------------------------------------------------------------------------------------
+
+
+def test_a_repeat_is_counted_from_bit_15_of_the_look_on() -> None:
+    """As docs/draws.md says: below it, what the sampler numbers."""
+    index = np.array([5, 5, 5 | 2 << 48, 5 | 1 << 48], np.uint64)
+    assert Looks().take(index).looks.tolist() == [0, 1 << 15, 2, 1 | 2 << 15]
+
+
+def test_a_batch_given_back_takes_no_look_of_a_later_one() -> None:
+    looks, index = Looks(), np.array([7, 8], np.uint64)
+    first, second = looks.take(index), looks.take(index)
+    looks.settle(first, used=False)  # it is not the last one, so its looks are lost
+    later = [looks.take(index) for _ in range(3)]
+    assert len({int(taken.looks[0]) for taken in (second, *later)}) == 4
+    looks.settle(later[-1], used=False)
+    assert looks.take(index).looks.tolist() == later[-1].looks.tolist()
+
+
+def test_a_resumed_epoch_goes_on_only_if_it_is_the_one_that_was_saved() -> None:
+    """Of the next one, each image has its looks anew."""
+    images, index = noise(4), torch.arange(4)
+    augment = ga.Augment([ga.RandomRotation(90)], seed=1, backend="torch")
+    augment.set_epoch(3)
+    results = [augment(images, index=index) for _ in range(3)]
+    again, other, straight = (ga.Augment([ga.RandomRotation(90)], seed=1, backend="torch") for _ in range(3))
+    for module in (again, other):
+        module.load_state_dict(augment.state_dict())
+    again.set_epoch(3)
+    assert not any(torch.equal(again(images, index=index), result) for result in results)
+    for module in (other, straight):
+        module.set_epoch(4)
+    assert torch.equal(other(images, index=index), straight(images, index=index))
+
+
+def test_what_an_epoch_says_of_itself() -> None:
+    """Told once, it stays told; a pass that is not over is not the last one's; only the last one ends."""
+    epochs = Epochs()
+    epochs.begin()
+    assert (epochs.number, epochs.told) == (0, False)
+    epochs.tell(3)
+    epochs.begin()
+    assert (epochs.number, epochs.told) == (3, True)
+    first = epochs.version
+    epochs.begin()
+    assert (epochs.number, epochs.told) == (4, True)
+    for ended, number in ((first, 4), (epochs.version, 5)):
+        epochs.end(ended)
+        resumed = Epochs()
+        resumed.load(*epochs.save())
+        resumed.begin()
+        assert resumed.number == number  # in the middle of a pass it is the same epoch, after it the next
+
+
+def test_a_counter_gives_back_only_what_is_at_its_end() -> None:
+    counter = Counter()
+    first, second = counter.take(4), counter.take(3)
+    assert counter.value() == 0
+    counter.settle(first, used=False)
+    assert counter.next == 7  # 0 to 3 are lost: 4 to 6 are another's
+    counter.settle(second, used=False)
+    assert (counter.next, counter.value()) == (4, 4)
+    third = counter.take(2)
+    assert pickle.loads(pickle.dumps(counter)).next == 4  # of a batch that is made ahead
+    counter.settle(third, used=True)
+    assert counter.value() == 6
