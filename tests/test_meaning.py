@@ -20,7 +20,8 @@ from gpuaug.counter import Counter
 from gpuaug.epochs import Epochs
 from gpuaug.looks import Looks
 from gpuaug.pipeline import evaluation
-from gpuaug.program import Window
+from gpuaug.program import Keys, Window
+from gpuaug.recompute import Recent
 from gpuaug.transform import Canvas
 
 FLOATS = ga.ToDtype(torch.float32, scale=True)
@@ -462,3 +463,16 @@ def test_a_counter_gives_back_only_what_is_at_its_end() -> None:
     assert pickle.loads(pickle.dumps(counter)).next == 4  # of a batch that is made ahead
     counter.settle(third, used=True)
     assert counter.value() == 6
+
+
+def test_a_call_whose_batch_is_gone_is_not_taken_for_a_repeat() -> None:
+    """Its memory may be another batch's by then."""
+    recent, keys = Recent(), Keys(0, 0, np.arange(2, dtype=np.uint64))
+    images = noise(2)
+    recent.note(1, images, keys)
+    same_memory = torch.empty(0, dtype=torch.uint8).set_(images.untyped_storage(), 0, images.shape, images.stride())
+    assert recent.find(99, same_memory) is keys
+    del images
+    with pytest.raises(RuntimeError, match="must repeat one of the last"):
+        recent.find(99, same_memory)
+    assert recent.find(1, same_memory) is keys
