@@ -263,15 +263,15 @@ def test_a_batch_of_one_whose_box_has_the_targets_size(backend: str) -> None:
             assert torch.equal(augment.render(images, there), images[:, :, top : top + 8, left : left + 9])
 
 
-@pytest.mark.parametrize("size", [(64, 64), (65, 64), (63, 64), (64, 63), (100, 28), (100, 29)])
+@pytest.mark.parametrize("size", [(41, 87), (41, 86), (41, 88), (87, 41), (47, 81), (55, 73), (55, 74)], ids=str)
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_nearest_exact_changes_its_rule_where_torch_does(backend: str, size: tuple[int, int]) -> None:
-    """At height + width of 128, for every source size in which the two rules differ, and others."""
+    """Up to a height + width of 128; the two rules differ where few pixels become 41, 47 or 55."""
     augment = ga.Augment([ga.Resize(size, "nearest-exact")], backend=backend)
-    for side in range(3, 150, 7):
-        images = torch.arange(side * (side + 11)).remainder(251).to(torch.uint8).view(1, 1, side, side + 11)
+    for height, width in [(2, 2), (2, 30), (30, 2), (4, 6), (33, 47)]:
+        images = torch.arange(height * width).remainder(251).to(torch.uint8).view(1, 1, height, width)
         expected = F.resize(images, list(size), InterpolationMode.NEAREST_EXACT)
-        assert torch.equal(augment(images), expected), side
+        assert torch.equal(augment(images), expected), (height, width)
 
 
 def test_the_least_size_is_that_of_all_crops() -> None:
@@ -476,3 +476,19 @@ def test_a_call_whose_batch_is_gone_is_not_taken_for_a_repeat() -> None:
     with pytest.raises(RuntimeError, match="must repeat one of the last"):
         recent.find(99, same_memory)
     assert recent.find(1, same_memory) is keys
+
+
+@pytest.mark.parametrize("drop_last", [False, True])
+@pytest.mark.parametrize("count", [6, 7, 8])
+def test_a_numbered_sampler_knows_its_length(count: int, drop_last: bool) -> None:
+    for rank in range(3):
+        sampler = ga.data.NumberedSampler(range(count), 3, rank, drop_last=drop_last)
+        assert len(sampler) == len(list(sampler)) == (count // 3 if drop_last else -(-count // 3))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_levels_stay_levels_in_any_layout(backend: str) -> None:
+    """ToDtype(torch.uint8, scale=True) of uint8 changes nothing, as torchvision's."""
+    images = noise(3)
+    steps = [ga.ToDtype(torch.uint8, scale=True)]
+    assert torch.equal(ga.Augment(steps, backend=backend, memory_format=torch.channels_last)(images), images)

@@ -81,9 +81,8 @@ class ToDtype(Convert):
         return self.dtype != torch.uint8
 
     def convert(self, table: Tensor) -> Tensor:
-        if not self.floats or table.is_floating_point():
-            return table
-        return functional.to_dtype(table, torch.float32, scale=self.scale)
+        # floats stay as they are: torchvision's to_dtype scales integers only
+        return functional.to_dtype(table, torch.float32, scale=self.scale) if self.floats else table
 
 
 PerChannel = float | Sequence[float] | Tensor | NDArray[Any]
