@@ -23,6 +23,7 @@ from gpuaug.pipeline import evaluation
 from gpuaug.program import Keys, Window
 from gpuaug.recompute import Recent
 from gpuaug.transform import Canvas
+from gpuaug.transforms.blur import UNIT, fixed_point
 
 FLOATS = ga.ToDtype(torch.float32, scale=True)
 LAST = 1 - 2.0**-24  # the highest uniform
@@ -492,3 +493,19 @@ def test_levels_stay_levels_in_any_layout(backend: str) -> None:
     images = noise(3)
     steps = [ga.ToDtype(torch.uint8, scale=True)]
     assert torch.equal(ga.Augment(steps, backend=backend, memory_format=torch.channels_last)(images), images)
+
+
+def test_the_largest_weight_of_a_kernel_takes_up_the_rounding() -> None:
+    """So that weights sum to one exactly, and the smallest are not the ones that are off."""
+    weights = np.array([[0.1, 0.2, 0.4, 0.2, 0.1], [1e-5, 1e-5, 1 - 4e-5, 1e-5, 1e-5]])
+    fixed = fixed_point(weights).astype(np.int64)
+    assert fixed.sum(axis=1).tolist() == [UNIT, UNIT]
+    others = [0, 1, 3, 4]
+    assert (fixed[:, others] == np.floor(weights[:, others] * UNIT + 0.5)).all()
+
+
+def test_a_collated_index_keeps_its_look() -> None:
+    """Of a data set that returns its index as it got it from NumberedSampler."""
+    image = torch.zeros(3, 2, 2, dtype=torch.uint8)
+    numbered = [(image, 0, number) for number in ga.data.NumberedSampler([3, 4, 3, 3])]
+    assert ga.ragged_collate(numbered).index.tolist() == [3, 4, 3 | 1 << 48, 3 | 2 << 48]  # type: ignore[union-attr]
