@@ -24,6 +24,7 @@ from gpuaug.ragged import Ragged
 from gpuaug.render import NAMES, choose, drawn, render
 from gpuaug.state import MISSING
 from gpuaug.transform import Canvas, Params, repeated
+from gpuaug.transforms.convert import followed, kept
 from gpuaug.transforms.mix import check_labels
 from gpuaug.transforms.opaque import Opaque
 
@@ -95,6 +96,8 @@ class Augment(nn.Module):
             raise checks.bad(self, "memory_format", " or ".join(map(str, MEMORY_FORMATS)), memory_format)
         self.memory_format = memory_format
         self.exact = bool(exact)
+        self._dtype = followed(self, torch.get_default_dtype(), lambda weight: weight, self._dtypes)
+        self._cast = False  # to another dtype, since it last ran
         steps = [*self.train_pipeline.steps, *self.eval_pipeline.steps]
         self.opaque = nn.ModuleList(
             s.module for s in steps if isinstance(s, Opaque) and isinstance(s.module, nn.Module)
@@ -130,7 +133,9 @@ class Augment(nn.Module):
 
     def _run(self, images: Images, labels: Tensor | None, keys: Keys, training: bool) -> Any:
         canvas, pipeline = _canvas(images), self._pipeline(training)
-        alike = pipeline.alike(canvas, self.exact, self.memory_format)
+        if self._cast:
+            self._tell_of_a_cast(pipeline)
+        alike = pipeline.alike(canvas, self.exact, self.memory_format, self._dtype)
         if alike is not None:
             done = drawn(alike, keys, images, self.backend, labels, pipeline.mix)
             if done is not None:
@@ -175,7 +180,9 @@ class Augment(nn.Module):
 
     def _render(self, images: Images, draw: Draw, labels: Tensor | None) -> Any:
         pipeline = self._pipeline(draw.training)
-        items = pipeline.lower(draw.params, draw.keys, draw.canvas, self.exact, self.memory_format)
+        if self._cast:
+            self._tell_of_a_cast(pipeline)
+        items = pipeline.lower(draw.params, draw.keys, draw.canvas, self.exact, self.memory_format, self._dtype)
         result, labels = render(items, images, self.backend, labels, self._num_classes(draw.training))
         return result if labels is None else (result, labels)
 
@@ -221,7 +228,8 @@ class Augment(nn.Module):
         pipeline, keys = self.eval_pipeline, self._keys(1)
         params = pipeline.sample(keys, canvas)
         items = pipeline.lower(params, keys, canvas, self.exact, self.memory_format)
-        return EvalModule(pipeline.steps, items, channels, height_width, pipeline.dtype, self.memory_format)
+        follows, dtype = (True, self._dtype) if isinstance(pipeline.dtype, str) else (False, pipeline.dtype)
+        return EvalModule(pipeline.steps, items, channels, height_width, dtype, self.memory_format, follows)
 
     def _num_classes(self, training: bool) -> int | None:
         mix = self._pipeline(training).mix
@@ -230,6 +238,28 @@ class Augment(nn.Module):
     def _keys(self, size: int) -> Keys:
         """Some keys, without using up draws."""
         return Keys(self.seed, self.epoch, np.arange(size, dtype=np.uint64))
+
+    # ---- dtype -------------------------------------------------------------------------------------------------------
+
+    @property
+    def _dtypes(self) -> list[torch.dtype | str]:
+        return [self.train_pipeline.dtype, self.eval_pipeline.dtype]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Augment:
+        """What nn.Module's `.half()`, `.to(...)` and the like come to: the dtype of ToDtype("auto") follows.
+
+        There is no buffer to be cast, for that would be in everything that lists or sends buffers, as DDP in each step.
+        """
+        dtype = followed(self, self._dtype, fn, self._dtypes)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._dtype, self._cast = dtype, self._cast or dtype != self._dtype
+        return self
+
+    def _tell_of_a_cast(self, pipeline: Pipeline) -> None:
+        """Warn, once after a cast, if the list makes another dtype than the module was cast to."""
+        self._cast, dtype = False, pipeline.dtype
+        if isinstance(dtype, torch.dtype) and dtype not in (torch.uint8, self._dtype):
+            warnings.warn(kept(self, dtype, self._dtype), stacklevel=2)
 
     # ---- seed, epoch, state and copies -------------------------------------------------------------------------------
 

@@ -68,7 +68,10 @@ class Captured:
         augment = self.augment
         draw = augment._draw(images, keys, self.training)
         pipeline = augment._pipeline(self.training)
-        return pipeline.lower(draw.params, draw.keys, draw.canvas, augment.exact, augment.memory_format)
+        if augment._cast:
+            augment._tell_of_a_cast(pipeline)
+        exact, memory_format = augment.exact, augment.memory_format
+        return pipeline.lower(draw.params, draw.keys, draw.canvas, exact, memory_format, augment._dtype)
 
     def _launch(self, items: list[Any]) -> tuple[Tensor, Tensor | None]:
         return run(items, self.job, self.images, self.given, self.num_classes)

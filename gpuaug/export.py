@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+import warnings
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,8 +17,11 @@ from gpuaug.program import Op, Program, Window
 from gpuaug.resample import positions, taps
 from gpuaug.transform import Transform
 from gpuaug.transforms.color import Grayscale
-from gpuaug.transforms.convert import Convert, Normalize, ToDtype
+from gpuaug.transforms.convert import AUTO, Convert, Normalize, ToDtype, followed, kept
 from gpuaug.transforms.crop import CenterCrop, Pad, Resize
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["EvalModule"]
 
@@ -30,15 +34,17 @@ LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, as torchvision
 class EvalModule(nn.Module):
     """What `Augment.eval_module` returns: the evaluation list for images of one size, in plain torch operations.
 
-    It has no parameters and no state of its own; what follows from the size lies in buffers, which move with the module
-    and are not part of its state_dict. Resizing multiplies by a matrix of weights in float32, so a level may differ by
-    one where the sum is within a ten-thousandth of a rounding edge; everything else has the bits of `Augment`.
+    It has no parameters and no state of its own; what follows from the size lies in buffers, which move with the
+    module, stay float32 when it is cast, and are not part of its state_dict. Resizing multiplies by a matrix of weights
+    in float32, so a level may differ by one where the sum is within a ten-thousandth of a rounding edge; everything
+    else has the bits of `Augment`.
 
     Args:
         steps: of the evaluation list: Resize, CenterCrop, Pad, Grayscale, ToDtype, Normalize.
         items: the same steps, lowered for one image.
         channels, size: of the images to come, size as (height, width) in pixels.
         dtype, memory_format: of the result.
+        follows: whether the dtype follows casts of the module, as ToDtype("auto") says.
     """
 
     def __init__(
@@ -49,6 +55,7 @@ class EvalModule(nn.Module):
         size: tuple[int, int],
         dtype: torch.dtype,
         memory_format: torch.memory_format,
+        follows: bool = False,
     ) -> None:
         super().__init__()
         wrong = next((step for step in steps if not isinstance(step, EXPORTED)), None)
@@ -58,7 +65,7 @@ class EvalModule(nn.Module):
                 "Augment.eval_module", "eval", expected, repr(wrong), "Give Augment such a list as `eval`."
             )
         self.shape = (channels, *size)
-        self.dtype, self.memory_format = dtype, memory_format
+        self.dtype, self.memory_format, self.follows = dtype, memory_format, follows
         self.passes = nn.Sequential()
         for item in items:
             self.passes.extend(_passes(item, channels, size))
@@ -67,6 +74,16 @@ class EvalModule(nn.Module):
             elif item.window is not None:
                 size = int(item.window.size[0]), int(item.window.size[1])
         self.converts = nn.Sequential(*(_convert(step, channels) for step in steps if isinstance(step, Convert)))
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Move the buffers, and let the result's dtype follow a cast if it is to."""
+        after = followed(self, self.dtype, fn, [AUTO] if self.follows else [])
+        if self.follows:
+            self.dtype = after
+        elif after != self.dtype and self.dtype != torch.uint8:
+            warnings.warn(kept("Augment.eval_module", self.dtype, after), stacklevel=2)
+        super()._apply(lambda tensor: _moved(tensor, fn(tensor)), recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def forward(self, images: Tensor) -> Tensor:
         """Prepare a batch for the model.
@@ -84,6 +101,11 @@ class EvalModule(nn.Module):
             )
         values: Tensor = self.converts(self.passes(images.to(torch.float32)))
         return values.to(self.dtype).contiguous(memory_format=self.memory_format)
+
+
+def _moved(before: Tensor, after: Tensor) -> Tensor:
+    """Where `after` is, in the dtype before it."""
+    return after if after.dtype == before.dtype else before.to(after.device)
 
 
 def _passes(item: Item, channels: int, size: tuple[int, int]) -> list[nn.Module]:
@@ -184,7 +206,7 @@ class _Scale(nn.Module):
 
     def __init__(self, step: ToDtype) -> None:
         super().__init__()
-        self.factor = 1.0 / 255.0 if step.scale and step.dtype.is_floating_point else 1.0
+        self.factor = 1.0 / 255.0 if step.scale and step.floats else 1.0
 
     def forward(self, values: Tensor) -> Tensor:
         return values * self.factor

@@ -441,9 +441,7 @@ def _levels_first(steps: list[Transform]) -> list[Transform]:
     What else works on floats in torchvision (and would be rounded to levels here) stays where it is, as do those after
     it; Augment says what is wrong with them.
     """
-    first = next(
-        (n for n, step in enumerate(steps) if isinstance(step, ToDtype) and step.dtype.is_floating_point), None
-    )
+    first = next((n for n, step in enumerate(steps) if isinstance(step, ToDtype) and step.floats), None)
     if first is None:
         return steps
     before, converts = steps[:first], steps[first : first + 1]

@@ -56,7 +56,8 @@ class Pipeline:
         return next((node for node in nodes if isinstance(node, Mix)), None)
 
     @cached_property
-    def dtype(self) -> torch.dtype:
+    def dtype(self) -> torch.dtype | str:
+        """What comes out; "auto" is the module's."""
         return next((step.dtype for step in reversed(self.steps) if isinstance(step, ToDtype)), torch.uint8)
 
     @cached_property
@@ -102,9 +103,15 @@ class Pipeline:
         return params
 
     def lower(
-        self, params: list[Params], keys: Keys, canvas: Canvas, exact: bool, memory_format: torch.memory_format
+        self,
+        params: list[Params],
+        keys: Keys,
+        canvas: Canvas,
+        exact: bool,
+        memory_format: torch.memory_format,
+        auto: torch.dtype = torch.float32,
     ) -> list[Item]:
-        """Parameters to programs: the same walk through the list, collecting instructions."""
+        """Parameters to programs: the same walk through the list, collecting instructions. `auto` is the module's."""
         builder = Builder(keys, canvas, exact)
         converts: list[Convert] = []
         for step, drawn in zip(self.steps, params, strict=True):
@@ -120,17 +127,20 @@ class Pipeline:
         channels = builder.canvas.channels
         if channels not in self._tables:
             self._tables[channels] = _table(converts, channels)
-        items = builder.finish(self.dtype, memory_format, self._tables[channels])
+        dtype = auto if isinstance(self.dtype, str) else self.dtype
+        items = builder.finish(dtype, memory_format, self._tables[channels])
         if isinstance(items[0], Program):  # else images of each size are by themselves
-            items[0].alike = self.alike(canvas, exact, memory_format)
+            items[0].alike = self.alike(canvas, exact, memory_format, auto)
         return items
 
-    def alike(self, canvas: Canvas, exact: bool, memory_format: torch.memory_format) -> Alike | None:
+    def alike(
+        self, canvas: Canvas, exact: bool, memory_format: torch.memory_format, auto: torch.dtype = torch.float32
+    ) -> Alike | None:
         """What calls have in common that differ in their draws alone; None for images of several sizes."""
         if canvas.sizes.strides[0]:
             return None
         height, width = canvas.sizes[0].tolist()
-        key = (len(canvas), height, width, canvas.channels, exact, memory_format)
+        key = (len(canvas), height, width, canvas.channels, exact, memory_format, auto)
         if key not in self._alike:
             if len(self._alike) >= MOST_ALIKE:
                 self._alike.clear()
@@ -212,7 +222,7 @@ def _check_order(steps: list[Transform], argument: str) -> None:
     for step in steps:
         name = type(step).__name__
         if isinstance(step, ToDtype):
-            if floats and not step.dtype.is_floating_point:
+            if floats and not step.floats:
                 got, remedy = f"{step} after ToDtype", "Leave it out."
                 raise checks.bad("Augment", argument, "without a way back from floats", got, remedy)
             floats = floats or _makes_floats(step)
@@ -236,7 +246,7 @@ def _check_order(steps: list[Transform], argument: str) -> None:
 
 
 def _makes_floats(step: Convert) -> bool:
-    return isinstance(step, ToDtype) and step.dtype.is_floating_point
+    return isinstance(step, ToDtype) and step.floats
 
 
 def _normalize_erased(builder: Builder, step: Convert) -> None:

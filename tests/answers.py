@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
+from torchvision.transforms.v2.functional import _color as color
 from torchvision.transforms.v2.functional import _geometry as geometry
 
 import gpuaug as ga
@@ -124,8 +125,21 @@ def jitter(op: ga.ColorJitter, image: Tensor, sample: Sample) -> Tensor:
     for number in sample["order"]:
         name = ("brightness", "contrast", "saturation", "hue")[number]
         if f"{name}_factor" in sample:
-            image = getattr(F, f"adjust_{name}")(image, float(sample[f"{name}_factor"]))
+            adjust = contrast if name == "contrast" else getattr(F, f"adjust_{name}")
+            image = adjust(image, float(sample[f"{name}_factor"]))
     return image
+
+
+def contrast(image: Tensor, factor: float) -> Tensor:
+    """F.adjust_contrast, but with an exact mean, and with every value rounded alike.
+
+    ATen adds a mean of one value by vectors, and fuses multiplication and addition there; what is left over at the end
+    of an image it does in parts with and in parts without. A mean repeated for each pixel is always added the first
+    way. `test_contrast_is_torchvisions_but_for_two_roundings` holds the two together.
+    """
+    grey = image.float() if len(image) == 1 else color._rgb_to_grayscale_image(image, 1, False).floor()
+    mean = grey.sum(dtype=torch.float64).float() / grey.numel()
+    return color._blend(image, mean.expand_as(image).contiguous(), factor)
 
 
 def jitter_tolerance(op: ga.ColorJitter, sample: Sample) -> Tolerance:
@@ -187,7 +201,8 @@ def policy_op(op: Any, image: Tensor, number: int, magnitude: float) -> Tensor:
     """One op of a policy, by torchvision's own switch."""
     theirs = v2.RandAugment(interpolation=mode(op), fill=fill(op))
     fills = theirs._fill
-    return theirs._apply_image_or_video_transform(image, NAMES[number], float(magnitude), mode(op), fills)
+    with mock.patch.object(F, "adjust_contrast", lambda image, contrast_factor: contrast(image, contrast_factor)):
+        return theirs._apply_image_or_video_transform(image, NAMES[number], float(magnitude), mode(op), fills)
 
 
 def policy(op: Any, image: Tensor, sample: Sample) -> Tensor:

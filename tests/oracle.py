@@ -90,7 +90,8 @@ def replay(augment: ga.Augment, draw: ga.Draw, images: Sequence[Tensor], last: A
         keys = [{"keys": draw.keys.take(np.array([b]))} for b in range(len(results))]
         samples = [take(params, b) | keys[b] | {"batch": results, "number": b} for b in range(len(results))]
         results = [respond(op, image, sample) for image, sample in zip(results, samples, strict=True)]
-    return [result.to(pipeline.dtype) if result.is_floating_point() else result for result in results]
+    dtype = torch.float32 if isinstance(pipeline.dtype, str) else pipeline.dtype
+    return [result.to(dtype) if result.is_floating_point() else result for result in results]
 
 
 # --- how to be slightly wrong -----------------------------------------------------------------------------------
@@ -327,7 +328,7 @@ ROWS: dict[type, Row] = {
             for dtype in (torch.float32, torch.float16, torch.bfloat16)
             for scale in (True, False)
         ]
-        + [ga.ToDtype(torch.uint8)],
+        + [ga.ToDtype(torch.uint8), ga.ToDtype("auto", scale=True)],
         lambda op, image, _: image if op.dtype == torch.uint8 else F.to_dtype(image, torch.float32, op.scale),
         shifted,
     ),

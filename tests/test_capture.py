@@ -46,7 +46,7 @@ CALLS = {  # what a graph cannot take: what is said
     "labels that were not captured": "`labels` must be None, as captured, got int64 (4,) on cuda:0.",
     "bad index": "`index` must be int64 (4,), one number for each image, got int64 (3,).",
     "another mode": "`mode` must be train, as captured, got eval.",
-    "another layout": "the list, `exact` or `memory_format` changed after the capture.",
+    "another layout": "the list, its dtype, `exact` or `memory_format` changed after the capture.",
     "a failure": "the device failed",
 }
 

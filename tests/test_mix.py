@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import runnable
 from helpers import BACKENDS, noise
+from torchvision.transforms import v2
 
 import gpuaug as ga
+from gpuaug.render import BACKENDS as ALL
 
 INDEX = torch.tensor([900, 17, 4, 356, 23])
 FLOATS = ga.ToDtype(torch.float32, scale=True)
@@ -143,3 +147,50 @@ def test_targets_of_a_regression(mix: Any, dtype: torch.dtype) -> None:
     classes = ga.Augment([ga.ToDtype(torch.float32), mix(num_classes=3)])
     with pytest.raises(ValueError, match=r"labels` must be integer class numbers .* got float.*Leave num_classes out"):
         classes(images, targets)
+
+
+# 1 - weight is nothing only for 1 itself: float32 makes 1 of the next five
+WEIGHTS = [1.0, 1 - 2.0**-53, 1 - 2.0**-40, 1 - 2.0**-30, 1 - 2.0**-26, 1 - 2.0**-25, 1 - 2.0**-24]
+WEIGHTS += [0.7003, 0.5, 2.0**-25, 2.0**-60, 0.0]
+FLOATING = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+
+
+@pytest.mark.parametrize("weight", WEIGHTS, ids=float.hex)
+@pytest.mark.parametrize("backend", ALL)
+def test_any_weight_is_torchvisions(weight: float, backend: str) -> None:
+    """Bit for bit: a partner's share that float32 can hold counts, however near to 1 one's own is."""
+    runnable(backend)
+    theirs, keys = v2.MixUp(num_classes=7), {"batch_size": 5, "lam": weight}
+    images, scaled = noise(5, height=9, width=11), ga.ToDtype(torch.float32)
+    steps = [scaled, ga.Normalize((100,), (1e-3,)), ga.MixUp(num_classes=7)]  # large beside a row of zeros
+    images[2] = 100
+    augment = ga.Augment(steps, backend=backend)
+    draw = augment.sample(images)
+    draw.params[2]["weight"] = np.full(5, weight)
+    kinds = [torch.arange(5), torch.randn(5, 7) > 0, *(torch.randn(5, 7, dtype=dtype) * 1e4 for dtype in FLOATING)]
+    for labels in kinds:
+        mixed, soft = augment.render(images, draw, labels)
+        values = ga.Augment(steps[:2], backend="torch")(images)
+        assert torch.equal(mixed, theirs.transform(values, {"labels": None, **keys}))
+        assert torch.equal(soft, theirs._mixup_label(labels, lam=weight)), labels.dtype
+
+
+@pytest.mark.parametrize("box", [(0, 0, 0, 0), (3, 4, 0, 5), (3, 4, 5, 0), (0, 0, 9, 11), (8, 10, 1, 1)])
+@pytest.mark.parametrize("backend", ALL)
+def test_any_box_is_pasted(box: tuple[int, ...], backend: str) -> None:
+    """One of no area mixes nothing; one of the whole image leaves nothing of one's own."""
+    runnable(backend)
+    images, labels = noise(5, height=9, width=11), torch.randn(5, 7)
+    augment = ga.Augment([FLOATS, ga.CutMix(num_classes=7)], backend=backend)
+    draw = augment.sample(images)
+    mix = augment.train_pipeline.steps[1].mix(draw.params[1], draw.canvas)
+    top, left, height, width = box
+    area = height * width / 99
+    pasted = replace(mix, box=np.tile(np.array(box, np.int32), (5, 1)), share=np.full(5, 1 - area))
+    augment.train_pipeline.steps[1].__dict__["mix"] = lambda params, canvas: pasted
+    mixed, soft = augment.render(images, draw, labels)
+    expected = images * (1 / 255)
+    inside = expected.roll(1, 0)[..., top : top + height, left : left + width].clone()
+    expected[..., top : top + height, left : left + width] = inside
+    assert torch.equal(mixed, expected)
+    assert torch.equal(soft, v2.CutMix(num_classes=7)._mixup_label(labels, lam=1 - area))

@@ -52,7 +52,11 @@ class ColorJitter(Pixel):
         saturation: likewise, towards grey.
         hue: shift range as a fraction of the colour circle, in [-0.5, 0.5], or one number for (-x, x).
 
-    A grey image keeps its saturation and hue. Hue is within 1 level of torchvision, the rest bit-equal.
+    A grey image keeps its saturation and hue. Hue is within 1 level of torchvision, the rest bit-equal, but for two
+    roundings of contrast, here and in the policies, where torchvision may be a level off and depends on the processor:
+    ATen rounds the last few values of an image once more than the others, unless channels * height * width is a
+    multiple of its vectors; and where the grey levels of an image add up to more than 2**24, its float32 mean depends
+    on the order of the sum. Here the mean is exact, and all values are rounded alike.
     """
 
     draws = 8

@@ -188,9 +188,8 @@ class RandomChoice(Container):
     def _choose(self, uniforms: Array) -> Array:
         """(B,) the number of the chosen child; one past the last is none."""
         p: Any = self.p or [1.0] * len(self.transforms)
+        # of a sum that rounding leaves just below 1 nothing is left over: uniforms lie on a grid of 2**-24
         edges = np.cumsum(p) / max(1.0, sum(p))
-        if self.p is None or sum(p) >= 1 - 1e-9:
-            edges[-1] = 1.0
         if self.kind == "mix":
             uniforms = uniforms[leaders(self.transforms[0].mode, len(uniforms))]  # type: ignore[attr-defined]
         return np.searchsorted(edges, uniforms, side="right")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,38 @@ from torchvision.transforms.v2 import functional
 from gpuaug import checks
 from gpuaug.transform import Transform
 
-__all__ = ["Convert", "Normalize", "ToDtype"]
+__all__ = ["AUTO", "Convert", "Normalize", "ToDtype", "followed", "kept"]
 
-DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.uint8)
+AUTO = "auto"
+FLOATS = (torch.float32, torch.float16, torch.bfloat16)
+DTYPES = (AUTO, *FLOATS, torch.uint8)
+
+
+def followed(owner: object, dtype: torch.dtype, fn: Callable[[Tensor], Tensor], dtypes: Sequence[Any]) -> torch.dtype:
+    """What becomes of a module's `dtype` when nn.Module applies `fn` (`.half()`, `.to(...)`) to its tensors.
+
+    Args:
+        owner: the module.
+        dtype: before it.
+        fn: what `nn.Module._apply` is given.
+        dtypes: what the module's lists end in.
+
+    Raises:
+        ValueError: if a list ends in ToDtype("auto"), and no backend makes this dtype.
+    """
+    after = fn(torch.empty(0, dtype=dtype, device="cpu")).dtype
+    if after not in FLOATS and AUTO in dtypes:
+        expected = "one of " + ", ".join(map(str, FLOATS)) + ' where ToDtype("auto") follows it'
+        remedy = "Use ToDtype(torch.float32), and cast what comes out."
+        raise checks.bad(owner, "dtype", expected, str(after), remedy)
+    return after
+
+
+def kept(owner: object, dtype: torch.dtype, cast: torch.dtype) -> str:
+    """What is said where a module was cast, but its list says otherwise."""
+    name = owner if isinstance(owner, str) else type(owner).__name__
+    remedy = 'ToDtype("auto") follows the module.' if cast in FLOATS else "Cast what comes out."
+    return f"{name}: the module was cast to {cast}, but images stay {dtype}, as ToDtype({dtype}) says. {remedy}"
 
 
 class Convert(Transform, abc.ABC):
@@ -37,19 +66,26 @@ class ToDtype(Convert):
     """Convert to a float dtype; pixel work after it (Normalize, RandomErasing, mixing) is float32, cast at the end.
 
     Args:
-        dtype: torch.float32, torch.float16, torch.bfloat16; torch.uint8 leaves levels as they are.
+        dtype: torch.float32, torch.float16, torch.bfloat16; torch.uint8 leaves levels as they are. "auto" is the dtype
+            of the module, as of a layer's weights: torch's default dtype when it is made, and what `.half()`,
+            `.bfloat16()` or `.to(dtype)` of it, or of a model around it, makes of that; `.double()` raises. Any other
+            keeps its dtype through a cast of the module, which says so once.
         scale: divide by 255, so that values are in [0, 1].
     """
 
-    def __init__(self, dtype: torch.dtype, scale: bool = False) -> None:
+    def __init__(self, dtype: torch.dtype | str, scale: bool = False) -> None:
         if dtype not in DTYPES:
             raise checks.bad(self, "dtype", "one of " + ", ".join(map(str, DTYPES)), repr(dtype))
         self.dtype, self.scale = dtype, bool(scale)
 
+    @property
+    def floats(self) -> bool:
+        """True if it makes floats of levels."""
+        return self.dtype != torch.uint8
+
     def convert(self, table: Tensor) -> Tensor:
-        if self.dtype == torch.uint8 or table.is_floating_point():
-            return table
-        return functional.to_dtype(table, torch.float32, scale=self.scale)
+        # floats stay as they are: torchvision's to_dtype scales integers only
+        return functional.to_dtype(table, torch.float32, scale=self.scale) if self.floats else table
 
 
 PerChannel = float | Sequence[float] | Tensor | NDArray[Any]

@@ -157,6 +157,7 @@ def mixes(rows: Array, at: int, index: Array, partner: Array, weight: float, res
     index: which image each sample shows.
     """
     one, other = np.float32(weight), np.float32(rest)
+    share = np.float64(weight).view(np.int64)
     for b in range(index.size):
         p = partner[b]
         if p != b and index[p] == index[b]:
@@ -164,8 +165,7 @@ def mixes(rows: Array, at: int, index: Array, partner: Array, weight: float, res
         rows[b, at] = p
         _put(rows, b, at + 1, one)
         _put(rows, b, at + 2, other)
-        _put(rows, b, at + 7, one)
-        _put(rows, b, at + 8, other)
+        rows[b, at + 7], rows[b, at + 8] = np.int32(np.uint32(share & 0xFFFFFFFF)), np.int32(share >> 32)
     return True
 
 

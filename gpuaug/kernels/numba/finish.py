@@ -141,7 +141,7 @@ def _copy(target: Array, source: Array) -> None:
 @inner
 def _mix(values: Array, other: Array, box: Array, width: Scalar, weight: Scalar, one_minus: Scalar) -> None:
     """Blend with the partner (H * W,), but take its pixels whole inside `box`."""
-    if weight != np.float32(1):
+    if one_minus != ZERO:
         for i in range(values.size):
             theirs, own = other[i] * one_minus, values[i] * weight
             values[i] = theirs + own

@@ -38,7 +38,7 @@ def _mixed(own: Tensor, canvas: Tensor, rows: Array, finish: Finish, mix: Mix, k
     other = _values(canvas.index_select(0, upload(partners, device)), partners, finish, keys)
     weights = mix.weight[rows].astype(np.float32), (1.0 - mix.weight[rows]).astype(np.float32)
     weight, rest = (upload(values, device)[:, None, None, None] for values in weights)
-    blend = torch.where(weight == 1, own, other * rest + own * weight)
+    blend = torch.where(rest == 0, own, other * rest + own * weight)
     return torch.where(in_box(upload(mix.box[rows], device), canvas.shape[2:], device), other, blend)
 
 

@@ -20,13 +20,11 @@ def labels(labels: Tensor, num_classes: int | None, mix: Mix) -> Tensor:
         num_classes: for class numbers.
     """
     soft = _one_hot(labels, num_classes)
-    share, rest, partner = (
-        upload(values, soft.device)
-        for values in (mix.share.astype(np.float32), (1.0 - mix.share).astype(np.float32), mix.partner)
-    )
-    share, rest = share[:, None].to(soft.dtype), rest[:, None].to(soft.dtype)
-    mixed = soft.index_select(0, partner).mul_(rest).add_(soft * share)
-    return torch.where(share == 1, soft, mixed)  # unmixed labels stay, whatever the partner's are
+    wide = np.float64 if soft.dtype == torch.float64 else np.float32  # 16 bits are multiplied in float32, as by torch
+    share, rest = (upload(values.astype(wide), soft.device)[:, None] for values in (mix.share, 1.0 - mix.share))
+    theirs = (soft.index_select(0, upload(mix.partner, soft.device)) * rest).to(soft.dtype)
+    mixed = theirs.add_((soft * share).to(soft.dtype))
+    return torch.where(rest == 0, soft, mixed)  # unmixed labels stay, whatever the partner's are
 
 
 def _one_hot(labels: Tensor, num_classes: int | None) -> Tensor:

@@ -131,7 +131,7 @@ class Job:
         alike = [layout.signature for layout in other.layouts] == [layout.signature for layout in self.plan.layouts]
         if not alike or (room.head_words, room.row_words) != (mine.head_words, mine.row_words):
             raise RuntimeError(
-                "Augment: the list, `exact` or `memory_format` changed after the capture. Capture once more."
+                "Augment: the list, its dtype, `exact` or `memory_format` changed after the capture. Capture once more."
             )
         words = self._pack(programs, None).words
         with on_device(self.device):

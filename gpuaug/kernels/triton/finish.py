@@ -78,7 +78,7 @@ def _values(
 
 @triton.jit
 def _blend(own, other, inside, weight, rest):
-    return tl.where(inside, other, tl.where(weight == 1, own, other * rest + own * weight))
+    return tl.where(inside, other, tl.where(rest == 0, own, other * rest + own * weight))
 
 
 @triton.jit
@@ -121,7 +121,7 @@ def finish_kernel(
         pasted = tl.max(tl.max((in_box(mix + 3, x, y) & mask).to(tl.int32), axis=1), axis=0)
         p = tl.zeros((BH, BW), tl.float32)
         q, r = p, p
-        for part in range(tl.where((weight != 1) | (pasted > 0), 2, 1)):  # oneself, then the partner
+        for part in range(tl.where((rest != 0) | (pasted > 0), 2, 1)):  # oneself, then the partner
             u, v, w = _values(
                 canvas, block, rows_at, row_words, tl.where(part == 0, sample, tl.load(mix)), slots_at, stride,
                 weights_at, luts, normals, base, total, table_at, erases, erases_at,

@@ -35,13 +35,14 @@ def labels_kernel(
     mask = column < classes
     mix = block + rows_at + sample * row_words + mix_at
     kind = out.dtype.element_ty
-    share = tl.load(mix + 7).to(tl.float32, bitcast=True).to(kind)
-    rest = tl.load(mix + 8).to(tl.float32, bitcast=True).to(kind)
+    wide = tl.float64 if kind == tl.float64 else tl.float32
+    low, high = tl.load(mix + 7).to(tl.int64) & 0xFFFFFFFF, tl.load(mix + 8).to(tl.int64) << 32
+    exact = (low | high).to(tl.float64, bitcast=True)
+    share, rest = exact.to(wide), (1.0 - exact).to(wide)
     own = _soft(labels, sample, column, mask, classes, ONE_HOT).to(kind)
     other = _soft(labels, tl.load(mix), column, mask, classes, ONE_HOT).to(kind)
-    wide = tl.float64 if kind == tl.float64 else tl.float32
-    part = (other.to(wide) * rest.to(wide)).to(kind).to(wide) + (own.to(wide) * share.to(wide)).to(kind).to(wide)
-    tl.store(out + sample.to(tl.int64) * classes + column, tl.where(share == 1, own, part.to(kind)), mask)
+    part = (other.to(wide) * rest).to(kind).to(wide) + (own.to(wide) * share).to(kind).to(wide)
+    tl.store(out + sample.to(tl.int64) * classes + column, tl.where(rest == 0, own, part.to(kind)), mask)
 
 
 def labels(labels: Tensor, num_classes: int | None, layout: Layout, params: Params) -> Tensor:

@@ -221,4 +221,4 @@ def _write_finish(finish: Finish, layout: Layout, block: Block) -> None:
         mix, at = finish.mix, layout.mix_at
         rows[:, at], rows[:, at + 3 : at + 7] = mix.partner, mix.box
         floats[:, at + 1], floats[:, at + 2] = mix.weight, 1.0 - mix.weight
-        floats[:, at + 7], floats[:, at + 8] = mix.share, 1.0 - mix.share
+        rows[:, at + 7 : at + 9] = np.ascontiguousarray(mix.share, np.float64).view(np.int32).reshape(-1, 2)
