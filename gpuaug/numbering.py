@@ -177,6 +177,7 @@ class Numbering:
             if self.given and state.seed != self.seed:
                 warnings.warn(ANOTHER_SEED.format(saved=state.seed, own=self.seed), stacklevel=3)
             self.seed, self.view = state.seed, state.view
+            self.copies.made = max(self.copies.made, state.view >> COPY)  # the next copy has another view than this
         self.epochs.load(epoch, state.flags)
         self.counter = Counter(counter)
         self._looks, self._version = Looks.load(*state.looks), self.epochs.version

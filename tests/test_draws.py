@@ -240,6 +240,14 @@ def test_copies_are_views_of_their_own() -> None:
     assert family() == seen
 
 
+def test_copies_of_a_copy_that_was_restored_are_views_of_their_own() -> None:
+    restored = module()
+    restored.load_state_dict(copy.deepcopy(module()).state_dict())
+    views = [restored, copy.deepcopy(restored), copy.copy(restored)]
+    drawn = [pictures(view(same(), index=torch.arange(8))) for view in views]
+    assert len({picture for some in drawn for picture in some}) == 24
+
+
 def test_a_copy_does_not_share_what_is_used_up() -> None:
     augment = module()
     for other in (copy.copy(augment), copy.deepcopy(augment)):
