@@ -50,6 +50,10 @@ class Pipeline:
         self._alike: dict[Any, Alike] = {}
         self._tables: dict[int, Array | None] = {}  # what the converts make of levels, for each number of channels
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy remembers no shapes; a memory format, which is part of them, pickles under no protocol below 4."""
+        return vars(self) | {"_alike": {}}
+
     @cached_property
     def mix(self) -> Mix | None:
         """The mix, or one of those a RandomChoice picks from."""
