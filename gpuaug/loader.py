@@ -92,7 +92,8 @@ class DeviceLoader:
             the module's counter numbers the samples. Give it pin_memory=True for CUDA.
         device: where to augment.
         augment: the module. Its mode (train or eval) and epoch when iteration begins are those of every batch. A pass
-            in training is an epoch: the one that `set_epoch` told, or else the one after the last.
+            in training is an epoch: the one that `set_epoch` told, or else the one after the last. Further passes in an
+            epoch that was told have draws of their own.
         train: True runs the training list and False the evaluation list, whatever mode the module is in. None: the
             mode of the module, which nobody sets to eval if it is no submodule of the model.
 
@@ -185,7 +186,7 @@ class DeviceLoader:
         """The wrapped loader's pass."""
         for sampler in self._samplers() if mode.training else []:
             if isinstance(sampler, NumberingSampler):
-                sampler._follow(mode.epoch)
+                sampler._follow(mode.epoch + mode.again)
         return iter(self.loader)
 
     def _ended(self, mode: Mode) -> None:

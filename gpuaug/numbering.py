@@ -31,7 +31,7 @@ Array = NDArray[Any]
 COPY = 16  # the bit of a view where the number of the module's copy begins; below it, of a call's pictures
 HIGHEST_VIEW = 2**32 - 1
 NO_STREAM: tuple[int, ...] = ()
-INDEXED, COUNTED = 1, 2  # what a stream's first word begins with
+INDEXED, COUNTED, AGAIN = 1, 2, 3  # what a stream's first word begins with
 ANOTHER_SEED = (
     "Augment: the checkpoint was saved under seed {saved} and goes on under it, not under seed {own}. Set augment.seed "
     "after loading to draw anew."
@@ -50,6 +50,7 @@ class Mode(NamedTuple):
     version: int  # of Epochs: the epoch may begin again
     shared: bool  # an image's draw is the same on every rank and worker, since no two of them show one look
     looks: Looks
+    again: int = 0  # passes before this one in an epoch that was told
 
 
 class Reserved(NamedTuple):
@@ -83,7 +84,7 @@ class Numbering:
         return self._looks
 
     def mode(self, training: bool) -> Mode:
-        return Mode(training, self.epochs.number, self.epochs.version, self.epochs.told, self.looks)
+        return Mode(training, self.epochs.number, self.epochs.version, self.epochs.told, self.looks, self.epochs.again)
 
     def begin(self, shared: bool | None) -> Mode:
         """A pass in training begins. shared: None follows from whether the epoch was told."""
@@ -127,6 +128,8 @@ class Numbering:
         look: Any = None,
         settle: Callable[[bool], None] = lambda used: None,
     ) -> Reserved:
+        if mode.training and mode.again:
+            stream = (AGAIN | mode.again << 8, *stream)
         return Reserved(Keys(self.seed, mode.epoch, index, look, self.view, stream), settle)
 
     def _place(self) -> tuple[int, int]:

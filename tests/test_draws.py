@@ -95,6 +95,26 @@ def test_passes_of_a_device_loader_are_epochs() -> None:
         assert shown(again) == pictures_
 
 
+def test_passes_within_an_epoch_that_was_told() -> None:
+    """The next epoch that is told draws what none of them drew, and a pass that was left goes on in its place."""
+    augment, seen, states = module(), [], []
+    loader = ga.DeviceLoader(batches(), "cpu", augment)
+    for epoch in range(3):
+        loader.set_epoch(epoch)
+        for _ in range(3):
+            for images, _ in loader:
+                seen.append(pictures(images))
+                states.append((epoch, augment.state_dict()))
+    assert len({picture for some in seen for picture in some}) == 9 * COUNT
+    assert augment.epoch == 2
+    for at in (3, 4, 13):  # in the second pass of their epochs
+        again, (epoch, state) = module(), states[at]
+        again.load_state_dict(state)
+        again.set_epoch(epoch)
+        resumed = ga.DeviceLoader([list(batches())[at % 3 + 1]], "cpu", again)
+        assert shown(resumed) == seen[at + 1]
+
+
 def test_an_infinite_loop_over_a_loader() -> None:
     def forever(loader: Any) -> Iterator[Any]:
         while True:
