@@ -178,7 +178,7 @@ class DeviceLoader:
         shared: bool | None = None
         if any(isinstance(sampler, (NumberingSampler, DistributedSampler)) for sampler in samplers):
             shared = True
-        elif type(batches) is BatchSampler and isinstance(batches.sampler, ALONE):
+        elif _plain(batches) and _is(batches.sampler, *ALONE):
             shared = False
         return numbering.begin(shared)
 
@@ -236,8 +236,8 @@ class DeviceLoader:
         """Once, where every rank of a distributed group shows all images of an epoch."""
         ranks, _ = world()
         batches = getattr(self.loader, "batch_sampler", None)
-        sampler = batches.sampler if type(batches) is BatchSampler else None
-        alone = isinstance(sampler, (SequentialSampler, RandomSampler, SubsetRandomSampler))
+        sampler = batches.sampler if _plain(batches) else None
+        alone = _is(sampler, SequentialSampler, RandomSampler, SubsetRandomSampler)
         if ranks > 1 and alone and not getattr(sampler, "replacement", False) and not self._warned:
             self._warned = True
             warnings.warn(
@@ -414,6 +414,18 @@ def _inside(part: Any, seen: set[int] | None = None) -> Iterator[Any]:
         inner = getattr(part, name, None)
         for each in inner if isinstance(inner, (list, tuple)) else [inner]:
             yield from _inside(each, seen)
+
+
+def _is(part: Any, *kinds: type) -> bool:
+    """Whether a sampler is one of torch's, or what torchdata's StatefulDataLoader makes in its place."""
+    cls = type(part)
+    stateful = cls.__module__.startswith("torchdata.") and cls.__name__ in {kind.__name__ for kind in kinds}
+    return stateful or isinstance(part, kinds)
+
+
+def _plain(batches: Any) -> bool:
+    """Whether a batch sampler takes numbers as its sampler yields them: torch's own, not a subclass of somebody's."""
+    return type(batches) is BatchSampler or (type(batches).__name__ == "BatchSampler" and _is(batches, BatchSampler))
 
 
 def _described(loader: Any) -> str:
