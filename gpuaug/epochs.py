@@ -58,7 +58,7 @@ class Epochs:
         self._write(number, TOLD, self.again if goes_on else 0, new=not goes_on)
 
     def begin(self) -> None:
-        """A pass over a loader begins: the epoch that was told, another pass of it, or the next epoch where nobody tells."""
+        """A pass over a loader begins: the epoch that was told, or another pass of it; the next epoch if none was."""
         flags = self._words[FLAGS]
         begun, told = bool(flags & BEGUN), flags & TOLD
         number = self.number if told else (self.number + begun) & 0xFFFFFFFF

@@ -217,8 +217,13 @@ def check_index(index: object, size: int) -> Array:
     good = isinstance(index, Tensor) and index.dtype == torch.int64 and index.shape == (size,)
     if not good:
         expected = f"int64 ({size},), one number for each image"
-        raise checks.bad("Augment", "index", expected, checks.describe(index))
+        whole = isinstance(index, Tensor) and not index.is_floating_point() and not index.is_complex()
+        kinds = isinstance(index, (list, tuple, np.ndarray)) or (whole and index.shape == (size,))  # type: ignore[union-attr]
+        remedy = "Pass torch.as_tensor(index, dtype=torch.int64)." if kinds else ""
+        raise checks.bad("Augment", "index", expected, checks.describe(index), remedy)
     assert isinstance(index, Tensor)
+    if index.is_meta:
+        raise checks.bad("Augment", "index", "one that holds numbers", "one on the meta device", "Keep it on the CPU.")
     if index.device.type != "cpu":
         warnings.warn(WAITS.format(device=index.device), stacklevel=5)
         index = index.cpu()

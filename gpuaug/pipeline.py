@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from gpuaug import checks
 from gpuaug.builder import Builder, Item
@@ -38,10 +38,14 @@ class Pipeline:
 
     def __init__(self, transforms: Any, argument: str) -> None:
         if not isinstance(transforms, (Sequence, Compose)) or isinstance(transforms, str):
-            remedy = f"Use {argument}=gpuaug.from_torchvision(...)." if theirs(transforms) else ""
+            inside = transforms if isinstance(transforms, nn.Sequential) else [transforms]
+            remedy = f"Use {argument}=gpuaug.from_torchvision(...)." if any(map(theirs, inside)) else ""
+            if isinstance(transforms, Transform):
+                remedy = f"Put it into a list: {argument}=[{type(transforms).__name__}(...)]."
             got = checks.describe(transforms)
             raise checks.bad("Augment", argument, "a list of transforms or a Compose", got, remedy)
-        self.steps = [step for transform in flatten(transforms) for step in _steps(transform, argument)]
+        # a tuple: what follows from the steps is made here, once
+        self.steps = tuple(step for transform in flatten(transforms) for step in _steps(transform, argument))
         _check_order(self.steps, argument)
         nodes = list(_walk(self.steps))
         self._streams = _Streams(nodes)
@@ -184,7 +188,7 @@ def _walk(steps: Sequence[Transform]) -> Iterator[Transform]:
         yield from _walk(step.children)
 
 
-def _check_order(steps: list[Transform], argument: str) -> None:
+def _check_order(steps: Sequence[Transform], argument: str) -> None:
     """Levels first, then floats, then at most one mix."""
     floats = mixed = False
     for step in steps:

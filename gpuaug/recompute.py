@@ -51,8 +51,9 @@ class Recent:
                 break
 
     def find(self, number: int, images: Any) -> Keys:
-        """The keys of the call that is being repeated: by its token, and by its images or as the last one; or else as the
-        only one on these images.
+        """The keys of the call that is being repeated: of its token, the one on these images, or else the last one.
+
+        Without its token, the only one on these images.
 
         Raises:
             RuntimeError: if there is no such call, or more than one.

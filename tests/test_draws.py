@@ -435,6 +435,27 @@ def test_an_index_on_a_device_is_taken_with_a_warning() -> None:
     assert torch.equal(result, module()(same(), index=torch.arange(8)))
 
 
+def test_an_index_is_copied_and_a_wrong_one_says_what_to_pass() -> None:
+    index = torch.arange(4).as_subclass(ga.data.Index)
+    twin_ = copy.deepcopy(index)
+    assert isinstance(twin_, ga.data.Index)
+    assert torch.equal(twin_, index)
+    assert twin_.data_ptr() != index.data_ptr()
+    for wrong in ([0, 1, 2, 3], np.arange(4), torch.arange(4, dtype=torch.int32)):
+        with pytest.raises(ValueError, match=r"`index` must be int64 \(4,\).*Pass torch.as_tensor\(index, dtype="):
+            module()(same(4), index=wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`index` must be one that holds numbers, got one on the meta device"):
+        module()(same(4), index=torch.arange(4, device="meta"))
+
+
+def test_numbers_may_lie_far_apart() -> None:
+    numbers = [2**40, 7, 2**40, 2**47 + 1, 7]
+    dealt = list(ga.data.NumberedSampler(numbers))
+    assert [(int(number), number.look) for number in dealt] == [
+        (2**40, 0), (7, 0), (2**40, 1), (2**47 + 1, 0), (7, 1),
+    ]  # fmt: skip
+
+
 def test_movers_of_frameworks_leave_it_alone() -> None:
     accelerate = pytest.importorskip("accelerate")
     batch = ga.ragged_collate([(noise(1)[0], 1, 7), (noise(1)[0], 0, 9)])
