@@ -174,13 +174,14 @@ class DeviceLoader:
         if not self._trains():
             return numbering.mode(False)
         samplers = self._samplers()
-        batches = getattr(self.loader, "batch_sampler", None)
+        batches: Any = getattr(self.loader, "batch_sampler", None)
         shared: bool | None = None
-        if any(isinstance(sampler, (NumberingSampler, DistributedSampler)) for sampler in samplers):
+        once = any(isinstance(each, NumberingSampler) or type(each) is DistributedSampler for each in samplers)
+        if any(isinstance(each, (NumberingSampler, DistributedSampler)) for each in samplers):
             shared = True
         elif _plain(batches) and _is(batches.sampler, *ALONE):
-            shared = False
-        return numbering.begin(shared)
+            shared, once = False, _shows_once(batches.sampler)
+        return numbering.begin(shared, once)
 
     def _batches(self, mode: Mode) -> Iterator[Any]:
         """The wrapped loader's pass."""
@@ -235,10 +236,9 @@ class DeviceLoader:
     def _warn_of_ranks(self) -> None:
         """Once, where every rank of a distributed group shows all images of an epoch."""
         ranks, _ = world()
-        batches = getattr(self.loader, "batch_sampler", None)
+        batches: Any = getattr(self.loader, "batch_sampler", None)
         sampler = batches.sampler if _plain(batches) else None
-        alone = _is(sampler, SequentialSampler, RandomSampler, SubsetRandomSampler)
-        if ranks > 1 and alone and not getattr(sampler, "replacement", False) and not self._warned:
+        if ranks > 1 and _shows_once(sampler) and not self._warned:
             self._warned = True
             warnings.warn(
                 f"DeviceLoader: the loader has no distributed sampler, so each of the {ranks} ranks trains on all of "
@@ -421,6 +421,12 @@ def _is(part: Any, *kinds: type) -> bool:
     cls = type(part)
     stateful = cls.__module__.startswith("torchdata.") and cls.__name__ in {kind.__name__ for kind in kinds}
     return stateful or isinstance(part, kinds)
+
+
+def _shows_once(sampler: Any) -> bool:
+    """Whether a sampler of torch's shows each image once in a pass."""
+    known = _is(sampler, SequentialSampler, RandomSampler, SubsetRandomSampler)
+    return known and not getattr(sampler, "replacement", False)
 
 
 def _plain(batches: Any) -> bool:

@@ -597,7 +597,7 @@ def test_an_argument_that_gpuaug_does_not_know_is_refused(monkeypatch: pytest.Mo
 
 
 def test_a_list_in_another_form_says_what_to_pass() -> None:
-    with pytest.raises(ValueError, match="got Sequential.*Use train=gpuaug.from_torchvision"):
+    with pytest.raises(ValueError, match=r"got Sequential.*Use train=gpuaug.from_torchvision"):
         ga.Augment(nn.Sequential(v2.RandomHorizontalFlip()))
     with pytest.raises(ValueError, match=r"Put it into a list: train=\[RandomHorizontalFlip\(...\)\]"):
         ga.Augment(ga.RandomHorizontalFlip())
