@@ -28,7 +28,7 @@ class Epochs:
 
     def _own(self, *words: int) -> None:
         self._words: Any = RawArray(ctypes.c_int64, 4)
-        self._words[:] = words
+        self._words[:] = list(words)
         self._owner = os.getpid()
 
     def _write(self, number: int, flags: int, again: int, new: bool = True) -> None:

@@ -222,9 +222,10 @@ def check_index(index: object, size: int) -> Array:
     good = isinstance(index, Tensor) and index.dtype == torch.int64 and index.shape == (size,)
     if not good:
         expected = f"int64 ({size},), one number for each image"
-        whole = isinstance(index, Tensor) and not index.is_floating_point() and not index.is_complex()
-        kinds = isinstance(index, (list, tuple, np.ndarray)) or (whole and index.shape == (size,))  # type: ignore[union-attr]
-        remedy = "Pass torch.as_tensor(index, dtype=torch.int64)." if kinds else ""
+        holds_numbers = isinstance(index, (list, tuple, np.ndarray))
+        if isinstance(index, Tensor):
+            holds_numbers = index.shape == (size,) and not index.is_floating_point() and not index.is_complex()
+        remedy = "Pass torch.as_tensor(index, dtype=torch.int64)." if holds_numbers else ""
         raise checks.bad("Augment", "index", expected, checks.describe(index), remedy)
     assert isinstance(index, Tensor)
     if index.is_meta:
