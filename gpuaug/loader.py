@@ -176,12 +176,11 @@ class DeviceLoader:
         samplers = self._samplers()
         batches: Any = getattr(self.loader, "batch_sampler", None)
         shared: bool | None = None
-        once = any(isinstance(each, NumberingSampler) or type(each) is DistributedSampler for each in samplers)
-        if any(isinstance(each, (NumberingSampler, DistributedSampler)) for each in samplers):
+        if any(isinstance(sampler, (NumberingSampler, DistributedSampler)) for sampler in samplers):
             shared = True
         elif _plain(batches) and _is(batches.sampler, *ALONE):
-            shared, once = False, _shows_once(batches.sampler)
-        return numbering.begin(shared, once)
+            shared = False
+        return numbering.begin(shared)
 
     def _batches(self, mode: Mode) -> Iterator[Any]:
         """The wrapped loader's pass."""
@@ -238,7 +237,8 @@ class DeviceLoader:
         ranks, _ = world()
         batches: Any = getattr(self.loader, "batch_sampler", None)
         sampler = batches.sampler if _plain(batches) else None
-        if ranks > 1 and _shows_once(sampler) and not self._warned:
+        alone = _is(sampler, SequentialSampler, RandomSampler, SubsetRandomSampler)
+        if ranks > 1 and alone and not getattr(sampler, "replacement", False) and not self._warned:
             self._warned = True
             warnings.warn(
                 f"DeviceLoader: the loader has no distributed sampler, so each of the {ranks} ranks trains on all of "
@@ -421,12 +421,6 @@ def _is(part: Any, *kinds: type) -> bool:
     cls = type(part)
     stateful = cls.__module__.startswith("torchdata.") and cls.__name__ in {kind.__name__ for kind in kinds}
     return stateful or isinstance(part, kinds)
-
-
-def _shows_once(sampler: Any) -> bool:
-    """Whether a sampler of torch's shows each image once in a pass."""
-    known = _is(sampler, SequentialSampler, RandomSampler, SubsetRandomSampler)
-    return known and not getattr(sampler, "replacement", False)
 
 
 def _plain(batches: Any) -> bool:

@@ -72,7 +72,6 @@ class Numbering:
         self.view, self.copies = 0, _Copies()
         self.epochs, self.counter, self.recent = Epochs(), Counter(), Recent()
         self._looks, self._version = Looks(), self.epochs.version
-        self._once = -1  # the version of the epoch in which a loader shows each look once
         self._origin = (1, 0)  # ranks and rank of the process that a copy came from
 
     # ---- epochs ------------------------------------------------------------------------------------------------------
@@ -87,13 +86,9 @@ class Numbering:
     def mode(self, training: bool) -> Mode:
         return Mode(training, self.epochs.number, self.epochs.version, self.epochs.told, self.looks, self.epochs.again)
 
-    def begin(self, shared: bool | None, once: bool) -> Mode:
-        """A pass in training begins.
-
-        shared: None follows from whether the epoch was told. once: whether the pass is known to show each look once.
-        """
+    def begin(self, shared: bool | None) -> Mode:
+        """A pass in training begins. shared: None follows from whether the epoch was told."""
         self.epochs.begin()
-        self._once = self.epochs.version if once else -1
         mode = self.mode(training=True)
         return mode if shared is None else mode._replace(shared=shared)
 
@@ -165,7 +160,7 @@ class Numbering:
         """See `State`. The looks are in it only where nobody else numbers them, so that its shape seldom changes."""
         epoch, flags = self.epochs.save()
         state = State(self.seed, self.view, epoch, flags, self.counter.value())
-        if self.looks.repeated() or not (self.epochs.told or self._once == self.epochs.version):
+        if self.looks.repeated() or not self.epochs.told:
             state.looks = self.looks.save()
         return state.tensor()
 

@@ -13,7 +13,6 @@ import pytest
 import torch
 from helpers import noise, used
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
 
 import gpuaug as ga
 
@@ -82,23 +81,6 @@ def test_the_shape_is_the_same_where_epochs_are_told() -> None:
         augment(noise(4))
         shapes.add(augment.get_extra_state().shape)
     assert shapes == {torch.Size([12])}
-
-
-def test_the_shape_is_the_same_where_a_loader_counts_epochs_and_shows_each_image_once() -> None:
-    """So averages of models that are trained so find states of one shape; the pass goes on all the same."""
-    data = ga.data.Indexed([(image, 0) for image in noise(4)])
-    batches = DataLoader(data, 2, collate_fn=ga.ragged_collate)
-    augment, shown = module(5), []
-    for _ in range(2):
-        for images, _ in ga.DeviceLoader(batches, "cpu", augment):
-            shown.append((images.clone(), augment.get_extra_state()))
-    assert {state.shape for _, state in shown} == {torch.Size([12])}
-    again = module(5)
-    again.load_state_dict({"_extra_state": shown[2][1]})
-    for images, _ in ga.DeviceLoader(list(batches)[1:], "cpu", again):
-        assert torch.equal(images, shown[3][0])
-    augment(noise(2), index=torch.arange(2))
-    assert len(augment.get_extra_state()) > 12, "a repeat must be in it"
 
 
 def test_a_state_moved_to_a_device_or_cast_comes_back() -> None:
