@@ -10,29 +10,31 @@ from typing import Any
 
 __all__ = ["Epochs"]
 
-NUMBER, FLAGS, VERSION = range(3)
+NUMBER, FLAGS, VERSION, AGAIN = range(4)
 TOLD, BEGUN, OVER, RESUMED = 1, 2, 4, 8
+PASS = 8  # the bit of saved flags where `again` begins
 
 
 class Epochs:
-    """Three integers in memory that workers share, forked or spawned, persistent or not; they read and it is written
+    """Four integers in memory that workers share, forked or spawned, persistent or not; they read and it is written
     by the process that made it. Another one that writes gets a memory of its own.
 
-    number: of the epoch. told: set_epoch was called. version: rises whenever an epoch begins.
+    number: of the epoch. told: set_epoch was called. version: rises whenever an epoch or a pass begins.
+    again: passes of a loader that began in the epoch that was told, after the first.
     """
 
-    def __init__(self, number: int = 0, flags: int = 0) -> None:
-        self._own(number, flags, 0)
+    def __init__(self) -> None:
+        self._own(0, 0, 0, 0)
 
-    def _own(self, number: int, flags: int, version: int) -> None:
-        self._words: Any = RawArray(ctypes.c_int64, 3)
-        self._words[:] = [number, flags, version]
+    def _own(self, *words: int) -> None:
+        self._words: Any = RawArray(ctypes.c_int64, 4)
+        self._words[:] = list(words)
         self._owner = os.getpid()
 
-    def _write(self, number: int, flags: int, new: bool = True) -> None:
+    def _write(self, number: int, flags: int, again: int, new: bool = True) -> None:
         if self._owner != os.getpid():
             self._own(*self._words)
-        self._words[:] = [number, flags, self._words[VERSION] + new]
+        self._words[:] = [number, flags, self._words[VERSION] + new, again]
 
     @property
     def number(self) -> int:
@@ -43,35 +45,38 @@ class Epochs:
         return int(self._words[VERSION])
 
     @property
+    def again(self) -> int:
+        return int(self._words[AGAIN])
+
+    @property
     def told(self) -> bool:
         return bool(self._words[FLAGS] & TOLD)
 
     def tell(self, number: int) -> None:
         """`set_epoch`. The first one after a state was loaded that names its epoch goes on in it."""
         goes_on = bool(self._words[FLAGS] & RESUMED) and number == self.number
-        self._write(number, TOLD, new=not goes_on)
+        self._write(number, TOLD, self.again if goes_on else 0, new=not goes_on)
 
     def begin(self) -> None:
-        """A pass over a loader begins: the epoch that was told and has not begun, or the next one."""
+        """A pass over a loader begins: the epoch that was told, or another pass of it; the next epoch if none was."""
         flags = self._words[FLAGS]
-        if flags & BEGUN:
-            self._write((self.number + 1) & 0xFFFFFFFF, (flags & TOLD) | BEGUN)
-        else:
-            self._write(self.number, (flags & TOLD) | BEGUN, new=False)
+        begun, told = bool(flags & BEGUN), flags & TOLD
+        number = self.number if told else (self.number + begun) & 0xFFFFFFFF
+        self._write(number, told | BEGUN, self.again + (begun and bool(told)), new=begun)
 
     def end(self, version: int) -> None:
         """A pass came to its end; if it is the last one that began, the next one after a resume is the next epoch."""
         if version == self.version:
-            self._write(self.number, self._words[FLAGS] | OVER, new=False)
+            self._write(self.number, self._words[FLAGS] | OVER, self.again, new=False)
 
     def save(self) -> tuple[int, int]:
         """(number, flags): in the middle of a pass, a resumed one is the same epoch."""
         flags = self._words[FLAGS]
-        return self.number, (flags & TOLD) | (BEGUN | OVER if flags & OVER else 0)
+        return self.number, (flags & TOLD) | (BEGUN | OVER if flags & OVER else 0) | self.again << PASS
 
     def load(self, number: int, flags: int) -> None:
         """What `save` gave."""
-        self._write(number, (flags & (TOLD | BEGUN | OVER)) | RESUMED)
+        self._write(number, (flags & (TOLD | BEGUN | OVER)) | RESUMED, flags >> PASS)
 
     def __getstate__(self) -> dict[str, Any]:
         """A worker that is spawned shares the memory; any other copy has one of its own."""

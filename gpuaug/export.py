@@ -219,8 +219,8 @@ class _Normalize(nn.Module):
     def __init__(self, step: Normalize, channels: int) -> None:
         super().__init__()
         for name, values in (("mean", step.mean), ("std", step.std)):
-            given = torch.tensor(list(values), dtype=torch.float32).expand(channels).reshape(channels, 1, 1)
-            self.register_buffer(name, given.contiguous(), persistent=False)
+            given = torch.tensor(list(values), dtype=torch.float32, device="cpu").expand(channels)
+            self.register_buffer(name, given.reshape(channels, 1, 1).contiguous(), persistent=False)
 
     def forward(self, values: Tensor) -> Tensor:
         return (values - self.mean) / self.std

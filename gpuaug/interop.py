@@ -477,7 +477,7 @@ def _filled(step: Any, converts: Sequence[Any]) -> Transform | None:
         return None  # its constant is one of normalised values
     given = getattr(step, "fill", None)
     values = np.float32(0.0 if given is None else given)
-    table = converts[0].convert(torch.arange(256, dtype=torch.uint8)).numpy()
+    table = converts[0].convert(torch.arange(256, dtype=torch.uint8, device="cpu")).numpy()
     levels = np.minimum(np.searchsorted(table, values), 255)
     if (table[levels] != values).any():
         return None

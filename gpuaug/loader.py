@@ -92,7 +92,8 @@ class DeviceLoader:
             the module's counter numbers the samples. Give it pin_memory=True for CUDA.
         device: where to augment.
         augment: the module. Its mode (train or eval) and epoch when iteration begins are those of every batch. A pass
-            in training is an epoch: the one that `set_epoch` told, or else the one after the last.
+            in training is an epoch: the one that `set_epoch` told, or else the one after the last. Further passes in an
+            epoch that was told have draws of their own.
         train: True runs the training list and False the evaluation list, whatever mode the module is in. None: the
             mode of the module, which nobody sets to eval if it is no submodule of the model.
 
@@ -173,11 +174,11 @@ class DeviceLoader:
         if not self._trains():
             return numbering.mode(False)
         samplers = self._samplers()
-        batches = getattr(self.loader, "batch_sampler", None)
+        batches: Any = getattr(self.loader, "batch_sampler", None)
         shared: bool | None = None
         if any(isinstance(sampler, (NumberingSampler, DistributedSampler)) for sampler in samplers):
             shared = True
-        elif type(batches) is BatchSampler and isinstance(batches.sampler, ALONE):
+        elif _plain(batches) and _is(batches.sampler, *ALONE):
             shared = False
         return numbering.begin(shared)
 
@@ -185,7 +186,7 @@ class DeviceLoader:
         """The wrapped loader's pass."""
         for sampler in self._samplers() if mode.training else []:
             if isinstance(sampler, NumberingSampler):
-                sampler._follow(mode.epoch)
+                sampler._follow(mode.epoch + mode.again)
         return iter(self.loader)
 
     def _ended(self, mode: Mode) -> None:
@@ -234,9 +235,9 @@ class DeviceLoader:
     def _warn_of_ranks(self) -> None:
         """Once, where every rank of a distributed group shows all images of an epoch."""
         ranks, _ = world()
-        batches = getattr(self.loader, "batch_sampler", None)
-        sampler = batches.sampler if type(batches) is BatchSampler else None
-        alone = isinstance(sampler, (SequentialSampler, RandomSampler, SubsetRandomSampler))
+        batches: Any = getattr(self.loader, "batch_sampler", None)
+        sampler = batches.sampler if _plain(batches) else None
+        alone = _is(sampler, SequentialSampler, RandomSampler, SubsetRandomSampler)
         if ranks > 1 and alone and not getattr(sampler, "replacement", False) and not self._warned:
             self._warned = True
             warnings.warn(
@@ -413,6 +414,18 @@ def _inside(part: Any, seen: set[int] | None = None) -> Iterator[Any]:
         inner = getattr(part, name, None)
         for each in inner if isinstance(inner, (list, tuple)) else [inner]:
             yield from _inside(each, seen)
+
+
+def _is(part: Any, *kinds: type) -> bool:
+    """Whether a sampler is one of torch's, or what torchdata's StatefulDataLoader makes in its place."""
+    cls = type(part)
+    stateful = cls.__module__.startswith("torchdata.") and cls.__name__ in {kind.__name__ for kind in kinds}
+    return stateful or isinstance(part, kinds)
+
+
+def _plain(batches: Any) -> bool:
+    """Whether a batch sampler takes numbers as its sampler yields them: torch's own, not a subclass of somebody's."""
+    return type(batches) is BatchSampler or (type(batches).__name__ == "BatchSampler" and _is(batches, BatchSampler))
 
 
 def _described(loader: Any) -> str:

@@ -31,7 +31,7 @@ Array = NDArray[Any]
 COPY = 16  # the bit of a view where the number of the module's copy begins; below it, of a call's pictures
 HIGHEST_VIEW = 2**32 - 1
 NO_STREAM: tuple[int, ...] = ()
-INDEXED, COUNTED = 1, 2  # what a stream's first word begins with
+INDEXED, COUNTED, AGAIN = 1, 2, 3  # what a stream's first word begins with
 ANOTHER_SEED = (
     "Augment: the checkpoint was saved under seed {saved} and goes on under it, not under seed {own}. Set augment.seed "
     "after loading to draw anew."
@@ -50,6 +50,7 @@ class Mode(NamedTuple):
     version: int  # of Epochs: the epoch may begin again
     shared: bool  # an image's draw is the same on every rank and worker, since no two of them show one look
     looks: Looks
+    again: int = 0  # passes before this one in an epoch that was told
 
 
 class Reserved(NamedTuple):
@@ -83,7 +84,7 @@ class Numbering:
         return self._looks
 
     def mode(self, training: bool) -> Mode:
-        return Mode(training, self.epochs.number, self.epochs.version, self.epochs.told, self.looks)
+        return Mode(training, self.epochs.number, self.epochs.version, self.epochs.told, self.looks, self.epochs.again)
 
     def begin(self, shared: bool | None) -> Mode:
         """A pass in training begins. shared: None follows from whether the epoch was told."""
@@ -127,6 +128,8 @@ class Numbering:
         look: Any = None,
         settle: Callable[[bool], None] = lambda used: None,
     ) -> Reserved:
+        if mode.training and mode.again:
+            stream = (AGAIN | mode.again << 8, *stream)
         return Reserved(Keys(self.seed, mode.epoch, index, look, self.view, stream), settle)
 
     def _place(self) -> tuple[int, int]:
@@ -177,6 +180,7 @@ class Numbering:
             if self.given and state.seed != self.seed:
                 warnings.warn(ANOTHER_SEED.format(saved=state.seed, own=self.seed), stacklevel=3)
             self.seed, self.view = state.seed, state.view
+            self.copies.made = max(self.copies.made, state.view >> COPY)  # the next copy has another view than this
         self.epochs.load(epoch, state.flags)
         self.counter = Counter(counter)
         self._looks, self._version = Looks.load(*state.looks), self.epochs.version
@@ -213,8 +217,14 @@ def check_index(index: object, size: int) -> Array:
     good = isinstance(index, Tensor) and index.dtype == torch.int64 and index.shape == (size,)
     if not good:
         expected = f"int64 ({size},), one number for each image"
-        raise checks.bad("Augment", "index", expected, checks.describe(index))
+        holds_numbers = isinstance(index, (list, tuple, np.ndarray))
+        if isinstance(index, Tensor):
+            holds_numbers = index.shape == (size,) and not index.is_floating_point() and not index.is_complex()
+        remedy = "Pass torch.as_tensor(index, dtype=torch.int64)." if holds_numbers else ""
+        raise checks.bad("Augment", "index", expected, checks.describe(index), remedy)
     assert isinstance(index, Tensor)
+    if index.is_meta:
+        raise checks.bad("Augment", "index", "one that holds numbers", "one on the meta device", "Keep it on the CPU.")
     if index.device.type != "cpu":
         warnings.warn(WAITS.format(device=index.device), stacklevel=5)
         index = index.cpu()

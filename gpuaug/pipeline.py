@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from gpuaug import checks
 from gpuaug.builder import Builder, Item
@@ -35,12 +35,16 @@ class Pipeline:
 
     def __init__(self, transforms: Any, argument: str) -> None:
         if not isinstance(transforms, (Sequence, Compose)) or isinstance(transforms, str):
-            remedy = f"Use {argument}=gpuaug.from_torchvision(...)." if theirs(transforms) else ""
+            inside = transforms if isinstance(transforms, nn.Sequential) else [transforms]
+            remedy = f"Use {argument}=gpuaug.from_torchvision(...)." if any(map(theirs, inside)) else ""
+            if isinstance(transforms, Transform):
+                remedy = f"Put it into a list: {argument}=[{type(transforms).__name__}(...)]."
             got = checks.describe(transforms)
             raise checks.bad("Augment", argument, "a list of transforms or a Compose", got, remedy)
-        self.steps: list[Transform] = []
+        steps: list[Transform] = []
         for transform in flatten(transforms):  # a comprehension is a frame of its own below Python 3.12: see `_steps`
-            self.steps += _steps(transform, argument)
+            steps += _steps(transform, argument)
+        self.steps = tuple(steps)  # a tuple: what follows from the steps is made here, once
         _check_order(self.steps, argument)
         nodes = list(_walk(self.steps))
         self._streams = _Streams(nodes)
@@ -48,6 +52,10 @@ class Pipeline:
         self._ops = [sum(counts[:number]) for number in range(len(counts))]
         self._alike: dict[Any, Alike] = {}
         self._tables: dict[int, Array | None] = {}  # what the converts make of levels, for each number of channels
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy remembers no shapes; a memory format, which is part of them, pickles under no protocol below 4."""
+        return vars(self) | {"_alike": {}}
 
     @cached_property
     def mix(self) -> Mix | None:
@@ -216,7 +224,7 @@ def _walk(steps: Sequence[Transform]) -> Iterator[Transform]:
         yield from _walk(step.children)
 
 
-def _check_order(steps: list[Transform], argument: str) -> None:
+def _check_order(steps: Sequence[Transform], argument: str) -> None:
     """Levels first, then floats, then at most one mix."""
     floats = mixed = False
     for step in steps:

@@ -34,15 +34,16 @@ def token() -> int:
 
 
 class Recent:
-    """The keys of the last calls, by their tokens."""
+    """The keys of the last calls, by their tokens and images: whoever seeds torch before each call repeats tokens."""
 
     def __init__(self) -> None:
-        self._calls: OrderedDict[int, tuple[Keys, Any, Any]] = OrderedDict()
+        self._calls: OrderedDict[tuple[int, Any], tuple[Keys, Any]] = OrderedDict()
 
     def note(self, number: int, images: Any, keys: Keys) -> None:
         """Remember a call."""
-        self._calls[number] = (keys, weakref.ref(images), _memory(images))
-        self._calls.move_to_end(number)
+        call = number, _memory(images)
+        self._calls[call] = keys, weakref.ref(images)
+        self._calls.move_to_end(call)
         while len(self._calls) > MOST:
             try:
                 self._calls.popitem(last=False)
@@ -50,18 +51,22 @@ class Recent:
                 break
 
     def find(self, number: int, images: Any) -> Keys:
-        """The keys of the call that is being repeated: by its token, or else as the only one on these images.
+        """The keys of the call that is being repeated: of its token, the one on these images, or else the last one.
+
+        Without its token, the only one on these images.
 
         Raises:
             RuntimeError: if there is no such call, or more than one.
         """
         size, memory = len(images), _memory(images)
-        found = self._calls.get(number)
-        if found is not None and len(found[0].index) == size:
-            return found[0]
-        alike = [keys for keys, image, at in list(self._calls.values()) if at == memory and image() is not None]
+        calls = list(self._calls.items())
+        alike = [(token, keys) for (token, at), (keys, image) in calls if at == memory and image() is not None]
+        tokens = [keys for token, keys in alike if token == number]
+        tokens += [keys for (token, _), (keys, _) in reversed(calls) if token == number and len(keys.index) == size]
+        if tokens:
+            return tokens[0]
         if len(alike) == 1:
-            return alike[0]
+            return alike[0][1]
         raise RuntimeError(LOST.format(most=MOST, what="random numbers" if alike else "images"))
 
 

@@ -61,8 +61,8 @@ class State:
     def read(cls, value: Any) -> State | None:
         """Of a tensor on any device, or the dict of a checkpoint of 0.1; None if it is damaged."""
         if isinstance(value, dict):
-            return cls(None, 0, value["epoch"], 0, value["counter"])
-        if not isinstance(value, Tensor) or value.ndim != 1 or len(value) < HEADER:
+            return cls(None, 0, value["epoch"], 0, value["counter"]) if {"epoch", "counter"} <= value.keys() else None
+        if not isinstance(value, Tensor) or value.ndim != 1 or len(value) < HEADER or value.is_meta:
             return None
         here = value.detach().cpu()
         words: Array = (here.round() if here.is_floating_point() else here).to(torch.int64).numpy()

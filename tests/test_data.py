@@ -109,6 +109,21 @@ def test_every_format_that_is_decoded_is_found(tmp_path: Path) -> None:
     assert dataset.ignored == {}
 
 
+def test_a_folder_that_cannot_be_read_is_not_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, scandir = folder(tmp_path), os.scandir
+    locked = next(path for path in sorted(root.iterdir()) if path.is_dir()) / "locked"
+    locked.mkdir()
+
+    def denied(path: Any = ".") -> Any:
+        if os.path.basename(path) == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", denied)
+    with pytest.raises(PermissionError, match="locked"):
+        ImageFolder(root)
+
+
 def test_what_is_left_out_is_counted_and_said_once(root: Path) -> None:
     for name in ("a.txt", "b.TXT", "c.svg", "no ending", ".hidden.jpg", ".DS_Store"):
         (root / "class 1" / name).write_bytes(b"")

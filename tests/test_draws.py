@@ -95,6 +95,26 @@ def test_passes_of_a_device_loader_are_epochs() -> None:
         assert shown(again) == pictures_
 
 
+def test_passes_within_an_epoch_that_was_told() -> None:
+    """The next epoch that is told draws what none of them drew, and a pass that was left goes on in its place."""
+    augment, seen, states = module(), [], []
+    loader = ga.DeviceLoader(batches(), "cpu", augment)
+    for epoch in range(3):
+        loader.set_epoch(epoch)
+        for _ in range(3):
+            for images, _ in loader:
+                seen.append(pictures(images))
+                states.append((epoch, augment.state_dict()))
+    assert len({picture for some in seen for picture in some}) == 9 * COUNT
+    assert augment.epoch == 2
+    for at in (3, 4, 13):  # in the second pass of their epochs
+        again, (epoch, state) = module(), states[at]
+        again.load_state_dict(state)
+        again.set_epoch(epoch)
+        resumed = ga.DeviceLoader([list(batches())[at % 3 + 1]], "cpu", again)
+        assert shown(resumed) == seen[at + 1]
+
+
 def test_an_infinite_loop_over_a_loader() -> None:
     def forever(loader: Any) -> Iterator[Any]:
         while True:
@@ -238,6 +258,14 @@ def test_copies_are_views_of_their_own() -> None:
     seen = family()
     assert len(set(seen)) == len(seen) == 40
     assert family() == seen
+
+
+def test_copies_of_a_copy_that_was_restored_are_views_of_their_own() -> None:
+    restored = module()
+    restored.load_state_dict(copy.deepcopy(module()).state_dict())
+    views = [restored, copy.deepcopy(restored), copy.copy(restored)]
+    drawn = [pictures(view(same(), index=torch.arange(8))) for view in views]
+    assert len({picture for some in drawn for picture in some}) == 24
 
 
 def test_a_copy_does_not_share_what_is_used_up() -> None:
@@ -405,6 +433,27 @@ def test_an_index_on_a_device_is_taken_with_a_warning() -> None:
     with pytest.warns(UserWarning, match="`index` is on cuda:0, and reading it waits"):
         result = module()(same(), index=index)
     assert torch.equal(result, module()(same(), index=torch.arange(8)))
+
+
+def test_an_index_is_copied_and_a_wrong_one_says_what_to_pass() -> None:
+    index = torch.arange(4).as_subclass(ga.data.Index)
+    twin_ = copy.deepcopy(index)
+    assert isinstance(twin_, ga.data.Index)
+    assert torch.equal(twin_, index)
+    assert twin_.data_ptr() != index.data_ptr()
+    for wrong in ([0, 1, 2, 3], np.arange(4), torch.arange(4, dtype=torch.int32)):
+        with pytest.raises(ValueError, match=r"`index` must be int64 \(4,\).*Pass torch.as_tensor\(index, dtype="):
+            module()(same(4), index=wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`index` must be one that holds numbers, got one on the meta device"):
+        module()(same(4), index=torch.arange(4, device="meta"))
+
+
+def test_numbers_may_lie_far_apart() -> None:
+    numbers = [2**40, 7, 2**40, 2**47 + 1, 7]
+    dealt = list(ga.data.NumberedSampler(numbers))
+    assert [(int(number), number.look) for number in dealt] == [
+        (2**40, 0), (7, 0), (2**40, 1), (2**47 + 1, 0), (7, 1),
+    ]  # fmt: skip
 
 
 def test_movers_of_frameworks_leave_it_alone() -> None:

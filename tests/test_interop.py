@@ -594,3 +594,16 @@ def test_an_argument_that_gpuaug_does_not_know_is_refused(monkeypatch: pytest.Mo
     monkeypatch.setitem(interop.TABLE, RandomInvert, interop.RULES["RandomInvert"])
     with pytest.raises(ValueError, match=r"RandomInvert \(gpuaug does not know its argument `strength`\)"):
         ga.from_torchvision(RandomInvert())
+
+
+def test_a_list_in_another_form_says_what_to_pass() -> None:
+    with pytest.raises(ValueError, match=r"got Sequential.*Use train=gpuaug.from_torchvision"):
+        ga.Augment(nn.Sequential(v2.RandomHorizontalFlip()))
+    with pytest.raises(ValueError, match=r"Put it into a list: train=\[RandomHorizontalFlip\(...\)\]"):
+        ga.Augment(ga.RandomHorizontalFlip())
+
+
+def test_the_steps_of_a_module_cannot_be_exchanged() -> None:
+    augment = ga.Augment([ga.RandomHorizontalFlip()])
+    with pytest.raises(TypeError):
+        augment.train_pipeline.steps[0] = ga.RandomVerticalFlip()  # type: ignore[index]

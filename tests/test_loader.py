@@ -15,6 +15,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -269,10 +270,18 @@ def test_one_module_that_trains_on_two_loaders_is_said() -> None:
     list(ga.DeviceLoader(plain(), "cpu", module))
 
 
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
 def test_a_loader_that_is_not_shared_out_among_ranks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gpuaug.loader.world", lambda: (2, 0))
-    for options in ({}, {"shuffle": True}):
-        loader = ga.DeviceLoader(batches(**options), "cpu", augment())
+    loaders = [batches(), batches(shuffle=True)]
+    if find_spec("torchdata") is not None:  # it makes samplers of its own
+        from torchdata.stateful_dataloader import StatefulDataLoader
+
+        loaders += [
+            StatefulDataLoader(Photos(), shuffle=shuffle, collate_fn=ga.ragged_collate) for shuffle in (False, True)
+        ]
+    for each in loaders:
+        loader = ga.DeviceLoader(each, "cpu", augment())
         with pytest.warns(
             UserWarning, match=r"no distributed sampler, so each of the 2 ranks .*DistributedSampler"
         ) as caught:

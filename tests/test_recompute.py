@@ -115,6 +115,22 @@ def test_without_the_generators_state_the_images_tell(reentrant: bool) -> None:
     assert torch.equal(run(checkpointed(reentrant, preserve_rng_state=False)), run(plain))
 
 
+@REENTRANT
+def test_calls_under_one_state_of_the_generator_are_told_apart_by_their_images(reentrant: bool) -> None:
+    """As where gradients accumulate and each batch begins with torch.manual_seed."""
+
+    def run(again: Again) -> Any:
+        net, losses = Net(), []
+        batches = [noise(4, seed=seed) for seed in range(3)]
+        for images in batches:
+            torch.manual_seed(0)
+            losses.append(again(net.once, images, flag()).square().sum())
+        sum(losses).backward()
+        return net.layers[0].weight.grad
+
+    assert torch.equal(run(checkpointed(reentrant)), run(plain))
+
+
 def test_what_cannot_be_told_raises() -> None:
     net = Net()
     images = noise(4)

@@ -207,17 +207,20 @@ def streams(loader: Any, told: bool) -> list[tuple[int, ...]]:
     return sorted(set(found))
 
 
+@pytest.mark.filterwarnings("ignore:'set_vital' is deprecated:UserWarning")
 @pytest.mark.parametrize("told", [False, True], ids=["untold", "told"])
-@pytest.mark.parametrize("kind", ["plain", "distributed", "numbered", "unknown"])
+@pytest.mark.parametrize("kind", ["plain", "stateful", "distributed", "numbered", "unknown"])
 def test_ranks_are_told_apart_where_they_may_show_one_look(
     kind: str, told: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sampler of torch's own shows each rank all images. Of an unknown one, whoever tells the epoch answers."""
+    stateful = pytest.importorskip("torchdata.stateful_dataloader") if kind == "stateful" else None
     found = []
     for rank in range(2):
         in_rank(monkeypatch, 2, rank)
         loader: Any = {
             "plain": lambda: DataLoader(DATA, 8, shuffle=True, collate_fn=ga.ragged_collate),
+            "stateful": lambda: stateful.StatefulDataLoader(DATA, 8, shuffle=True, collate_fn=ga.ragged_collate),
             "distributed": lambda rank=rank: DataLoader(
                 DATA, 8, sampler=DistributedSampler(DATA, 2, rank), collate_fn=ga.ragged_collate
             ),
@@ -227,7 +230,7 @@ def test_ranks_are_told_apart_where_they_may_show_one_look(
             "unknown": lambda: [ga.ragged_collate([DATA[n] for n in range(8)])],
         }[kind]()
         found.append(streams(loader, told))
-    apart = kind == "plain" or (kind == "unknown" and not told)
+    apart = kind in ("plain", "stateful") or (kind == "unknown" and not told)
     assert (found[0] != found[1]) == apart
     assert ([()] not in found) == apart
 

@@ -115,6 +115,14 @@ def test_checkpoints_of_the_first_version() -> None:
     assert augment.seed == 5
 
 
+@pytest.mark.parametrize("state", [{}, {"epoch": 1}, torch.zeros(12, device="meta")], ids=repr)
+def test_what_holds_no_state_is_left_aside(state: Any) -> None:
+    augment = module(5)
+    with pytest.warns(UserWarning, match="is damaged"):
+        augment.load_state_dict({"_extra_state": state})
+    assert used(augment) == {"epoch": 0, "counter": 0}
+
+
 def test_a_checkpoint_without_the_state() -> None:
     source = nn.Sequential(nn.Identity(), nn.Flatten(), nn.Linear(192, 3)).state_dict()
     target = model()

@@ -39,6 +39,18 @@ def test_every_op_under_another_default_device(backend: str, op: Any) -> None:
     assert all(torch.equal(one, other) for one, other in zip(result, expected, strict=True))
 
 
+def test_conversion_and_export_under_another_default_device() -> None:
+    from torchvision import transforms as v1
+
+    theirs = [v1.ToTensor(), v1.RandomCrop(16, padding=2), v1.Normalize(0.5, 0.5)]
+    expected = ga.from_torchvision(theirs)
+    plain = ga.Augment(expected).eval_module(20)(noise(2, 3, 20, 20))
+    with elsewhere():
+        assert ga.from_torchvision(theirs) == expected
+        module = ga.Augment(expected).eval_module(20)
+    assert torch.equal(module(noise(2, 3, 20, 20)), plain)
+
+
 @pytest.mark.parametrize("where", ["worker", "device"])
 def test_data_under_another_default_device(where: str, tmp_path: Path) -> None:
     """Without torch's DataLoader, which needs memory on the default device."""

@@ -50,6 +50,7 @@ def find(
 
     Raises:
         FileNotFoundError: if there are no class folders, or one has no image and `allow_empty` is False.
+        OSError: if a folder cannot be read.
         ValueError: if an argument is something else.
     """
     endings = _endings(owner, extensions)
@@ -86,7 +87,7 @@ def _endings(owner: object, extensions: str | Sequence[str] | None) -> tuple[str
 def _files(folder: Path, ignored: Counter[str]) -> Iterator[tuple[str, bool]]:
     """(path, whether it is hidden) of each file below a folder, in torchvision's order."""
     places = []
-    for place, folders, files in os.walk(folder, followlinks=True):
+    for place, folders, files in os.walk(folder, onerror=_raise, followlinks=True):
         shown = [name for name in folders if not name.startswith(".")]
         ignored["hidden"] += len(folders) - len(shown)
         folders[:] = shown
@@ -94,6 +95,10 @@ def _files(folder: Path, ignored: Counter[str]) -> Iterator[tuple[str, bool]]:
     for place, files in sorted(places):
         for name in files:
             yield os.path.join(place, name), name.startswith(".")
+
+
+def _raise(error: OSError) -> None:
+    raise error  # os.walk would leave out a folder that it cannot read, without a word
 
 
 def _must_hold_images(

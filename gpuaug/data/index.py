@@ -62,6 +62,9 @@ class Index(Tensor):
     def detach(self) -> Any:
         return _kept(super().detach())
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+        return self.clone()
+
     def to(self, *arguments: Any, **options: Any) -> Any:
         dtype = torch._C._nn._parse_to(*arguments, **options)[1]
         return self if dtype in (None, self.dtype) else self.as_subclass(Tensor).to(dtype)

@@ -6,6 +6,7 @@ import copy
 import itertools
 import math
 from array import array
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -21,6 +22,8 @@ from gpuaug.data.workers import world
 from gpuaug.philox import LOOKS
 
 __all__ = ["NumberedSampler", "NumberingSampler", "RepeatedAugmentationSampler"]
+
+PAGE = 1024  # numbers whose looks are counted in one array; numbers of a data set may lie far apart
 
 
 class NumberingSampler(Sampler[Any]):
@@ -113,12 +116,12 @@ class NumberedSampler(NumberingSampler):
             yield from self._dealt(map(self._checked, sampler))
 
     def _dealt(self, numbers: Iterator[int]) -> Iterator[Numbered]:
-        seen, first = array("H"), list[Numbered]()
+        first = list[Numbered]()
+        pages: defaultdict[int, array[int]] = defaultdict(lambda: array("H", bytes(2 * PAGE)))
 
         def numbered(number: int) -> Numbered:
-            if number >= len(seen):
-                seen.extend(itertools.repeat(0, max(number + 1 - len(seen), len(seen))))
-            look, seen[number] = seen[number], (seen[number] + 1) % LOOKS
+            seen, at = pages[number // PAGE], number % PAGE
+            look, seen[at] = seen[at], (seen[at] + 1) % LOOKS
             return Numbered(number, look)
 
         while deal := [numbered(number) for number in itertools.islice(numbers, self.num_replicas)]:
