@@ -95,6 +95,17 @@ def test_passes_of_a_device_loader_are_epochs() -> None:
         assert shown(again) == pictures_
 
 
+def test_an_iterator_that_is_never_used_is_no_pass() -> None:
+    """Lightning makes one to see whether it can."""
+    augment, expected = module(), module()
+    loader = ga.DeviceLoader(batches(), "cpu", augment)
+    for _ in range(2):
+        unused = iter(loader)
+        assert shown(loader) == shown(ga.DeviceLoader(batches(), "cpu", expected))
+        del unused
+    assert augment.epoch == expected.epoch == 1
+
+
 def test_an_infinite_loop_over_a_loader() -> None:
     def forever(loader: Any) -> Iterator[Any]:
         while True:
