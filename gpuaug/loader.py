@@ -173,20 +173,14 @@ class DeviceLoader:
             if callable(getattr(part, "set_epoch", None)):
                 part.set_epoch(epoch)
 
-    def _samplers(self) -> list[Any]:
-        batches = getattr(self.loader, "batch_sampler", None)
-        samplers = [getattr(self.loader, "sampler", None), batches, getattr(batches, "sampler", None)]
-        return [sampler for sampler in {id(sampler): sampler for sampler in samplers}.values() if sampler is not None]
-
     def _begun(self, trains: bool) -> Mode:
         """The mode of a pass that begins now, at its first batch: frameworks make iterators that they never use."""
         numbering = self.augment._numbering
         if not trains:
             return numbering.mode(False)
-        samplers = self._samplers()
         batches = getattr(self.loader, "batch_sampler", None)
         shared: bool | None = None
-        if any(isinstance(sampler, (NumberingSampler, DistributedSampler)) for sampler in samplers):
+        if any(isinstance(part, (NumberingSampler, DistributedSampler)) for part in _inside(self.loader)):
             shared = True
         elif type(batches) is BatchSampler and isinstance(batches.sampler, ALONE):
             shared = False
@@ -194,9 +188,9 @@ class DeviceLoader:
 
     def _batches(self, mode: Mode) -> Iterator[Any]:
         """The wrapped loader's pass."""
-        for sampler in self._samplers() if mode.training else []:
-            if isinstance(sampler, NumberingSampler):
-                sampler._follow(mode.epoch)
+        for part in _inside(self.loader) if mode.training else ():
+            if isinstance(part, NumberingSampler):
+                part._follow(mode.epoch)
         return iter(self.loader)
 
     def _ended(self, mode: Mode) -> None:

@@ -466,6 +466,28 @@ def test_a_sampler_without_a_generator_is_seeded_by_epoch() -> None:
     assert len({tuple(order) for order in orders[0]}) == 3, "a pass that nobody tells is the next epoch"
 
 
+def test_a_sampler_within_a_batch_sampler_of_others_follows_the_epoch() -> None:
+    """As Accelerate's skipped batches hold one. A loader that is made anew in epoch 1 has that epoch's order."""
+
+    class Wrapper:
+        def __init__(self, batch_sampler: Any) -> None:
+            self.batch_sampler = batch_sampler
+
+        def __iter__(self) -> Iterator[Any]:
+            return iter(self.batch_sampler)
+
+    def passes(wrapper: Any) -> list[list[bytes]]:
+        augment, found = module(), []
+        for _ in range(2):
+            sampler = ga.data.NumberedSampler(RandomSampler(range(COUNT)), seed=3)
+            wrapped = wrapper(torch.utils.data.BatchSampler(sampler, 4, False))
+            loader = DataLoader(Same(), batch_sampler=wrapped, collate_fn=ga.ragged_collate)
+            found.append(shown(ga.DeviceLoader(loader, "cpu", augment)))
+        return found
+
+    assert passes(Wrapper) == passes(lambda batches: batches)
+
+
 def test_looks_of_a_rare_class_differ() -> None:
     """The public report: one image 253 times in an epoch, and one picture."""
     weights = [1.0] + [0.001] * (COUNT - 1)

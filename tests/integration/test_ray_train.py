@@ -1,0 +1,109 @@
+"""Ray Train: two workers, a checkpoint, and a run that is restored from it. Ray Data is in tests/test_ray.py."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from frameworks import COUNT, QUIET, framework
+
+framework("ray")
+ray_torch = framework("ray.train.torch")
+import ray  # noqa: E402
+import ray.train  # noqa: E402
+
+pytestmark = QUIET
+FOLDERS = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[None]:
+    folder = tempfile.mkdtemp(prefix="ray-")  # short, because a socket's path may have 107 bytes
+    environment = {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+    paths = {"PYTHONPATH": ":".join([*FOLDERS, str(Path(FOLDERS[1]).parent)])}
+    ray.init(
+        num_cpus=3, include_dashboard=False, object_store_memory=100 * 2**20, _temp_dir=folder, log_to_driver=False,
+        runtime_env={"env_vars": environment | paths},
+    )  # fmt: skip
+    yield
+    ray.shutdown()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def loop(config: dict[str, Any]) -> None:
+    """On each worker."""
+    import torch
+    from frameworks import Net, Photos, digests, documented, module
+    from torch import nn
+    from torch.utils.data import DataLoader
+
+    import gpuaug as ga
+
+    names = documented("Ray Train")
+    rank = ray.train.get_context().get_world_rank()
+    data = ga.data.Indexed(Photos())
+    torch.manual_seed(rank)
+    augment, net = module(mix=False, seed=3), Net()
+    model = ray_torch.prepare_model(nn.ModuleDict({"augment": augment, "network": net}), wrap_ddp=False)
+    parallel = nn.parallel.DistributedDataParallel(net)
+    loader = ray_torch.prepare_data_loader(DataLoader(data, 4, shuffle=True, collate_fn=ga.ragged_collate))
+    optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
+    state, begin = names["load"](), 0
+    if state is not None:
+        begin = state["epoch"] + 1
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+    for epoch in range(begin, config["epochs"]):
+        loader.sampler.set_epoch(epoch)
+        augment.set_epoch(epoch)
+        shown = []
+        for images, labels, index in loader:
+            images = augment(images, index=index)
+            shown += digests(images)
+            nn.functional.cross_entropy(parallel(images), labels).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        values = [float(value.detach().double().sum()) for value in net.parameters()]
+        Path(config["out"], f"{config['name']}-{epoch}-{rank}").write_text(" ".join(shown) + "\n" + repr(values))
+        names["save"]({"epoch": epoch, "model": model.state_dict(), "optimizer": optimizer.state_dict()})
+
+
+def noted(out: Path, name: str, epoch: int) -> tuple[list[str], list[str]]:
+    """The pictures of both ranks, and what their weights came to."""
+    texts = [(out / f"{name}-{epoch}-{rank}").read_text().split("\n") for rank in range(2)]
+    return [picture for text in texts for picture in text[0].split()], [text[1] for text in texts]
+
+
+def fit(out: Path, name: str, storage: str, epochs: int) -> None:
+    trainer = ray_torch.TorchTrainer(
+        loop,
+        train_loop_config={"epochs": epochs, "out": str(out), "name": name},
+        scaling_config=ray.train.ScalingConfig(num_workers=2, use_gpu=False),
+        run_config=ray.train.RunConfig(name=storage, storage_path=str(out)),
+    )
+    result = trainer.fit()
+    assert result.error is None
+
+
+def test_a_run_is_restored(cluster: None, tmp_path: Path) -> None:
+    from frameworks import Photos, digests, module
+
+    import gpuaug as ga
+
+    fit(tmp_path, "whole", "whole", 2)
+    fit(tmp_path, "parts", "parts", 1)
+    fit(tmp_path, "parts", "parts", 2)  # of the same name: it goes on
+    alone, data = module(mix=False, seed=3), ga.data.Indexed(Photos())
+    for epoch in range(2):
+        pictures, sums = noted(tmp_path, "whole", epoch)
+        assert (pictures, sums) == noted(tmp_path, "parts", epoch)
+        assert sums[0] == sums[1]
+        import torch
+
+        alone.set_epoch(epoch)
+        expected = [d for n in range(COUNT) for d in digests(alone(data[n][0][None], index=torch.tensor([n])))]
+        assert sorted(pictures) == sorted(expected)
