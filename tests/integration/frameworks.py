@@ -34,9 +34,10 @@ def framework(name: str) -> Any:
     """A module; the test file is skipped where it is not installed, but not if .ci/integration has installed it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if name in NEEDED:
+        if name.partition(".")[0] in NEEDED:
             return importlib.import_module(name)
-        return pytest.importorskip(name, reason=f"{name} is not installed; .ci/integration runs this file")
+        reason = f"{name} is not installed; .ci/integration runs this"
+        return pytest.importorskip(name, reason=reason, exc_type=ImportError)
 
 
 def documented(title: str, **names: Any) -> dict[str, Any]:

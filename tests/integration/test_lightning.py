@@ -156,8 +156,7 @@ def test_averages_of_weights_leave_the_draws_alone(average: str, tmp_path: Path)
     if average == "swa":
         callback = StochasticWeightAveraging(0.1, swa_epoch_start=1)
     else:
-        callbacks = pytest.importorskip("lightning.pytorch.callbacks.weight_averaging", reason="Lightning before 2.6")
-        callback = callbacks.EMAWeightAveraging(decay=0.5)
+        callback = framework("lightning.pytorch.callbacks.weight_averaging").EMAWeightAveraging(decay=0.5)
     averaged = fit("untold", tmp_path, callbacks=[callback])
     assert averaged.network.pictures() == plain.network.pictures()
     assert not equal(weights(averaged), weights(plain)), "the average took the weights' place"

@@ -9,7 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from frameworks import COUNT, QUIET, framework
+import torch
+from frameworks import COUNT, QUIET, Net, Photos, digests, documented, framework, module
+from torch import nn
+from torch.utils.data import DataLoader
+
+import gpuaug as ga
 
 framework("ray")
 ray_torch = framework("ray.train.torch")
@@ -36,22 +41,23 @@ def cluster() -> Iterator[None]:
 
 def loop(config: dict[str, Any]) -> None:
     """On each worker."""
-    import torch
-    from frameworks import Net, Photos, digests, documented, module
-    from torch import nn
-    from torch.utils.data import DataLoader
 
-    import gpuaug as ga
+    class Model(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.augment, self.network = module(mix=False, seed=3), Net()
+
+        def forward(self, images: Any, index: Any) -> Any:
+            return self.network(self.augment(images, index=index))
 
     names = documented("Ray Train")
     rank = ray.train.get_context().get_world_rank()
-    data = ga.data.Indexed(Photos())
     torch.manual_seed(rank)
-    augment, net = module(mix=False, seed=3), Net()
-    model = ray_torch.prepare_model(nn.ModuleDict({"augment": augment, "network": net}), wrap_ddp=False)
-    parallel = nn.parallel.DistributedDataParallel(net)
+    parallel = ray_torch.prepare_model(Model())
+    model = parallel.module
+    data = ga.data.Indexed(Photos())
     loader = ray_torch.prepare_data_loader(DataLoader(data, 4, shuffle=True, collate_fn=ga.ragged_collate))
-    optimizer = torch.optim.SGD(net.parameters(), 0.1, momentum=0.9)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1, momentum=0.9)
     state, begin = names["load"](), 0
     if state is not None:
         begin = state["epoch"] + 1
@@ -59,15 +65,13 @@ def loop(config: dict[str, Any]) -> None:
         optimizer.load_state_dict(state["optimizer"])
     for epoch in range(begin, config["epochs"]):
         loader.sampler.set_epoch(epoch)
-        augment.set_epoch(epoch)
-        shown = []
+        model.augment.set_epoch(epoch)
         for images, labels, index in loader:
-            images = augment(images, index=index)
-            shown += digests(images)
-            nn.functional.cross_entropy(parallel(images), labels).backward()
+            nn.functional.cross_entropy(parallel(images, index), labels).backward()
             optimizer.step()
             optimizer.zero_grad()
-        values = [float(value.detach().double().sum()) for value in net.parameters()]
+        shown = [picture for batch in model.network.pictures()[-len(loader) :] for picture in batch]
+        values = [float(value.detach().double().sum()) for value in model.parameters()]
         Path(config["out"], f"{config['name']}-{epoch}-{rank}").write_text(" ".join(shown) + "\n" + repr(values))
         names["save"]({"epoch": epoch, "model": model.state_dict(), "optimizer": optimizer.state_dict()})
 
@@ -90,20 +94,14 @@ def fit(out: Path, name: str, storage: str, epochs: int) -> None:
 
 
 def test_a_run_is_restored(cluster: None, tmp_path: Path) -> None:
-    from frameworks import Photos, digests, module
-
-    import gpuaug as ga
-
     fit(tmp_path, "whole", "whole", 2)
     fit(tmp_path, "parts", "parts", 1)
     fit(tmp_path, "parts", "parts", 2)  # of the same name: it goes on
     alone, data = module(mix=False, seed=3), ga.data.Indexed(Photos())
     for epoch in range(2):
+        alone.set_epoch(epoch)
         pictures, sums = noted(tmp_path, "whole", epoch)
         assert (pictures, sums) == noted(tmp_path, "parts", epoch)
         assert sums[0] == sums[1]
-        import torch
-
-        alone.set_epoch(epoch)
         expected = [d for n in range(COUNT) for d in digests(alone(data[n][0][None], index=torch.tensor([n])))]
         assert sorted(pictures) == sorted(expected)
