@@ -134,6 +134,41 @@ def test_the_seed_is_in_the_checkpoint(tmp_path: Path) -> None:
     assert (again.augment.seed, again.augment.epoch) == (model.augment.seed, 1)
 
 
+@pytest.mark.parametrize("kind", ["untold", "loader"])
+def test_validation_in_the_middle_of_an_epoch(kind: str) -> None:
+    """It comes while a DeviceLoader has made a batch ahead, and changes no draw."""
+    plain, often = fit(kind), fit(kind, val_check_interval=2)
+    assert often.network.pictures() == plain.network.pictures()
+    assert flat(often.network.pictures(training=False))[SHOWN:] == STEPS * evaluated(DATA)
+
+
+@pytest.mark.parametrize("kind", ["untold", "loader"])
+def test_epochs_that_are_left_early(kind: str) -> None:
+    model = fit(kind, limit_train_batches=3)
+    check_training(model.network, count=3 * BATCH)
+
+
+class Kept(Told):
+    """It saves its arguments."""
+
+    def __init__(self, augment: ga.Augment, network: Net) -> None:
+        super().__init__(augment, network)
+        self.save_hyperparameters()
+
+
+def test_a_module_among_the_hyperparameters(tmp_path: Path) -> None:
+    trainer = lightning.Trainer(default_root_dir=tmp_path, **QUICK)
+    model = Kept(module(), Net())
+    trainer.fit(model, train_loader())
+    trainer.save_checkpoint(tmp_path / "kept.ckpt")
+    again = Kept.load_from_checkpoint(tmp_path / "kept.ckpt", weights_only=False)
+    batch = next(iter(val_loader()))
+    for one in (again, model):
+        one.augment.set_epoch(5)
+    assert torch.equal(again.training_step(batch, 0), model.training_step(batch, 0))
+    assert again.network.pictures()[-1] == model.network.pictures()[-1]
+
+
 def test_a_loader_that_keeps_no_place_can_be_saved_beside(tmp_path: Path) -> None:
     """Lightning saves the state of whatever has one, and warns of a loader without at the resume."""
     fit("loader", tmp_path, loader=DataLoader)

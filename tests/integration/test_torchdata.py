@@ -81,6 +81,15 @@ def test_a_run_goes_on_after_any_step(name: str) -> None:
         assert equal(weights(again), weights(whole))
 
 
+def test_a_lost_state_is_seen() -> None:
+    """The test above can fail: without the module's state the draws are others, and without the loader's the images."""
+    whole, states = run("shuffled")
+    for part in ("augment", "batches"):
+        _, fresh = run("shuffled", epochs=1)
+        again, _ = run("shuffled", states[STEPS + 1] | {part: fresh[0][part]})
+        assert again.pictures()[0] != whole.pictures()[STEPS + 2]
+
+
 def test_validation_beside_it() -> None:
     augment, net = module(), Net()
     train = NAMES["batches"](DATA, RandomSampler(DATA), augment, BATCH)

@@ -14,6 +14,7 @@ from frameworks import (
     STEPS,
     Net,
     check_training,
+    digests,
     documented,
     equal,
     evaluated,
@@ -25,6 +26,8 @@ from frameworks import (
 from helpers import noise
 from PIL import Image
 from torch import Tensor
+from torch.utils.data import DataLoader
+from torchvision.transforms.v2 import functional
 
 import gpuaug as ga
 
@@ -71,8 +74,7 @@ def run(data: Any, folder: Path, resumed: str | None = None, told: bool = True) 
 def test_a_run_goes_on_after_any_step(data: Any, told: bool, tmp_path: Path) -> None:
     whole = run(data, tmp_path / "whole", told=told)
     check_training(whole.network)
-    images = [torch.from_numpy(__import__("numpy").array(row["image"])).permute(2, 0, 1) for row in data]
-    expected = evaluated([(image,) for image in images])
+    expected = evaluated([(functional.pil_to_tensor(row["image"]),) for row in data])
     assert flat(whole.network.pictures(training=False)) == 2 * expected
     assert (tmp_path / "whole" / "checkpoint-2" / "model.safetensors").exists()
     for step in (2, STEPS, STEPS + 3):
@@ -96,6 +98,24 @@ def test_mixed_labels_reach_the_loss(data: Any, tmp_path: Path, monkeypatch: pyt
     assert len(training) == 2 * STEPS
     assert any(((target > 0).sum(1) > 1).any() for target in training)
     assert len(targets) == 4 * STEPS, "evaluation has plain labels"
+
+
+def test_a_stream_of_datasets(data: Any) -> None:
+    """A DeviceLoader tells the epoch to the data set, which shuffles by it; the look is of the row's number."""
+    stream = data.to_iterable_dataset(num_shards=2).shuffle(seed=3, buffer_size=10)
+    batches = ga.DeviceLoader(DataLoader(stream, BATCH, collate_fn=NAMES["pack"]), "cpu", module(mix=False, seed=3))
+
+    def shown(epoch: int) -> list[str]:
+        batches.set_epoch(epoch)
+        return [picture for images, _ in batches for picture in digests(images)]
+
+    first, second = shown(0), shown(1)
+    assert len({*first, *second}) == 2 * COUNT
+    assert shown(0) == first
+    alone = ga.DeviceLoader(DataLoader(data, BATCH, collate_fn=NAMES["pack"]), "cpu", module(mix=False, seed=3))
+    in_order = [picture for images, _ in alone for picture in digests(images)]
+    assert in_order != first
+    assert sorted(in_order) == sorted(first)
 
 
 class Config(transformers.PretrainedConfig):  # type: ignore[misc]
