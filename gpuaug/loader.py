@@ -95,9 +95,8 @@ class DeviceLoader:
             images. Images are uint8 (B, C, H, W), Ragged or Encoded, as `ragged_collate` makes them; without an index
             the module's counter numbers the samples. Give it pin_memory=True for CUDA.
         device: where to augment.
-        augment: the module. Its mode (train or eval) when iteration begins, and its epoch at the first batch, are those
-            of every batch. A pass in training is an epoch: the one that `set_epoch` told, or else the one after the
-            last.
+        augment: the module. Its mode (train or eval) and epoch at the first batch are those of every batch. A pass in
+            training is an epoch: the one that `set_epoch` told, or else the one after the last.
         train: True runs the training list and False the evaluation list, whatever mode the module is in. None: the
             mode of the module, which nobody sets to eval if it is no submodule of the model.
 
@@ -173,11 +172,13 @@ class DeviceLoader:
             if callable(getattr(part, "set_epoch", None)):
                 part.set_epoch(epoch)
 
-    def _begun(self, trains: bool) -> Mode:
+    def _begun(self) -> Mode:
         """The mode of a pass that begins now, at its first batch: frameworks make iterators that they never use."""
         numbering = self.augment._numbering
-        if not trains:
+        if not self._trains():
             return numbering.mode(False)
+        self._warn_of_ranks()
+        self._warn_of_evaluation()
         batches = getattr(self.loader, "batch_sampler", None)
         shared: bool | None = None
         if any(isinstance(part, (NumberingSampler, DistributedSampler)) for part in _inside(self.loader)):
@@ -199,11 +200,7 @@ class DeviceLoader:
         self._place = None
 
     def __iter__(self) -> Iterator[Any]:
-        trains = self._trains()
-        if trains:
-            self._warn_of_ranks()
-            self._warn_of_evaluation()
-        return self._streamed(trains) if self.device.type == "cuda" else self._threaded(trains)
+        return self._streamed() if self.device.type == "cuda" else self._threaded()
 
     def _trains(self) -> bool:
         return self.augment.training if self.train is None else self.train
@@ -220,7 +217,7 @@ class DeviceLoader:
                 f"DeviceLoader: the loader has no distributed sampler, so each of the {ranks} ranks trains on all of "
                 "its images. Pass sampler=torch.utils.data.distributed.DistributedSampler(dataset) to the DataLoader, "
                 "unless each rank has a data set of its own.",
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def _warn_of_evaluation(self) -> None:
@@ -233,14 +230,14 @@ class DeviceLoader:
             warnings.warn(
                 "DeviceLoader: one module runs its training list for two loaders. If one is for evaluation, pass "
                 "train=False to its DeviceLoader; if both are for training, pass train=True.",
-                stacklevel=3,
+                stacklevel=4,
             )
         others.add(self)
 
     # ---- CPU, and devices without streams: a thread works ahead ------------------------------------------------------
 
-    def _threaded(self, trains: bool) -> Iterator[Any]:
-        mode = self._begun(trains)
+    def _threaded(self) -> Iterator[Any]:
+        mode = self._begun()
         if self._ahead is not None:
             self._ahead.join()  # two iterations would read from one source
         batches, mapped = self._batches(mode), Mapped()  # here, not in the thread: it may fork
@@ -279,8 +276,8 @@ class DeviceLoader:
 
     # ---- CUDA: a stream copies ahead ---------------------------------------------------------------------------------
 
-    def _streamed(self, trains: bool) -> Iterator[Any]:
-        mode = self._begun(trains)
+    def _streamed(self) -> Iterator[Any]:
+        mode = self._begun()
         stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         batches, mapped = self._batches(mode), Mapped()
         moved = self._moved(batches, mapped, stream)

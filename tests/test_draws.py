@@ -104,6 +104,13 @@ def test_an_iterator_that_is_never_used_is_no_pass() -> None:
         assert shown(loader) == shown(ga.DeviceLoader(batches(), "cpu", expected))
         del unused
     assert augment.epoch == expected.epoch == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # that one module trains on two loaders, as one that is used would
+        late = iter(ga.DeviceLoader(batches(), "cpu", augment))
+    augment.eval()
+    assert [picture for images, _ in late for picture in pictures(images)] == shown(
+        ga.DeviceLoader(batches(), "cpu", module().eval())
+    )
 
 
 def test_an_infinite_loop_over_a_loader() -> None:

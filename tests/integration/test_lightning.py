@@ -86,7 +86,11 @@ def fit(kind: str, folder: Path | None = None, resumed: Path | None = None, **op
     augment, callbacks = module(), list(options.pop("callbacks", []))
     train, val = train_loader(options.pop("loader", StatefulDataLoader)), val_loader()
     model: Any
-    if kind == "loader":
+    if kind == "loader in the model":  # Lightning sets the mode, and saves the module
+        model = Bare(Net())
+        model.augment = augment
+        train, val = ga.DeviceLoader(train, "cpu", augment), ga.DeviceLoader(val, "cpu", augment)
+    elif kind == "loader":
         model = Bare(Net())
         callbacks.append(NAMES["Saved"](augment))
         train, val = (
@@ -104,7 +108,7 @@ def fit(kind: str, folder: Path | None = None, resumed: Path | None = None, **op
     return model
 
 
-@pytest.mark.parametrize("kind", ["submodule", "untold", "loader"])
+@pytest.mark.parametrize("kind", ["submodule", "untold", "loader", "loader in the model"])
 def test_a_run_goes_on_after_any_step(kind: str, tmp_path: Path) -> None:
     whole = fit(kind, tmp_path)
     net = whole.network
