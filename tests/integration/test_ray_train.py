@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from frameworks import COUNT, QUIET, Net, Photos, digests, documented, framework, module
+from frameworks import COUNT, NEEDED, QUIET, Net, Photos, digests, documented, framework, module
 from torch import nn
 from torch.utils.data import DataLoader
 
 import gpuaug as ga
 
+if "ray" not in NEEDED:
+    pytest.skip("Ray Train takes a minute; .ci/integration runs this", allow_module_level=True)
 framework("ray")
 ray_torch = framework("ray.train.torch")
 import ray  # noqa: E402
