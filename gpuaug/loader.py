@@ -54,6 +54,10 @@ FORWARDED = (
     "pin_memory",
 )
 
+# What says that an object has a state: Lightning, Fabric, Accelerate and torch.distributed.checkpoint look for these
+# names and call what they find, so only a DeviceLoader whose loader has them may have them.
+STATE = ("state_dict", "load_state_dict")
+
 # Where a loader, a sampler or a data set keeps others that may want to know the epoch: torch, Accelerate, torchdata.
 INSIDE = ("batch_sampler", "sampler", "dataset", "datasets", "base_dataloader", "dataloader")
 
@@ -91,14 +95,14 @@ class DeviceLoader:
             images. Images are uint8 (B, C, H, W), Ragged or Encoded, as `ragged_collate` makes them; without an index
             the module's counter numbers the samples. Give it pin_memory=True for CUDA.
         device: where to augment.
-        augment: the module. Its mode (train or eval) and epoch when iteration begins are those of every batch. A pass
-            in training is an epoch: the one that `set_epoch` told, or else the one after the last. Further passes in an
+        augment: the module. Its mode (train or eval) and epoch at the first batch are those of every batch. A pass in
+            training is an epoch: the one that `set_epoch` told, or else the one after the last. Further passes in an
             epoch that was told have draws of their own.
         train: True runs the training list and False the evaluation list, whatever mode the module is in. None: the
             mode of the module, which nobody sets to eval if it is no submodule of the model.
 
     The attributes dataset, batch_size, sampler, batch_sampler, num_workers, drop_last, collate_fn and pin_memory are
-    those of the loader.
+    those of the loader. It has state_dict and load_state_dict if the loader has them (see `ResumableLoader`).
 
     Yields:
         (images, targets), as `augment` returns them; images alone where the loader gives no labels.
@@ -107,13 +111,17 @@ class DeviceLoader:
         ValueError: if an argument is something else, or a batch is.
     """
 
+    def __new__(cls, loader: Any = None, *arguments: Any, **options: Any) -> DeviceLoader:
+        keeps = cls is DeviceLoader and all(hasattr(loader, name) for name in STATE)
+        return super().__new__(ResumableLoader if keeps else cls)
+
     def __init__(self, loader: Any, device: torch.device | str, augment: Augment, *, train: bool | None = None) -> None:
         if not isinstance(augment, Augment):
-            raise checks.bad(self, "augment", "a gpuaug.Augment", checks.describe(augment))
+            raise checks.bad("DeviceLoader", "augment", "a gpuaug.Augment", checks.describe(augment))
         if not hasattr(loader, "__iter__"):
-            raise checks.bad(self, "loader", "a DataLoader", checks.describe(loader))
+            raise checks.bad("DeviceLoader", "loader", "a DataLoader", checks.describe(loader))
         if train not in (None, True, False):
-            raise checks.bad(self, "train", "None, True or False", checks.describe(train))
+            raise checks.bad("DeviceLoader", "train", "None, True or False", checks.describe(train))
         self.loader, self.augment, self.train = loader, augment, train
         self.device = self._checked(device)
         self._place: Any = None  # of the wrapped loader, after the batch that was last handed out
@@ -129,7 +137,7 @@ class DeviceLoader:
             found = torch.device("meta")
         if found.type == "meta" or not present(found):
             remedy = "" if found.type == "meta" else 'Pass "cpu".'
-            raise checks.bad(self, "device", "one that is here", checks.describe(device), remedy)
+            raise checks.bad("DeviceLoader", "device", "one that is here", checks.describe(device), remedy)
         if found.type == "cuda" and found.index is None:
             return torch.device("cuda", torch.cuda.current_device())
         return found
@@ -140,7 +148,9 @@ class DeviceLoader:
     def __getattr__(self, name: str) -> Any:
         if name in FORWARDED and "loader" in self.__dict__:  # there is none yet while it is unpickled
             return getattr(self.loader, name)
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        if name in STATE and "loader" in self.__dict__:
+            raise AttributeError(str(_stateless(name, f"a {type(self.loader).__name__}")))
+        raise AttributeError(f"'DeviceLoader' object has no attribute {name!r}")
 
     def __len__(self) -> int:
         return len(self.loader)
@@ -163,20 +173,16 @@ class DeviceLoader:
             if callable(getattr(part, "set_epoch", None)):
                 part.set_epoch(epoch)
 
-    def _samplers(self) -> list[Any]:
-        batches = getattr(self.loader, "batch_sampler", None)
-        samplers = [getattr(self.loader, "sampler", None), batches, getattr(batches, "sampler", None)]
-        return [sampler for sampler in {id(sampler): sampler for sampler in samplers}.values() if sampler is not None]
-
     def _begun(self) -> Mode:
-        """The mode of a pass that begins now."""
+        """The mode of a pass that begins now, at its first batch: frameworks make iterators that they never use."""
         numbering = self.augment._numbering
         if not self._trains():
             return numbering.mode(False)
-        samplers = self._samplers()
+        self._warn_of_ranks()
+        self._warn_of_evaluation()
         batches: Any = getattr(self.loader, "batch_sampler", None)
         shared: bool | None = None
-        if any(isinstance(sampler, (NumberingSampler, DistributedSampler)) for sampler in samplers):
+        if any(isinstance(part, (NumberingSampler, DistributedSampler)) for part in _inside(self.loader)):
             shared = True
         elif _plain(batches) and _is(batches.sampler, *ALONE):
             shared = False
@@ -184,9 +190,9 @@ class DeviceLoader:
 
     def _batches(self, mode: Mode) -> Iterator[Any]:
         """The wrapped loader's pass."""
-        for sampler in self._samplers() if mode.training else []:
-            if isinstance(sampler, NumberingSampler):
-                sampler._follow(mode.epoch + mode.again)
+        for part in _inside(self.loader) if mode.training else ():
+            if isinstance(part, NumberingSampler):
+                part._follow(mode.epoch + mode.again)
         return iter(self.loader)
 
     def _ended(self, mode: Mode) -> None:
@@ -194,40 +200,8 @@ class DeviceLoader:
             self.augment._numbering.epochs.end(mode.version)
         self._place = None
 
-    def state_dict(self) -> Any:
-        """The wrapped loader's state after the batch that was last handed out, whatever was fetched ahead since.
-
-        The module's own state is in `augment.state_dict()`, which counts in the same way.
-
-        Raises:
-            ValueError: if the loader keeps no state.
-        """
-        return self._state("state_dict") if self._place is None else self._place
-
-    def load_state_dict(self, state: Any) -> None:
-        """Go on after that batch when iteration begins next."""
-        self._state("load_state_dict", state)
-        self._place = None
-
-    def _state(self, name: str, *arguments: Any) -> Any:
-        """What a method of the wrapped loader returns; having it is no proof that it works (Accelerate's loaders)."""
-        why, cause = "", None
-        try:
-            method = getattr(self.loader, name)
-            return method(*arguments)
-        except (AttributeError, NotImplementedError) as error:
-            if hasattr(self.loader, name):
-                why, cause = f", whose {name}() fails ({error})", error
-        remedy = "Use torchdata.stateful_dataloader.StatefulDataLoader."
-        expected, got = "a loader with state_dict() and load_state_dict()", f"a {type(self.loader).__name__}{why}"
-        raise checks.bad(f"DeviceLoader.{name}", "loader", expected, got, remedy) from cause
-
     def __iter__(self) -> Iterator[Any]:
-        if self._trains():
-            self._warn_of_ranks()
-            self._warn_of_evaluation()
-        mode = self._begun()
-        return self._streamed(mode) if self.device.type == "cuda" else self._threaded(mode)
+        return self._streamed() if self.device.type == "cuda" else self._threaded()
 
     def _trains(self) -> bool:
         return self.augment.training if self.train is None else self.train
@@ -244,7 +218,7 @@ class DeviceLoader:
                 f"DeviceLoader: the loader has no distributed sampler, so each of the {ranks} ranks trains on all of "
                 "its images. Pass sampler=torch.utils.data.distributed.DistributedSampler(dataset) to the DataLoader, "
                 "unless each rank has a data set of its own.",
-                stacklevel=3,
+                stacklevel=4,
             )
 
     def _warn_of_evaluation(self) -> None:
@@ -257,13 +231,14 @@ class DeviceLoader:
             warnings.warn(
                 "DeviceLoader: one module runs its training list for two loaders. If one is for evaluation, pass "
                 "train=False to its DeviceLoader; if both are for training, pass train=True.",
-                stacklevel=3,
+                stacklevel=4,
             )
         others.add(self)
 
     # ---- CPU, and devices without streams: a thread works ahead ------------------------------------------------------
 
-    def _threaded(self, mode: Mode) -> Iterator[Any]:
+    def _threaded(self) -> Iterator[Any]:
+        mode = self._begun()
         if self._ahead is not None:
             self._ahead.join()  # two iterations would read from one source
         batches, mapped = self._batches(mode), Mapped()  # here, not in the thread: it may fork
@@ -302,7 +277,8 @@ class DeviceLoader:
 
     # ---- CUDA: a stream copies ahead ---------------------------------------------------------------------------------
 
-    def _streamed(self, mode: Mode) -> Iterator[Any]:
+    def _streamed(self) -> Iterator[Any]:
+        mode = self._begun()
         stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         batches, mapped = self._batches(mode), Mapped()
         moved = self._moved(batches, mapped, stream)
@@ -346,7 +322,9 @@ class DeviceLoader:
             if "to be equal size" not in str(error):
                 raise
             got, remedy = "the default collate_fn", "Pass collate_fn=ga.ragged_collate to the DataLoader."
-            raise checks.bad(self, "loader", "one that packs images of different sizes", got, remedy) from error
+            raise checks.bad(
+                "DeviceLoader", "loader", "one that packs images of different sizes", got, remedy
+            ) from error
         if batch is end:
             return None
         place = self._place_of_source()
@@ -378,7 +356,7 @@ class DeviceLoader:
             expected = "one that yields (images, labels, index), (images, labels) or images, as tensors or Ragged"
             got = f"({', '.join(type(part).__name__ for part in parts)})"
             remedy = "Make such tuples in the loader's collate_fn; ga.ragged_collate does."
-            raise checks.bad(self, "loader", expected, got, remedy)
+            raise checks.bad("DeviceLoader", "loader", expected, got, remedy)
         return (*parts, None, None)[:3]
 
     def _augmented(self, moved: Moved, mode: Mode) -> Ready:
@@ -395,6 +373,38 @@ class DeviceLoader:
         ready.taken.settle(True)
         self._place = ready.place
         return ready.result
+
+
+class ResumableLoader(DeviceLoader):
+    """A DeviceLoader whose loader keeps its place. DeviceLoader(...) makes it; it is no class of its own for users."""
+
+    def state_dict(self) -> Any:
+        """The wrapped loader's state after the batch that was last handed out, whatever was fetched ahead since.
+
+        The module's own state is in `augment.state_dict()`, which counts in the same way.
+
+        Raises:
+            ValueError: if the loader keeps no state.
+        """
+        return self._state("state_dict") if self._place is None else self._place
+
+    def load_state_dict(self, state: Any) -> None:
+        """Go on after that batch when iteration begins next."""
+        self._state("load_state_dict", state)
+        self._place = None
+
+    def _state(self, name: str, *arguments: Any) -> Any:
+        """What a method of the wrapped loader returns; having it is no proof that it works (Accelerate's loaders)."""
+        try:
+            return getattr(self.loader, name)(*arguments)
+        except (AttributeError, NotImplementedError) as error:
+            raise _stateless(name, f"a {type(self.loader).__name__}, whose {name}() fails ({error})") from error
+
+
+def _stateless(name: str, got: str) -> ValueError:
+    remedy = "Use torchdata.stateful_dataloader.StatefulDataLoader."
+    expected = "a loader with state_dict() and load_state_dict()"
+    return checks.bad(f"DeviceLoader.{name}", "loader", expected, got, remedy)
 
 
 def present(device: torch.device) -> bool:

@@ -87,6 +87,11 @@ class Looks:
             self._pool = larger
         return found * PAGE + (numbers % np.uint64(PAGE)).astype(np.int64)
 
+    @property
+    def pages(self) -> int:
+        """That `save` gives, at most."""
+        return len(self._rows)
+
     def repeated(self) -> bool:
         """True if any image was shown again without a number of the sampler's."""
         return bool(self._pool[: len(self._rows), :, 1].any())

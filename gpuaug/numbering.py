@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from copy import deepcopy
@@ -73,6 +74,7 @@ class Numbering:
         self.epochs, self.counter, self.recent = Epochs(), Counter(), Recent()
         self._looks, self._version = Looks(), self.epochs.version
         self._origin = (1, 0)  # ranks and rank of the process that a copy came from
+        self.copies.members.add(self)
 
     # ---- epochs ------------------------------------------------------------------------------------------------------
 
@@ -157,12 +159,17 @@ class Numbering:
     # ---- state and copies --------------------------------------------------------------------------------------------
 
     def save(self) -> Tensor:
-        """See `State`. The looks are in it only where nobody else numbers them, so that its shape seldom changes."""
+        """See `State`. It has the same shape in the copies of a module, whichever of them is in use: what averages
+        weights reads the states of two, and computes with them."""
         epoch, flags = self.epochs.save()
         state = State(self.seed, self.view, epoch, flags, self.counter.value())
-        if self.looks.repeated() or not self.epochs.told:
+        if self._pages():
             state.looks = self.looks.save()
-        return state.tensor()
+        return state.tensor(room=max(member._pages() for member in list(self.copies.members)))
+
+    def _pages(self) -> int:
+        """Of looks, at most, in the state: none where somebody else numbers them, so that its shape seldom changes."""
+        return self.looks.pages if self.looks.repeated() or not self.epochs.told else 0
 
     def load(self, value: Any) -> None:
         """What `save` gave. A damaged state warns and changes nothing.
@@ -190,6 +197,7 @@ class Numbering:
         twin = Numbering.__new__(Numbering)
         own = {"epochs": deepcopy(self.epochs), "counter": deepcopy(self.counter), "_looks": deepcopy(self.looks)}
         vars(twin).update(vars(self) | own, recent=Recent(), view=self.copies.next() << COPY)
+        self.copies.members.add(twin)
         return twin
 
     def __getstate__(self) -> dict[str, Any]:
@@ -199,13 +207,17 @@ class Numbering:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, recent=Recent())
+        self.copies.members.add(self)
 
 
 class _Copies:
-    """How many copies a module and its copies have, counted in one place."""
+    """A module and its copies, and how many were made."""
 
-    def __init__(self) -> None:
-        self.made = 0
+    def __init__(self, made: int = 0) -> None:
+        self.made, self.members = made, weakref.WeakSet[Numbering]()
+
+    def __reduce__(self) -> Any:
+        return _Copies, (self.made,)
 
     def next(self) -> int:
         self.made = (self.made + 1) & (HIGHEST_VIEW >> COPY)

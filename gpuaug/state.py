@@ -43,16 +43,16 @@ class State:
     counter: int
     looks: tuple[Array, Array] = field(default_factory=lambda: (np.zeros(0, np.int64), np.zeros((0, 8), np.int64)))
 
-    def tensor(self) -> Tensor:
-        """(12 + 9 P,) int64 on the CPU, P pages of looks."""
+    def tensor(self, room: int = 0) -> Tensor:
+        """(12 + 9 P,) int64 on the CPU, P pages of looks, or as many as there must be room for."""
         pages, entries = self.looks
         assert self.seed is not None
-        words = np.zeros(HEADER + 9 * len(pages), np.int64)
+        words = np.zeros(HEADER + 9 * max(len(pages), room), np.int64)
         words[2:10] = [
             self.seed & MASK, self.seed >> 32, self.view, self.epoch, self.flags,
             self.counter & MASK, self.counter >> 32, len(pages),
         ]  # fmt: skip
-        words[HEADER:] = np.concatenate([pages, entries.reshape(-1)])
+        words[HEADER : HEADER + 9 * len(pages)] = np.concatenate([pages, entries.reshape(-1)])
         words[0] = VERSION
         words[1] = _checksum(words)
         return torch.from_numpy(words)
@@ -66,10 +66,10 @@ class State:
             return None
         here = value.detach().cpu()
         words: Array = (here.round() if here.is_floating_point() else here).to(torch.int64).numpy()
-        if words[0] != VERSION or words[1] != _checksum(words) or len(words) != HEADER + 9 * int(words[9]):
+        if words[0] != VERSION or words[1] != _checksum(words) or len(words) < HEADER + 9 * int(words[9]):
             return None
         low, high, view, epoch, flags, first, second, count = words[2:10].tolist()
-        pages, entries = words[HEADER : HEADER + count], words[HEADER + count :].reshape(count, 8)
+        pages, entries = words[HEADER : HEADER + count], words[HEADER + count : HEADER + 9 * count].reshape(count, 8)
         return cls(low | high << 32, view, epoch, flags, first | second << 32, (pages, entries))
 
 

@@ -115,6 +115,24 @@ def test_passes_within_an_epoch_that_was_told() -> None:
         assert shown(resumed) == seen[at + 1]
 
 
+def test_an_iterator_that_is_never_used_is_no_pass() -> None:
+    """Lightning makes one to see whether it can."""
+    augment, expected = module(), module()
+    loader = ga.DeviceLoader(batches(), "cpu", augment)
+    for _ in range(2):
+        unused = iter(loader)
+        assert shown(loader) == shown(ga.DeviceLoader(batches(), "cpu", expected))
+        del unused
+    assert augment.epoch == expected.epoch == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # that one module trains on two loaders, as one that is used would
+        late = iter(ga.DeviceLoader(batches(), "cpu", augment))
+    augment.eval()
+    assert [picture for images, _ in late for picture in pictures(images)] == shown(
+        ga.DeviceLoader(batches(), "cpu", module().eval())
+    )
+
+
 def test_an_infinite_loop_over_a_loader() -> None:
     def forever(loader: Any) -> Iterator[Any]:
         while True:
@@ -502,6 +520,28 @@ def test_a_sampler_without_a_generator_is_seeded_by_epoch() -> None:
         assert [int(n) for n in sampler] == orders[-1][1]
     assert orders[0] == orders[1]
     assert len({tuple(order) for order in orders[0]}) == 3, "a pass that nobody tells is the next epoch"
+
+
+def test_a_sampler_within_a_batch_sampler_of_others_follows_the_epoch() -> None:
+    """As Accelerate's skipped batches hold one. A loader that is made anew in epoch 1 has that epoch's order."""
+
+    class Wrapper:
+        def __init__(self, batch_sampler: Any) -> None:
+            self.batch_sampler = batch_sampler
+
+        def __iter__(self) -> Iterator[Any]:
+            return iter(self.batch_sampler)
+
+    def passes(wrapper: Any) -> list[list[bytes]]:
+        augment, found = module(), []
+        for _ in range(2):
+            sampler = ga.data.NumberedSampler(RandomSampler(range(COUNT)), seed=3)
+            wrapped = wrapper(torch.utils.data.BatchSampler(sampler, 4, False))
+            loader = DataLoader(Same(), batch_sampler=wrapped, collate_fn=ga.ragged_collate)
+            found.append(shown(ga.DeviceLoader(loader, "cpu", augment)))
+        return found
+
+    assert passes(Wrapper) == passes(lambda batches: batches)
 
 
 def test_looks_of_a_rare_class_differ() -> None:

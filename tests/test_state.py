@@ -194,6 +194,30 @@ def test_timms_averages(version: str) -> None:
         model().load_state_dict(inner.state_dict())
 
 
+@pytest.mark.parametrize("version", ["ModelEma", "ModelEmaV2", "ModelEmaV3"])
+def test_timms_averages_where_the_module_counts_the_looks(version: str) -> None:
+    """Nobody tells the epoch, so its state grows, and the copy that is never shown anything has one of that shape."""
+    average = getattr(pytest.importorskip("timm.utils"), version)
+    source = module()
+    holder = nn.Sequential(source, nn.Flatten(), nn.Linear(192, 3))
+    ema = average(holder, decay=0.5)
+    for step in range(3):
+        source(noise(4), index=torch.arange(4) + 100 * step)
+        with torch.no_grad():
+            holder[2].weight.add_(1)
+        ema.update(holder)
+    inner = ema.ema if version == "ModelEma" else ema.module
+    assert not torch.equal(inner[2].weight, holder[2].weight)
+    assert inner[0].get_extra_state().shape == source.get_extra_state().shape != (12,)
+    for state in (inner.state_dict(), holder.state_dict()):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            target = model()
+            target.load_state_dict(state)
+    index = torch.tensor([0, 100, 201, 400])
+    assert torch.equal(target[0](noise(4), index=index), copy_of(source)(noise(4), index=index))
+
+
 def test_torchs_averaged_model() -> None:
     source = model()
     average = torch.optim.swa_utils.AveragedModel(source, use_buffers=True)
