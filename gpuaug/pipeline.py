@@ -15,7 +15,7 @@ from gpuaug import checks
 from gpuaug.builder import Builder, Item
 from gpuaug.interop import in_a_list, theirs
 from gpuaug.philox import uniforms
-from gpuaug.program import Alike, Keys, Program
+from gpuaug.program import Alike, Keys, Program, Straight
 from gpuaug.transform import Canvas, Params, Transform
 from gpuaug.transforms.container import Compose, flatten
 from gpuaug.transforms.convert import Convert, Normalize, ToDtype
@@ -152,8 +152,19 @@ class Pipeline:
         if key not in self._alike:
             if len(self._alike) >= MOST_ALIKE:
                 self._alike.clear()
-            self._alike[key] = Alike(self.steps, self._ops, (height, width))
+            self._alike[key] = Alike(partial(self._straight, canvas))
         return self._alike[key]
+
+    def _straight(self, canvas: Canvas) -> list[tuple[int, Straight]] | None:
+        """What a backend may draw by itself; None if a step has to be sampled."""
+        found: list[tuple[int, Straight]] = []
+        for step, op in zip(self.steps, self._ops, strict=True):
+            parts = step.straight(canvas)
+            if parts is None:
+                return None
+            found += [(op, part) for part in parts]
+            canvas = step.after(canvas)
+        return found
 
 
 class _Streams:

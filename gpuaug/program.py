@@ -9,7 +9,7 @@ Between passes a pixel is uint8 and the canvas is planar: (B, C, H, W).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from gpuaug.philox import LOOK, NUMBERS, fold
 
 __all__ = [
-    "Alike", "BySize", "Erase", "Finish", "Keys", "Listed", "Mix", "Op", "Program", "Slot", "Window", "merge",
+    "Alike", "Blend", "Boxes", "BySize", "Erase", "Finish", "Keys", "Listed", "Mirror", "Mix", "Op", "Picks", "Program",
+    "Slot", "Straight", "Window", "merge",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -278,19 +279,59 @@ class Keys:
         return replace(self, index=self.index[rows], look=self.look[rows])
 
 
+@dataclass(frozen=True)
+class Boxes:
+    """RandomResizedCrop's draws: `tries` areas in `scale` of the image `size`, ratios in `ratio`, and a place."""
+
+    size: tuple[int, int]
+    tries: int
+    scale: tuple[float, float]
+    ratio: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """A flip of the window with chance `p`; `axis` 0 is horizontal."""
+
+    axis: int
+    p: float
+
+
+@dataclass(frozen=True)
+class Picks:
+    """A policy's draws: at each of `places` one of `kinds`, one of `strengths`, and a sign where `signed` (kinds,).
+
+    `words` are of each instruction as in a block, numbered (kind, strength, sign).
+    """
+
+    places: int
+    kinds: int
+    strengths: int
+    signed: Array
+    words: Array
+
+
+@dataclass(frozen=True)
+class Blend:
+    """MixUp's draw for a batch: `quantile` of its first sample's; `partner` (B,) who is mixed in."""
+
+    quantile: Callable[[Array], Array]
+    partner: Array
+
+
+Straight = Boxes | Mirror | Picks | Blend  # what a backend may draw by itself, straight into its parameters
+
+
 class Alike:
     """A list of steps and the shape of its batch. Programs that have the same one differ in what was drawn alone.
 
-    steps: of the list, and `ops` the number by which each draws. size: (height, width) of the images. plans: what a
-    backend keeps for later calls; a copy begins without.
+    straight: gives (op, Straight) of each step that draws, in order; None if only `sample` can draw the list.
+    plans: what a backend keeps for later calls.
     """
 
-    def __init__(self, steps: Sequence[Any], ops: Sequence[int], size: tuple[int, int]) -> None:
-        self.steps, self.ops, self.size = steps, ops, size
+    def __init__(self, straight: Callable[[], list[tuple[int, Straight]] | None]) -> None:
+        self.straight = straight
         self.plans: dict[Any, Any] = {}
-
-    def __reduce__(self) -> Any:
-        return type(self), (self.steps, self.ops, self.size)
 
 
 @dataclass

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug import checks, program
-from gpuaug.program import Slot
+from gpuaug.program import Slot, Straight
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -150,6 +150,10 @@ class Transform(abc.ABC):  # noqa: B024 - its kinds are what is abstract
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         """Map uniforms (B, draws) in [0, 1) to this transform's parameters, every value (B, ...)."""
         return {}
+
+    def straight(self, canvas: Canvas) -> Sequence[Straight] | None:
+        """What a backend may draw by itself in place of `sample` and what follows, with the same bits; None: nothing."""
+        return None
 
     def check(self, canvas: Canvas) -> None:
         """Raise if this step cannot run on such a canvas."""

@@ -13,7 +13,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from gpuaug import checks
-from gpuaug.transform import Transform
+from gpuaug.program import Straight
+from gpuaug.transform import Canvas, Transform
 
 __all__ = ["AUTO", "Convert", "Normalize", "ToDtype", "followed", "kept"]
 
@@ -56,6 +57,9 @@ class Convert(Transform, abc.ABC):
 
     def for_evaluation(self) -> Sequence[Transform]:
         return (self,)
+
+    def straight(self, canvas: Canvas) -> Sequence[Straight]:
+        return ()
 
     @abc.abstractmethod
     def convert(self, table: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug import checks
-from gpuaug.program import CONSTANT, EDGE, REFLECT, SYMMETRIC
+from gpuaug.program import CONSTANT, EDGE, REFLECT, SYMMETRIC, Boxes, Straight
 from gpuaug.transform import INTERPOLATIONS, Canvas, Crop, Params, Placement, Transform, fill_row, repeated, whole_boxes
 from gpuaug.transform import interpolation as check_interpolation
 
@@ -275,6 +275,9 @@ class RandomResizedCrop(Crop):
         box = np.empty((len(h), 4), np.int64)
         box[:, 0], box[:, 1], box[:, 2], box[:, 3] = top, left, h, w
         return {"box": box}
+
+    def straight(self, canvas: Canvas) -> Sequence[Straight]:
+        return (Boxes(canvas.size(self), TRIES, self.scale, self.ratio),)
 
     @staticmethod
     def _fits(h: Array, w: Array, height: Array, width: Array) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug import checks, matrix
-from gpuaug.program import May, Op, Slot
+from gpuaug.program import May, Mirror, Op, Slot, Straight
 from gpuaug.transform import INTERPOLATIONS, Canvas, Params, Pixel, fill_row
 from gpuaug.transform import interpolation as check_interpolation
 
@@ -45,6 +45,9 @@ class RandomHorizontalFlip(Pixel):
     def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
         return [flip(len(canvas), 1, 0)]
 
+    def straight(self, canvas: Canvas) -> Sequence[Straight]:
+        return (Mirror(0, float(self.p)),)
+
 
 class RandomVerticalFlip(Pixel):
     """Mirror top and bottom.
@@ -60,6 +63,9 @@ class RandomVerticalFlip(Pixel):
 
     def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
         return [flip(len(canvas), 0, 1)]
+
+    def straight(self, canvas: Canvas) -> Sequence[Straight]:
+        return (Mirror(1, float(self.p)),)
 
 
 def warp(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -128,6 +129,11 @@ class MixUp(Mix):
     ) -> None:
         self._setup(alpha, num_classes, mode)
         self.labels_getter = checks.one_of(self, "labels_getter", labels_getter, ("default",))
+
+    def straight(self, canvas: Canvas) -> Sequence[program.Straight] | None:
+        if self.mode != "batch":
+            return None
+        return (program.Blend(beta_quantile(self.alpha, self.alpha), partners(self.mode, len(canvas)).copy()),)
 
     def mix(self, params: Params, canvas: Canvas) -> program.Mix:
         box = np.zeros((len(canvas), 4), np.int32)

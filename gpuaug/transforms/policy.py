@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from gpuaug import checks, matrix, tone
-from gpuaug.program import OPERANDS, Listed, Op, Slot
+from gpuaug.program import OPERANDS, Listed, Op, Picks, Slot, Straight
 from gpuaug.transform import INTERPOLATIONS, Canvas, Params, Pixel, fill_row
 from gpuaug.transform import interpolation as check_interpolation
 from gpuaug.transforms.geometric import warp_kinds
@@ -44,6 +44,7 @@ TONES: dict[str, Callable[[Array], Array]] = {  # of the magnitudes
     "Invert": lambda magnitude: tone.invert(len(magnitude)),
 }
 SIGNED = np.array([1 <= number <= 9 for number in range(len(NAMES))])
+KINDS = 14  # ops that RandAugment and TrivialAugmentWide draw: all but Invert
 BLENDS = [NUMBER[name] for name in ("Brightness", "Color", "Contrast", "Sharpness")]
 
 
@@ -189,6 +190,11 @@ class Policy(Pixel, abc.ABC):
             found[rows] = self.strengths(*size)[ops[rows], bins[rows]]
         return found
 
+    def picks(self, places: int, canvas: Canvas) -> Sequence[Straight] | None:
+        """The draws of ops, their strengths and signs at each of `places`, as instructions of the book."""
+        book = self.book(canvas)
+        return None if book is None else (Picks(places, KINDS, book.bins, SIGNED, book.words),)
+
     def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
         return lower_ops(self, params["ops"], params["magnitude"], canvas)
 
@@ -227,9 +233,12 @@ class RandAugment(Policy):
         return 2 * self.num_ops
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
-        ops = (uniforms[:, : self.num_ops] * 14).astype(np.int64)  # all but Invert
+        ops = (uniforms[:, : self.num_ops] * KINDS).astype(np.int64)
         magnitude = self.magnitude_of(ops, 0, canvas)
         return {"ops": ops, "magnitude": signed(ops, magnitude, uniforms[:, self.num_ops :])}
+
+    def straight(self, canvas: Canvas) -> Sequence[Straight] | None:
+        return self.picks(self.num_ops, canvas)
 
     def strengths(self, height: int, width: int) -> Array:
         return magnitudes("standard", self.num_magnitude_bins, height, width)[:, self.magnitude : self.magnitude + 1]
@@ -251,9 +260,12 @@ class TrivialAugmentWide(Policy):
         self._setup(interpolation, fill)
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
-        ops = (uniforms[:, :1] * 14).astype(np.int64)
+        ops = (uniforms[:, :1] * KINDS).astype(np.int64)
         bins = (uniforms[:, 1:2] * self.num_magnitude_bins).astype(np.int64)
         return {"ops": ops, "magnitude": signed(ops, self.magnitude_of(ops, bins, canvas), uniforms[:, 2:])}
+
+    def straight(self, canvas: Canvas) -> Sequence[Straight] | None:
+        return self.picks(1, canvas)
 
     def strengths(self, height: int, width: int) -> Array:
         return magnitudes("wide", self.num_magnitude_bins, height, width)

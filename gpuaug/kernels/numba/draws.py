@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from gpuaug.kernels.numba.jit import inner, kernel
 from gpuaug.kernels.numba.philox import BYTE, HALF, LOW, M0, M1, W0, W1
 from gpuaug.philox import ROUNDS
-from gpuaug.transforms.crop import TRIES
 
 __all__ = ["begin", "boxes", "flips", "listed", "mixes", "ratios", "single"]
 
@@ -60,13 +59,14 @@ def begin(
 
 @kernel
 def ratios(low: Any, high: Any, index: Array, look: Array, op: int, first: float, span: float, out: Array) -> None:
-    """Logarithms of width / height of every try of RandomResizedCrop, (B, TRIES) float64."""
+    """Logarithms of width / height of every try of a box, (B, tries) float64."""
+    tries = out.shape[1]
     for b in range(index.size):
-        for block in range((1 + TRIES) // 4, (1 + 2 * TRIES + 3) // 4):
+        for block in range((1 + tries) // 4, (1 + 2 * tries + 3) // 4):
             four = _four(low, high, index[b], look[b], op, block)
             for word in range(4):
-                number = 4 * block + word - 1 - TRIES
-                if 0 <= number < TRIES:
+                number = 4 * block + word - 1 - tries
+                if 0 <= number < tries:
                     out[b, number] = first + four[word] * span
 
 
@@ -75,16 +75,17 @@ def boxes(
     rows: Array, at: int, low: Any, high: Any, index: Array, look: Array, op: int, ratio: Array,
     height: int, width: int, least: float, span: float, lowest: float, highest: float,
 ) -> None:  # fmt: skip
-    """RandomResizedCrop's boxes, (top, left, height, width), from `ratio` (B, TRIES), the width / height of each try.
+    """RandomResizedCrop's boxes, (top, left, height, width), from `ratio` (B, tries), the width / height of each try.
 
     least, span: of the area. lowest, highest: of the ratio.
     """
+    tries = ratio.shape[1]
     area = height * width
     for b in range(index.size):
         h, w, found, block = 0.0, 0.0, False, -1
         first_h, first_w = 0.0, 0.0
         four = (0.0, 0.0, 0.0, 0.0)
-        for number in range(TRIES):
+        for number in range(tries):
             if (1 + number) // 4 != block:
                 block = (1 + number) // 4
                 four = _four(low, high, index[b], look[b], op, block)
@@ -97,8 +98,8 @@ def boxes(
                 break
         if not found:
             h, w = first_h, first_w
-        last = _four(low, high, index[b], look[b], op, (1 + 2 * TRIES) // 4)
-        place = (1 + 2 * TRIES) % 4
+        last = _four(low, high, index[b], look[b], op, (1 + 2 * tries) // 4)
+        place = (1 + 2 * tries) % 4
         top, left = np.floor(last[place] * (height - h + 1)), np.floor(last[place + 1] * (width - w + 1))
         if not found:  # no try fitted: the largest central box with an allowed ratio
             whole = width / height
@@ -118,12 +119,12 @@ def flips(rows: Array, at: int, low: Any, high: Any, index: Array, look: Array, 
 
 @kernel
 def listed(
-    rows: Array, at: int, low: Any, high: Any, index: Array, look: Array, op: int, places: int, strengths: int,
-    signed: Array, words: Array,
+    rows: Array, at: int, low: Any, high: Any, index: Array, look: Array, op: int, places: int, kinds: int,
+    strengths: int, signed: Array, words: Array,
 ) -> None:  # fmt: skip
     """Instructions of a policy, picked from its book: op, strength where there is a choice, sign, for each place.
 
-    words: (instructions, n) int32, numbered (op, strength, sign).
+    words: (instructions, n) int32, numbered (kind, strength, sign).
     """
     sorts = 2 if strengths > 1 else 1  # of draws before the signs
     count = 1 + (sorts + 1) * places
@@ -134,7 +135,7 @@ def listed(
             for word in range(4):
                 draws[4 * block + word] = four[word]
         for place in range(places):
-            number = int(draws[1 + place] * 14)
+            number = int(draws[1 + place] * kinds)
             negative = signed[number] and draws[1 + sorts * places + place] < 0.5
             if strengths > 1:
                 number = number * strengths + int(draws[1 + places + place] * strengths)

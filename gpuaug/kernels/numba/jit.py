@@ -22,7 +22,6 @@ if config.DISABLE_JIT:  # type: ignore[attr-defined]
 __all__ = ["inner", "kernel"]
 
 FILES = [*sorted(Path(__file__).parent.glob("*.py")), Path(program.__file__), Path(philox.__file__)]
-FILES.append(Path(program.__file__).parent / "transforms" / "crop.py")  # how many tries
 STAMP = hashlib.sha256(b"".join(file.read_bytes() for file in FILES)).hexdigest()
 
 

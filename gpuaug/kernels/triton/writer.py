@@ -1,7 +1,8 @@
 """Lists that are drawn most often, drawn straight into the block: no parameters and no program in between, same bits.
 
 These are RandomResizedCrop, then flips, RandAugment or TrivialAugmentWide, conversions, and MixUp with one weight, as
-far as they are there. Other lists, and all of them where Numba is not installed, are sampled, lowered and packed.
+far as they are there: what their `straight` says. Other lists, and all of them where Numba is not installed, are
+sampled, lowered and packed.
 """
 
 from __future__ import annotations
@@ -17,21 +18,13 @@ from numpy.typing import NDArray
 from gpuaug import philox
 from gpuaug.kernels.triton.launch import Block
 from gpuaug.kernels.triton.plan import KEYS, Layout
-from gpuaug.program import Alike, Keys
-from gpuaug.transform import Canvas, Transform, repeated
-from gpuaug.transforms.convert import Convert
-from gpuaug.transforms.crop import TRIES, RandomResizedCrop
-from gpuaug.transforms.geometric import RandomHorizontalFlip, RandomVerticalFlip
-from gpuaug.transforms.mix import MixUp, partners
-from gpuaug.transforms.policy import SIGNED, RandAugment, TrivialAugmentWide
-from gpuaug.transforms.quantile import beta_quantile
+from gpuaug.program import Alike, Blend, Boxes, Keys, Mirror, Picks, Straight
 
 __all__ = ["Writer"]
 
 Array = NDArray[Any]
 Part = Callable[..., bool]  # (rows, key low, key high, index, look): writes what is its own, or says that it cannot
-FLIPS = {RandomHorizontalFlip: 8, RandomVerticalFlip: 9}  # words from the start of a window
-FLIP, MIX = 8, 9  # words: of a window before its flips, and of a mix
+FLIP = 8  # words of a window before its flips
 
 
 class Writer:
@@ -48,9 +41,10 @@ class Writer:
     @classmethod
     def of(cls, alike: Alike, layouts: Sequence[Layout], block: Block) -> Writer | None:
         """The writer of a list; None if it is not one of those."""
-        if philox.compiled is None or len(layouts) != 1:
+        steps = alike.straight() if philox.compiled is not None and len(layouts) == 1 else None
+        if steps is None:
             return None
-        parts = list(_parts(alike, layouts[0], len(block.rows)))
+        parts = list(_parts(steps, layouts[0], len(block.rows)))
         return None if None in parts else cls([part for part in parts if part is not None], layouts[0], block)
 
     def write(self, keys: Keys, block: Block) -> bool:
@@ -66,44 +60,41 @@ def _compiled() -> Any:
     return importlib.import_module("gpuaug.kernels.numba.draws")
 
 
-def _parts(alike: Alike, layout: Layout, count: int) -> Iterator[Part | None]:
-    """What writes each step's words, in order; None for a step that has nothing here, or stands where it does not."""
-    stage, at = 0, layout.slots_at
-    for step, op in zip(alike.steps, alike.ops, strict=True):
-        kind, before = type(step), stage
-        if kind is RandomResizedCrop:
-            stage = 1
-            yield _crop(step, op, layout.window_at, alike.size, count) if before == 0 else None
-        elif kind in FLIPS:
-            yield _flip(step, op, layout.window_at + FLIPS[kind]) if before == 1 else None
-        elif kind in (RandAugment, TrivialAugmentWide):
-            stage = 2
-            places = step.num_ops if kind is RandAugment else 1
-            canvas = Canvas(repeated(1, *layout.program.window.size), layout.program.channels)  # type: ignore[union-attr]
-            yield _policy(step, op, at, places, canvas) if before in (1, 2) else None
-            at += places * layout.stride
-        elif kind is MixUp and step.mode == "batch":
-            yield _mixup(step, op, layout.mix_at, count) if before else None
-        elif not isinstance(step, Convert):
-            yield None
+def _parts(steps: Sequence[tuple[int, Straight]], layout: Layout, count: int) -> Iterator[Part | None]:
+    """What writes each step's words, in order; None for a step that stands where the builder would not put it so."""
+    window, at = layout.window_at, layout.slots_at
+    before: type[Straight] | None = None
+    for op, step in steps:
+        if isinstance(step, Boxes):
+            yield _boxes(step, op, window, count) if before is None else None
+        elif isinstance(step, Mirror):  # the window's, until something is drawn on the canvas
+            yield _mirror(step, op, window + FLIP + step.axis) if before in (Boxes, Mirror) else None
+        elif isinstance(step, Picks):
+            yield _picks(step, op, at) if before is not None else None
+            at += step.places * layout.stride
+        else:
+            yield _blend(step, op, layout.mix_at) if before is not None else None
+        before = type(step)
 
 
-def _crop(step: RandomResizedCrop, op: int, at: int, size: tuple[int, int], count: int) -> Part:
+def _boxes(step: Boxes, op: int, at: int, count: int) -> Part:
     low, high = math.log(step.ratio[0]), math.log(step.ratio[1])
     compiled, (least, most) = _compiled(), step.scale
 
     def part(rows: Array, key_low: Any, key_high: Any, index: Array, look: Array) -> bool:
-        ratio = np.empty((count, TRIES))
+        ratio = np.empty((count, step.tries))
         compiled.ratios(key_low, key_high, index, look, op, low, high - low, ratio)
         np.exp(ratio, out=ratio)  # the one of NumPy: a compiled one may round otherwise
-        compiled.boxes(rows, at, key_low, key_high, index, look, op, ratio, *size, least, most - least, *step.ratio)
+        compiled.boxes(
+            rows, at, key_low, key_high, index, look, op, ratio, *step.size, least, most - least, *step.ratio
+        )  # fmt: skip
         return True
 
     return part
 
 
-def _flip(step: Transform, op: int, at: int) -> Part:
-    flips, p = _compiled().flips, float(step.p)
+def _mirror(step: Mirror, op: int, at: int) -> Part:
+    flips, p = _compiled().flips, step.p
 
     def part(rows: Array, *keys: Any) -> bool:
         flips(rows, at, *keys, op, p)
@@ -112,21 +103,19 @@ def _flip(step: Transform, op: int, at: int) -> Part:
     return part
 
 
-def _policy(step: Any, op: int, at: int, places: int, canvas: Canvas) -> Part | None:
-    book, listed = step.book(canvas), _compiled().listed
-    if book is None:
-        return None
-    words, strengths = book.words, book.bins
+def _picks(step: Picks, op: int, at: int) -> Part:
+    listed, places, kinds, strengths = _compiled().listed, step.places, step.kinds, step.strengths
+    signed, words = step.signed, step.words
 
     def part(rows: Array, *keys: Any) -> bool:
-        listed(rows, at, *keys, op, places, strengths, SIGNED, words)
+        listed(rows, at, *keys, op, places, kinds, strengths, signed, words)
         return True
 
     return part
 
 
-def _mixup(step: MixUp, op: int, at: int, count: int) -> Part:
-    compiled, quantile, partner = _compiled(), beta_quantile(step.alpha, step.alpha), partners(step.mode, count).copy()
+def _blend(step: Blend, op: int, at: int) -> Part:
+    compiled, quantile, partner = _compiled(), step.quantile, step.partner
 
     def part(rows: Array, key_low: Any, key_high: Any, index: Array, look: Array) -> bool:
         uniform = compiled.single(key_low, key_high, index[0], look[0], op)[1]
