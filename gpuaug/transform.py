@@ -152,7 +152,7 @@ class Transform(abc.ABC):  # noqa: B024 - its kinds are what is abstract
         return {}
 
     def straight(self, canvas: Canvas) -> Sequence[Straight] | None:
-        """What a backend may draw by itself in place of `sample` and what follows, with the same bits; None: nothing."""
+        """What a backend may draw by itself in place of `sample` and what follows, with the same bits; or None."""
         return None
 
     def check(self, canvas: Canvas) -> None:

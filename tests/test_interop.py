@@ -133,8 +133,9 @@ CASES = [
 
 
 def theirs(cls: type, arguments: dict[str, Any]) -> Any:
-    """torchvision's transform; v1 takes the enums of interpolations."""
-    if cls.__module__.startswith("torchvision.transforms.v2") or "interpolation" not in arguments:
+    """torchvision's transform; v1 takes the enums of interpolations, and so do v2's policies up to 0.26."""
+    v2s = cls.__module__.startswith("torchvision.transforms.v2") and not cls.__module__.endswith("_auto_augment")
+    if v2s or "interpolation" not in arguments:
         return cls(**arguments)
     return cls(**arguments | {"interpolation": v1.InterpolationMode(arguments["interpolation"])})
 

@@ -9,6 +9,7 @@ import gc
 import importlib
 import threading
 import tracemalloc
+import warnings
 from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import Any
@@ -47,8 +48,10 @@ CHUNK = 1 << 14  # pixels, of the twin
 def peak_of_torch(run: Callable[[], None]) -> int:
     """Highest level of the bytes that torch's profiler sees allocated."""
     gc.collect()
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-        run()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Warning: Profiler clears events")  # torch 2.11
+        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+            run()
     results = profiler.profiler.kineto_results
     events = sorted((event.start_ns(), event.nbytes()) for event in results.events() if event.name() == "[memory]")
     return max(accumulate(size for _, size in events))
