@@ -353,7 +353,7 @@ def test_the_classic_v1_recipe_and_a_mix() -> None:
     assert images.shape == (4, 3, 24, 24)
     assert targets.shape == (4, 5)
     ours = [ga.Resize(27), ga.CenterCrop(24), FLOATS, ga.Normalize(MEAN, STD)]
-    assert augment.eval_pipeline.steps == ours
+    assert augment.eval_pipeline.steps == tuple(ours)
 
 
 def fixed(module: Any, short: int = 30, floats: Any = None) -> list[Any]:
