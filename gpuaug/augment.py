@@ -89,19 +89,23 @@ class Augment(nn.Module):
         self.eval_pipeline = Pipeline(evaluation(self.train_pipeline.steps) if eval is None else eval, "eval")
         self._default_eval = eval is None
         self._numbering = Numbering(None if seed is None else checks.integer(self, "seed", seed, 0, 2**64 - 1))
-        self.backend = checks.one_of(self, "backend", backend, NAMES)
+        self.backend, self.memory_format, self.exact = backend, memory_format, bool(exact)
         if backend != "auto":
             choose(backend, torch.device("cuda" if backend == "triton" and torch.cuda.is_available() else "cpu"))
-        if memory_format not in MEMORY_FORMATS:
-            raise checks.bad(self, "memory_format", " or ".join(map(str, MEMORY_FORMATS)), memory_format)
-        self.memory_format = memory_format
-        self.exact = bool(exact)
         self._dtype = followed(self, torch.get_default_dtype(), lambda weight: weight, self._dtypes)
         self._cast = False  # to another dtype, since it last ran
         steps = [*self.train_pipeline.steps, *self.eval_pipeline.steps]
         self.opaque = nn.ModuleList(
             s.module for s in steps if isinstance(s, Opaque) and isinstance(s.module, nn.Module)
         )
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Arguments that are set later are checked as in the constructor."""
+        if name == "backend":
+            checks.one_of(self, name, value, NAMES)
+        elif name == "memory_format" and value not in MEMORY_FORMATS:
+            raise checks.bad(self, name, " or ".join(map(str, MEMORY_FORMATS)), value)
+        super().__setattr__(name, value)
 
     @torch.compiler.disable(reason=NOT_TRACED)  # type: ignore[no-untyped-call, untyped-decorator]
     def forward(self, images: Images, labels: Tensor | None = None, *, index: Tensor | None = None) -> Any:

@@ -40,6 +40,7 @@ def variants() -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", variants())
 @pytest.mark.parametrize("way", ["repr", "deepcopy", "pickle", "to"])
+@pytest.mark.filterwarnings("ignore:Augment. the module was cast to torch.float64")
 def test_rebuilt_it_renders_the_same_pixels(name: str, way: str) -> None:
     augment = variants()[name]()
     if way != "repr":  # state travels along
@@ -372,3 +373,12 @@ def test_kinds_of_labels(dtype: torch.dtype, backend: str) -> None:
     assert torch.allclose(half.float(), expected, atol=1e-3)
     loss = nn.functional.cross_entropy(torch.zeros(5, CLASSES), expected)
     assert math.isclose(loss.item(), math.log(CLASSES), rel_tol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "value"), [("backend", "fastest"), ("memory_format", torch.preserve_format)])
+def test_arguments_that_are_set_later_are_checked(name: str, value: Any) -> None:
+    augment = ga.Augment([ga.RandomInvert()], seed=0, backend="torch")
+    before = getattr(augment, name)
+    with pytest.raises(ValueError, match=f"Augment: `{name}` must be"):
+        setattr(augment, name, value)
+    assert getattr(augment, name) == before
