@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import kornia.augmentation as K
 import numpy as np
 import pytest
 import torch
@@ -18,6 +17,7 @@ import gpuaug as ga
 from gpuaug.pipeline import evaluation
 from gpuaug.transform import Canvas
 
+K = pytest.importorskip("kornia.augmentation", reason="Kornia is not installed")
 X = noise(4)
 MIX = ga.MixUp(num_classes=CLASSES)
 

@@ -434,22 +434,27 @@ def test_a_resumed_epoch_goes_on_only_if_it_is_the_one_that_was_saved() -> None:
 
 
 def test_what_an_epoch_says_of_itself() -> None:
-    """Told once, it stays told; a pass that is not over is not the last one's; only the last one ends."""
+    """Told once, it stays told, and further passes are of that epoch; only the last pass ends."""
     epochs = Epochs()
     epochs.begin()
-    assert (epochs.number, epochs.told) == (0, False)
+    assert (epochs.number, epochs.told, epochs.again) == (0, False, 0)
+    epochs.begin()
+    assert (epochs.number, epochs.told, epochs.again) == (1, False, 0)
     epochs.tell(3)
     epochs.begin()
-    assert (epochs.number, epochs.told) == (3, True)
+    assert (epochs.number, epochs.told, epochs.again) == (3, True, 0)
     first = epochs.version
     epochs.begin()
-    assert (epochs.number, epochs.told) == (4, True)
-    for ended, number in ((first, 4), (epochs.version, 5)):
+    assert (epochs.number, epochs.told, epochs.again) == (3, True, 1)
+    for ended, again in ((first, 1), (epochs.version, 2)):
         epochs.end(ended)
         resumed = Epochs()
         resumed.load(*epochs.save())
         resumed.begin()
-        assert resumed.number == number  # in the middle of a pass it is the same epoch, after it the next
+        assert (resumed.number, resumed.again) == (
+            3,
+            again,
+        )  # amid a pass it is the same, after it the next
 
 
 def test_a_counter_gives_back_only_what_is_at_its_end() -> None:
