@@ -60,8 +60,9 @@ def read(table: str) -> Iterator[Mutant]:
     """Mutants of a table: a line `[file]`, lines `tests: ...` for those that follow, and `text => other` lines.
 
     Raises:
-        ValueError: if a text does not stand in its file once.
+        ValueError: if texts do not stand in their files once; all of them are named.
     """
+    wrong: list[str] = []
     file = tests = source = ""
     counts: Counter[str] = Counter()
     for line in table.splitlines():
@@ -77,8 +78,10 @@ def read(table: str) -> Iterator[Mutant]:
             counts[file] += 1
             name = f"{Path(file).with_suffix('').as_posix().removeprefix('gpuaug/')}#{counts[file]}"
             if source.count(text) != 1 or not tests:
-                raise ValueError(f"mutants.txt: {name}: {text!r} must stand in {file} once, got {source.count(text)}.")
+                wrong.append(f"{name}: {text!r} must stand in {file} once, got {source.count(text)}.")
             yield Mutant(name, file, text, other, tests)
+    if wrong:
+        raise ValueError("mutants.txt: " + "\n".join(wrong))
 
 
 def failed(mutant: Mutant | None, root: Path, tests: str) -> tuple[bool, str]:

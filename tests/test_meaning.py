@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers import BACKENDS, anew, noise
+from mutants import TABLE, read
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.functional import _compute_resized_output_size
@@ -514,3 +515,10 @@ def test_a_collated_index_keeps_its_look() -> None:
     image = torch.zeros(3, 2, 2, dtype=torch.uint8)
     numbered = [(image, 0, number) for number in ga.data.NumberedSampler([3, 4, 3, 3])]
     assert ga.ragged_collate(numbered).index.tolist() == [3, 4, 3 | 1 << 48, 3 | 2 << 48]  # type: ignore[union-attr]
+
+
+def test_the_mutants_are_of_the_code_as_it_is() -> None:
+    """Each text of the table stands in its file once. Running them takes an hour: `python tests/mutants.py`."""
+    mutants = list(read(TABLE.read_text()))
+    assert len(mutants) >= 150
+    assert all(mutant.text != mutant.other for mutant in mutants)
