@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -522,3 +524,77 @@ def test_the_mutants_are_of_the_code_as_it_is() -> None:
     mutants = list(read(TABLE.read_text()))
     assert len(mutants) >= 150
     assert all(mutant.text != mutant.other for mutant in mutants)
+
+
+def test_an_epoch_that_is_told_begins_with_its_first_pass() -> None:
+    epochs = Epochs()
+    epochs.tell(3)
+    epochs.begin()
+    epochs.begin()
+    assert epochs.again == 1
+    epochs.tell(5)
+    assert (epochs.number, epochs.again) == (5, 0)
+
+
+def test_a_copys_view_leaves_room_for_pictures_of_one_call() -> None:
+    augment = ga.Augment([ga.RandomInvert()], seed=0)
+    views = [copy.deepcopy(augment)._numbering.view for _ in range(3)]
+    assert views == [1 << 16, 2 << 16, 3 << 16]
+
+
+def test_looks_of_an_epoch_that_nobody_told_are_in_the_state() -> None:
+    images, index = noise(8), torch.arange(8)
+    augment, resumed = (ga.Augment([ga.RandomResizedCrop(9)], seed=seed, backend="torch") for seed in (3, 4))
+    first = augment(images, index=index)
+    with pytest.warns(UserWarning, match="saved under seed"):
+        resumed.load_state_dict(augment.state_dict())
+    second = resumed(images, index=index)
+    assert not torch.equal(second, first)
+    assert torch.equal(second, augment(images, index=index))
+
+
+@pytest.mark.parametrize("spawned", [False, True])
+def test_calls_without_an_index_in_workers_of_several_ranks(spawned: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rank and number of ranks tell them apart; a worker that is spawned has them from the process it came from."""
+    streams = set()
+    for place in ((1, 0), (2, 0), (2, 1)):
+        numbering = ga.Augment([ga.RandomInvert()], seed=0)._numbering
+        monkeypatch.setattr("gpuaug.numbering.world", lambda place=place: place)
+        if spawned:
+            numbering = pickle.loads(pickle.dumps(numbering))
+            monkeypatch.setattr("gpuaug.numbering.world", lambda: (1, 0))
+        info = SimpleNamespace(id=1, num_workers=2, seed=100)
+        with monkeypatch.context() as inside:
+            inside.setattr("gpuaug.numbering.get_worker_info", lambda info=info: info)
+            streams.add(numbering.reserve(4, None, numbering.mode(True)).keys.stream)
+    assert len(streams) == 3
+
+
+def test_ranks_that_are_not_even_take_the_first_images_again() -> None:
+    dealt = [list(ga.data.NumberedSampler([7, 8, 9, 5, 6], num_replicas=3, rank=rank)) for rank in range(3)]
+    assert [int(numbers[-1]) for numbers in dealt] == [5, 6, 7]
+
+
+def test_a_sampler_counts_looks_as_far_as_an_index_holds_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gpuaug.data.sampler.LOOKS", 3)
+    looks = [number.look for number in ga.data.NumberedSampler([4] * 5, num_replicas=1, rank=0)]
+    assert looks == [0, 1, 2, 0, 1]
+
+
+def test_cutmix_shares_labels_by_the_area_that_is_pasted() -> None:
+    """Not by the weight that was drawn: the box is cut off at the border, and its sides are whole pixels."""
+    canvas = Canvas(np.full((64, 2), 33), 3)
+    augment = ga.Augment([ga.ToDtype(torch.float32), ga.CutMix(num_classes=2, mode="elem")], seed=1, backend="torch")
+    drawn = augment.sample(noise(64, 3, 33, 33)).params[1]
+    mix = augment.train_pipeline.steps[1].mix(drawn, canvas)
+    assert (mix.share == 1 - mix.box[:, 2].astype(np.int64) * mix.box[:, 3] / 33**2).all()
+    assert (mix.share != drawn["weight"]).sum() > 32
+
+
+def test_a_blur_is_at_most_as_wide_as_reflection_reaches() -> None:
+    images = noise(2, 3, 9, 4)
+    blurred = ga.Augment([ga.GaussianBlur((7, 9), (1.0, 1.0))], seed=0, backend="torch")(images)
+    assert (blurred.int() - F.gaussian_blur(images, [7, 9], [1.0, 1.0]).int()).abs().max() <= 1
+    for size in ((9, 3), (1, 19)):
+        with pytest.raises(ValueError, match="GaussianBlur: `kernel_size` must be less than twice the image"):
+            ga.Augment([ga.GaussianBlur(size, (1.0, 1.0))], seed=0, backend="torch")(images)
