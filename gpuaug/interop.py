@@ -250,7 +250,7 @@ def _even(value: Any) -> Any:
 
 
 def _around_zero(value: Any) -> Any:
-    """(-3, 3) is 3."""
+    """(-3, 3) is 3. Without `0 <=`, (3, -3) would be refused as -3."""
     value = _plain(value)
     return value[1] if isinstance(value, tuple) and len(value) == 2 and 0 <= value[1] == -value[0] else value
 

@@ -14,14 +14,18 @@ import torch
 from helpers import BACKENDS, anew, noise
 from mutants import TABLE, read
 from torch import Tensor
+from torch.utils.data import RandomSampler
+from torchvision import transforms as v1
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.functional import _compute_resized_output_size
 from torchvision.transforms.v2 import functional as F
 
 import gpuaug as ga
 from gpuaug.counter import Counter
+from gpuaug.data.index import index_of
 from gpuaug.epochs import Epochs
 from gpuaug.looks import Looks
+from gpuaug.philox import LOOKS, NUMBERS
 from gpuaug.pipeline import evaluation
 from gpuaug.program import Keys, Window
 from gpuaug.recompute import Recent
@@ -598,3 +602,85 @@ def test_a_blur_is_at_most_as_wide_as_reflection_reaches() -> None:
     for size in ((9, 3), (1, 19)):
         with pytest.raises(ValueError, match="GaussianBlur: `kernel_size` must be less than twice the image"):
             ga.Augment([ga.GaussianBlur(size, (1.0, 1.0))], seed=0, backend="torch")(images)
+
+
+@pytest.mark.parametrize(("border", "largest"), [("reflect", 7), ("circular", 9), ("replicate", 11)])
+def test_a_motion_blur_is_at_most_as_wide_as_its_border_reaches(border: str, largest: int) -> None:
+    """Kornia's padding refuses more; images are 4 pixels wide."""
+    images = noise(2, 3, 9, 4)
+    ga.Augment([ga.MotionBlur(largest, 0.0, 0.0, border)], seed=0, backend="torch")(images)
+    if border != "replicate":
+        with pytest.raises(ValueError, match="MotionBlur: `kernel_size` must be less than twice the image"):
+            ga.Augment([ga.MotionBlur(largest + 2, 0.0, 0.0, border)], seed=0, backend="torch")(images)
+
+
+def test_random_order_draws_every_order() -> None:
+    steps = [ga.RandomInvert(), ga.RandomSolarize(9), ga.RandomPosterize(2)]
+    order = ga.Augment([ga.RandomOrder(steps)], seed=0).sample(noise(600, 3, 4, 4)).params[0]["order"]
+    orders, counts = np.unique(order, axis=0, return_counts=True)
+    assert len(orders) == 6
+    assert counts.min() > 60
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_choice_of_crops_has_the_least_size_of_all(turned: bool) -> None:
+    """What resamples is chosen by it, for every draw."""
+    crops = [ga.RandomResizedCrop(16), ga.CenterCrop(16)]
+    augment = ga.Augment([ga.RandomChoice(crops[::-1] if turned else crops)], seed=0)
+    draw = augment.sample(noise(8, 3, 48, 48))
+    (program,) = augment.train_pipeline.lower(draw.params, draw.keys, draw.canvas, False, torch.contiguous_format)
+    assert program.window.least == (16, 16)
+
+
+def test_a_choice_keeps_the_channels() -> None:
+    augment = ga.Augment([ga.RandomChoice([ga.RandomInvert(), ga.Grayscale(1)])], seed=0, backend="torch")
+    with pytest.raises(ValueError, match="transforms that keep the images' 3 channels"):
+        augment(noise(2))
+
+
+def test_means_are_one_or_one_for_each_channel() -> None:
+    steps = [ga.ToDtype(torch.float32, scale=True), ga.Normalize((0.1, 0.2, 0.3), (1.0, 1.0, 1.0))]
+    with pytest.raises(ValueError, match="Normalize"):
+        ga.Augment(steps, seed=0, backend="torch")(noise(2, 1))
+
+
+def test_what_an_index_holds() -> None:
+    assert index_of(NUMBERS, LOOKS - 1) == 2**63 - 1
+    for number, look in ((NUMBERS + 1, 0), (0, LOOKS), (-1, 0), (0, -1)):
+        with pytest.raises(ValueError, match="`number` and `look` must be"):
+            index_of(number, look)
+
+
+def test_what_stays_an_index() -> None:
+    index = torch.arange(4).as_subclass(ga.data.Index)
+    for kept in (index.to("cpu"), index.to(torch.int64), index[1:], index.clone(), index.detach()):
+        assert type(kept) is ga.data.Index
+    for plain in (index.to(torch.float32), index[None], index[1], index + 1):
+        assert type(plain) is Tensor
+    assert index.to(torch.float32).dtype == torch.float32
+
+
+def test_a_counted_epoch_reaches_a_sampler_unless_it_was_told() -> None:
+    def orders(follow: int, told: int | None = None) -> list[int]:
+        numbers = list(range(40))
+        sampler = ga.data.NumberedSampler(RandomSampler(numbers), num_replicas=1, rank=0, seed=0)
+        if told is not None:
+            sampler.set_epoch(told)
+        sampler._follow(follow)
+        return [int(number) for number in sampler]
+
+    assert orders(2) == orders(5, told=2)
+    assert orders(2) != orders(3)
+
+
+def test_a_crop_after_to_tensor_pads_with_the_level_that_becomes_its_fill() -> None:
+    """Also one that pads only if it must."""
+    crop = v2.RandomCrop(40, pad_if_needed=True, fill=1.0)
+    (*_, step) = [s for s in ga.from_torchvision([v1.ToTensor(), crop]) if isinstance(s, ga.RandomCrop)]
+    assert step.fill == 255
+
+
+def test_pillow_resizes_nearest_without_antialias() -> None:
+    resize = v1.Resize(20, InterpolationMode.NEAREST_EXACT, antialias=False)
+    (step,) = [s for s in ga.from_torchvision([resize, v1.ToTensor()]) if isinstance(s, ga.Resize)]
+    assert step.interpolation == "nearest-exact"
