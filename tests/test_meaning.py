@@ -31,6 +31,7 @@ from gpuaug.program import Keys, Window
 from gpuaug.recompute import Recent
 from gpuaug.transform import Canvas
 from gpuaug.transforms.blur import UNIT, fixed_point
+from gpuaug.transforms.quantile import beta_quantile
 
 FLOATS = ga.ToDtype(torch.float32, scale=True)
 LAST = 1 - 2.0**-24  # the highest uniform
@@ -684,3 +685,10 @@ def test_pillow_resizes_nearest_without_antialias() -> None:
     resize = v1.Resize(20, InterpolationMode.NEAREST_EXACT, antialias=False)
     (step,) = [s for s in ga.from_torchvision([resize, v1.ToTensor()]) if isinstance(s, ga.Resize)]
     assert step.interpolation == "nearest-exact"
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
+def test_one_draw_of_beta_is_that_of_many(alpha: float) -> None:
+    """To the bit, on both sides of the middle."""
+    quantile, uniforms = beta_quantile(alpha, alpha), np.linspace(0.0, 1.0, 41)[:-1]
+    assert [quantile(uniforms[at : at + 1])[0] for at in range(40)] == quantile(uniforms).tolist()

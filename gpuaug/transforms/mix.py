@@ -198,7 +198,7 @@ def check_labels(owner: object, mix: Mix, labels: object, size: int) -> None:
         remedy = f"Give {type(mix).__name__}(num_classes=...), or soft labels (B, classes)."
         raise checks.bad(mix, "num_classes", "given for labels (B,) of class numbers", "None", remedy)
     if labels.device.type == "cpu" and len(labels):
-        low, high = int(labels.min()), int(labels.max())
+        low, high = map(int, labels.aminmax())
         if low < 0 or high >= mix.num_classes:
             got = f"{low if low < 0 else high}"
             raise checks.bad(owner, "labels", f"class numbers in [0, {mix.num_classes - 1}]", got)

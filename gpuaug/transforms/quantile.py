@@ -37,10 +37,17 @@ def beta_quantile(a: float, b: float) -> Callable[[Array], Array]:
     high_y, high_mass = _half(b, a)
     total = low_mass[-1] + high_mass[-1]
 
+    def low(mass: Array) -> Array:
+        return np.interp(mass, low_mass, low_y) ** (1.0 / min(a, 1.0))
+
+    def high(mass: Array) -> Array:
+        return 1.0 - np.interp(total - mass, high_mass, high_y) ** (1.0 / min(b, 1.0))
+
     def quantile(uniforms: Array) -> Array:
         mass = uniforms * total
-        low = np.interp(mass, low_mass, low_y) ** (1.0 / min(a, 1.0))
-        high = 1.0 - np.interp(total - mass, high_mass, high_y) ** (1.0 / min(b, 1.0))
-        return np.where(mass <= low_mass[-1], low, high)
+        below = mass <= low_mass[-1]
+        if len(mass) == 1:  # a batch's only draw
+            return low(mass) if below[0] else high(mass)
+        return np.where(below, low(mass), high(mass))
 
     return quantile
