@@ -27,6 +27,7 @@ __all__ = ["Pipeline", "evaluation"]
 
 Array = NDArray[Any]
 
+HOOKS = {"sample", "parameters", "slots", "lower", "place", "mix", "sizes", "after"}  # what `straight` stands for
 MOST_ALIKE = 64  # shapes of batches that are remembered; with ever new ones they would be without end
 
 
@@ -159,7 +160,7 @@ class Pipeline:
         """What a backend may draw by itself; None if a step has to be sampled."""
         found: list[tuple[int, Straight]] = []
         for step, op in zip(self.steps, self._ops, strict=True):
-            parts = step.straight(canvas)
+            parts = None if _changed(step) else step.straight(canvas)
             if parts is None:
                 return None
             found += [(op, part) for part in parts]
@@ -227,6 +228,16 @@ def _steps(transform: Any, argument: str) -> list[Transform]:
         return [Opaque(transform)]
     remedy = "Use gpuaug's transforms, a kornia.augmentation module or a torchvision transform."
     raise checks.bad("Augment", argument, "a list of transforms", checks.describe(transform), remedy)
+
+
+def _changed(step: Transform) -> bool:
+    """True if a subclass, as a user may write one, draws or lowers otherwise than the class whose `straight` it has."""
+    for kind in type(step).__mro__:
+        if "straight" in vars(kind):
+            return False
+        if HOOKS & vars(kind).keys():
+            return True
+    return False
 
 
 def _walk(steps: Sequence[Transform]) -> Iterator[Transform]:

@@ -246,3 +246,25 @@ def test_a_whole_call_on_cuda_is_few_functions_whatever_the_batch() -> None:
     assert counts[0] == counts[1]
     assert counts[0]["crop + flip + normalise"] <= 200
     assert counts[0]["RandAugment + MixUp"] <= 320
+
+
+@pytest.mark.skipif(not COMPILED, reason="Numba or Triton is not installed")
+def test_a_subclass_that_draws_otherwise_goes_the_long_way() -> None:
+    """It inherits `straight`, which says what its base class draws; one that changes nothing of that may."""
+    from gpuaug.kernels.triton.writer import Writer
+
+    class Lower(RandomResizedCrop, registered=False):
+        def parameters(self, uniforms: Any, canvas: Canvas) -> Any:
+            return {"box": super().parameters(uniforms, canvas)["box"] // 2 + 1}
+
+    class Never(ga.RandomHorizontalFlip, registered=False):
+        def slots(self, params: Any, canvas: Canvas) -> Any:
+            return []
+
+    class Named(RandomResizedCrop, registered=False):
+        name = "mine"
+
+    keys, images = Keys(0, 0, np.arange(4, dtype=np.uint64)), blank(4, 20, 20)
+    for steps, straight in (([Lower(8)], False), ([RandomResizedCrop(8), Never()], False), ([Named(8)], True)):
+        block, plan, alike = block_of(ga.Augment(steps, seed=0), keys, images)
+        assert (Writer.of(alike, plan.layouts, block) is not None) is straight
