@@ -54,12 +54,13 @@ def alignments() -> None:
     case = Case([ga.RandomInvert(), *device_lists.tail(torch.float16), ga.CutMix(num_classes=7)], "soft")
     images, labels = noise(5, 3, 21, 17), torch.rand(5, 7)
     moved = there([images, labels])
-    for number in range(2):
+    augment, twin = case.augment("triton"), case.augment("torch")
+    for number in range(3):  # compiled, noted, repeated
         for rows in (slice(0, 4), slice(1, 5)):
             batch = [images[rows], labels[rows]]
             device = [one[rows] for one in moved]
-            expected = case.augment("torch")(*batch, index=index(number))
-            assert gpu_checks.same(here(case.augment("triton")(*device, index=index(number))), expected)
+            expected = twin(*batch, index=index(number))
+            assert gpu_checks.same(here(augment(*device, index=index(number))), expected)
 
 
 def ones() -> None:
