@@ -80,11 +80,11 @@ def command(
             part.replace(json_file)
         _show(console, found)
         if csv_file is not None:
-            from benchmarks.tables import write_csv
+            from benchmarks.report.tables import write_csv
 
             write_csv(csv_file, found)
         if plot is not None:
-            from benchmarks.plots import draw
+            from benchmarks.report.plots import draw
 
             for path in draw(found, plot):
                 console.print(f"Wrote {path}")
@@ -188,7 +188,7 @@ def _bar(console: Console) -> Progress:
 
 def _shipped(folder: Path) -> Path:
     """The packaged photographs as an ImageFolder of one class."""
-    from gpuaug.photographs import paths
+    from gpuaug.demo.photographs import paths
 
     (folder / "photographs").mkdir()
     for path in paths():
@@ -198,7 +198,7 @@ def _shipped(folder: Path) -> Path:
 
 def _show(console: Console, found: dict[str, Any]) -> None:
     from benchmarks.machine import lines
-    from benchmarks.tables import drift, losses, show, unmatched
+    from benchmarks.report.tables import drift, losses, show, unmatched
 
     for line in lines(found):
         console.print(line, style="dim", highlight=False)
@@ -207,7 +207,7 @@ def _show(console: Console, found: dict[str, Any]) -> None:
     )
     show(console, found)
     if "audit" in found["regimes"]:
-        from benchmarks.audit_table import show as show_audit
+        from benchmarks.report.audit import show as show_audit
 
         console.print()
         show_audit(console, found["regimes"]["audit"])

@@ -132,7 +132,7 @@ def _audit(part: Part, report: Callable[[str, str], None]) -> dict[str, Any]:
     report(part.name, "counting on tensors that claim to be on a GPU")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "audit.json"
-        command = [sys.executable, "-m", "benchmarks.audit", "--json", str(file)]
+        command = [sys.executable, "-m", "benchmarks.evidence.audit", "--json", str(file)]
         command += ["--quick"] if part.settings.get("quick") else []
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if not file.exists():
@@ -212,8 +212,8 @@ def _regime(part: Part, data: Path, device: str, folder: Path, report: Report) -
     settings = dict(part.settings)
     if part.regime in ("ops", "recipes"):
         from benchmarks.cases import OPS, RECIPES, load
-        from benchmarks.contest import contest, missing
         from benchmarks.peers import PEERS, PeerError
+        from benchmarks.regimes.op_regimes import contest, missing
 
         out = dict.fromkeys(settings.pop("leave_out", ()), "left out of --quick")
         if part.regime == "ops":
@@ -226,20 +226,20 @@ def _regime(part: Part, data: Path, device: str, folder: Path, report: Report) -
         found["absent"] += [missing(name, None, part.threads, PeerError(why)) for name, why in out.items()]
         return found
     if part.regime == "loaders":
-        from benchmarks.loaders import WAYS, loaders
+        from benchmarks.regimes.loaders import WAYS, loaders
 
         found = loaders(data, folder, workers=part.threads, report=report, **settings)
         found["absent"] += _left_out(settings, WAYS, part)
         return found
     if part.regime == "training":
-        from benchmarks.training import CPU, GPU, WAYS_HERE, training
+        from benchmarks.regimes.training import CPU, GPU, WAYS_HERE, training
 
         settings.setdefault("names", CPU if device == "cpu" else GPU)
         found = training(data, folder, workers=part.threads, device=device, report=report, **settings)
         found["absent"] += _left_out(settings, WAYS_HERE, part)
         return found
     from benchmarks.cases import load
-    from benchmarks.scaling import scaling
+    from benchmarks.regimes.scaling import scaling
 
     return scaling(load(data, 64), device=device, report=report, **settings)
 

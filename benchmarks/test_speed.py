@@ -14,8 +14,8 @@ from torch import Tensor
 import gpuaug as ga
 from benchmarks.cases import MEAN, RECIPES, SIZE, STD, square
 from benchmarks.peers.v2 import steps
-from benchmarks.scaling import PASSES, parts
-from gpuaug.photographs import photographs
+from benchmarks.regimes.scaling import PASSES, parts
+from gpuaug.demo.photographs import photographs
 
 ROUNDS, BATCH = 15, 64
 MIX = ga.RandomChoice([ga.MixUp(alpha=0.2, num_classes=10), ga.CutMix(num_classes=10)], p=[0.4, 0.4])

@@ -56,7 +56,7 @@ def images() -> str:
     import tempfile
     from pathlib import Path
 
-    from gpuaug.photographs import paths
+    from gpuaug.demo.photographs import paths
 
     root = Path(tempfile.mkdtemp())
     for number, path in enumerate(paths()):

@@ -12,9 +12,9 @@ __version__ = "0.1.0"
 ENGINE = (
     "gpuaug.augment",
     "gpuaug.data",
-    "gpuaug.data.collate",
-    "gpuaug.interop",
-    "gpuaug.loader",
+    "gpuaug.data.transport.collate",
+    "gpuaug.interop.torchvision",
+    "gpuaug.data.loader",
     "gpuaug.ragged",
     "gpuaug.transforms.opaque",
 )
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
     from gpuaug import data
     from gpuaug.augment import Augment, Draw
     from gpuaug.data import ragged_collate
-    from gpuaug.data.collate import collate
-    from gpuaug.interop import from_torchvision
-    from gpuaug.loader import DeviceLoader
+    from gpuaug.data.loader import DeviceLoader
+    from gpuaug.data.transport.collate import collate
+    from gpuaug.interop.torchvision import from_torchvision
     from gpuaug.profiler import profile, stage
     from gpuaug.ragged import Ragged
-    from gpuaug.transform import OPS
     from gpuaug.transforms import *
+    from gpuaug.transforms.base import OPS
     from gpuaug.transforms.opaque import Opaque
 
     __all__ = [
@@ -71,6 +71,6 @@ def _load() -> None:
         return
     engine = {name: getattr(module, name) for module in map(import_module, ENGINE) for name in module.__all__}
     import_module("gpuaug.transforms")
-    ops = import_module("gpuaug.transform").OPS
+    ops = import_module("gpuaug.transforms.base").OPS
     public.update({name: engine[name] for name in PUBLIC}, OPS=ops, **{op.__name__: op for op in ops})
     public["__all__"] = [*PUBLIC, *PROFILER, "data", *(op.__name__ for op in ops)]

@@ -1,6 +1,6 @@
 """`python -m gpuaug` is the command `gpuaug`."""
 
-from gpuaug.cli import main
+from gpuaug.cli.main import main
 
 if __name__ == "__main__":
     main()

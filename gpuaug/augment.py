@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gpuaug import checks
-from gpuaug.capture import Captured
-from gpuaug.counter import Counter
-from gpuaug.export import EvalModule
-from gpuaug.numbering import Mode, Numbering
-from gpuaug.pipeline import Pipeline, evaluation
+from gpuaug.engine.capture import Captured
+from gpuaug.engine.counter import Counter
+from gpuaug.engine.export import EvalModule
+from gpuaug.engine.numbering import Mode, Numbering
+from gpuaug.engine.pipeline import Pipeline, evaluation
+from gpuaug.engine.render import NAMES, choose, drawn, render
+from gpuaug.engine.state import MISSING
 from gpuaug.program import Keys
 from gpuaug.ragged import Ragged
-from gpuaug.render import NAMES, choose, drawn, render
-from gpuaug.state import MISSING
-from gpuaug.transform import Canvas, Params, repeated
+from gpuaug.transforms.base import Canvas, Params, repeated
 from gpuaug.transforms.convert import followed, kept
 from gpuaug.transforms.mix import check_labels
 from gpuaug.transforms.opaque import Opaque
@@ -60,7 +60,8 @@ class Augment(nn.Module):
     Args:
         train: transforms for training, a list or a Compose. Kornia modules and torchvision v2 transforms may stand in
             it as opaque steps.
-        eval: transforms for evaluation. None: see `gpuaug.pipeline.evaluation`; off by itself after `.eval()`. Where a
+        eval: transforms for evaluation. None: see `gpuaug.engine.pipeline.evaluation`; off by itself after
+        `.eval()`. Where a
             step that changes the shape has no counterpart, as a RandomChoice of crops, a call in evaluation raises.
         seed: Seed of all draws, in [0, 2**64 - 1]. None takes one from torch's generator, so that torch.manual_seed
             governs it and no two modules draw alike; a number is that number, and two modules given the same draw
@@ -298,7 +299,7 @@ class Augment(nn.Module):
         self._numbering.epochs.tell(checks.integer(self, "epoch", epoch, 0, 2**32 - 1))
 
     def get_extra_state(self) -> Tensor:
-        """Seed, view, epoch and counter as int64 on the CPU; see `gpuaug.state`."""
+        """Seed, view, epoch and counter as int64 on the CPU; see `gpuaug.engine.state`."""
         return self._numbering.save()
 
     def set_extra_state(self, state: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import signal
@@ -12,13 +11,10 @@ from pathlib import Path
 import pytest
 import torch
 
-if not torch.cuda.is_available():  # then Triton's interpreter runs the kernels; Triton asks when it is imported
-    os.environ.setdefault("TRITON_INTERPRET", "1")
-
-from device_faults import pytest_runtest_logfinish, pytest_runtest_teardown  # noqa: F401  # hooks
-from packs import make, packed
-
-from gpuaug.render import BACKENDS
+from gpuaug.engine.render import BACKENDS
+from tests.support.backends import INTERPRETED, runnable
+from tests.support.device_faults import pytest_runtest_logfinish, pytest_runtest_teardown  # noqa: F401  # hooks
+from tests.support.packs import make, packed
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: threads of one would wait for those of another
     torch.set_num_threads(1)
@@ -26,27 +22,17 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # a process for each core: threads of o
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's job in the background, and all that it starts
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1" and importlib.util.find_spec("triton") is not None
-
 if INTERPRETED:
-    from benchmarks.interpreter import mend, whole_images
+    from benchmarks.evidence.interpreter import mend, whole_images
 
     mend()
     whole_images()
 
 
-def runnable(name: str) -> str:
-    """The backend's name; skips the test where the backend cannot run."""
-    if name == "numba" and importlib.util.find_spec("numba") is None:
-        pytest.skip("Numba is not installed")
-    if name == "triton" and not INTERPRETED:
-        pytest.skip("Triton's interpreter is not at hand")
-    return name
-
-
 @pytest.fixture(params=[name for name in BACKENDS if name != "triton"])
 def backend(request: pytest.FixtureRequest) -> str:
-    """Each backend that can run here, but the interpreted one: tests/test_backends.py holds it to the twin's bits."""
+    """Each backend that can run here, but the interpreted one: tests/backends/test_backends.py holds it to the
+    twin's bits."""
     return runnable(request.param)
 
 

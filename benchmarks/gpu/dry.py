@@ -1,5 +1,5 @@
-"""The one place where `--dry` differs: CUDA is pretended (`benchmarks.pseudocuda`), and what only a device has is
-replaced by something that can be called.
+"""The one place where `--dry` differs: CUDA is pretended (`benchmarks.evidence.pseudocuda`), and what only a device
+has is replaced by something that can be called.
 
 Time is the host's clock, so figures of a dry run mean nothing. Import this before torch compiles or Triton is imported.
 """
@@ -28,8 +28,8 @@ def pretend() -> Iterator[None]:
     """
     import torch
 
-    from benchmarks import pseudocuda
-    from benchmarks.audit_triton import intercept
+    from benchmarks.evidence import pseudocuda
+    from benchmarks.evidence.launches import intercept
 
     pseudocuda.install()
     torch.set_num_threads(1)
@@ -41,7 +41,7 @@ def pretend() -> Iterator[None]:
 
 
 def _replace(cuda: Any) -> None:
-    from benchmarks import pseudocuda
+    from benchmarks.evidence import pseudocuda
 
     busy = [False]  # since `_sleep`, until the host waits: events are not reached before
 

@@ -143,7 +143,7 @@ def _launches(results: Results, options: Options) -> None:
 
 def _empty(x: torch.Tensor) -> Callable[[], object]:
     from benchmarks.gpu.empty import empty_kernel
-    from gpuaug.kernels.triton.launch import launch
+    from gpuaug.kernels.triton.runtime.launch import launch
 
     return lambda: launch(empty_kernel, (1,), x, 3, N=4)
 

@@ -18,8 +18,8 @@ from torchvision.transforms import v2
 import gpuaug as ga
 from benchmarks.gpu import recipes
 from benchmarks.gpu.recipes import Scale
-from gpuaug import photographs
 from gpuaug.data.workers import prepare
+from gpuaug.demo import photographs
 
 __all__ = [
     "JPEGS",

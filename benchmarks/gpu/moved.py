@@ -1,6 +1,7 @@
 """The bytes that our launches move, counted without a GPU: python -m benchmarks.gpu.moved
 
-The kernels run in Triton's interpreter, which watches every load and store (`benchmarks.audit`); each byte counts once
+The kernels run in Triton's interpreter, which watches every load and store (`benchmarks.evidence.audit`); each byte
+counts once
 a launch. `benchmarks.gpu.speed` divides them by the bandwidth of a copy. Count again when the kernels change: the file
 has their fingerprint, and what is of other kernels is said to be stale.
 """
@@ -19,7 +20,7 @@ IMAGES = 4
 
 def count(scale: Any, names: Any, images: int = IMAGES) -> dict[str, dict[str, float]]:
     """Bytes read and written, and launches, of each recipe, of an image but for the launches; in `pretend()`."""
-    from benchmarks.audit import Audit
+    from benchmarks.evidence.audit import Audit
     from benchmarks.gpu import recipes
 
     images_, labels = recipes.batches(scale, images, None)[0]
@@ -42,7 +43,7 @@ def stored(file: Path = STORED) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = json.loads(file.read_text())
     try:
-        from benchmarks.bounds import fingerprint
+        from benchmarks.evidence.bounds import fingerprint
     except ImportError:  # rich is not installed
         return {**found, "stale": None}
     return {**found, "stale": found["kernels"] != fingerprint()}
@@ -55,7 +56,7 @@ def main() -> None:
     with pretend():
         from dataclasses import replace
 
-        from benchmarks.bounds import fingerprint
+        from benchmarks.evidence.bounds import fingerprint
         from benchmarks.gpu import recipes
 
         scale = replace(recipes.FULL, rotation=1)

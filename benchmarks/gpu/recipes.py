@@ -16,8 +16,8 @@ from torchvision.transforms import v2
 import gpuaug as ga
 from benchmarks.cases import MEAN, RECIPES, STD, files
 from benchmarks.peers.v2 import RANDOM
-from gpuaug import photographs
 from gpuaug.data.decode import decode_file
+from gpuaug.demo import photographs
 
 __all__ = [
     "DRY", "FULL", "MIX", "PLAIN", "SIZES", "Scale", "augment", "batches", "least_bytes", "mix", "names", "photos",

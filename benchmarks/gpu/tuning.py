@@ -111,7 +111,7 @@ def _bytes(tensor: Tensor) -> Tensor:
 
 def measure(results: Results, options: Options) -> None:
     """Keep the launches of the recipes, then sweep over those that are of different kinds."""
-    from gpuaug.kernels.triton.launch import launch
+    from gpuaug.kernels.triton.runtime.launch import launch
 
     kept: dict[Any, Kept] = {}
     for case in (CASES[0], CASES[2]) if options.dry else CASES:

@@ -39,10 +39,10 @@ def warm(number: int, count: int, most: int | None = None) -> tuple[int, list[st
 
 def jobs() -> list[Callable[[], object]]:
     """A call for each list of the tests, as the tests make it; what it returns are pixels that nobody wrote."""
-    import gpu_checks
-    from device_lists import CASES
-    from helpers import noise
-    from lists import LISTS, cases, channel_counts
+    from tests.support import gpu_checks
+    from tests.support.device_lists import CASES
+    from tests.support.helpers import noise
+    from tests.support.lists import LISTS, cases, channel_counts
 
     found: list[Callable[[], object]] = []
     for case in CASES.values():

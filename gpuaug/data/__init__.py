@@ -1,13 +1,13 @@
 """From disk to the device: data sets whose workers only decode, and batches that travel as one object."""
 
-from gpuaug.data.collate import Batch, ragged_collate
 from gpuaug.data.dataset import ImageFolder, Indexed
 from gpuaug.data.decode import ImageError
-from gpuaug.data.encoded import Encoded
 from gpuaug.data.index import Index, Numbered
-from gpuaug.data.packed import Packed
-from gpuaug.data.packing import pack
+from gpuaug.data.packs.read import Packed
+from gpuaug.data.packs.write import pack
 from gpuaug.data.sampler import NumberedSampler, RepeatedAugmentationSampler
+from gpuaug.data.transport.collate import Batch, ragged_collate
+from gpuaug.data.transport.encoded import Encoded
 
 __all__ = [
     "Batch",

@@ -18,8 +18,8 @@ from torch.utils.data import Dataset, get_worker_info
 from gpuaug import checks
 from gpuaug.data.decode import ImageError, as_tensor, decode, read
 from gpuaug.data.discover import find, left_out
-from gpuaug.data.encoded import REPLACE, EncodedImage, skipped, unreadable
 from gpuaug.data.index import index_of
+from gpuaug.data.transport.encoded import REPLACE, EncodedImage, skipped, unreadable
 from gpuaug.philox import LOOKS
 
 __all__ = ["Decoded", "ImageFolder", "Indexed", "Strings"]

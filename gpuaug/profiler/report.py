@@ -9,12 +9,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gpuaug.profiler.advice import Advice
-from gpuaug.profiler.costs import Change, Costs
-from gpuaug.profiler.ladder import Pass
-from gpuaug.profiler.receipt import Receipt
-from gpuaug.profiler.trace import Trace
-from gpuaug.profiler.verdict import Gain, Group, Stage, Verdict, gain
+from gpuaug.profiler.judge.advice import Advice
+from gpuaug.profiler.judge.receipt import Receipt
+from gpuaug.profiler.judge.verdict import Gain, Group, Stage, Verdict, gain
+from gpuaug.profiler.measure.passes import Pass
+from gpuaug.profiler.model.costs import Change, Costs
+from gpuaug.profiler.model.trace import Trace
 
 __all__ = ["VERSION", "Report", "load", "schema"]
 

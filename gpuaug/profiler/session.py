@@ -11,16 +11,17 @@ from typing import Any
 
 import torch
 
-from gpuaug.profiler import advice as advices
-from gpuaug.profiler import ladder, receipt
-from gpuaug.profiler.apply import Moved, Probe, move, probe
-from gpuaug.profiler.costs import Costs
-from gpuaug.profiler.ladder import Pass
+from gpuaug.profiler.judge import advice as advices
+from gpuaug.profiler.judge import receipt
+from gpuaug.profiler.judge.apply import Moved, Probe, move, probe
+from gpuaug.profiler.judge.verdict import Gain, groups, judge, stages
 from gpuaug.profiler.machine import Drift, Machine, cores, effective_cores
-from gpuaug.profiler.recorder import Recorder, data_loader
+from gpuaug.profiler.measure import passes as ladder
+from gpuaug.profiler.measure.passes import Pass
+from gpuaug.profiler.measure.recorder import Recorder, data_loader
+from gpuaug.profiler.model.costs import Costs
+from gpuaug.profiler.model.trace import Trace
 from gpuaug.profiler.report import Report
-from gpuaug.profiler.trace import Trace
-from gpuaug.profiler.verdict import Gain, groups, judge, stages
 
 __all__ = ["Profile", "conclude", "measure"]
 
@@ -110,12 +111,12 @@ class Profile(Recorder):
         self.report.save(path)
 
     def __str__(self) -> str:
-        from gpuaug.profiler.card import text
+        from gpuaug.profiler.show.terminal import text
 
         return text(self.report)
 
     def _repr_html_(self) -> str:
-        from gpuaug.profiler.page import page
+        from gpuaug.profiler.show.html import page
 
         return page(self.report)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gpuaug import checks
 from gpuaug.program import CIRCULAR, CONSTANT, EDGE, REFLECT, Op, Slot
-from gpuaug.transform import Canvas, Params, Pixel
+from gpuaug.transforms.base import Canvas, Params, Pixel
 
 __all__ = ["JPEG", "GaussianBlur", "GaussianNoise", "MotionBlur"]
 

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuaug import checks, tone
+from gpuaug import checks
 from gpuaug.program import OPERANDS, Op, Slot
-from gpuaug.transform import Canvas, Params, Pixel, Transform
+from gpuaug.transforms import tone
+from gpuaug.transforms.base import Canvas, Params, Pixel, Transform
 
 __all__ = [
     "ColorJitter", "Grayscale", "RandomAdjustSharpness", "RandomAutocontrast", "RandomChannelPermutation",

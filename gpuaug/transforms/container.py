@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gpuaug import checks, program
 from gpuaug.program import Op, Slot, merge
-from gpuaug.transform import Canvas, Crop, Draws, Params, Pixel, Placement, Transform
+from gpuaug.transforms.base import Canvas, Crop, Draws, Params, Pixel, Placement, Transform
 from gpuaug.transforms.mix import Mix, leaders
 
 __all__ = ["Compose", "RandomApply", "RandomChoice", "RandomOrder", "flatten"]

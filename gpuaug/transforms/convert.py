@@ -14,7 +14,7 @@ from torchvision.transforms.v2 import functional
 
 from gpuaug import checks
 from gpuaug.program import Straight
-from gpuaug.transform import Canvas, Transform
+from gpuaug.transforms.base import Canvas, Transform
 
 __all__ = ["AUTO", "Convert", "Normalize", "ToDtype", "followed", "kept"]
 

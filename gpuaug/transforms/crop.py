@@ -11,8 +11,18 @@ from numpy.typing import NDArray
 
 from gpuaug import checks
 from gpuaug.program import CONSTANT, EDGE, REFLECT, SYMMETRIC, Boxes, Straight
-from gpuaug.transform import INTERPOLATIONS, Canvas, Crop, Params, Placement, Transform, fill_row, repeated, whole_boxes
-from gpuaug.transform import interpolation as check_interpolation
+from gpuaug.transforms.base import (
+    INTERPOLATIONS,
+    Canvas,
+    Crop,
+    Params,
+    Placement,
+    Transform,
+    fill_row,
+    repeated,
+    whole_boxes,
+)
+from gpuaug.transforms.base import interpolation as check_interpolation
 
 __all__ = ["CenterCrop", "Pad", "RandomCrop", "RandomResizedCrop", "Resize"]
 

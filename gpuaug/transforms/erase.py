@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gpuaug import checks
 from gpuaug.program import Erase, Op, Slot
-from gpuaug.transform import Canvas, Params, Pixel
+from gpuaug.transforms.base import Canvas, Params, Pixel
 from gpuaug.transforms.crop import TRIES, first_fit
 
 __all__ = ["RandomErasing"]

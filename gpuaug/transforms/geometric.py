@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuaug import checks, matrix
+from gpuaug import checks
 from gpuaug.program import May, Mirror, Op, Slot, Straight
-from gpuaug.transform import INTERPOLATIONS, Canvas, Params, Pixel, fill_row
-from gpuaug.transform import interpolation as check_interpolation
+from gpuaug.transforms import matrix
+from gpuaug.transforms.base import INTERPOLATIONS, Canvas, Params, Pixel, fill_row
+from gpuaug.transforms.base import interpolation as check_interpolation
 
 __all__ = ["RandomAffine", "RandomHorizontalFlip", "RandomPerspective", "RandomRotation", "RandomVerticalFlip"]
 

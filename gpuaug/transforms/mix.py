@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpuaug import checks, program
-from gpuaug.transform import Canvas, Params, Transform
+from gpuaug.transforms.base import Canvas, Params, Transform
 from gpuaug.transforms.quantile import beta_quantile
 
 __all__ = ["CutMix", "Mix", "MixUp", "strangers"]

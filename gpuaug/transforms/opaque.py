@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gpuaug import checks
-from gpuaug.transform import Canvas, Params, Transform
+from gpuaug.transforms.base import Canvas, Params, Transform
 
 __all__ = ["Opaque", "is_foreign"]
 

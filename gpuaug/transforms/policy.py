@@ -14,10 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gpuaug import checks, matrix, tone
+from gpuaug import checks
 from gpuaug.program import OPERANDS, Listed, Op, Picks, Slot, Straight
-from gpuaug.transform import INTERPOLATIONS, Canvas, Params, Pixel, fill_row
-from gpuaug.transform import interpolation as check_interpolation
+from gpuaug.transforms import matrix, tone
+from gpuaug.transforms.base import INTERPOLATIONS, Canvas, Params, Pixel, fill_row
+from gpuaug.transforms.base import interpolation as check_interpolation
 from gpuaug.transforms.geometric import warp_kinds
 from gpuaug.transforms.policy_tables import POLICIES
 from gpuaug.transforms.quantile import beta_quantile

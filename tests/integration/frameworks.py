@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from helpers import noise
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 import gpuaug as ga
+from tests.support.helpers import noise
 
 COUNT, BATCH, CLASSES, EPOCHS = 22, 4, 4, 2
 STEPS = -(-COUNT // BATCH)  # of an epoch, the last batch is smaller

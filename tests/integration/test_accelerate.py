@@ -9,7 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from frameworks import (
+from torch.utils.data import DataLoader, RandomSampler
+
+import gpuaug as ga
+from tests.integration.frameworks import (
     BATCH,
     COUNT,
     QUIET,
@@ -26,9 +29,6 @@ from frameworks import (
     module,
     weights,
 )
-from torch.utils.data import DataLoader, RandomSampler
-
-import gpuaug as ga
 
 accelerate = framework("accelerate")
 pytestmark = QUIET
@@ -124,7 +124,7 @@ import sys
 sys.path[:0] = {paths!r}
 import torch
 from test_accelerate import DATA, NAMES, accelerate, loader_of
-from frameworks import Net, module
+from tests.integration.frameworks import Net, module
 
 accelerator = accelerate.Accelerator(cpu=True)
 torch.manual_seed(accelerator.process_index)

@@ -7,7 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from frameworks import (
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+import gpuaug as ga
+from tests.integration.frameworks import (
     BATCH,
     COUNT,
     QUIET,
@@ -24,10 +28,6 @@ from frameworks import (
     module,
     weights,
 )
-from torch import Tensor
-from torch.utils.data import DataLoader
-
-import gpuaug as ga
 
 lightning = framework("lightning")
 framework("torchdata")

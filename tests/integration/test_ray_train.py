@@ -1,4 +1,4 @@
-"""Ray Train: two workers that fail and are restored from a checkpoint. Ray Data is in tests/test_ray.py."""
+"""Ray Train: two workers that fail and are restored from a checkpoint. Ray Data is in tests/data/test_ray.py."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-from frameworks import COUNT, NEEDED, QUIET, Net, Photos, digests, documented, framework, module
 from torch import nn
 from torch.utils.data import DataLoader
 
 import gpuaug as ga
+from tests.integration.frameworks import COUNT, NEEDED, QUIET, Net, Photos, digests, documented, framework, module
 
 if "ray" not in NEEDED:
     pytest.skip("Ray Train takes a minute; .ci/integration runs this", allow_module_level=True)

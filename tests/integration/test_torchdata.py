@@ -1,4 +1,4 @@
-"""torchdata: its nodes, whose loader keeps its place; StatefulDataLoader is in tests/test_resume.py."""
+"""torchdata: its nodes, whose loader keeps its place; StatefulDataLoader is in tests/engine/test_resume.py."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from frameworks import (
+from torch import nn
+from torch.utils.data import DataLoader, RandomSampler, WeightedRandomSampler
+
+import gpuaug as ga
+from tests.integration.frameworks import (
     BATCH,
     COUNT,
     QUIET,
@@ -22,10 +26,6 @@ from frameworks import (
     module,
     weights,
 )
-from torch import nn
-from torch.utils.data import DataLoader, RandomSampler, WeightedRandomSampler
-
-import gpuaug as ga
 
 framework("torchdata")
 framework("torchdata.nodes")

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from frameworks import (
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torchvision.transforms.v2 import functional
+
+import gpuaug as ga
+from tests.integration.frameworks import (
     BATCH,
     COUNT,
     QUIET,
@@ -23,13 +29,7 @@ from frameworks import (
     module,
     weights,
 )
-from helpers import noise
-from PIL import Image
-from torch import Tensor
-from torch.utils.data import DataLoader
-from torchvision.transforms.v2 import functional
-
-import gpuaug as ga
+from tests.support.helpers import noise
 
 transformers = framework("transformers")
 datasets = framework("datasets")

@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from frameworks import (
+from PIL import Image
+from torch import nn
+
+import gpuaug as ga
+from tests.integration.frameworks import (
     BATCH,
     COUNT,
     QUIET,
@@ -24,10 +28,6 @@ from frameworks import (
     module,
     weights,
 )
-from PIL import Image
-from torch import nn
-
-import gpuaug as ga
 
 wds = framework("webdataset")
 pytestmark = QUIET

@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpuaug.kernels.numba import buffers
 from gpuaug.kernels.numba import finish as finishing
 from gpuaug.kernels.numba.crop import make_scratch
 from gpuaug.kernels.numba.filter import blur, convolve
@@ -23,7 +22,8 @@ from gpuaug.kernels.numba.jpeg import jpeg
 from gpuaug.kernels.numba.jpeg import scratch_size as jpeg_scratch_size
 from gpuaug.kernels.numba.noise import noise
 from gpuaug.kernels.numba.philox import fill  # noqa: F401 - `gpuaug.philox` uses it from now on
-from gpuaug.kernels.numba.pool import SAMPLES_AT_ONCE, share
+from gpuaug.kernels.numba.runtime import buffers
+from gpuaug.kernels.numba.runtime.pool import SAMPLES_AT_ONCE, share
 from gpuaug.kernels.numba.step import rare, scratch_size
 from gpuaug.kernels.numba.warp import bicubic, bilinear
 from gpuaug.philox import MASK, normal_table

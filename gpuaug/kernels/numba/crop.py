@@ -8,10 +8,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gpuaug.kernels.numba.crop_lanes import ROWS, horizontal_four, horizontal_rgb, interleave, prefetch, vertical
 from gpuaug.kernels.numba.crop_taps import NEAREST_EXACT_SMALL, taps, weights
 from gpuaug.kernels.numba.cut import cut, place
-from gpuaug.kernels.numba.jit import kernel
+from gpuaug.kernels.numba.llvm.crop import ROWS, horizontal_four, horizontal_rgb, interleave, prefetch, vertical
+from gpuaug.kernels.numba.runtime.jit import kernel
 from gpuaug.program import NEAREST_EXACT
 
 __all__ = ["crop", "make_scratch"]

@@ -1,4 +1,4 @@
-"""Integer taps of a resize, one axis at a time: the arithmetic of `gpuaug.resample`, for one sample."""
+"""Integer taps of a resize, one axis at a time: the arithmetic of `gpuaug.kernels.resample`, for one sample."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuaug.kernels.numba.jit import inner, kernel
 from gpuaug.kernels.numba.philox import BYTE, HALF, LOW, M0, M1, W0, W1
+from gpuaug.kernels.numba.runtime.jit import inner, kernel
 from gpuaug.philox import ROUNDS
 
 __all__ = ["begin", "boxes", "flips", "listed", "mixes", "ratios", "single"]

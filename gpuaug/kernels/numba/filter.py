@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuaug.kernels.numba.filter_lanes import COLUMNS, across, correlate, down
-from gpuaug.kernels.numba.jit import inner, kernel
+from gpuaug.kernels.numba.llvm.filter import COLUMNS, across, correlate, down
+from gpuaug.kernels.numba.runtime.jit import inner, kernel
 
 __all__ = ["blur", "convolve"]
 

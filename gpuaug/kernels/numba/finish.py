@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuaug.kernels.numba.intrinsics import rint
-from gpuaug.kernels.numba.jit import inner, kernel
-from gpuaug.kernels.numba.lookup import look_up
+from gpuaug.kernels.numba.llvm.intrinsics import rint
+from gpuaug.kernels.numba.llvm.lookup import look_up
 from gpuaug.kernels.numba.noise import draw
+from gpuaug.kernels.numba.runtime.jit import inner, kernel
 
 __all__ = ["BFLOAT16", "FLOAT16", "FLOAT32", "UINT8", "finish", "spread"]
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from gpuaug.kernels.numba.crop import crop
 from gpuaug.kernels.numba.finish import finish, spread
-from gpuaug.kernels.numba.jit import kernel
+from gpuaug.kernels.numba.runtime.jit import kernel
 from gpuaug.kernels.numba.step import run
 
 __all__ = ["crop_group", "finish_group", "run_group", "spread_group"]

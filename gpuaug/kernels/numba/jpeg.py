@@ -18,7 +18,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from gpuaug.kernels.numba.jit import kernel
+from gpuaug.kernels.numba.runtime.jit import kernel
 from gpuaug.kernels.torch.jpeg import CHROMA_TABLE, LUMA_TABLE
 
 LANES = 32  # blocks transformed together

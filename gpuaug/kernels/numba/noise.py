@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuaug.kernels.numba.jit import inner, kernel
+from gpuaug.kernels.numba.runtime.jit import inner, kernel
 
 __all__ = ["draw", "noise"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug import philox
-from gpuaug.kernels.numba.jit import kernel
+from gpuaug.kernels.numba.runtime.jit import kernel
 from gpuaug.philox import MASK, MULTIPLIER_0, MULTIPLIER_1, ROUNDS, WEYL_0, WEYL_1
 
 __all__ = ["fill"]

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuaug.kernels.numba.intrinsics import floor, fma
-from gpuaug.kernels.numba.jit import inner, kernel
-from gpuaug.kernels.numba.lookup import look_up
+from gpuaug.kernels.numba.llvm.intrinsics import floor, fma
+from gpuaug.kernels.numba.llvm.lookup import look_up
+from gpuaug.kernels.numba.runtime.jit import inner, kernel
 from gpuaug.kernels.numba.tables import AUTOCONTRAST, EQUALIZE, adapt, byte, compose, luma
 from gpuaug.kernels.numba.warp import move, nearest
 

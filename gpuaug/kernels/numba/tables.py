@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuaug.kernels.numba.intrinsics import floor, fma
-from gpuaug.kernels.numba.jit import inner
+from gpuaug.kernels.numba.llvm.intrinsics import floor, fma
+from gpuaug.kernels.numba.runtime.jit import inner
 
 __all__ = ["AUTOCONTRAST", "CONTRAST", "EQUALIZE", "adapt", "byte", "compose", "luma"]
 

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuaug.kernels.numba.intrinsics import floor, rint
-from gpuaug.kernels.numba.jit import inner, kernel
+from gpuaug.kernels.numba.llvm.intrinsics import floor, rint
+from gpuaug.kernels.numba.runtime.jit import inner, kernel
 
 __all__ = ["bicubic", "bilinear", "move", "nearest"]
 

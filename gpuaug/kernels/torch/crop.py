@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gpuaug.kernels.resample import positions, taps
 from gpuaug.kernels.torch.common import PIXELS_AT_ONCE, upload
 from gpuaug.program import Window
 from gpuaug.ragged import Ragged, layout
-from gpuaug.resample import positions, taps
 
 __all__ = ["crop"]
 

@@ -15,18 +15,18 @@ import torch
 import triton
 from torch import Tensor
 
-from gpuaug.kernels.triton import tape
 from gpuaug.kernels.triton.crop import crop
 from gpuaug.kernels.triton.filter import blur
 from gpuaug.kernels.triton.finish import finish
 from gpuaug.kernels.triton.jpeg import jpeg
 from gpuaug.kernels.triton.labels import labels
-from gpuaug.kernels.triton.launch import Block, Room, interpreted, kind, upload
-from gpuaug.kernels.triton.plan import KEYS, Layout, Params, Run, lay_out, write, write_keys
+from gpuaug.kernels.triton.runtime import tape
+from gpuaug.kernels.triton.runtime.launch import Block, Room, interpreted, kind, upload
+from gpuaug.kernels.triton.runtime.plan import KEYS, Layout, Params, Run, lay_out, write, write_keys
+from gpuaug.kernels.triton.runtime.tape import Tape, clone, noting
+from gpuaug.kernels.triton.runtime.writer import Writer
 from gpuaug.kernels.triton.step import Branches, step
-from gpuaug.kernels.triton.tape import Tape, clone, noting
 from gpuaug.kernels.triton.tone import tone
-from gpuaug.kernels.triton.writer import Writer
 from gpuaug.program import Alike, Keys, Op, Program
 from gpuaug.ragged import Ragged
 

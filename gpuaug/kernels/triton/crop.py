@@ -27,9 +27,9 @@ from gpuaug.kernels.triton.common import (
     tile,
     write,
 )
-from gpuaug.kernels.triton.launch import launch, tiling
-from gpuaug.kernels.triton.plan import Layout, Params
-from gpuaug.kernels.triton.tape import empty
+from gpuaug.kernels.triton.runtime.launch import launch, tiling
+from gpuaug.kernels.triton.runtime.plan import Layout, Params
+from gpuaug.kernels.triton.runtime.tape import empty
 from gpuaug.program import Window
 from gpuaug.ragged import Ragged
 

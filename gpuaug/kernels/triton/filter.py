@@ -8,9 +8,9 @@ import triton.language as tl
 from torch import Tensor
 
 from gpuaug.kernels.triton.common import CONSTANT, REFLECT, anywhere, gathered, operand, tile, wrap
-from gpuaug.kernels.triton.launch import launch, tiling
-from gpuaug.kernels.triton.plan import Layout, Params, Run
-from gpuaug.kernels.triton.tape import empty
+from gpuaug.kernels.triton.runtime.launch import launch, tiling
+from gpuaug.kernels.triton.runtime.plan import Layout, Params, Run
+from gpuaug.kernels.triton.runtime.tape import empty
 from gpuaug.program import Op
 
 __all__ = ["blur", "blur_kernel", "convolve"]

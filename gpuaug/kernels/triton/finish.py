@@ -10,12 +10,12 @@ import triton.language as tl
 from torch import Tensor
 
 from gpuaug.kernels.triton.common import anywhere, rint, tile
-from gpuaug.kernels.triton.launch import constants, launch, tiling
 from gpuaug.kernels.triton.noise import pixel_normals
-from gpuaug.kernels.triton.plan import Layout, Params, Run
 from gpuaug.kernels.triton.point import in_box
+from gpuaug.kernels.triton.runtime.launch import constants, launch, tiling
+from gpuaug.kernels.triton.runtime.plan import Layout, Params, Run
+from gpuaug.kernels.triton.runtime.tape import empty
 from gpuaug.kernels.triton.step import Branches, evaluate
-from gpuaug.kernels.triton.tape import empty
 
 __all__ = ["finish", "finish_kernel"]
 

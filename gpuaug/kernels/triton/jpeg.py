@@ -15,9 +15,9 @@ from torch import Tensor
 
 from gpuaug.kernels.torch.jpeg import CHROMA_TABLE, FORWARD, INVERSE, LUMA_TABLE
 from gpuaug.kernels.triton.common import anywhere, operand, read, tile, write
-from gpuaug.kernels.triton.launch import TILES, constants, launch, tiling
-from gpuaug.kernels.triton.plan import Layout, Params, Run
-from gpuaug.kernels.triton.tape import empty
+from gpuaug.kernels.triton.runtime.launch import TILES, constants, launch, tiling
+from gpuaug.kernels.triton.runtime.plan import Layout, Params, Run
+from gpuaug.kernels.triton.runtime.tape import empty
 from gpuaug.program import Op
 
 __all__ = ["jpeg", "jpeg_code_kernel", "jpeg_decode_kernel", "matrices"]

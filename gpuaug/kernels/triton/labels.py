@@ -7,9 +7,9 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from gpuaug.kernels.triton.launch import launch
-from gpuaug.kernels.triton.plan import Layout, Params
-from gpuaug.kernels.triton.tape import empty
+from gpuaug.kernels.triton.runtime.launch import launch
+from gpuaug.kernels.triton.runtime.plan import Layout, Params
+from gpuaug.kernels.triton.runtime.tape import empty
 
 __all__ = ["labels", "labels_kernel"]
 

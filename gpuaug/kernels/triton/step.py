@@ -33,10 +33,10 @@ from gpuaug.kernels.triton.common import (
     write,
 )
 from gpuaug.kernels.triton.filter import convolve
-from gpuaug.kernels.triton.launch import constants, launch, tiling
-from gpuaug.kernels.triton.plan import Layout, Params, Run
 from gpuaug.kernels.triton.point import point
-from gpuaug.kernels.triton.tape import empty
+from gpuaug.kernels.triton.runtime.launch import constants, launch, tiling
+from gpuaug.kernels.triton.runtime.plan import Layout, Params, Run
+from gpuaug.kernels.triton.runtime.tape import empty
 from gpuaug.kernels.triton.warp import warp
 
 __all__ = ["Branches", "evaluate", "step", "step_kernel"]

@@ -22,10 +22,10 @@ from gpuaug.kernels.triton.common import (
     luma,
     operand,
 )
-from gpuaug.kernels.triton.launch import constants, launch, tiling
-from gpuaug.kernels.triton.plan import Layout, Params, Run
+from gpuaug.kernels.triton.runtime.launch import constants, launch, tiling
+from gpuaug.kernels.triton.runtime.plan import Layout, Params, Run
+from gpuaug.kernels.triton.runtime.tape import empty
 from gpuaug.kernels.triton.step import evaluate
-from gpuaug.kernels.triton.tape import empty
 from gpuaug.program import Op
 
 __all__ = ["tone", "tone_kernel"]

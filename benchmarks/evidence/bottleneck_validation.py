@@ -1,0 +1,218 @@
+"""Planted bottlenecks: pipelines whose limit is known, what the profiler says, and what it predicts.
+
+`python -m benchmarks.evidence.bottleneck_validation` runs them all, several times, and writes
+`benchmarks/results/planted.json`: the label,
+the gain that was predicted for taking the planted cost away, and the gain that was measured when it was taken away.
+Before and after run in turns; nothing else should run beside them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+
+from benchmarks.evidence.bottleneck_cases import CASES, Pipe, Planted, loader_of, step_of
+from gpuaug.profiler.judge.verdict import groups, judge
+from gpuaug.profiler.machine import CHANGED, Drift, effective_cores
+from gpuaug.profiler.measure import passes as ladder
+from gpuaug.profiler.model.costs import Costs
+from gpuaug.profiler.session import conclude, edge, join
+
+__all__ = ["RESULTS", "Result", "overhead", "run", "summary"]
+
+RESULTS = Path(__file__).parents[1] / "results" / "planted.json"
+SIGN = 0.05  # effects below it may have either sign
+
+
+@dataclass
+class Result:
+    """What came of one case.
+
+    Attributes:
+        said: kind, place and cause of the verdict. right: one of them was planted.
+        predicted, low, high, measured: gains; None where the case has no cure to predict.
+        error: predicted against measured. sign: whether an effect above a twentieth had the wrong sign.
+        drift: change of the cores' speed meanwhile; reliable: it was small.
+    """
+
+    name: str
+    planted: tuple[str, ...]
+    said: tuple[str | None, ...]
+    text: str
+    right: bool
+    predicted: float | None
+    low: float | None
+    high: float | None
+    measured: float | None
+    error: float | None
+    wrong_sign: bool
+    residual: float
+    alarm: bool
+    drift: float
+    reliable: bool
+
+
+def run(case: Planted, seconds: float = 2.0, turns: int = 2, free: float | None = None) -> Result:
+    """Profile a case, cure it, and compare; both in turns of `seconds`. free: cores; None: they are asked."""
+    with tempfile.TemporaryDirectory() as folder:
+        if case.pipe.file:
+            for number in range(16):
+                (Path(folder) / f"{number}.bin").write_bytes(os.urandom(case.pipe.file))
+            os.sync()
+        hogs = [subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"]) for _ in range(case.hogs)]
+        try:
+            return _run(case, folder, seconds, turns, free)
+        finally:
+            for hog in hogs:
+                hog.kill()
+                hog.wait()
+
+
+def _run(case: Planted, folder: str, seconds: float, turns: int, free: float | None) -> Result:
+    drift = Drift()
+    drift.look()
+    free = effective_cores() if free is None else free
+    origin = time.perf_counter_ns()
+    before, after, traces = [], [], []
+    if case.labels == ("epoch",):
+        seconds *= 3  # an epoch cut in two must weigh little
+    for _ in range(turns):
+        pipe = case.pipe
+        found, trace = ladder.recorded("before", loader_of(pipe, folder), step_of(pipe), seconds, warm(pipe), origin)
+        before.append(found.pace)
+        traces.append(trace)
+        if case.cured is not None:
+            cured = case.cured
+            loader, step = loader_of(cured, folder), step_of(cured)  # clocks run there, too
+            after.append(ladder.recorded("after", loader, step, seconds, warm(cured), origin)[0].pace)
+        drift.look()
+    trace = join(traces)
+    alone = ladder.alone(step_of(case.pipe), [None], min(0.5, seconds / 2)).pace
+    costs = Costs(trace, free, alone)
+    _, start = edge(costs)
+    verdict = judge(costs, groups(costs), start)
+    predicted = low = high = None
+    if case.labels == ("epoch",) and start is not None:
+        predicted, low, high = start.times, start.low, start.high
+    elif case.change is not None:
+        predicted, low, high = costs.gain(case.change)
+    measured = statistics.median(before) / statistics.median(after) if after else None
+    error = predicted / measured - 1 if predicted is not None and measured else None
+    wrong = bool(predicted and measured and abs(measured - 1) > SIGN and (predicted - 1) * (measured - 1) < 0)
+    said = (verdict.kind, verdict.place, verdict.cause)
+    right = any(label in said for label in case.labels)
+    if verdict.kind == "tie" and "tie" not in case.labels and verdict.cause not in case.labels:
+        right = False
+    report = conclude(trace, cores=free, drift=drift, alone=alone)
+    alarm = any(one.id != "busy-machine" for one in report.advice)  # which may be true
+    return Result(
+        case.name, case.labels, said, verdict.text, right, predicted, low, high, measured, error, wrong, costs.residual,
+        alarm, drift.change, drift.change <= CHANGED,
+    )  # fmt: skip
+
+
+def warm(pipe: Pipe) -> int:
+    return 2 * pipe.workers + 2
+
+
+def overhead(seconds: float = 1.0, turns: int = 40) -> dict[str, dict[str, float]]:
+    """Times as long with clocks as without, on batches of 10 ms: where the workers bind, and where the step does.
+
+    With and without run in pairs, either one first in turn. Of the pairs' ratios: the median and its 95 % interval.
+    """
+    busy = Pipe(augment=("burn", 0.001), workers=1, step=("wait", 0.001))
+    idle = Pipe(step=("wait", 0.010))
+    found = {}
+    for name, pipe in (("workers bind", busy), ("the step binds", idle)):
+        plain, clocked = [], []
+        for turn in range(turns):
+            for which in (0, 1) if turn % 2 else (1, 0):
+                if which:
+                    clocked.append(ladder.recorded("", loader_of(pipe), step_of(pipe), seconds, warm(pipe), 0)[0].pace)
+                else:
+                    plain.append(ladder.timed("", loader_of(pipe), step_of(pipe), seconds, warm(pipe)).pace)
+        ratios = sorted(c / p for c, p in zip(clocked, plain, strict=True))
+        away = round(1.96 * math.sqrt(turns) / 2)  # ranks from the median: a binomial's
+        low, high = ratios[max(0, turns // 2 - away)], ratios[min(turns - 1, turns // 2 + away)]
+        median = statistics.median(ratios)
+        found[name] = {"times": median, "low": low, "high": high, "ms": statistics.median(plain) * 1e3}
+    return found
+
+
+def summary(results: Sequence[Result]) -> dict[str, float]:
+    """The figures that are promised: labels, errors, signs, false alarms."""
+    errors = sorted(abs(one.error) for one in results if one.error is not None)
+    quiet = [one for one in results if one.planted == ("model",) and one.name == "nothing wrong"]
+    return {
+        "runs": len(results),
+        "right": sum(one.right for one in results) / len(results),
+        "error_median": statistics.median(errors) if errors else 0.0,
+        "error_p95": errors[min(len(errors) - 1, int(0.95 * len(errors)))] if errors else 0.0,
+        "wrong_signs": sum(one.wrong_sign for one in results),
+        "false_alarms": sum(one.alarm for one in quiet) / len(quiet) if quiet else 0.0,
+        "unreliable": sum(not one.reliable for one in results),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=3,
+        help="of all cases; 0, with --quiet 0: the overhead alone, beside the file's results",
+    )
+    parser.add_argument("--quiet", type=int, default=20, help="runs of the case in which nothing is wrong")
+    parser.add_argument("--seconds", type=float, default=2.0, help="of each run")
+    parser.add_argument("--only", nargs="*", help="names of cases, in part")
+    parser.add_argument("--json", type=Path, default=None, help=f"where results go, such as {RESULTS.name}")
+    options = parser.parse_args()
+    cases = [case for case in CASES if not options.only or any(part in case.name for part in options.only)]
+    results: list[Result] = []
+    for number in range(max(options.rounds, options.quiet)):
+        for case in cases:
+            if number >= (options.quiet if case.name == "nothing wrong" else options.rounds):
+                continue
+            one = run(case, options.seconds)
+            results.append(one)
+            gains = (
+                "" if one.error is None else f"  {one.predicted:.2f}x, measured {one.measured:.2f}x, {one.error:+.1%}"
+            )
+            mark = "right" if one.right else "WRONG"
+            said = "/".join(str(part) for part in one.said if part)
+            print(f"{number + 1} {case.name:28} {mark} {said}{gains}  residual {one.residual:+.1%}", flush=True)
+    if not results and not options.only and options.json is not None and options.json.exists():
+        results = [Result(**one) for one in json.loads(options.json.read_text())["results"]]
+    found = summary(results) if results else {}
+    cost = overhead() if not options.only else {}
+    for name, value in found.items():
+        print(f"{name}: {value:.4g}")
+    for name, value in cost.items():
+        print("clocks, {}: {times:.4f} ({low:.4f} to {high:.4f}) times {ms:.1f} ms".format(name, **value))
+    if options.json is not None:
+        from benchmarks.machine import describe
+
+        content = {
+            "schema": 1,
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            **describe(),
+            "summary": found,
+            "overhead": cost,
+            "results": [asdict(one) for one in results],
+        }
+        options.json.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

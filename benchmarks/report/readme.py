@@ -1,0 +1,201 @@
+"""The README's figures, from the stored run: python -m benchmarks.report.readme writes them into the README.
+
+    python -m benchmarks --full --data FOLDER --json benchmarks/results/full.json --plot docs
+    python -m benchmarks.evidence.accuracy --data CIFAR --json benchmarks/results/accuracy.json
+    python -m benchmarks.evidence.bottleneck_validation --json benchmarks/results/planted.json
+
+A block stands between `<!-- results: NAME -->` and `<!-- end -->`; a test holds that each says what the files say.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import lines
+from benchmarks.report.audit import rounded, span
+from benchmarks.report.tables import MARKS, Grid, absences, drift, grids, losses, markdown
+
+__all__ = ["RESULTS", "fill", "main"]
+
+ROOT = Path(__file__).parents[2]
+RESULTS = Path(__file__).parents[1] / "results"
+BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.S)
+Run = dict[str, Any]
+
+
+def fill(text: str, runs: dict[str, Run]) -> str:
+    """A README's text with every block made anew."""
+
+    def block(match: re.Match[str]) -> str:
+        name = match[2]
+        if name not in BLOCKS:
+            raise ValueError(f"README: a block must be one of {', '.join(BLOCKS)}, got {name}.")
+        return f"{match[1]}{BLOCKS[name](runs.get(name, runs['full'])).rstrip()}\n{match[3]}"
+
+    return BLOCK.sub(block, text)
+
+
+def _machine(run: Run) -> str:
+    machine, versions = lines(run)
+    about = f"{machine}; {versions}. `python -m benchmarks --{run['plan']}`, {run['created'][:10]}"
+    moved = drift(run)
+    return f"{about}, {run['wall_s'] / 60:.0f} minutes.{' ' + moved if moved else ''}"
+
+
+def _regime(name: str) -> Callable[[Run], str]:
+    """The tables of a regime; what is to be said of several of them is said once."""
+
+    def block(run: Run) -> str:
+        found = [grid for regime, grid in grids(run) if regime == name]
+        tables = [f"**{grid.title}**\n\n{markdown(grid)}" for grid in found]
+        notes = dict.fromkeys(note for grid in found for note in grid.notes)
+        return "\n\n".join([*tables, "\n".join(f"- {note}" for note in notes)])
+
+    return block
+
+
+def _losses(run: Run) -> str:
+    found = losses(run)
+    if not found:
+        return "In no row of these tables is anybody faster."
+    rows = "\n".join(f"- {line}" for line in found)
+    return f"Rows in which somebody is faster than gpuaug, or it is undecided (?):\n\n{rows}"
+
+
+def _absent(run: Run) -> str:
+    return "\n".join(f"- {line}" for line in absences(run)) or "Everybody took part in everything."
+
+
+def _marks(run: Run) -> str:
+    found = MARKS.replace("\n  ", " ").splitlines()
+    return "\n".join(f"- `{line[0]}` {line[2:]}" for line in found)
+
+
+def _audit(run: Run) -> str:
+    rows = run["regimes"]["audit"]["rows"]
+    body = []
+    for case in dict.fromkeys(row["case"] for row in rows):
+        body.append([case])
+        for row in (one for one in rows if one["case"] == case):
+            draws = row["draws"]
+            mean = sum(draw["mb_per_image"] for draw in draws) / len(draws)
+            names = ("launches", "waits", "uploads_that_may_wait", "uploads")
+            launches, *others = (span(draw[name] for draw in draws) for name in names)
+            body.append([row["who"], launches, rounded(mean), *others])
+    return markdown(Grid("", ["", "launches", "MB/image", "waits", "may wait", "copies up"], body))
+
+
+def _bounds(run: Run) -> str:
+    audit = run["regimes"]["audit"]
+    gpus, models = list(audit["gpus"]), list(audit["rates"])
+    rows = [row for row in audit["rows"] if row["who"] == "gpuaug, triton backend"]
+    times = [[row["case"], *(_time(row["calculated"][gpu]) for gpu in gpus)] for row in rows]
+    shares = [
+        [
+            f"{row['who']}: {row['case']}",
+            *(", ".join(rounded(row["calculated"][gpu]["step_percent"][model]) for model in models) for gpu in gpus),
+        ]
+        for row in audit["rows"]
+    ]
+    named = [f"{gpu}: {', '.join(models)}" for gpu in gpus]
+    first = Grid("", ["gpuaug, triton backend", *(f"{gpu}: memory, instructions, us" for gpu in gpus)], times)
+    second = Grid("", ["percent of a training step, calculated", *named], shares)
+    return f"{markdown(first)}\n\n{markdown(second)}"
+
+
+def _time(found: Run) -> str:
+    return f"{rounded(found['memory_us'])}, {rounded(found['issue_us']) if found['issue_us'] else 'not counted'}"
+
+
+def _accuracy(found: Run) -> str:
+    from benchmarks.evidence.accuracy import verdict
+
+    body = []
+    for who, own in found["accuracy"].items():
+        cells = [who, f"{own['mean']:.2f}", f"{own['low']:.2f} to {own['high']:.2f}"]
+        gap = found["difference"].get(who)
+        if gap is not None:
+            cells += [f"{gap['mean']:+.2f}", f"{gap['low']:+.2f} to {gap['high']:+.2f}", verdict(gap, found["margin"])]
+        body.append(cells + [""] * (6 - len(cells)))
+    columns = ["augmentation", "accuracy, %", "95 % interval", "minus torchvision's", "95 % interval", "verdict"]
+    settings = found["settings"]
+    about = (
+        f"{settings['seeds']} seeds, {settings['images']:,} training images, {settings['epochs']} epochs, all 10,000 "
+        "test images; the runs of a seed share weights and batches."
+    )
+    return f"{markdown(Grid('', columns, body))}\n\n{about}"
+
+
+def _planted(found: Run) -> str:
+    """Each case with the medians of its runs."""
+    body = []
+    for name in dict.fromkeys(one["name"] for one in found["results"]):
+        runs = [one for one in found["results"] if one["name"] == name]
+        said = dict.fromkeys("/".join(part for part in dict.fromkeys(one["said"]) if part) for one in runs)
+        right = f"{sum(one['right'] for one in runs)} of {len(runs)}"
+        cells = [name, ", ".join(said), right]
+        known = [one for one in runs if one["error"] is not None]
+        if known:
+            middle = sorted(known, key=lambda one: one["error"])[len(known) // 2]
+            worst = max(known, key=lambda one: abs(one["error"]))
+            cells += [f"{middle['predicted']:.2f}", f"{middle['measured']:.2f}", f"{worst['error']:+.1%}"]
+        body.append(cells + [""] * (6 - len(cells)))
+    columns = ["planted", "verdict", "right", "predicted gain", "measured gain", "largest error"]
+    total, cost = found["summary"], found["overhead"]
+    about = (
+        f"{total['runs']} runs: {total['right']:.0%} of the labels right (asked for: 95 %), predicted gains wrong by "
+        f"{total['error_median']:.1%} in the median (5 %) and {total['error_p95']:.1%} at the 95th percentile (15 %), "
+        f"{total['wrong_signs']:.0f} wrong signs (0), {total['false_alarms']:.0%} false alarms (5 %). In "
+        f"{total['unreliable']} of the runs the cores' speed changed by more than 10 %; they count like the others. "
+        f"Batches of 10 ms take {_longer(cost['workers bind'])} longer with clocks where the workers bind, and "
+        f"{_longer(cost['the step binds'])} where the step does (1 %)."
+    )
+    machine, versions = lines(found)
+    where = f"{machine}; {versions.split(', torchvision')[0]}; {found['created'][:10]}."
+    return f"{about}\n\n{markdown(Grid('', columns, body))}\n\n{where}"
+
+
+def _longer(cost: dict[str, float]) -> str:
+    times, low, high = (f"{cost[name] - 1:.1%}" for name in ("times", "low", "high"))
+    return f"{times} ({low} to {high})"
+
+
+BLOCKS: dict[str, Callable[[Run], str]] = {
+    "machine": _machine,
+    "marks": _marks,
+    **{name: _regime(name) for name in ("ops", "recipes", "loaders", "training", "scaling")},
+    "losses": _losses,
+    "absent": _absent,
+    "audit": _audit,
+    "bounds": _bounds,
+    "accuracy": _accuracy,
+    "planted": _planted,
+}
+
+
+def stored() -> dict[str, Run]:
+    """What is kept in the repository; a block that has no run of its name is of the full run."""
+    return {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in ("full", "accuracy", "planted")}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.report.readme", description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; 1 if something would change")
+    options = parser.parse_args(arguments)
+    file = ROOT / "README.md"
+    before = file.read_text(encoding="utf-8")
+    after = fill(before, stored())
+    if options.check:
+        return int(before != after)
+    file.write_text(after, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,159 @@
+"""Samples of different sizes as one batch in one buffer, packed in the worker."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpuaug import checks
+from gpuaug.data.decode import as_tensor
+from gpuaug.data.index import Index, Numbered, index_of
+from gpuaug.data.transport import shared
+from gpuaug.data.transport.encoded import Encoded, EncodedImage
+from gpuaug.ragged import Ragged
+
+__all__ = ["Batch", "collate", "ragged_collate"]
+
+
+class _Fields(NamedTuple):
+    images: Ragged | Encoded
+    labels: Tensor
+    index: Tensor | None  # type: ignore[assignment]  # hides tuple.index
+
+
+class Batch(_Fields):
+    """What `ragged_collate` makes of samples, a tuple (images, labels, index).
+
+    It travels from a worker as one object in shared memory, however many samples it holds: labels and index are a few
+    bytes and go with the message.
+    """
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        sent = shared.segment(self.images.data)
+        if sent is None:
+            return Batch, tuple(self)
+        described = self.images.describe()
+        return _received, (type(self.images), sent, len(self.images.data), described, *map(_inline, self[1:]))
+
+    def pin_memory(self, device: Any = None) -> Batch:
+        """A copy in pinned memory, as a DataLoader with pin_memory=True makes it; encoded images stay where they are.
+
+        Args:
+            device: torch may name one; it pins for the current accelerator all the same.
+        """
+        images, labels, index = self
+        if isinstance(images, Ragged):
+            images = Ragged(shared.pinned(images.data), images.sizes, images.channels)
+        return Batch(images, labels.pin_memory(), None if index is None else index.pin_memory())
+
+
+def _inline(tensor: Tensor | None) -> Any:
+    """As a NumPy array, which pickles by value, if NumPy has such; what fails in a worker's queue hangs its reader."""
+    try:
+        return None if tensor is None else tensor.numpy()
+    except (TypeError, RuntimeError):
+        return tensor
+
+
+def _received(kind: Any, sent: Any, size: int, described: tuple[Any, ...], labels: Any, index: Any) -> Batch:
+    images = kind(shared.lease(shared.attach(sent), size), *described)
+    labels, index = (torch.from_numpy(part) if isinstance(part, np.ndarray) else part for part in (labels, index))
+    return Batch(images, labels, None if index is None else index.as_subclass(Index))
+
+
+def ragged_collate(samples: Sequence[tuple[Any, ...]]) -> Batch:
+    """Pack (image, label, index) samples into one batch; the `collate_fn` of a DataLoader.
+
+    Args:
+        samples: of uint8 (C, H, W) images of any sizes, of Pillow images or uint8 arrays (H, W) or (H, W, C), or of
+            encoded ones (`decode="device"`); labels are numbers, or tensors of one shape; index is the sample's number
+            in the data set, or left out.
+
+    Returns:
+        (images: Ragged or Encoded, labels: (B, ...), index: (B,) int64 or None, which stays on the CPU; see Index).
+
+    Raises:
+        ValueError: if the samples are something else.
+    """
+    if not samples:
+        raise checks.bad("ragged_collate", "samples", "at least one", "none")
+    kinds = {len(sample) if isinstance(sample, (tuple, list)) else type(sample): sample for sample in samples}
+    if len(kinds) > 1 or not kinds.keys() <= {2, 3}:
+        remedy = "Wrap the data set in ga.data.Indexed."
+        if any(isinstance(sample, Mapping) for sample in kinds.values()):
+            remedy = 'Pass collate_fn=ga.collate(image="image", label="label"), with the names of the fields.'
+        got = " and ".join(map(_kind, kinds.values()))
+        raise checks.bad("ragged_collate", "samples", "(image, label, index) or (image, label)", got, remedy)
+    images, labels, *index = zip(*samples, strict=True)
+    kind = Encoded if any(isinstance(image, EncodedImage) for image in images) else Ragged
+    packed = kind.from_images([as_tensor(image) for image in images], shared.empty)
+    return Batch(packed, _stacked(labels), _numbers(index[0]) if index else None)
+
+
+def collate(image: str = "image", label: str = "label", index: str | None = None) -> Callable[[Sequence[Any]], Batch]:
+    """The `collate_fn` for samples that are dicts, as those of Hugging Face's data sets.
+
+    Args:
+        image: name of the field that holds the image, in a form that `ragged_collate` takes.
+        label: name of the field that holds the label.
+        index: name of the field that holds the sample's number in the data set. None: there is none.
+
+    Returns:
+        A function of samples, which it packs as `ragged_collate` does. It travels to workers, however they start.
+
+    Raises:
+        ValueError: if a name is no str; when called, if a sample is no dict with these fields.
+    """
+    for argument, name in (("image", image), ("label", label), ("index", index)):
+        if not isinstance(name, str) and (argument != "index" or name is not None):
+            raise checks.bad("collate", argument, "the name of a field, a str", checks.describe(name))
+    return _Fielded((image, label) if index is None else (image, label, index))
+
+
+@dataclass(frozen=True)
+class _Fielded:
+    names: tuple[str, ...]
+
+    def __call__(self, samples: Sequence[Any]) -> Batch:
+        for sample in samples:
+            missing = not isinstance(sample, Mapping) or [name for name in self.names if name not in sample]
+            if missing:
+                expected = f"dicts with {', '.join(map(repr, self.names))}"
+                got = f"one with {', '.join(map(repr, sample))}" if isinstance(sample, Mapping) else _kind(sample)
+                raise checks.bad("collate", "samples", expected, got)
+        return ragged_collate([tuple(sample[name] for name in self.names) for sample in samples])
+
+
+def _stacked(labels: Sequence[Any]) -> Tensor:
+    try:
+        return torch.stack([_label(label) for label in labels]).detach()
+    except (TypeError, ValueError, RuntimeError):
+        raise checks.bad("ragged_collate", "labels", "numbers, or tensors of one shape", _kinds(labels)) from None
+
+
+def _label(label: Any) -> Tensor:
+    return label if isinstance(label, Tensor) else torch.as_tensor(label, device="cpu")
+
+
+def _numbers(index: Sequence[Any]) -> Tensor:
+    try:
+        numbers = [index_of(n) if isinstance(n, Numbered) else operator.index(n) for n in index]
+        return torch.tensor(numbers, device="cpu").as_subclass(Index)
+    except (TypeError, ValueError, RuntimeError):
+        raise checks.bad("ragged_collate", "index", "integers of 64 bits", _kinds(index)) from None
+
+
+def _kinds(values: Sequence[Any]) -> str:
+    return ", ".join(sorted({_kind(value) for value in values})[:4])
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, (tuple, list)):
+        return f"({', '.join(map(_kind, value))})"
+    return checks.describe(value) if isinstance(value, Tensor) else type(value).__name__

@@ -1,0 +1,216 @@
+"""The builder: collects what transforms lower to, fuses what may be fused, closes a segment where it must.
+
+What is fused is pixel-exact, with two exceptions that `exact=True` turns off: neighbouring warps of the user's list
+become one matrix, and a flip before a resizing crop is done by the crop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gpuaug.program import (
+    BILINEAR,
+    CONSTANT,
+    NEAREST,
+    NEAREST_EXACT,
+    BySize,
+    Erase,
+    Finish,
+    Keys,
+    Mix,
+    Op,
+    Program,
+    Slot,
+    Window,
+)
+from gpuaug.transforms.base import Canvas, Placement, repeated, whole_boxes
+
+__all__ = ["Builder", "Item"]
+
+Array = NDArray[Any]
+# a callable maps a canvas to a canvas: an opaque step, or fewer channels; a BySize can only be the first
+Item = Program | Callable[[Tensor], Tensor] | BySize
+
+
+class Builder:
+    """Builds the items of one batch. `canvas` is what the next transform sees."""
+
+    def __init__(self, keys: Keys, canvas: Canvas, exact: bool) -> None:
+        self.keys, self.canvas, self.exact = keys, canvas, exact
+        self._sources = canvas
+        self.items: list[Item] = []
+        self._by_size: BySize | None = None
+        self.erases: list[Erase] = []
+        self.mix: Mix | None = None
+        self._open()
+
+    def _open(self) -> None:
+        """Start a segment whose source is the canvas as it is."""
+        # None: all of the image, at its size, from its first pixel, not mirrored
+        self._box: Array | None = None
+        self._resized: Array | None = None
+        self._start: Array | None = None
+        self._flip: Array | None = None
+        self._sizes = self.canvas.sizes  # of the segment's source
+        self._scaled = self._cut = self._padded = self._touched = self._turned = False
+        self._interpolation, self._antialias, self._padding_mode = BILINEAR, True, CONSTANT
+        self._fill: Array | None = None
+        self._least = (1, 1)
+        self._slots: list[Slot] = []
+        self._composable = False
+
+    def _close(self, finish: Finish | None = None) -> None:
+        """End the segment. One that does nothing is left out, unless it must finish."""
+        if self.canvas.several and finish is None:
+            self._close_by_size()
+        else:
+            size = self.canvas.size("Augment")
+            window = self._window(size) if self._touched or not self.items else None  # the first reads the source
+            if window is not None or self._slots or finish is not None:
+                self.items.append(Program(self.keys, self.canvas.channels, window, self._slots, finish))
+        self._open()
+
+    def _window(self, size: tuple[int, int]) -> Window:
+        """How the segment reads its source, which may be ragged."""
+        zero = repeated(len(self._sizes), 0, 0)
+        parts = (
+            whole_boxes(self._sizes) if self._box is None else self._box,
+            self._sizes if self._resized is None else self._resized,
+            zero if self._start is None else self._start,
+            zero if self._flip is None else self._flip,
+        )
+        box, resized, start, flip = map(_words, parts)
+        statics = (self._interpolation, self._antialias, self._padding_mode, self._fill)
+        return Window(size, box, resized, start, flip, *statics, self._scaled, self._least, not self._touched)
+
+    def _close_by_size(self) -> None:
+        """End a segment whose canvases differ in size: each size of the source has a program of its own."""
+        if self._by_size is None:
+            self._by_size = BySize([(rows, []) for rows, _ in self._sources.groups], self.canvas.sizes, 0)
+            self.items.append(self._by_size)
+        window = self._window((0, 0))
+        for rows, items in self._by_size.parts:
+            height, width = self.canvas.sizes[rows[0]].tolist()
+            part = window.take(rows, (height, width)) if self._touched or not items else None
+            if part is not None or self._slots:
+                slots = [slot.take(rows) for slot in self._slots]
+                items.append(Program(self.keys.take(rows), self.canvas.channels, part, slots))
+        self._by_size.sizes, self._by_size.channels = self.canvas.sizes, self.canvas.channels
+
+    def place(self, placement: Placement) -> None:
+        """Crop, pad or resize: look somewhere else, in the same read of the source where that is exact."""
+        if self._slots or not self._joins(placement):
+            self._close()
+        self._touched = True
+        start = self._mirrored(placement.start, placement.size, placement.resized)
+        if placement.scales:
+            self._box = self._in_source(placement.box)
+            self._resized, self._start = placement.resized, start
+            self._interpolation, self._antialias = placement.interpolation, placement.antialias
+            self._scaled = True
+            least = _least(placement.resized) if placement.least is None else placement.least
+            self._least = int(least[0]), int(least[1])
+            self._cut = placement.cuts
+        else:
+            self._start = start if self._start is None else self._start + start  # its box is all of the canvas
+            self._cut = True
+            if placement.pads:
+                self._padded, self._padding_mode, self._fill = True, placement.padding_mode, placement.fill
+        self.canvas = Canvas(placement.size, self.canvas.channels)
+
+    def _in_source(self, box: Array) -> Array:
+        """A box of the canvas as a box of the source, which was not resampled yet."""
+        if self._start is None and self._flip is None:
+            return box
+        top_left = self._mirrored(box[:, :2], box[:, 2:], self.canvas.sizes)
+        top_left = top_left if self._start is None else self._start + top_left
+        return np.concatenate([top_left, box[:, 2:]], axis=1)
+
+    def _mirrored(self, start: Array, length: Array, whole: Array) -> Array:
+        """Seen in the source's own direction: a mirrored image is read from the other end."""
+        if self._flip is None:
+            return start
+        return np.where(self._flip[:, ::-1], whole - start - length, start)  # flip is (horizontal, vertical)
+
+    def _joins(self, placement: Placement) -> bool:
+        if placement.scales:
+            # a mirrored image resampled is the resampled image mirrored, but nearest breaks ties by direction
+            turned = self._turned and (self.exact or placement.interpolation in (NEAREST, NEAREST_EXACT))
+            return not self._scaled and not self._padded and not turned
+        return not placement.pads or not (self._cut or self._padded)
+
+    def pixel(self, slots: list[Slot], composable: bool) -> None:
+        """Instructions on the canvas. A flip that comes first is done by the window, a warp may join the one before."""
+        for slot in slots:
+            if not self._slots and slot.may <= {Op.IDENTITY, Op.FLIP}:
+                flips = (slot.opcode == Op.FLIP)[:, None] & (slot.operands[:, :2] != 0)
+                self._flip = flips if self._flip is None else self._flip ^ flips
+                self._turned = self._turned or Op.FLIP in slot.may
+                self._touched = self._touched or self._turned
+                continue
+            if composable and self._composable and not self.exact and _same_warp(self._slots[-1], slot):
+                self._slots[-1] = compose(self._slots[-1], slot)
+            else:
+                self._slots.append(slot)
+            self._composable = composable
+
+    def call(self, function: Callable[[Tensor], Tensor], canvas: Canvas) -> None:
+        """Run a function on the batch's canvas, which has the shape `canvas` after it."""
+        self._close()
+        if self.canvas.several:
+            assert self._by_size is not None  # the segment before it was closed
+            for _, items in self._by_size.parts:
+                items.append(function)
+            self._by_size.channels = canvas.channels
+        else:
+            self.items.append(function)
+        self.canvas = canvas
+        self._open()
+
+    def finish(self, dtype: torch.dtype, memory_format: torch.memory_format, table: Array | None) -> list[Item]:
+        """All items; the last is a Program with a `finish`."""
+        self._close(Finish(dtype, memory_format, table, self.erases, self.mix))
+        return self.items
+
+
+def _words(part: Array) -> Array:
+    """(B, n) int32 in memory of its own, or for a row repeated one that all calls share and none writes to."""
+    if part.strides[0] == 0:
+        return _repeated_words(len(part), tuple(part[0].tolist()))
+    return np.ascontiguousarray(part, np.int32)
+
+
+@lru_cache(maxsize=256)
+def _repeated_words(count: int, row: tuple[int, ...]) -> Array:
+    # not marked read-only: Numba would compile its kernels once more for such arrays
+    return np.ascontiguousarray(repeated(count, *row), np.int32)
+
+
+def _least(sizes: Array) -> Array:
+    return sizes[0] if sizes.strides[0] == 0 else sizes.min(axis=0)
+
+
+def _same_warp(first: Slot, second: Slot) -> bool:
+    """True if both resample alike: interpolation, fill or none, and its levels."""
+    assert first.fill is not None
+    assert second.fill is not None
+    alike = (first.operands[:, 9:11] == second.operands[:, 9:11]).all()
+    return bool(alike and (first.fill == second.fill).all())
+
+
+def compose(first: Slot, second: Slot) -> Slot:
+    """One warp that does `first`, then `second`: its inverse pulls through the second, then through the first."""
+    matrices = []
+    for slot in (first, second):
+        matrix = slot.operands[:, :9].astype(np.float64).reshape(-1, 3, 3)
+        matrices.append(np.where((slot.opcode == Op.WARP)[:, None, None], matrix, np.eye(3)))
+    operands = np.maximum(first.operands, second.operands)  # interpolation and fill are the same, projective is either
+    operands[:, :9] = (matrices[0] @ matrices[1]).reshape(-1, 9)
+    return Slot(first.may | second.may, np.maximum(first.opcode, second.opcode), operands, fill=first.fill)

@@ -1,0 +1,147 @@
+"""How often each image was shown in an epoch, so that the next look at it has a draw of its own."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuaug.engine import counter
+from gpuaug.philox import LOOK, NUMBERS
+
+__all__ = ["Looks", "TakenLooks"]
+
+Array = NDArray[Any]
+
+PAGE = 16  # numbers: 64 bytes in the pool and about 100 in the dict, so that numbers far apart cost 164 bytes each
+MOST = 1 << 16  # looks of an image that the module counts in an epoch
+REPEATS = (
+    f"Augment: an image was asked for more than {MOST:,} times in one epoch, and its draws begin to repeat. "
+    "Call set_epoch at the start of each epoch, or let DeviceLoader count its passes."
+)
+
+
+@dataclass(eq=False)
+class TakenLooks:
+    """The looks (B,) uint32 of a batch that is not handed out yet, and what the pool held there before it."""
+
+    looks: Array
+    places: Array
+    before: Array
+
+
+class Looks:
+    """What was shown in one epoch. An entry is (highest look the sampler numbered + 1, repeats), two uint16 each.
+
+    A look that the sampler numbered higher than those before it is a new one. Any other is a repeat: the module counts
+    these, above the sampler's number. No two looks at an image are equal, and where nothing repeats, none depends on
+    what was shown before. A number takes 10 bytes where numbers are dense, and at most 164.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[int, int] = {}  # page of numbers -> row of the pool
+        self._pool = np.zeros((64, PAGE, 2), np.uint16)
+        self._taken: list[TakenLooks] = []
+
+    def take(self, index: Array) -> TakenLooks:
+        """The next looks at the images of a batch; `settle` must follow.
+
+        Args:
+            index: (B,) uint64, with the sampler's look from bit 48 on.
+        """
+        numbers, looks = index & np.uint64(NUMBERS), (index >> np.uint64(LOOK)).astype(np.uint32)
+        with counter.LOCK:
+            taken = TakenLooks(looks, np.empty(0, np.int64), np.empty((0, 2), np.uint16))
+            self._taken.append(taken)  # before anything is counted: what the collector gives back now is not the last
+            places = self._places(numbers)
+            pool = self._pool.reshape(-1, 2)
+            unique, inverse, counts = np.unique(places, return_inverse=True, return_counts=True)
+            before = pool[unique]
+            if len(unique) == len(places):
+                repeats = _count(pool, places, looks)
+            else:
+                repeats = np.empty(len(places), np.uint32)
+                for rows in _rounds(inverse, counts):
+                    repeats[rows] = _count(pool, places[rows], looks[rows])
+            taken.looks, taken.places, taken.before = looks | repeats << np.uint32(15), unique, before
+        return taken
+
+    def settle(self, taken: TakenLooks, used: bool) -> None:
+        """The batch was handed out, or nobody will see it, and its looks, if they are the last, are free again."""
+        with counter.LOCK:
+            last = bool(self._taken) and self._taken[-1] is taken
+            self._taken = [other for other in self._taken if other is not taken]
+            if last and not used:
+                self._pool.reshape(-1, 2)[taken.places] = taken.before
+
+    def _places(self, numbers: Array) -> Array:
+        """Where in the pool the entries are, of new pages too."""
+        rows, pages = self._rows, (numbers // np.uint64(PAGE)).tolist()
+        found = np.array([rows.setdefault(page, len(rows)) for page in pages], np.int64)
+        if len(rows) > len(self._pool):
+            larger = np.zeros((max(len(rows), 2 * len(self._pool)), PAGE, 2), np.uint16)
+            larger[: len(self._pool)] = self._pool
+            self._pool = larger
+        return found * PAGE + (numbers % np.uint64(PAGE)).astype(np.int64)
+
+    @property
+    def pages(self) -> int:
+        """That `save` gives, at most."""
+        return len(self._rows)
+
+    def repeated(self) -> bool:
+        """True if any image was shown again without a number of the sampler's."""
+        return bool(self._pool[: len(self._rows), :, 1].any())
+
+    def save(self) -> tuple[Array, Array]:
+        """Pages (P,) int64 and entries (P, 8) int64 of what was handed out; a batch made ahead is not."""
+        with counter.LOCK:
+            pool = self._pool[: len(self._rows)].copy()
+            for taken in reversed(self._taken):
+                pool.reshape(-1, 2)[taken.places] = taken.before
+            pages = np.array(list(self._rows), np.int64)
+        kept = np.flatnonzero(pool.any(axis=(1, 2)))
+        kept = kept[np.argsort(pages[kept])]
+        return pages[kept], pool[kept].astype("<u2").reshape(len(kept), 2 * PAGE).view("<i8").astype(np.int64)
+
+    @classmethod
+    def load(cls, pages: Array, entries: Array) -> Looks:
+        """What `save` gave."""
+        looks = cls()
+        looks._rows = {int(page): row for row, page in enumerate(pages)}
+        pool = np.ascontiguousarray(entries, "<i8").view("<u2").astype(np.uint16).reshape(-1, PAGE, 2)
+        looks._pool = np.concatenate([pool, np.zeros((64, PAGE, 2), np.uint16)])
+        return looks
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy hands out none of the batches that are made ahead."""
+        return {"saved": self.save()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(vars(Looks.load(*state["saved"])))
+
+
+def _count(pool: Array, places: Array, looks: Array) -> Array:
+    """Note looks at different images, and say how many repeats before each of them make it one; (n,) uint32."""
+    entries = pool[places]
+    new = looks >= entries[:, 0]
+    repeats = np.where(new, 0, entries[:, 1].astype(np.uint32) + 1).astype(np.uint32)
+    if (repeats >= MOST).any():
+        warnings.warn(REPEATS, stacklevel=2)
+        repeats %= MOST
+    entries[:, 0] = np.where(new, looks + 1, entries[:, 0])
+    entries[:, 1] = np.where(new, entries[:, 1], repeats)
+    pool[places] = entries
+    return repeats
+
+
+def _rounds(inverse: Array, counts: Array) -> list[Array]:
+    """Positions in the batch, each image at most once in a round, in the order of the batch."""
+    order = np.argsort(inverse, kind="stable")
+    starts = np.cumsum(counts) - counts
+    occurrence = np.empty(len(inverse), np.int64)
+    occurrence[order] = np.arange(len(inverse)) - np.repeat(starts, counts)
+    return [np.flatnonzero(occurrence == number) for number in range(int(counts.max()))]

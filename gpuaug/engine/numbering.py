@@ -1,0 +1,246 @@
+"""Which draw a sample gets: seed, view, epoch, number and look, and what of them is used up. See docs/draws.md."""
+
+from __future__ import annotations
+
+import warnings
+import weakref
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import get_worker_info
+
+from gpuaug import checks
+from gpuaug.data.workers import world
+from gpuaug.engine.counter import Counter, Taken
+from gpuaug.engine.epochs import Epochs
+from gpuaug.engine.looks import Looks
+from gpuaug.engine.recompute import Recent, in_backward, token
+from gpuaug.engine.state import State, damaged
+from gpuaug.philox import NUMBERS
+from gpuaug.program import Keys
+
+__all__ = ["Mode", "Numbering", "Reserved"]
+
+Array = NDArray[Any]
+
+COPY = 16  # the bit of a view where the number of the module's copy begins; below it, of a call's pictures
+HIGHEST_VIEW = 2**32 - 1
+NO_STREAM: tuple[int, ...] = ()
+INDEXED, COUNTED, AGAIN = 1, 2, 3  # what a stream's first word begins with
+ANOTHER_SEED = (
+    "Augment: the checkpoint was saved under seed {saved} and goes on under it, not under seed {own}. Set augment.seed "
+    "after loading to draw anew."
+)
+WAITS = (
+    "Augment: `index` is on {device}, and reading it waits for the device. Keep it on the CPU: ga.ragged_collate makes "
+    "an index that .to(device) leaves there, and torch.Tensor.as_subclass(ga.data.Index) one of any tensor."
+)
+
+
+class Mode(NamedTuple):
+    """How batches are drawn: with which list, in which epoch, and whether ranks and workers may share draws."""
+
+    training: bool
+    epoch: int
+    version: int  # of Epochs: the epoch may begin again
+    shared: bool  # an image's draw is the same on every rank and worker, since no two of them show one look
+    looks: Looks
+    again: int = 0  # passes before this one in an epoch that was told
+
+
+class Reserved(NamedTuple):
+    """The keys of a batch that is not handed out yet. `settle(True)` hands it out, `settle(False)` gives them back."""
+
+    keys: Keys
+    settle: Callable[[bool], None]
+
+
+class Numbering:
+    """A module's seed, view and epoch, and the draws that are used up.
+
+    seed: None takes one from torch's generator. `given` says whether it was a number.
+    """
+
+    def __init__(self, seed: int | None) -> None:
+        self.given = seed is not None
+        self.seed = token() & (2**63 - 1) if seed is None else seed
+        self.view, self.copies = 0, _Copies()
+        self.epochs, self.counter, self.recent = Epochs(), Counter(), Recent()
+        self._looks, self._version = Looks(), self.epochs.version
+        self._origin = (1, 0)  # ranks and rank of the process that a copy came from
+        self.copies.members.add(self)
+
+    # ---- epochs ------------------------------------------------------------------------------------------------------
+
+    @property
+    def looks(self) -> Looks:
+        """Of the present epoch, which another process may have begun."""
+        if self._version != self.epochs.version:
+            self._looks, self._version = Looks(), self.epochs.version
+        return self._looks
+
+    def mode(self, training: bool) -> Mode:
+        return Mode(training, self.epochs.number, self.epochs.version, self.epochs.told, self.looks, self.epochs.again)
+
+    def begin(self, shared: bool | None) -> Mode:
+        """A pass in training begins. shared: None follows from whether the epoch was told."""
+        self.epochs.begin()
+        mode = self.mode(training=True)
+        return mode if shared is None else mode._replace(shared=shared)
+
+    # ---- the keys of a batch -----------------------------------------------------------------------------------------
+
+    def reserve(self, size: int, index: Any, mode: Mode) -> Reserved:
+        """The keys of the next batch; `settle` must follow. Outside training nothing is used up."""
+        if index is not None:
+            return self._indexed(check_index(index, size), mode)
+        if not mode.training:
+            return self._reserved(mode, Taken(0, size).index())
+        taken, worker = self.counter.take(size), get_worker_info()
+        numbers, stream = taken.index(), NO_STREAM
+        if worker is not None:
+            ranks, rank = self._place()
+            stream = (COUNTED | rank << 8 | ranks << 32, worker.seed - worker.id, worker.id | worker.num_workers << 32)
+            numbers = np.arange(taken.start, taken.start + size, dtype=np.uint64)
+        return self._reserved(mode, numbers, stream, settle=lambda used: self.counter.settle(taken, used))
+
+    def _indexed(self, index: Array, mode: Mode) -> Reserved:
+        if not mode.training:
+            return self._reserved(mode, index)
+        taken, looks, stream = mode.looks.take(index), mode.looks, NO_STREAM
+        ranks, rank = self._place()
+        worker = get_worker_info()
+        if not mode.shared and (ranks > 1 or worker is not None):
+            base, number = (0, 0) if worker is None else (worker.seed - worker.id, worker.id + 1)
+            stream = (INDEXED | rank << 8 | number << 32, base)
+        index = index & np.uint64(NUMBERS)
+        return self._reserved(mode, index, stream, taken.looks, lambda used: looks.settle(taken, used))
+
+    def _reserved(
+        self,
+        mode: Mode,
+        index: Array,
+        stream: tuple[int, ...] = (),
+        look: Any = None,
+        settle: Callable[[bool], None] = lambda used: None,
+    ) -> Reserved:
+        if mode.training and mode.again:
+            stream = (AGAIN | mode.again << 8, *stream)
+        return Reserved(Keys(self.seed, mode.epoch, index, look, self.view, stream), settle)
+
+    def _place(self) -> tuple[int, int]:
+        """(ranks, rank); a worker that was spawned knows them from the process it came from."""
+        here = world()
+        return self._origin if here == (1, 0) and get_worker_info() is not None else here
+
+    @contextmanager
+    def calling(self, images: Any, index: Any, mode: Mode) -> Iterator[Keys]:
+        """The keys of a call, used up unless it fails. One that checkpointing repeats has the keys of the first."""
+        noted = mode.training and get_worker_info() is None
+        if noted and in_backward():
+            yield self.recent.find(token(), images)
+            return
+        reserved = self.reserve(len(images), index, mode)
+        try:
+            yield reserved.keys
+        except BaseException:
+            reserved.settle(False)
+            raise
+        reserved.settle(True)
+        if noted:  # the generator is as it was when the call began, and a call that failed has taken nothing from it
+            self.recent.note(token(), images, reserved.keys)
+
+    # ---- state and copies --------------------------------------------------------------------------------------------
+
+    def save(self) -> Tensor:
+        """See `State`. It has the same shape in the copies of a module, whichever of them is in use: what averages
+        weights reads the states of two, and computes with them."""
+        epoch, flags = self.epochs.save()
+        state = State(self.seed, self.view, epoch, flags, self.counter.value())
+        if self._pages():
+            state.looks = self.looks.save()
+        return state.tensor(room=max(member._pages() for member in list(self.copies.members)))
+
+    def _pages(self) -> int:
+        """Of looks, at most, in the state: none where somebody else numbers them, so that its shape seldom changes."""
+        return self.looks.pages if self.looks.repeated() or not self.epochs.told else 0
+
+    def load(self, value: Any) -> None:
+        """What `save` gave. A damaged state warns and changes nothing.
+
+        Raises:
+            ValueError: if it holds numbers out of range.
+        """
+        state = State.read(value)
+        if state is None:
+            damaged()
+            return
+        epoch = checks.integer("Augment", "epoch", state.epoch, 0, 2**32 - 1)
+        counter = checks.integer("Augment", "counter", state.counter, 0, NUMBERS)
+        if state.seed is not None:
+            if self.given and state.seed != self.seed:
+                warnings.warn(ANOTHER_SEED.format(saved=state.seed, own=self.seed), stacklevel=3)
+            self.seed, self.view = state.seed, state.view
+            self.copies.made = max(self.copies.made, state.view >> COPY)  # the next copy has another view than this
+        self.epochs.load(epoch, state.flags)
+        self.counter = Counter(counter)
+        self._looks, self._version = Looks.load(*state.looks), self.epochs.version
+
+    def copy(self) -> Numbering:
+        """Of a module's copy: the same but for the view, so that the two do not draw alike."""
+        twin = Numbering.__new__(Numbering)
+        own = {"epochs": deepcopy(self.epochs), "counter": deepcopy(self.counter), "_looks": deepcopy(self.looks)}
+        vars(twin).update(vars(self) | own, recent=Recent(), view=self.copies.next() << COPY)
+        self.copies.members.add(twin)
+        return twin
+
+    def __getstate__(self) -> dict[str, Any]:
+        looks = self.looks
+        state = vars(self) | {"_origin": world(), "_looks": looks}
+        return {name: value for name, value in state.items() if name != "recent"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, recent=Recent())
+        self.copies.members.add(self)
+
+
+class _Copies:
+    """A module and its copies, and how many were made."""
+
+    def __init__(self, made: int = 0) -> None:
+        self.made, self.members = made, weakref.WeakSet[Numbering]()
+
+    def __reduce__(self) -> Any:
+        return _Copies, (self.made,)
+
+    def next(self) -> int:
+        self.made = (self.made + 1) & (HIGHEST_VIEW >> COPY)
+        return self.made
+
+
+def check_index(index: object, size: int) -> Array:
+    """`index` as (B,) uint64: the number in the data set, and from bit 48 on the sampler's look."""
+    good = isinstance(index, Tensor) and index.dtype == torch.int64 and index.shape == (size,)
+    if not good:
+        expected = f"int64 ({size},), one number for each image"
+        holds_numbers = isinstance(index, (list, tuple, np.ndarray))
+        if isinstance(index, Tensor):
+            holds_numbers = index.shape == (size,) and not index.is_floating_point() and not index.is_complex()
+        remedy = "Pass torch.as_tensor(index, dtype=torch.int64)." if holds_numbers else ""
+        raise checks.bad("Augment", "index", expected, checks.describe(index), remedy)
+    assert isinstance(index, Tensor)
+    if index.is_meta:
+        raise checks.bad("Augment", "index", "one that holds numbers", "one on the meta device", "Keep it on the CPU.")
+    if index.device.type != "cpu":
+        warnings.warn(WAITS.format(device=index.device), stacklevel=5)
+        index = index.cpu()
+    numbers: Array = index.detach().numpy()
+    if (numbers < 0).any():
+        raise checks.bad("Augment", "index", "in [0, 2**63 - 1]", int(numbers[numbers < 0][0]))
+    return numbers.astype(np.uint64)

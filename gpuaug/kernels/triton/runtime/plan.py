@@ -1,0 +1,224 @@
+"""From a program to launches: which slots run together, and where its parameters lie in the block.
+
+Both follow from the static parts of the program (`Slot.may`, `Window.scales`, shapes) and never from a draw.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gpuaug.kernels.triton.runtime.launch import Block, Room
+from gpuaug.program import OPERANDS, Finish, Keys, Listed, May, Op, Program, Slot, Window
+from gpuaug.ragged import Ragged
+
+__all__ = ["KEYS", "Layout", "Params", "Run", "lay_out", "runs", "write", "write_keys"]
+
+Array = NDArray[Any]
+
+GATHERS = frozenset({Op.WARP, Op.FLIP, Op.SHARPNESS, Op.CONVOLVE})
+FILTERS = frozenset({Op.BLUR, Op.JPEG})
+STATISTICS = frozenset({Op.CONTRAST, Op.AUTOCONTRAST, Op.EQUALIZE})
+BRANCHES = frozenset({Op.BRANCH, Op.JOIN})
+TABLE = 64  # words of 256 bytes
+
+
+@dataclass(frozen=True)
+class Params:
+    """The block of a call on its device, and where its rows begin and how long they are, in words."""
+
+    block: Tensor
+    rows_at: int
+    row_words: int
+
+    @property
+    def arguments(self) -> tuple[Tensor, int, int]:
+        return self.block, self.rows_at, self.row_words
+
+
+@dataclass(frozen=True)
+class Run:
+    """Slots that one launch evaluates: the first may look at neighbours, the others are point instructions.
+
+    `filters` (BLUR, JPEG) are done before it, in place, for the samples whose first instruction is one.
+    """
+
+    first: int
+    may: frozenset[int] = frozenset()
+    count: int = 0
+    filters: tuple[int, ...] = ()
+
+    @cached_property
+    def mask(self) -> int:
+        """`may` as bits, for the kernels to leave out what cannot occur."""
+        return sum(1 << kind for kind in self.may - FILTERS - {Op.IDENTITY})
+
+    @cached_property
+    def tones(self) -> bool:
+        return bool(self.may & STATISTICS)
+
+    @cached_property
+    def tile(self) -> str:
+        """Of `launch.TILES`: the more neighbours a pixel may need, the fewer pixels a thread has registers for."""
+        return "bicubic" if May.BICUBIC in self.may else "floats" if May.BILINEAR in self.may else "levels"
+
+    @cached_property
+    def tone_tile(self) -> str:
+        """The same for `tone`, which keeps statistics beside what it evaluates."""
+        heavy = self.tile != "levels" or (self.count > 1 and self.may & GATHERS)
+        return "tone floats" if heavy else "tone"
+
+    @cached_property
+    def pure(self) -> bool:
+        """True if it may be evaluated more than once."""
+        return not self.may & BRANCHES
+
+
+@lru_cache(maxsize=256)
+def runs(may: tuple[frozenset[int], ...], channels: int) -> tuple[Run, ...]:
+    """Of the slots whose `may` these are: at least one; the last may be empty."""
+    gathers = GATHERS if channels == 3 else GATHERS | {Op.PERMUTE}
+    found = [Run(0)]
+    for number, kinds in enumerate(may):
+        run = found[-1]
+        filters = tuple(sorted(kinds & FILTERS))
+        barrier = filters or kinds & gathers or (kinds & STATISTICS and not run.pure)
+        if barrier and run.count:
+            run = Run(number)
+            found.append(run)
+        found[-1] = Run(run.first, run.may | kinds, run.count + 1, run.filters + filters)
+    return tuple(found)
+
+
+@dataclass
+class Layout:
+    """Where a program's parameters lie. `*_at` are words from the start of a row, of the block for the first three."""
+
+    program: Program
+    runs: tuple[Run, ...]
+    fill_at: int = 0
+    table_at: int = 0
+    erases: int = 0
+    window_at: int = 0
+    slots_at: int = 0
+    stride: int = 0
+    weights_at: dict[int, int] = field(default_factory=dict)
+    erases_at: int = 0
+    mix_at: int = 0
+
+    def slots(self, run: Run) -> tuple[int, int, int]:
+        """Where the slots of a run begin, how far they lie apart, and where the weights of its first one are."""
+        return self.slots_at + run.first * self.stride, self.stride, self.weights_at.get(run.first, 0)
+
+    @property
+    def signature(self) -> tuple[Any, ...]:
+        """All that decides what is launched with which numbers; equal for every draw."""
+        window, finish = self.program.window, self.program.finish
+        names = ("size", "interpolation", "antialias", "padding_mode", "scales", "least", "whole")
+        crop = [getattr(window, name, None) for name in names]
+        end = None if finish is None else (finish.dtype, finish.memory_format, self.random, len(finish.erases))
+        places = [getattr(self, name) for name in vars(self) if name.endswith("_at") or name in ("erases", "stride")]
+        return crop, end, places, [(run.first, run.count, run.mask, run.filters) for run in self.runs]
+
+    @property
+    def random(self) -> int:
+        """Which erases draw their values, as bits."""
+        assert self.program.finish is not None
+        erases = self.program.finish.erases
+        return sum(1 << e for e, erase in enumerate(erases) if erase.scale.any()) if erases else 0
+
+
+KEYS = 5  # words at the start of a row: key low, high, look, index low, high
+
+
+def lay_out(program: Program, room: Room, ragged: bool) -> Layout:
+    """Find room for a program's parameters. `ragged`: its source is, so that a row says where its image lies."""
+    slots, channels, finish = program.slots, program.channels, program.finish
+    layout = Layout(program, runs(tuple([slot.may for slot in slots]), channels))
+    if program.window is not None:
+        layout.fill_at = room.head(channels)
+        layout.window_at = room.row(13 if ragged else 10)
+    layout.slots_at = room.row_words
+    layout.stride = 1 + OPERANDS + channels + (TABLE if any(slot.has_table for slot in slots) else 0)
+    room.row(len(slots) * layout.stride)
+    for number, slot in enumerate(slots):
+        if slot.kernel is not None:
+            layout.weights_at[number] = room.row(-(-slot.kernel.shape[1] // 2))
+    if finish is not None:
+        if finish.table is not None:
+            layout.table_at = room.head(finish.table.size)
+        layout.erases = room.head(len(finish.erases) * (1 + 2 * channels))
+        layout.erases_at = room.row(4 * len(finish.erases))
+        if finish.mix is not None:
+            layout.mix_at = room.row(9)
+    return layout
+
+
+def write_keys(keys: Keys, block: Block) -> None:
+    """What per-pixel draws are keyed by, at the start of each row."""
+    key = keys.key
+    block.rows[:, :2] = np.array([key & 0xFFFFFFFF, key >> 32], np.uint32).view(np.int32)
+    block.rows[:, 2] = keys.look.view(np.int32)
+    block.rows[:, 3:KEYS] = np.ascontiguousarray(keys.index).view(np.int32).reshape(-1, 2)
+
+
+def write(layout: Layout, program: Program, block: Block, source: Tensor | Ragged | None) -> None:
+    """Put a program's parameters where `lay_out` found room. `source` is None if a program before it makes it."""
+    if program.window is not None:
+        _write_window(program.window, layout, block, source)
+    for number, slot in enumerate(program.slots):
+        _write_slot(slot, number, layout, block)
+    if program.finish is not None:
+        _write_finish(program.finish, layout, block)
+
+
+def _write_window(window: Window, layout: Layout, block: Block, source: Tensor | Ragged | None) -> None:
+    rows, at = block.rows, layout.window_at
+    block.head[layout.fill_at : layout.fill_at + layout.program.channels] = 0 if window.fill is None else window.fill
+    rows[:, at : at + 4], rows[:, at + 4 : at + 6] = window.box, window.resized
+    rows[:, at + 6 : at + 8], rows[:, at + 8 : at + 10] = window.start, window.flip
+    if isinstance(source, Ragged):
+        rows[:, at + 10 : at + 12] = source.offsets.view(np.int32).reshape(-1, 2)
+        rows[:, at + 12] = source.sizes[:, 1]
+
+
+def _write_slot(slot: Slot, number: int, layout: Layout, block: Block) -> None:
+    """opcode, operands, fill, table; then, elsewhere, the weights of a filter."""
+    at, rows, channels = layout.slots_at + number * layout.stride, block.rows, layout.program.channels
+    end = at + layout.stride
+    if isinstance(slot, Listed) and slot.words is not None:
+        rows[:, at:end] = slot.words[slot.chosen]
+        return
+    fill_at = at + 1 + OPERANDS
+    rows[:, at] = slot.opcode
+    block.row_floats[:, at + 1 : fill_at] = slot.operands
+    block.row_floats[:, fill_at : fill_at + channels] = 0 if slot.fill is None else slot.fill
+    table = None if slot.table is None else np.ascontiguousarray(slot.table).view(np.int32)
+    rows[:, fill_at + channels : end] = 0 if table is None else table
+    if slot.kernel is not None:
+        count, at = slot.kernel.shape[1], layout.weights_at[number]
+        halves = np.zeros((len(rows), count + count % 2), np.int16)
+        halves[:, :count] = slot.kernel
+        rows[:, at : at + halves.shape[1] // 2] = halves.view(np.int32)
+
+
+def _write_finish(finish: Finish, layout: Layout, block: Block) -> None:
+    channels, rows, floats = layout.program.channels, block.rows, block.row_floats
+    if finish.table is not None:
+        block.head_floats[layout.table_at : layout.table_at + finish.table.size] = finish.table.reshape(-1)
+    for number, erase in enumerate(finish.erases):
+        head = layout.erases + number * (1 + 2 * channels)
+        block.head[head] = erase.op
+        block.head_floats[head + 1 : head + 1 + channels] = erase.shift
+        block.head_floats[head + 1 + channels : head + 1 + 2 * channels] = erase.scale
+        rows[:, layout.erases_at + 4 * number : layout.erases_at + 4 * number + 4] = erase.box
+    if finish.mix is not None:
+        mix, at = finish.mix, layout.mix_at
+        rows[:, at], rows[:, at + 3 : at + 7] = mix.partner, mix.box
+        floats[:, at + 1], floats[:, at + 2] = mix.weight, 1.0 - mix.weight
+        rows[:, at + 7 : at + 9] = np.ascontiguousarray(mix.share, np.float64).view(np.int32).reshape(-1, 2)

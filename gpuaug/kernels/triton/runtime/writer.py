@@ -1,0 +1,126 @@
+"""Lists that are drawn most often, drawn straight into the block: no parameters and no program in between, same bits.
+
+These are RandomResizedCrop, then flips, RandAugment or TrivialAugmentWide, conversions, and MixUp with one weight, as
+far as they are there: what their `straight` says. Other lists, and all of them where Numba is not installed, are
+sampled, lowered and packed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuaug import philox
+from gpuaug.kernels.triton.runtime.launch import Block
+from gpuaug.kernels.triton.runtime.plan import KEYS, Layout
+from gpuaug.program import Alike, Blend, Boxes, Keys, Mirror, Picks, Straight
+
+__all__ = ["Writer"]
+
+Array = NDArray[Any]
+Part = Callable[..., bool]  # (rows, key low, key high, index, look): writes what is its own, or says that it cannot
+FLIP = 8  # words of a window before its flips
+
+
+class Writer:
+    """Fills blocks for one list and one shape. `block` is one that was filled the long way, for what never changes."""
+
+    def __init__(self, parts: Sequence[Part], layout: Layout, block: Block) -> None:
+        self.parts, self.begin = parts, _compiled().begin
+        self.head = block.head[: len(block.head) - block.rows.size].copy()
+        row = block.rows[0].copy()
+        row[layout.window_at + FLIP : layout.slots_at] = 0
+        rest = layout.slots_at + len(layout.program.slots) * layout.stride
+        self.first, self.last = row[KEYS : layout.slots_at], row[rest:]
+
+    @classmethod
+    def of(cls, alike: Alike, layouts: Sequence[Layout], block: Block) -> Writer | None:
+        """The writer of a list; None if it is not one of those."""
+        steps = alike.straight() if philox.compiled is not None and len(layouts) == 1 else None
+        if steps is None:
+            return None
+        parts = list(_parts(steps, layouts[0], len(block.rows)))
+        return None if None in parts else cls([part for part in parts if part is not None], layouts[0], block)
+
+    def write(self, keys: Keys, block: Block) -> bool:
+        """Draw for a batch. False if this batch is one for the long way; then the block holds nothing of use."""
+        key = keys.key
+        low, high = np.uint64(key & philox.MASK), np.uint64(key >> 32)
+        index, look = np.ascontiguousarray(keys.index), np.ascontiguousarray(keys.look)
+        self.begin(block.head, block.rows, self.head, self.first, self.last, low, high, index, look)
+        return all(part(block.rows, low, high, index, look) for part in self.parts)
+
+
+def _compiled() -> Any:
+    return importlib.import_module("gpuaug.kernels.numba.draws")
+
+
+def _parts(steps: Sequence[tuple[int, Straight]], layout: Layout, count: int) -> Iterator[Part | None]:
+    """What writes each step's words, in order; None for a step that stands where the builder would not put it so."""
+    window, at = layout.window_at, layout.slots_at
+    before: type[Straight] | None = None
+    for op, step in steps:
+        if isinstance(step, Boxes):
+            yield _boxes(step, op, window, count) if before is None else None
+        elif isinstance(step, Mirror):  # the window's, until something is drawn on the canvas
+            yield _mirror(step, op, window + FLIP + step.axis) if before in (Boxes, Mirror) else None
+        elif isinstance(step, Picks):
+            yield _picks(step, op, at) if before is not None else None
+            at += step.places * layout.stride
+        else:
+            yield _blend(step, op, layout.mix_at) if before is not None else None
+        before = type(step)
+
+
+def _boxes(step: Boxes, op: int, at: int, count: int) -> Part:
+    low, high = math.log(step.ratio[0]), math.log(step.ratio[1])
+    compiled, (least, most) = _compiled(), step.scale
+
+    def part(rows: Array, key_low: Any, key_high: Any, index: Array, look: Array) -> bool:
+        ratio = np.empty((count, step.tries))
+        compiled.ratios(key_low, key_high, index, look, op, low, high - low, ratio)
+        np.exp(ratio, out=ratio)  # the one of NumPy: a compiled one may round otherwise
+        compiled.boxes(
+            rows, at, key_low, key_high, index, look, op, ratio, *step.size, least, most - least, *step.ratio
+        )  # fmt: skip
+        return True
+
+    return part
+
+
+def _mirror(step: Mirror, op: int, at: int) -> Part:
+    flips, p = _compiled().flips, step.p
+
+    def part(rows: Array, *keys: Any) -> bool:
+        flips(rows, at, *keys, op, p)
+        return True
+
+    return part
+
+
+def _picks(step: Picks, op: int, at: int) -> Part:
+    listed, places, kinds, strengths = _compiled().listed, step.places, step.kinds, step.strengths
+    signed, words = step.signed, step.words
+
+    def part(rows: Array, *keys: Any) -> bool:
+        listed(rows, at, *keys, op, places, kinds, strengths, signed, words)
+        return True
+
+    return part
+
+
+def _blend(step: Blend, op: int, at: int) -> Part:
+    compiled, quantile, partner = _compiled(), step.quantile, step.partner
+
+    def part(rows: Array, key_low: Any, key_high: Any, index: Array, look: Array) -> bool:
+        uniform = compiled.single(key_low, key_high, index[0], look[0], op)[1]
+        weight = float(quantile(np.array([uniform]))[0])
+        mixed: bool = compiled.mixes(rows, at, index, partner, weight, 1.0 - weight)
+        return mixed
+
+    return part

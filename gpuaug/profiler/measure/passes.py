@@ -1,0 +1,177 @@
+"""What is measured: the whole, the loader alone, the step alone, and the loader with its files out of the page cache.
+
+Every pass runs a fresh iteration of the loader for some seconds, and leaves the first batches out.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gpuaug.profiler.measure.recorder import Recorder
+from gpuaug.profiler.model.trace import Trace
+
+__all__ = ["Pass", "alone", "batches_of", "cold_files", "evict", "recorded", "timed"]
+
+CACHED = 4  # batches that the step is fed again and again
+WINDOWS = 5  # parts of a pass, whose spread is told
+KEEP_FILES = 200_000
+
+
+@dataclass(frozen=True)
+class Pass:
+    """A measured pass: seconds a batch over all of it, in its fastest and slowest window, and batches."""
+
+    name: str
+    pace: float
+    low: float
+    high: float
+    batches: int
+
+
+def repeat(source: Any) -> Iterator[Any]:
+    """Epoch after epoch."""
+    while True:
+        empty = True
+        for batch in source:
+            empty = False
+            yield batch
+        if empty:
+            raise ValueError(
+                "profile: the loader must give at least one batch, got none. Check its data set and drop_last."
+            )
+
+
+def synchronize() -> None:
+    """The device's work is over; once in a window, never in a step."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.synchronize()
+
+
+def timed(
+    name: str, source: Any, step: Callable[[Any], Any] | None, seconds: float, warm: int, once: bool = False
+) -> Pass:
+    """Run a loop for about that long, one epoch at most if `once`, and see how long its batches take."""
+    stream = (batch for batch in source) if once else repeat(source)
+    marks = run(stream, step, seconds, warm)
+    stream.close()  # type: ignore[attr-defined]
+    if len(marks) < 3:
+        raise ValueError(
+            f"profile: the loader must give more than {warm + 2} batches an epoch for this. Use smaller ones."
+        )
+    return summary(name, marks)
+
+
+def run(stream: Iterator[Any], step: Callable[[Any], Any] | None, seconds: float, warm: int) -> list[float]:
+    """Moments between batches, for about so long after the first `warm` ones; the device is waited for twice."""
+    for batch in itertools.islice(stream, warm):
+        if step is not None:
+            step(batch)
+    synchronize()
+    marks = [time.perf_counter()]
+    for batch in stream:
+        if step is not None:
+            step(batch)
+        marks.append(time.perf_counter())
+        if marks[-1] >= marks[0] + seconds and len(marks) > WINDOWS:
+            break
+    synchronize()
+    marks[-1] = time.perf_counter()
+    return marks
+
+
+def summary(name: str, marks: list[float]) -> Pass:
+    """Of moments between batches."""
+    count = len(marks) - 1
+    edges = [round(count * k / WINDOWS) for k in range(WINDOWS + 1)]
+    paces = [(marks[b] - marks[a]) / (b - a) for a, b in itertools.pairwise(edges) if b > a]
+    return Pass(name, (marks[-1] - marks[0]) / count, min(paces), max(paces), count)
+
+
+def recorded(
+    name: str, loader: Any, step: Callable[[Any], Any] | None, seconds: float, warm: int, origin: int
+) -> tuple[Pass, Trace]:
+    """The same with stamps, in seconds since `origin`."""
+    with Recorder(loader, origin) as recorder:
+        found = timed(name, recorder, step, seconds, warm)
+        return found, recorder.trace
+
+
+def batches_of(loader: Any, count: int = CACHED) -> list[Any]:
+    """The first batches, cloned: shared memory and pinned buffers are given back."""
+    found = []
+    for batch in itertools.islice(repeat(loader), count):
+        found.append(clone(batch))
+    return found
+
+
+def clone(batch: Any) -> Any:
+    if isinstance(batch, torch.Tensor):
+        return batch.clone()
+    if isinstance(batch, dict):
+        return type(batch)({name: clone(part) for name, part in batch.items()})
+    if isinstance(batch, tuple) and hasattr(batch, "_fields"):
+        return type(batch)(*(clone(part) for part in batch))
+    if isinstance(batch, (list, tuple)):
+        return type(batch)([clone(part) for part in batch])
+    return batch
+
+
+def alone(step: Callable[[Any], Any], batches: list[Any], seconds: float) -> Pass:
+    """The step on batches that are there: the ceiling, whatever the data path does."""
+    return summary("model alone", run(itertools.cycle(batches), step, seconds, 2))
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def cold_files(dataset: Any) -> list[str]:
+    """Files of a data set, as far as it names them: torchvision's `samples`, lists of paths, in data sets inside."""
+    found: list[str] = []
+    seen: set[int] = set()
+
+    def look(value: Any, depth: int) -> None:
+        if depth == 0 or id(value) in seen or len(found) >= KEEP_FILES:
+            return
+        seen.add(id(value))
+        if isinstance(value, (str, os.PathLike)):
+            found.append(os.fspath(value))
+        elif isinstance(value, (list, tuple)):
+            for part in value[:KEEP_FILES]:
+                if isinstance(part, (str, os.PathLike)):
+                    found.append(os.fspath(part))
+                elif isinstance(part, (list, tuple)) and part and isinstance(part[0], (str, os.PathLike)):
+                    found.append(os.fspath(part[0]))
+                elif hasattr(part, "__dict__"):
+                    look(part, depth - 1)
+        elif hasattr(value, "__dict__"):
+            for part in vars(value).values():
+                look(part, depth - 1)
+
+    look(dataset, 4)
+    return [path for path in dict.fromkeys(found) if os.path.isfile(path)]
+
+
+def evict(paths: list[str]) -> tuple[int, int]:
+    """Drop files from the page cache, without root: (files, bytes) that were dropped. Linux; others: RuntimeError."""
+    if not hasattr(os, "posix_fadvise"):
+        raise RuntimeError("profile: --cold needs posix_fadvise, which this system does not have. Leave --cold away.")
+    files = size = 0
+    for path in paths:
+        try:
+            descriptor = os.open(path, os.O_RDONLY)
+        except OSError:
+            continue
+        try:
+            os.fsync(descriptor)  # dirty pages stay
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            files, size = files + 1, size + os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
+    return files, size

@@ -1,0 +1,135 @@
+"""A report as one HTML page: inline SVG, no script, no network, light and dark, for keyboards and screen readers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from gpuaug.profiler.model.trace import Batch
+from gpuaug.profiler.report import Report
+from gpuaug.profiler.show.png import colour
+from gpuaug.profiler.show.terminal import confidence, ms, percent, receipt, said, where, why
+
+__all__ = ["page"]
+
+SHOWN = 14  # batches in the timeline
+WIDTH, LANE, GAP, LEFT = 1000, 22, 6, 92  # of the timeline, in SVG units
+BAR = 64  # height of the stacked bar
+LEAST = 0.4  # width that is still drawn
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of a drawing, and what it says."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+    fill: str
+    title: str
+    label: str = ""
+
+
+def page(report: Report) -> str:
+    """The page's text."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    environment = Environment(
+        loader=PackageLoader("gpuaug.profiler", ""),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(ms=ms, percent=percent)
+    lanes, boxes, ticks, height = timeline(report)
+    return environment.get_template("report.html.j2").render(
+        report=report,
+        why=why(report),
+        confidence=confidence(report),
+        where=where(report),
+        receipt=receipt(report) if report.receipt else None,
+        bar=bar(report),
+        bar_height=BAR,
+        lanes=lanes,
+        boxes=boxes,
+        ticks=ticks,
+        width=WIDTH,
+        left=LEFT,
+        lane=LANE,
+        height=height,
+        colour=colour,
+        said=said,
+        groups=list(dict.fromkeys(stage.group for stage in report.stages)),
+        slowest=report.slowest(20),
+        most=max([one.gain.high for one in report.advice if one.gain], default=1.0),
+    )
+
+
+def bar(report: Report) -> list[Box]:
+    """The step, stage by stage."""
+    total = sum(stage.exposed for stage in report.stages) or 1.0
+    found, x = [], 0.0
+    for stage in report.stages:
+        width = WIDTH * stage.exposed / total
+        if width >= LEAST:
+            title = f"{stage.name}: {ms(stage.exposed)} ms of {ms(report.pace)} ms, {percent(stage.share)}"
+            label = stage.name if width > 8 * len(stage.name) + 8 else ""
+            found.append(Box(x, 0, width, BAR, colour(stage.group), title, label))
+        x += width
+    return found
+
+
+def timeline(report: Report) -> tuple[list[tuple[str, float]], list[Box], list[tuple[float, str]], float]:
+    """(lanes with their heights, boxes, ticks of the axis, height) of some batches from the middle of an epoch."""
+    batches = middle(report.trace.batches)
+    workers = sorted({b.worker for b in batches if b.worker >= 0})
+    names = [f"worker {w}" for w in workers] + (["transport"] if workers else []) + ["main"]
+    tops = {name: k * (LANE + GAP) for k, name in enumerate(names)}
+    first = batches[0].asked
+    last = batches[-1].done
+    scale = (WIDTH - LEFT) / max(last - first, 1e-9)
+    boxes: list[Box] = []
+
+    def add(lane: str, span: tuple[float, float] | None, fill: str, title: str, label: str = "") -> None:
+        if span is None:
+            return
+        begin, end = max(span[0], first), min(span[1], last)
+        width = (end - begin) * scale
+        if width >= LEAST:
+            shown = label if width > 7 * len(label) + 4 else ""
+            boxes.append(Box(LEFT + (begin - first) * scale, tops[lane], width, LANE, fill, title, shown))
+
+    for number, b in enumerate(batches):
+        lane = f"worker {b.worker}" if b.worker >= 0 else "main"
+        said = f"batch {number}: fetched in {ms(b.fetch[1] - b.fetch[0])} ms, {ms(b.cpu)} ms of it computing"
+        add(lane, b.fetch, colour("augmentation"), said, str(number))
+        if workers:
+            add(
+                "transport",
+                b.sent,
+                colour("transport"),
+                f"batch {number}: pickled in {ms(b.sent[1] - b.sent[0]) if b.sent else ''} ms",
+            )
+            add("transport", b.received, colour("pinning"), f"batch {number}: unpickled")
+            add("main", (b.asked, b.given), colour("storage"), f"batch {number}: waited for {ms(b.given - b.asked)} ms")
+        add(
+            "main",
+            (b.given, b.done),
+            colour("model"),
+            f"batch {number}: step of {ms(b.done - b.given)} ms",
+            str(number),
+        )
+    span = last - first
+    ticks = [(LEFT + (WIDTH - LEFT) * k / 5, f"{span * k / 5 * 1e3:.0f}") for k in range(6)]
+    return list(tops.items()), boxes, ticks, len(names) * (LANE + GAP)
+
+
+def middle(batches: list[Batch]) -> list[Batch]:
+    """Some consecutive batches of one epoch, the longest one, from its middle."""
+    epochs: dict[int, list[Batch]] = {}
+    for batch in batches:
+        epochs.setdefault(batch.epoch, []).append(batch)
+    longest = max(epochs.values(), key=len)
+    start = max(0, (len(longest) - SHOWN) // 2)
+    return longest[start : start + SHOWN]

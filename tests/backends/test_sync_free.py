@@ -1,0 +1,115 @@
+"""The Triton backend asks nothing of a device but launches and one copy, the same for every draw; and its pixels are
+the twin's. On tensors that claim to be on one: `tests/support/sync_cases.py` runs in a process of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.support.device_lists import CASES
+
+ROOT = Path(__file__).parents[2]
+RECIPE = ["taps_kernel", "crop_kernel", "finish_kernel"]
+WITH_POLICY = ["taps_kernel", "crop_kernel", "tone_kernel", "step_kernel", "tone_kernel", "finish_kernel"]
+MEASURED = {  # MB an image that the launches read and write, 256 x 256 uint8 to 224 x 224 bfloat16; at most this
+    "crop, flip": 0.72,
+    "RandAugment": 1.02,
+    "RandAugment, MixUp": 1.02,
+    "ColorJitter": 0.88,
+}
+
+
+@pytest.fixture(scope="module")
+def audited() -> dict[str, Any]:
+    """What the audit says, from a process that may believe in a GPU."""
+    if torch.cuda.is_available():
+        pytest.skip("the audit stands in for a GPU that is missing")
+    if importlib.util.find_spec("triton") is None:
+        pytest.skip("Triton is not installed")
+    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "TRITON_INTERPRET": "1"}
+    command = [sys.executable, "tests/support/sync_cases.py"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_one_copy_up_and_nothing_else(audited: dict[str, Any], name: str) -> None:
+    """From the first batch on. Constants go up once, pinned and not waited for; then only the block of parameters."""
+    first, later = audited["calls"][name]["first"], audited["calls"][name]["later"]
+    assert first["findings"] == []
+    assert later["findings"] == []
+    assert (later["uploads"], later["downloads"]) == (1, 0)
+    assert first["downloads"] == 0
+    assert 1 <= first["uploads"] <= 3  # the tables of normals and of JPEG
+    others = [one for one in later["launched"] if not one.endswith("_kernel")]
+    assert others in ([], ["aten.clone.default"])  # a filter that comes first keeps what the caller gave
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_the_results_are_the_twins(audited: dict[str, Any], name: str) -> None:
+    assert audited["calls"][name]["same"] == [True, True]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_draw_launches_the_same(audited: dict[str, Any], name: str) -> None:
+    """Kernels, grids, constants, numbers, shapes, strides and dtypes."""
+    assert audited["sequences"][name] == 1
+
+
+def test_images_of_several_sizes(audited: dict[str, Any]) -> None:
+    """Pixel steps before the crop: the same launches for each size, one copy up for each and one for the batch."""
+    found = audited["by size"]
+    later, sizes = found["calls"]["later"], found["sizes"]
+    assert found["calls"]["same"] == [True, True]
+    assert found["sequences"] == 1
+    assert later["findings"] == []
+    assert (later["uploads"], later["downloads"]) == (sizes + 1, 0)
+    assert later["launched"][-3:] == RECIPE
+    before = later["launched"][:-3]
+    each = [before[len(before) // sizes * number :][: len(before) // sizes] for number in range(sizes)]
+    assert sizes > 2
+    assert all(launched == each[0] for launched in each), each
+    assert each[0].count("crop_kernel") == 1
+    assert each[0][-1] == "aten.copy_.default"
+
+
+def test_launches_of_the_recipes(audited: dict[str, Any]) -> None:
+    """At most 3, and at most 8 with RandAugment, MixUp and labels."""
+    launched = {name: traffic["launched"] for name, traffic in audited["traffic"].items()}
+    assert launched == {
+        "crop, flip": RECIPE,
+        "RandAugment": WITH_POLICY,
+        "RandAugment, MixUp": [*WITH_POLICY, "labels_kernel"],
+        "ColorJitter": ["taps_kernel", "crop_kernel", "tone_kernel", "finish_kernel"],
+    }
+
+
+def test_bytes_of_the_recipes(audited: dict[str, Any]) -> None:
+    """The target is 1.8 MB with RandAugment; the least is 0.3 for an uint8 canvas in and 0.3 for the result."""
+    moved = {name: traffic["mb_per_image"] for name, traffic in audited["traffic"].items()}
+    assert set(moved) == set(MEASURED)
+    assert all(0.9 * most < moved[name] <= most for name, most in MEASURED.items()), moved
+
+
+def test_faults_are_found(audited: dict[str, Any]) -> None:
+    """The tests above can fail: a backend that waits, copies, launches or computes otherwise is told from this one."""
+    faults = audited["faults"]
+    (text,) = set(faults["item"])
+    assert text.startswith(".item() at tests/support/sync_cases.py")
+    (text,) = set(faults["pageable"])
+    assert text.startswith(
+        "asynchronous copy of pageable memory to the device at gpuaug/kernels/triton/runtime/launch.py"
+    )
+    assert faults["twice"] == 2
+    assert faults["nudged"] == [False, False]
+    assert faults["skips"] > 1

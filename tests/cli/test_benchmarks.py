@@ -1,0 +1,466 @@
+"""The benchmark suite: turns, figures, tables, charts and files say what was measured; nobody is dropped in silence."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from benchmarks import peers, suite
+from benchmarks.cases import OPS, RECIPES, load
+from benchmarks.measure import ratio, spread, take_turns, wide
+from benchmarks.peers import PEERS, PeerError, enter
+from benchmarks.regimes.op_regimes import contest
+from benchmarks.regimes.scaling import PASSES, parts, scaling
+from benchmarks.report import tables
+from benchmarks.worker_pool import Crew
+from gpuaug.demo.photographs import photographs
+
+ROOT = Path(__file__).parents[2]
+OURS, THEIRS = "gpuaug", "torchvision v2, tensors"
+
+
+def row(case: str, who: str, seconds: list[float], **more: Any) -> dict[str, Any]:
+    return {"case": case, "who": who, "threads": 1, "images": 10, "seconds": seconds, "work": "", **more}
+
+
+def a_run() -> dict[str, Any]:
+    """A run as the suite writes it, with a loss, a wide spread, less work, other pixels, an absence and a failure."""
+    steady, slow = [0.1, 0.1, 0.1], [0.4, 0.4, 0.4]
+    ops = [
+        row("RandomHorizontalFlip", OURS, steady, difference=0.0),
+        row("RandomHorizontalFlip", THEIRS, [0.05, 0.05, 0.05], difference=0.0),
+        row("Hue", OURS, steady, difference=0.0),
+        row("Hue", THEIRS, [0.2, 0.4, 0.9], difference=0.0),
+        row("Hue", "DALI", slow, difference=8.8),
+        row("Hue", "torchvision v2, batch", [0.05, 0.05, 0.05], difference=0.0, less=True),
+    ]
+    recipes = [
+        {"case": "deterministic", "who": THEIRS, "threads": 1, "difference": 0.25},
+        row("crop + flip", OURS, steady),
+        row("crop + flip", THEIRS, slow),
+    ]
+    loaders = [
+        row("RandAugment", OURS, steady, group="files"),
+        row("RandAugment", "DALI", slow, group="files"),
+        row("RandAugment", f"{OURS}, packed raw", [0.02, 0.02, 0.02], group="packed raw"),
+        row("raw images", OURS, steady, group="raw images"),
+        row("raw images", f"{OURS}, packed raw", [0.01, 0.01, 0.01], group="raw images"),
+    ]
+    training = [
+        row("ResNet-18", OURS, steady, waited=[0.05, 0.05, 0.05]),
+        row("ResNet-18", "DALI", slow, waited=[0.1] * 3),
+    ]
+    scaling = [row("batch", OURS, steady, at=10), row("batch", "read and write only", [0.05] * 3, at=10)]
+    times = {"draw": 0.01, "crop + flip": 0.05, "RandAugment": 0.07, "to floats": 0.1}
+    scaling += [row("passes", who, [seconds] * 3, at="RandAugment") for who, seconds in times.items()]
+    missing = [{"who": "FFCV", "case": "Hue", "threads": 1, "error": "No module named 'ffcv'"}]
+    return {
+        "schema": suite.SCHEMA,
+        "created": "2026-01-02T03:04:05+00:00",
+        "plan": "quick",
+        "device": "cpu",
+        "data": "photographs",
+        "wall_s": 90.0,
+        "load": 0.1,
+        "pace": [1.0, 1.3],
+        "machine": {"processor": "Test", "cores": 2, "memory_gb": 8.0, "gpu": None, "system": "Linux"},
+        "versions": {"python": "3.11", "torch": "2.9"},
+        "regimes": {
+            "ops": {"rows": ops, "absent": missing},
+            "recipes": {"rows": recipes, "absent": []},
+            "loaders": {"rows": loaders, "absent": []},
+            "training": {"rows": training, "absent": []},
+            "scaling": {"rows": scaling, "absent": []},
+        },
+        "failed": {"loaders, 2 cores": "its process ended with -9"},
+    }
+
+
+# ---- measuring -------------------------------------------------------------------------------------------------------
+
+
+def test_contestants_take_turns_in_both_orders_and_the_first_is_not_kept() -> None:
+    order: list[str] = []
+    taken = take_turns({name: lambda name=name: order.append(name) for name in "ab"}, rounds=3)
+    assert order == ["b", "a", "a", "b", "b", "a", "a", "b"]
+    assert {name: len(seconds) for name, seconds in taken.items()} == {"a": 3, "b": 3}
+
+
+def test_a_time_limit_leaves_three_rounds() -> None:
+    assert len(take_turns({"a": lambda: None}, rounds=50, seconds=0.0)["a"]) == 3
+
+
+def test_ratios_are_taken_within_a_round() -> None:
+    """A machine that slows down hits both: the ratio stays."""
+    assert ratio([2.0, 20.0, 4.0], [1.0, 10.0, 2.0]) == 2.0
+
+
+def test_spread_is_half_the_quartiles_distance() -> None:
+    assert spread([1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx(1 / 3)
+    assert wide([1.0, 1.0, 2.0, 2.0, 2.0])
+    assert not wide([1.0, 1.01, 1.02])
+    assert wide([1.0, 1.45])  # of few rounds it is the extremes' distance
+    assert not wide([1.0, 1.0, 1.0, 1.0, 1.45])
+
+
+def test_who_raises_in_a_turn_is_out_and_the_others_go_on() -> None:
+    calls = []
+
+    def fails() -> None:
+        calls.append(1)
+        if len(calls) == 2:
+            raise RuntimeError("no more")
+
+    lost: dict[str, Exception] = {}
+    taken = take_turns({"good": lambda: None, "bad": fails}, rounds=3, lost=lost)
+    assert {name: len(seconds) for name, seconds in taken.items()} == {"good": 3}
+    assert str(lost["bad"]) == "no more"
+    with pytest.raises(ZeroDivisionError):
+        take_turns({"a": lambda: 1 / 0}, rounds=1)
+
+
+def test_a_contest_checks_times_and_reports_who_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(PEERS, "Nothing", "nowhere:Nobody")
+    names = [OURS, THEIRS, "triton-augment", "Nothing"]
+    found = contest("ops", photographs()[:4], names, ["RandomHorizontalFlip", "MixUp"], rounds=2, batch=4)
+    who = {(one["who"], one["case"]) for one in found["rows"]}
+    assert who == {(OURS, "RandomHorizontalFlip"), (THEIRS, "RandomHorizontalFlip"), (OURS, "MixUp")}
+    assert all(len(one["seconds"]) == 2 and one["images"] == 4 for one in found["rows"])
+    assert [one["difference"] for one in found["rows"]][:2] == [0.0, 0.0]
+    absent = {one["who"]: one["error"] for one in found["absent"]}
+    assert "benchmarks.peers.nowhere" in absent["Nothing"]
+    assert absent[THEIRS] == "mixes work on batches"
+    assert "triton-augment" in absent
+
+
+def test_a_contestant_that_makes_something_else_is_put_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks.peers import v2
+
+    monkeypatch.setattr(v2.TorchvisionPil, "tensors", lambda self, results: [torch.zeros(3, 255, 256) for _ in results])
+    found = contest("ops", photographs()[:2], [OURS, "torchvision v2, PIL"], ["RandomInvert"], rounds=1)
+    assert [one["who"] for one in found["rows"]] == [OURS]
+    assert found["absent"][0]["error"].startswith("made 2 images of {(3, 255, 256)}")
+
+
+def test_recipes_are_compared_without_chance_first() -> None:
+    found = contest("recipes", photographs()[:3], [OURS, THEIRS, "torchvision v2, PIL"], ["crop + flip"], rounds=1)
+    parity = {one["who"]: one["difference"] for one in found["rows"] if one["case"] == "deterministic"}
+    assert parity[THEIRS] == 0
+    assert parity[OURS] < 0.01
+    assert parity["torchvision v2, PIL"] < 1
+    assert len([one for one in found["rows"] if "seconds" in one]) == 3
+
+
+def test_contestants_of_one_image_get_processes() -> None:
+    images = photographs()[:4]
+    with Crew(2, images, 4) as crew:
+        crew.run(THEIRS, "recipes", "crop + flip")()
+        crew._processes[0].kill()
+        crew._processes[0].join()
+        with pytest.raises((PeerError, OSError)):
+            crew.run(THEIRS, "recipes", "crop + flip")
+    with Crew(1, images, 4) as crew, pytest.raises(PeerError, match="mixes work on batches"):
+        crew.run(THEIRS, "ops", "MixUp")
+
+
+def test_what_is_chosen_once_for_a_batch_is_less_work() -> None:
+    peer = enter("Kornia", 1)
+    assert peer.differs("RandAugment")[1]
+    assert not peer.differs("ColorJitter")[1]
+
+
+def test_tables_and_charts_do_without_us(tmp_path: Path) -> None:
+    """If gpuaug itself failed, the rest is still shown."""
+    run = a_run()
+    for found in run["regimes"].values():
+        found["rows"] = [one for one in found["rows"] if one["who"] != OURS or one["case"] in ("batch", "passes")]
+    assert "failed" in shown(run)
+    pytest.importorskip("matplotlib")
+    from benchmarks.report.plots import draw
+
+    assert draw(run, tmp_path)
+
+
+def test_we_have_every_op_and_recipe() -> None:
+    peer = enter(OURS, 1)
+    batch = peer.prepare([image[:, :256, :256] for image in photographs()[:2]], 2)
+    for case in OPS:
+        assert len(peer.tensors(peer.run(peer.op(case, False), batch))) == 2
+    for case in RECIPES:
+        assert peer.recipe(case) is not None
+
+
+def test_passes_add_up() -> None:
+    runs = parts(PASSES["SimCLR"], torch.stack([image[:, :128, :128] for image in photographs()[:2]]))
+    assert list(runs) == ["draw", "crop + flip", "ColorJitter", "Grayscale", "GaussianBlur", "to floats"]
+    assert runs["GaussianBlur"]().dtype == torch.uint8
+    assert runs["to floats"]().dtype == torch.float32
+
+
+def test_scaling_goes_along_each_axis() -> None:
+    found = scaling(photographs()[:2], batches=(1, 3), sizes=(32,), numbers=(0, 1), rounds=1, sweeps=("batch", "size"))
+    assert [(one["case"], one["at"]) for one in found["rows"]] == [("batch", 1)] * 2 + [("batch", 3)] * 2 + [
+        ("size", 32)
+    ] * 2
+
+
+def test_no_images_is_said(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"benchmarks: `data` must hold .*\.jpg.* files, found none in"):
+        load(tmp_path, 3)
+
+
+# ---- what becomes of a run -------------------------------------------------------------------------------------------
+
+
+def shown(run: dict[str, Any], width: int = 80) -> str:
+    out = io.StringIO()
+    tables.show(Console(width=width, file=out), run)
+    return out.getvalue()
+
+
+def test_tables_mark_what_must_be_known() -> None:
+    text = shown(a_run())
+    assert max(map(len, text.splitlines())) <= 80
+    flip, hue = (
+        next(line for line in text.splitlines() if line.startswith(name)) for name in ("HorizontalFlip", "Hue")
+    )
+    assert flip.split() == ["HorizontalFlip", "10.0", "0.500"]
+    assert hue.split() == ["Hue", "10.0", "4.0~", "4.00!", "0.500*"]
+    assert "Absent: ops: FFCV, Hue: No module named 'ffcv'" in text
+    assert "failed: its process ended with -9" in text
+
+
+def test_losses_are_told_whoever_it_is() -> None:
+    found = tables.losses(a_run())
+    assert found == [
+        "ops, 1 core, RandomHorizontalFlip: torchvision v2, tensors takes 0.50 times as long",
+        "ops, 1 core, Hue: torchvision v2, batch takes 0.50 times as long*",
+    ]
+
+
+def test_passes_are_differences() -> None:
+    rows = [one for one in a_run()["regimes"]["scaling"]["rows"] if one["case"] == "passes"]
+    (found,) = tables.stacked(rows).values()
+    assert {name: round(ms, 6) for name, ms in found} == {
+        "draw": 1.0,
+        "crop + flip": 5.0,
+        "RandAugment": 2.0,
+        "to floats": 3.0,
+    }
+
+
+def test_a_machine_that_changes_its_speed_is_told() -> None:
+    run = a_run()
+    assert "changed by 30%" in str(tables.drift(run))
+    run["pace"] = [1.0, 1.05]
+    assert tables.drift(run) is None
+
+
+def test_csv_has_a_line_for_each_figure_with_machine_and_versions(tmp_path: Path) -> None:
+    tables.write_csv(tmp_path / "run.csv", a_run())
+    with (tmp_path / "run.csv").open() as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == 6 + 2 + 5 + 2 + 6
+    first = lines[0]
+    assert (first["regime"], first["who"], float(first["ms_per_image"])) == ("ops", OURS, 10.0)
+    assert "Test, 2 cores" in first["machine"]
+    assert "torch 2.9" in first["versions"]
+
+
+def test_charts_are_drawn(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    from benchmarks.report.plots import draw
+
+    files = draw(a_run(), tmp_path)
+    assert [file.name for file in files] == [
+        "ops.png", "recipes-1.png", "loaders-1.png", "loaders-1-raw.png", "training-1.png", "scaling.png", "passes.png",
+    ]  # fmt: skip
+    assert all(file.read_bytes()[:4] == b"\x89PNG" and file.stat().st_size > 5000 for file in files)
+
+
+def test_markdown_is_a_table() -> None:
+    for _, grid in tables.grids(a_run()):
+        lines = tables.markdown(grid).splitlines()
+        assert len({line.count("|") for line in lines}) == 1
+
+
+# ---- the command -----------------------------------------------------------------------------------------------------
+
+
+def run_command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "benchmarks", *arguments]
+    environment = {**os.environ, "COLUMNS": "80", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_stored_run_is_shown_and_written(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text(json.dumps(a_run()))
+    done = run_command("--show", str(tmp_path / "run.json"), "--csv", str(tmp_path / "new" / "run.csv"))
+    assert done.returncode == 0, done.stderr
+    assert "Somebody is faster in these rows" in done.stdout
+    assert (tmp_path / "new" / "run.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error"),
+    [
+        (("walking",), "a regime must be one of ops, recipes, loaders, training, scaling, audit, got walking"),
+        (("--quick", "--full"), "--quick and --full exclude each other"),
+        (("--device", "tpu"), "`device` must be cpu or cuda, got tpu"),
+        (("--show", "pyproject.toml"), "--show takes a file that --json of this version has written"),
+        (("--json", "/dev/null/x.json"), "/dev/null"),
+    ],
+)
+def test_bad_commands_get_a_sentence(arguments: tuple[str, ...], error: str) -> None:
+    done = run_command(*arguments)
+    assert done.returncode == 1
+    assert error in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_part_that_dies_does_not_stop_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[str] = []
+    folder = Path(tables.__file__).parents[2] / "gpuaug" / "demo" / "assets"
+    parts_ = [
+        suite.Part("recipes", 1, images=2, rounds="many"),
+        suite.Part("scaling", 1, sweeps=("batch",), batches=(2,), rounds=1),
+    ]
+    found = suite.run(parts_, folder, "cpu", "quick", lambda part, at: heard.append(part))
+    assert found["failed"]["recipes, 1 core"].startswith("TypeError")
+    assert len(found["regimes"]["scaling"]["rows"]) == 2
+    assert "scaling" in heard
+    assert (
+        found["versions"]["torch"] == torch.__version__.split("+")[0] or found["versions"]["torch"] == torch.__version__
+    )
+
+
+def test_gpuaug_bench_is_the_same_command() -> None:
+    from benchmarks.__main__ import command
+    from gpuaug.cli.main import bench
+
+    assert bench() is command
+
+
+def test_every_contestant_says_what_differs() -> None:
+    for name in peers.PEERS:
+        with contextlib.suppress(PeerError):
+            assert enter(name, 1).work
+
+
+def test_nothing_outlives_a_killed_command(tmp_path: Path) -> None:
+    """The children of a regime, and theirs."""
+    command = [sys.executable, "-m", "benchmarks", "recipes", "--full"]
+    process = subprocess.Popen(
+        command, cwd=ROOT, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        wait_for(lambda: len(session(process.pid)) > 2)
+    finally:
+        process.kill()
+        process.wait()
+    wait_for(lambda: not session(process.pid))
+
+
+def session(leader: int) -> list[int]:
+    """Living processes of a session."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            state = (folder / "stat").read_text().rpartition(")")[2].split()
+            if int(state[3]) == leader and state[0] != "Z":
+                found.append(int(folder.name))
+    return found
+
+
+def wait_for(what: Callable[[], bool], seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+# ---- what a comparison is made with ----------------------------------------------------------------------------------
+
+
+def timed(who: str, seconds: list[float], **more: Any) -> dict[str, Any]:
+    return {"case": "crop", "who": who, "threads": 1, "images": 10, "seconds": seconds, **more}
+
+
+def test_without_gpuaug_nothing_is_compared() -> None:
+    """Neither with another of gpuaug's ways, nor by silence."""
+    from benchmarks.report.tables import grids, losses, unmatched
+
+    rows = [
+        timed("gpuaug, decodes after the workers", [1.0], group="files"),
+        timed("DALI", [0.5], group="files"),
+        timed("FFCV, raw", [0.5], group="packed raw"),
+        timed("gpuaug, packed raw", [1.0], group="packed raw"),
+    ]
+    run = {"regimes": {"loaders": {"rows": rows, "absent": []}}}
+    rows.insert(0, rows.pop(1))  # DALI's row comes first
+    assert unmatched(run) == ["loaders, 1 core, crop"]
+    assert losses(run) == ["loaders, 1 core, crop: FFCV, raw takes 0.50 times as long"]
+    cells = next(grid for _, grid in grids(run)).rows
+    assert [row[2] for row in cells if row[0] == "DALI"] == [""]
+
+
+def test_rounds_on_both_sides_are_undecided() -> None:
+    from benchmarks.report.tables import losses, marks
+
+    own, close, clear = timed("gpuaug", [1.0, 1.0, 1.0]), timed("a", [1.1, 0.98, 1.1]), timed("b", [1.1, 1.12, 1.1])
+    assert marks(close, own) == "?"
+    assert marks(clear, own) == ""
+    run = {"regimes": {"recipes": {"rows": [own, close, clear], "absent": []}}}
+    assert losses(run) == ["recipes, 1 core, crop: a takes 1.10 times as long?"]
+
+
+class Stamped(torch.utils.data.Dataset[Any]):
+    """Notes when each sample is made."""
+
+    def __init__(self, count: int) -> None:
+        self.made = torch.zeros(count, dtype=torch.float64).share_memory_()
+
+    def __len__(self) -> int:
+        return len(self.made)
+
+    def __getitem__(self, index: int) -> Any:
+        time.sleep(0.005)
+        self.made[index] = time.perf_counter()
+        return torch.zeros(3, 8, 8), 0
+
+
+def test_training_times_the_making_of_what_it_uses() -> None:
+    """Of a window's batches about as many are made in it: nobody works ahead of the clock, or after it."""
+    from benchmarks.regimes.training import AHEAD, WARM, Trainer
+
+    steps, batch = 10, 4
+    dataset = Stamped((WARM + steps + AHEAD) * batch)
+    loader = torch.utils.data.DataLoader(dataset, batch, num_workers=2)
+    trainer = Trainer("MobileNetV3-Small", "cpu")
+    at: list[float] = []
+
+    def step(images: Any, labels: Any) -> None:
+        time.sleep(0.02)
+        at.append(time.perf_counter())
+
+    trainer.step = step  # type: ignore[method-assign]
+    seconds, waited = trainer.run(loader, steps)
+    assert len(at) == WARM + steps
+    assert seconds == pytest.approx(at[-1] - at[WARM - 1], rel=0.2)
+    assert 0 <= waited < seconds
+    inside = int(((dataset.made > at[WARM - 1]) & (dataset.made <= at[-1])).sum())
+    assert 0.6 * steps * batch <= inside <= 1.4 * steps * batch
+    assert (dataset.made > 0).all()  # the epoch was finished

@@ -1,0 +1,81 @@
+"""Each example runs, on CPU, with tiny settings."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from gpuaug.demo import photographs
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+def run(name: str, *arguments: object, cwd: Path) -> str:
+    """What the example prints; warnings are errors."""
+    command = [sys.executable, "-W", "error", str(EXAMPLES / name), *map(str, arguments)]
+    done = subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, check=False, env=os.environ | {"OMP_NUM_THREADS": "1"}
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def small_cifar(root: Path) -> Path:
+    """Photographs cut to 32x32, in CIFAR-10's layout."""
+    for split in ("train", "test"):
+        for number, path in enumerate(photographs.paths()[:3]):
+            folder = root / split / f"class{number}"
+            folder.mkdir(parents=True)
+            with Image.open(path) as photo:
+                for part in range(4):
+                    photo.crop((60 * part, 80, 60 * part + 160, 240)).resize((32, 32)).save(folder / f"{part}.png")
+    return root
+
+
+@pytest.mark.parametrize("augment", ["none", "strong"])
+def test_train_cifar10(tmp_path: Path, augment: str) -> None:
+    pytest.importorskip("matplotlib")
+    settings = ["--augment", augment, "--epochs", 2, "--batch", 4, "--limit", 8, "--out", "runs"]
+    printed = run("train_cifar10.py", "--data", small_cifar(tmp_path / "data"), *settings, cwd=tmp_path)
+    assert "8 training and 8 test images" in printed
+    assert len(re.findall(r"^ +[12] +\d+\.\d +\d+\.\d +\d+\.\d$", printed, re.M)) == 2, printed
+    assert len(json.loads((tmp_path / "runs" / f"{augment}-0.json").read_text())["test"]) == 2
+    assert (tmp_path / "runs" / "accuracy.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("split", [True, False])
+def test_finetune_imagefolder(tmp_path: Path, split: bool) -> None:
+    for part in ("train", "val") if split else ("",):
+        for number, path in enumerate(photographs.paths()[:2]):
+            folder = tmp_path / "data" / part / f"class{number}"
+            folder.mkdir(parents=True)
+            for copy in range(4):
+                shutil.copyfile(path, folder / f"{copy}.jpg")
+    settings = ["--weights", "none", "--epochs", 2, "--batch", 4, "--limit", 6, "--size", 64, "--workers", int(split)]
+    printed = run("finetune_imagefolder.py", "--data", "data", *settings, cwd=tmp_path)
+    assert len(re.findall(r"^ +[12] +\d\.\d{3} +\d+\.\d$", printed, re.M)) == 2, printed
+
+
+def test_profile_imagefolder(tmp_path: Path) -> None:
+    """The profiler on a stock pipeline: augmentation is found, its move is predicted, done and measured."""
+    pytest.importorskip("pydantic")
+    script = EXAMPLES / "profile_imagefolder.py"
+    arguments = ["--model", f"{script}:make_step", "--budget", "6s", "--json", "report.json", "--device", "cpu"]
+    done = subprocess.run(
+        [sys.executable, "-m", "gpuaug", "profile", f"{script}:make_loader", *arguments],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "STEP_MS": "5", "PYTHONPATH": str(EXAMPLES.parent)},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = json.loads((tmp_path / "report.json").read_text())
+    assert {"decode", "RandomResizedCrop", "RandAugment", "Normalize"} <= {one["name"] for one in found["stages"]}
+    assert "augment-on-device" in {one["id"] for one in found["advice"]}, done.stdout
+    assert found["receipt"] is not None

@@ -1,0 +1,92 @@
+"""What the profiler changes about a loader: augmentation behind it, as in the lines that it prints."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset, Subset
+from torchvision.transforms import v2
+
+from gpuaug.profiler.judge.apply import move, probe
+
+CPU = torch.device("cpu")
+
+
+class Photos(Dataset[Any]):
+    """Images of their own sizes with labels, as ImageFolder gives them."""
+
+    def __init__(self, transform: Any) -> None:
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return 12
+
+    def __getitem__(self, index: int) -> Any:
+        return self.transform(torch.full((3, 20 + index, 24), 10 * index, dtype=torch.uint8)), index
+
+
+def still() -> v2.Compose:
+    """Without chance, so that before and after can be compared."""
+    return v2.Compose(
+        [
+            v2.Resize(16, antialias=True),
+            v2.CenterCrop(16),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize((0.5,) * 3, (0.5,) * 3),
+        ]
+    )
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_moved_batches_are_the_same_pixels(inside: bool) -> None:
+    dataset: Any = Photos(still())
+    loader = DataLoader(Subset(dataset, range(12)) if inside else dataset, 4)
+    before = list(loader)
+    moved = move(loader, CPU)
+    after = list(moved)
+    assert len(after) == len(before) == 3
+    for (images, labels), (ours, theirs) in zip(before, after, strict=True):
+        assert torch.equal(labels, theirs)
+        assert ours.shape == images.shape
+        assert (ours - images).abs().max() < 0.02  # a level of 255 in units of a half
+    assert isinstance(dataset.transform, v2.Compose)  # the user's own is left alone
+
+
+def test_the_lines_run() -> None:
+    """They are what the user is told to write; only the dots are filled in."""
+    dataset: Any = Photos(still())
+    code = move(DataLoader(dataset, 4), CPU).code.replace("(dataset, ...,", "(dataset, 4,")
+    names: dict[str, Any] = {"dataset": dataset, "DataLoader": DataLoader, "seen": []}
+    exec(f"{code}\n    seen.append(images.shape)", names)
+    assert names["seen"] == [(4, 3, 16, 16)] * 3
+
+
+def test_a_probe_measures_every_part() -> None:
+    loader = DataLoader(Photos(still()), 4)
+    found = probe(loader, move(loader, CPU))
+    assert found.made > 0
+    assert found.received > 0
+    assert found.augment > 0
+    assert found.threads >= 1
+    assert found.device == "cpu"
+
+
+class Unknown:
+    def __call__(self, image: Any) -> Any:
+        return image
+
+
+@pytest.mark.parametrize(
+    ("loader", "why"),
+    [
+        (DataLoader(Photos(Unknown()), 4), "Unknown"),
+        (DataLoader(Photos(still()), 4, collate_fn=list), "collate_fn of its own"),
+        (DataLoader(Photos(still()), None), "does not batch"),
+        (DataLoader(torch.utils.data.TensorDataset(torch.zeros(4, 2)), 2), "no `transform`"),
+    ],
+)
+def test_what_cannot_be_moved_says_why(loader: Any, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        move(loader, CPU)

@@ -1,0 +1,181 @@
+"""The page in a real browser: Debian's Chromium, headless, without a network."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torchvision.transforms import v2
+
+from gpuaug.profiler.report import Report
+from gpuaug.profiler.session import measure
+from gpuaug.profiler.show.html import page
+from gpuaug.profiler.show.png import draw
+from gpuaug.profiler.show.terminal import text
+from gpuaug.profiler.show.timeline import events
+from tests.support import profiler_cases as cases
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+NARROW, WIDE = {"width": 380, "height": 800}, {"width": 1280, "height": 900}
+
+
+@pytest.fixture(scope="module")
+def report() -> Report:
+    """Of a loader with names that HTML would read as tags."""
+    loader = cases.make("map")
+    loader.dataset.transform = v2.Compose([*cases.TRANSFORM.transforms, cases.Hostile()])
+    return measure(loader, cases.step, budget=3.0, proof=False)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if BROWSER is None:
+        assert "GPUAUG_BROWSER" not in os.environ, "no Chromium is installed, and GPUAUG_BROWSER asks for one"
+        pytest.skip("no Chromium is installed (apt install chromium)")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as p:
+        found = p.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def opened(browser: Any, report: Report, tmp_path: Path) -> Iterator[Any]:
+    """The page, and what it asked for and complained of."""
+    path = tmp_path / "report.html"
+    path.write_text(page(report), encoding="utf-8")
+    tab = browser.new_page(viewport=WIDE)
+    tab.requests, tab.complaints = [], []
+    tab.on("request", lambda request: tab.requests.append(request.url))
+    tab.on("console", lambda message: tab.complaints.append(message.text))
+    tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
+    tab.goto(path.as_uri())
+    yield tab
+    tab.close()
+
+
+def test_it_asks_for_nothing_else(opened: Any) -> None:
+    assert len(opened.requests) == 1
+    assert opened.requests[0].startswith("file:")
+    assert opened.complaints == []
+    assert opened.evaluate("document.scripts.length") == 0
+
+
+def test_it_shows_the_report(opened: Any, report: Report) -> None:
+    assert opened.locator("#verdict").inner_text() == report.verdict.text
+    rows = opened.locator("section, main").locator("h2#stages + div tbody tr")
+    assert rows.count() == len(report.stages)
+    for row, stage in zip(rows.all(), report.stages, strict=True):
+        said = row.inner_text()
+        assert stage.name in said
+        assert str(stage.gain) in said
+    body = opened.locator("body").inner_text()
+    for one in report.advice:
+        assert one.id in body
+    for index, _ in report.slowest(3):
+        assert str(index) in body
+
+
+def test_names_are_text(opened: Any) -> None:
+    """A transform called like a tag stays a name."""
+    assert opened.locator("b.hostile").count() == 0
+    assert opened.evaluate("document.querySelectorAll('script, iframe, object').length") == 0
+    assert cases.HOSTILE in opened.locator("body").inner_text()
+
+
+def colours(tab: Any, selector: str) -> tuple[list[int], list[int]]:
+    script = """s => { const e = document.querySelector(s); const c = getComputedStyle(e);
+        let p = e; while (p && getComputedStyle(p).backgroundColor === 'rgba(0, 0, 0, 0)') p = p.parentElement;
+        const n = t => t.match(/[0-9.]+/g).slice(0, 3).map(Number);
+        return [n(c.color), n(getComputedStyle(p).backgroundColor)]; }"""
+    ink, paper = tab.evaluate(script, selector)
+    return ink, paper
+
+
+def contrast(a: list[int], b: list[int]) -> float:
+    """WCAG 2.2's."""
+
+    def light(colour: list[int]) -> float:
+        parts = [v / 255 / 12.92 if v / 255 <= 0.04045 else ((v / 255 + 0.055) / 1.055) ** 2.4 for v in colour]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    high, low = sorted((light(a), light(b)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_can_be_read_by_day_and_night(opened: Any, scheme: str) -> None:
+    opened.emulate_media(color_scheme=scheme)
+    paper = colours(opened, "body")[1]
+    assert (sum(paper) > 600) == (scheme == "light")
+    for selector in ("body", "#verdict", ".dim", "caption", "th", "td", "code"):
+        assert contrast(*colours(opened, selector)) >= 4.5, selector
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing(opened: Any, scheme: str) -> None:
+    """What screen readers and keyboards need, as far as a program can tell."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe-playwright-python is not installed")
+    opened.emulate_media(color_scheme=scheme)
+    found = axe.Axe().run(opened)
+    assert found.violations_count == 0, found.generate_report()
+
+
+def test_keys_reach_everything(opened: Any) -> None:
+    opened.keyboard.press("Tab")
+    assert opened.evaluate("document.activeElement.className") == "skip"
+    opened.keyboard.press("Enter")
+    assert opened.url.endswith("#stages")
+    seen = set()
+    for _ in range(60):
+        opened.keyboard.press("Tab")
+        seen.add(
+            opened.evaluate("document.activeElement.getAttribute('aria-labelledby') || document.activeElement.tagName")
+        )
+        closed = not opened.locator("details[open]").count()  # the keys come round again
+        if closed and opened.evaluate("document.activeElement.tagName") == "SUMMARY":
+            opened.keyboard.press("Enter")
+            assert opened.evaluate("document.activeElement.parentElement.open")
+    assert {"stages", "timeline", "slowest"} <= seen
+
+
+def test_pictures_have_words(opened: Any) -> None:
+    for image in opened.locator("svg[role=img]").all():
+        assert len(image.get_attribute("aria-label")) > 20
+    assert opened.locator("svg:not([role=img]):not([aria-hidden=true] svg)").count() == 0
+    assert opened.locator("html").get_attribute("lang") == "en"
+
+
+def test_nothing_is_cut_off_on_a_phone(opened: Any) -> None:
+    opened.set_viewport_size(NARROW)
+    assert opened.evaluate("document.documentElement.scrollWidth") <= NARROW["width"]
+
+
+def test_boxes_lie_in_the_drawing(opened: Any) -> None:
+    script = """() => [...document.querySelectorAll('svg[role=img]')].map(s => { const w = s.viewBox.baseVal;
+        return [...s.querySelectorAll('rect')].every(r => r.x.baseVal.value >= -0.01 && r.y.baseVal.value >= -0.01
+            && r.x.baseVal.value + r.width.baseVal.value <= w.width + 0.5
+            && r.y.baseVal.value + r.height.baseVal.value <= w.height + 0.5)
+            && s.querySelectorAll('rect').length > 2; })"""
+    assert opened.evaluate(script) == [True, True]
+
+
+# ---- the other forms, without a browser ------------------------------------------------------------------------------
+
+
+def test_every_form_tells_the_same(report: Report, tmp_path: Path) -> None:
+    shown = text(report)
+    assert report.verdict.text in " ".join(shown.replace("│", " ").split())
+    for stage in report.stages:
+        assert stage.name[:12] in shown
+    written = page(report)
+    assert f"{report.images_per_second:,.0f}" in shown
+    assert f"{report.images_per_second:,.0f}" in written
+    draw(report, tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size > 10_000
+    draw(report, tmp_path / "a.svg")
+    assert len([e for e in events(report) if e["ph"] == "s"]) == len(report.trace.batches)
