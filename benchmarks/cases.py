@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
 from torchvision.datasets.folder import IMG_EXTENSIONS
 from torchvision.transforms import v2
 
+import gpuaug as ga
 from gpuaug.data.decode import decode_file
 
 __all__ = [
-    "BATCH", "CLASSES", "JITTER", "MEAN", "OPS", "PARITY", "RECIPES", "SIZE", "SOURCE", "STD", "files", "load",
+    "BATCH", "CLASSES", "HOST", "JITTER", "MEAN", "OPS", "PARITY", "RECIPES", "SIZE", "SOURCE", "STD", "files", "full", "load",
     "square",
 ]  # fmt: skip
 
@@ -60,3 +63,21 @@ def square(images: list[Tensor]) -> list[Tensor]:
     """The images at 256 x 256, for contestants that take one size only, and for ops alone."""
     resize = v2.Compose([v2.Resize(SOURCE), v2.CenterCrop(SOURCE)])
     return [resize(image) for image in images]
+
+
+MIX = ga.RandomChoice([ga.MixUp(alpha=0.2, num_classes=10), ga.CutMix(num_classes=10)], p=[0.4, 0.4])
+
+
+HOST: dict[str, list[Any]] = {
+    "crop + flip": [],
+    "RandAugment": [ga.RandAugment()],
+    "ColorJitter": [ga.ColorJitter(0.4, 0.4, 0.4, 0.1)],
+    "AugMix": [ga.AugMix()],
+}
+
+
+def full(recipe: str) -> ga.Augment:
+    """A recipe with erasing and a mix, as they are trained with."""
+    head = [ga.RandomResizedCrop(SIZE), ga.RandomHorizontalFlip()]
+    floats = [ga.ToDtype(torch.float32, scale=True), ga.Normalize(MEAN, STD)]
+    return ga.Augment([*head, *HOST[recipe], *floats, ga.RandomErasing(p=0.1), MIX])

@@ -12,19 +12,12 @@ import torch
 from torch import Tensor
 
 import gpuaug as ga
-from benchmarks.cases import MEAN, RECIPES, SIZE, STD, square
+from benchmarks.cases import HOST, RECIPES, full, square
 from benchmarks.peers.v2 import steps
 from benchmarks.regimes.scaling import PASSES, parts
 from gpuaug.demo.photographs import photographs
 
 ROUNDS, BATCH = 15, 64
-MIX = ga.RandomChoice([ga.MixUp(alpha=0.2, num_classes=10), ga.CutMix(num_classes=10)], p=[0.4, 0.4])
-HOST: dict[str, list[Any]] = {
-    "crop + flip": [],
-    "RandAugment": [ga.RandAugment()],
-    "ColorJitter": [ga.ColorJitter(0.4, 0.4, 0.4, 0.1)],
-    "AugMix": [ga.AugMix()],
-}
 STEPS = [(recipe, name) for recipe, middle in PASSES.items() for name in ("draw", "crop + flip", *middle, "to floats")]
 
 
@@ -62,10 +55,3 @@ def test_pass(benchmark: Any, images: list[Tensor], recipe: str, upto: str) -> N
 def test_recipe(benchmark: Any, images: list[Tensor], recipe: str) -> None:
     augment, batch = ga.Augment(steps(ga, recipe)), ga.Ragged.from_images(images)
     benchmark.pedantic(lambda: augment(batch), rounds=ROUNDS, warmup_rounds=2)
-
-
-def full(recipe: str) -> ga.Augment:
-    """A recipe with erasing and a mix, as they are trained with."""
-    head = [ga.RandomResizedCrop(SIZE), ga.RandomHorizontalFlip()]
-    floats = [ga.ToDtype(torch.float32, scale=True), ga.Normalize(MEAN, STD)]
-    return ga.Augment([*head, *HOST[recipe], *floats, ga.RandomErasing(p=0.1), MIX])

@@ -13,9 +13,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.cases import SOURCE
+from benchmarks.cases import HOST, SOURCE, full
 from benchmarks.measure import take_turns
-from benchmarks.test_speed import HOST, full
 
 BATCH, ROUNDS = 256, 50
 COLD = """

@@ -29,7 +29,7 @@ from gpuaug.data.ahead import Ahead
 from gpuaug.data.sampler import NumberingSampler
 from gpuaug.data.transport.encoded import Encoded
 from gpuaug.data.transport.shared import Mapped
-from gpuaug.data.workers import world
+from gpuaug.engine.distributed import world
 from gpuaug.engine.numbering import Mode, Reserved
 from gpuaug.ragged import Ragged
 from gpuaug.transforms.opaque import Opaque

@@ -18,7 +18,7 @@ from torch.utils.data.distributed import DistributedSampler
 from gpuaug import checks
 from gpuaug.data.dataset import Decoded
 from gpuaug.data.index import Numbered
-from gpuaug.data.workers import world
+from gpuaug.engine.distributed import world
 from gpuaug.philox import LOOKS
 
 __all__ = ["NumberedSampler", "NumberingSampler", "RepeatedAugmentationSampler"]

@@ -1,4 +1,4 @@
-"""Processes: how many workers there may be, how they start and end, and which of a distributed group this one is."""
+"""Processes: how many workers there may be, and how they start and end."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from collections.abc import Iterator
 from multiprocessing import resource_tracker
 from typing import Any
 
-import torch
 from torch.utils.data import DataLoader
 
-__all__ = ["SPAWN", "batches", "cores", "prepare", "world"]
+__all__ = ["SPAWN", "batches", "cores", "prepare"]
 
 
 def prepare(worker: int) -> None:
@@ -94,11 +93,3 @@ SPAWN: dict[str, Any] = {"multiprocessing_context": "spawn", "worker_init_fn": p
 def cores() -> int:
     """Processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def world() -> tuple[int, int]:
-    """(world size, rank) of torch.distributed, or of this process alone."""
-    distributed = torch.distributed
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_world_size(), distributed.get_rank()
-    return 1, 0

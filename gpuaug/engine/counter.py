@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuaug.data.workers import world
+from gpuaug.engine.distributed import world
 
 __all__ = ["Counter", "Taken"]
 

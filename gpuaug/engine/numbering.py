@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from gpuaug import checks
-from gpuaug.data.workers import world
 from gpuaug.engine.counter import Counter, Taken
+from gpuaug.engine.distributed import world
 from gpuaug.engine.epochs import Epochs
 from gpuaug.engine.looks import Looks
 from gpuaug.engine.recompute import Recent, in_backward, token

@@ -14,9 +14,10 @@ from torch import Tensor
 import gpuaug as ga
 from gpuaug.engine.render import BACKENDS
 from tests.support.backends import runnable
+from tests.support.bits import BOXES, RESIZES, SINGULAR, WARPS, bits, difference, injected
 from tests.support.images import LAYOUTS, batch, ragged
 from tests.support.lists import LISTS, cases, channel_counts, random_crops, random_pixels
-from tests.support.oracle import FLOATS, ROWS, integer
+from tests.support.oracle import FLOATS, ROWS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -24,23 +25,8 @@ TINY = ((1, 1), (1, 7), (2, 2), (3, 3))
 DTYPES = (torch.uint8, torch.float32, torch.float16, torch.bfloat16)
 FORMATS = (torch.contiguous_format, torch.channels_last)
 COUNT = 5  # images; the second to last has few levels, the last is flat
-WARPS = ("nearest", "bilinear", "bicubic")
-RESIZES = ("nearest", "nearest-exact", "bilinear", "bicubic")
 TAIL = [FLOATS, ga.RandomErasing(0.5)]
 WINDOWS = [(0, 0, 33, 47), (32, 46, 1, 1), (0, 0, 1, 47), (0, 46, 33, 1), (5, 7, 24, 31), (5, 7, 24, 30), (3, 4, 2, 3)]
-SINGULAR = [
-    np.zeros((4, 2)),
-    [[0, 0], [10, 10], [20, 20], [30, 30]],  # on a line
-    [[0, 0], [0, 0], [46, 32], [0, 32]],  # two meet
-    [[46, 32], [0, 32], [0, 0], [46, 0]],  # upside down
-    [[0, 0], [46, 32], [46, 0], [0, 32]],  # crossed
-    [[0, 0], [46, 0], [46, 32], [0, 32]],  # identity
-    [[1e6, 0], [0, 1e6], [-1e6, 0], [0, -1e6]],
-]
-
-
-def bits(result: Tensor) -> Tensor:
-    return result.view(integer(result.dtype)) if result.is_floating_point() else result
 
 
 def unequal(
@@ -52,17 +38,6 @@ def unequal(
     draw = twin.sample(images, index=torch.arange(3, 3 + len(images)))
     draw = replace(draw, params=change(draw.params))
     return difference(other.render(images, draw), twin.render(images, draw))
-
-
-def difference(got: Tensor, expected: Tensor) -> str:
-    """Empty if both are the same bits in the same layout."""
-    if (got.shape, got.dtype, got.stride()) != (expected.shape, expected.dtype, expected.stride()):
-        return f"{got.dtype} {got.shape} {got.stride()} is not {expected.dtype} {expected.shape} {expected.stride()}"
-    where = (bits(got) != bits(expected)).nonzero()
-    if len(where) == 0:
-        return ""
-    first, samples = tuple(where[0].tolist()), where[:, 0].unique().tolist()
-    return f"{len(where)} values of samples {samples}; {first}: {got[first]} is not {expected[first]}"
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -265,22 +240,7 @@ def test_mixes(mode: str, count: int, floats: list[Any], other: str) -> None:
         assert unequal([*floats, mix], batch("photo", count, 3, (33, 47)), other) == "", repr(mix)
 
 
-def injected(**values: Any) -> Callable[[list[Any]], list[Any]]:
-    """The draw with parameters of the last step replaced, one value or row for all samples."""
-
-    def change(params: list[Any]) -> list[Any]:
-        last = params[-1]
-        new = {
-            name: np.broadcast_to(np.asarray(value, last[name].dtype), last[name].shape)
-            for name, value in values.items()
-        }
-        return [*params[:-1], last | new]
-
-    return change
-
-
 HUGE = 1e7
-BOXES = [(0, 0, 0, 0), (0, 0, 33, 47), (32, 46, 1, 1), (0, 5, 33, 0)]
 EXTREMES = [
     *((ga.RandomRotation(1, name), {"degrees": value}) for name in WARPS for value in (0, 90, 180, 45, -270, 1e6)),
     *(

@@ -9,7 +9,7 @@ import torch
 
 import gpuaug as ga
 from benchmarks.evidence.compiled import emulate
-from tests.backends.test_backends import difference
+from tests.support.bits import difference
 from tests.support.images import batch, ragged
 from tests.support.oracle import FLOATS, NORMALIZE
 

@@ -19,8 +19,8 @@ from torch import Tensor
 import gpuaug as ga
 from gpuaug.engine.render import render
 from gpuaug.program import Op
-from tests.backends.test_backends import BOXES, RESIZES, SINGULAR, WARPS, bits, difference, injected
 from tests.support.backends import INTERPRETED
+from tests.support.bits import BOXES, RESIZES, SINGULAR, WARPS, bits, difference, injected
 from tests.support.images import LAYOUTS, batch, ragged
 from tests.support.oracle import FLOATS, NORMALIZE
 

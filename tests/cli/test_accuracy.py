@@ -18,8 +18,8 @@ from torchvision.transforms import v2
 import gpuaug as ga
 from benchmarks.evidence import accuracy
 from benchmarks.evidence.accuracy import CONTESTANTS, GPUAUG, TORCHVISION
-from tests.cli.test_examples import small_cifar
 from tests.support.helpers import bernstein
+from tests.support.images import small_cifar
 
 ROOT = Path(__file__).parents[2]
 VERDICTS = {

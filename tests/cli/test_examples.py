@@ -11,9 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from gpuaug.demo import photographs
+from tests.support.images import small_cifar
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -26,18 +26,6 @@ def run(name: str, *arguments: object, cwd: Path) -> str:
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
-
-
-def small_cifar(root: Path) -> Path:
-    """Photographs cut to 32x32, in CIFAR-10's layout."""
-    for split in ("train", "test"):
-        for number, path in enumerate(photographs.paths()[:3]):
-            folder = root / split / f"class{number}"
-            folder.mkdir(parents=True)
-            with Image.open(path) as photo:
-                for part in range(4):
-                    photo.crop((60 * part, 80, 60 * part + 160, 240)).resize((32, 32)).save(folder / f"{part}.png")
-    return root
 
 
 @pytest.mark.parametrize("augment", ["none", "strong"])

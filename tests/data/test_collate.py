@@ -23,9 +23,8 @@ from torch.utils.data._utils.pin_memory import pin_memory
 import gpuaug as ga
 from gpuaug.data.transport import shared
 from gpuaug.data.transport.encoded import EncodedImage
-from tests.data.test_data import run_case
 from tests.support import data_cases
-from tests.support.data_cases import BATCH, Numbers, image, intact, loader, segments
+from tests.support.data_cases import BATCH, Numbers, image, intact, loader, run_case, segments
 from tests.support.files import folder, picture
 
 pytestmark = [

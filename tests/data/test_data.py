@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import gc
 import io
-import json
 import os
 import pickle
 import pickletools
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -27,6 +24,7 @@ from gpuaug.data.dataset import TRIES, Decoded, Strings
 from gpuaug.data.decode import FORMATS
 from gpuaug.data.discover import EXTENSIONS
 from gpuaug.demo.photographs import paths
+from tests.support.data_cases import run_case
 from tests.support.files import by_pillow, folder, kinds, picture
 
 ImageError, ImageFolder, Indexed = ga.data.ImageError, ga.data.ImageFolder, ga.data.Indexed
@@ -476,22 +474,6 @@ def test_the_error_of_a_worker_names_the_file(root: Path) -> None:
     with pytest.raises(ImageError, match="DataLoader worker process") as caught:
         list(batches)
     assert bad in str(caught.value)
-
-
-def run_case(*arguments: str, timeout: float = 600) -> tuple[Any, str]:
-    """The result of a case of data_cases.py, and what it wrote to stderr."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
-    file = str(Path(__file__).parents[1] / "support" / "data_cases.py")
-    done = subprocess.run(
-        [sys.executable, file, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env=environment,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
 @pytest.mark.parametrize("context", ["fork", "spawn"])

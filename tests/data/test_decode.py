@@ -22,6 +22,7 @@ from gpuaug.data.decode import decode, is_jpeg, is_upright, is_whole, read, rgb
 from gpuaug.demo.photographs import paths
 from tests.support.files import (
     by_pillow,
+    claiming,
     deep,
     encode,
     exif_bytes,
@@ -229,14 +230,6 @@ def test_integers_of_32_bits() -> None:
     assert "32-bit" in refusal(encode(Image.new("I", (4, 4), 200), "TIFF"))
 
 
-def claiming(height: int, width: int, kind: str) -> bytes:
-    """A JPEG of few bytes with a large size in its header."""
-    data = bytearray(kinds()[kind])
-    at = max(data.find(b"\xff\xc0"), data.find(b"\xff\xc2"))
-    data[at + 5 : at + 9] = struct.pack(">HH", height, width)
-    return bytes(data)
-
-
 @pytest.mark.parametrize("kind", ["jpeg", "jpeg progressive"])
 def test_a_jpeg_that_claims_a_large_size(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     data = claiming(65500, 65500, kind)
@@ -282,7 +275,7 @@ warnings.simplefilter("error")
 sys.path.insert(0, sys.argv[1])
 from tests.support.files import kinds, tensor
 from gpuaug.data.decode import ImageError, decode, is_upright
-from tests.data.test_decode import claiming
+from tests.support.files import claiming
 files = kinds()
 for file in files.values():
     decode(tensor(file))

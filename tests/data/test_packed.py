@@ -19,7 +19,7 @@ from gpuaug.data import ImageError, Packed
 from gpuaug.data.packs.format import INDEX, Index, open_shard
 from gpuaug.data.packs.read import verify
 from gpuaug.data.transport.encoded import Encoded
-from tests.engine.test_errors import FORM
+from tests.support.errors import FORM
 from tests.support.packs import contents, entries, expected, flip, make, packed
 
 pa = pytest.importorskip("pyarrow")

@@ -30,7 +30,7 @@ from gpuaug.data.packs.format import INDEX, PARTIAL, Index
 from gpuaug.data.packs.read import verify
 from gpuaug.data.packs.write import ENCODE_JPEG
 from gpuaug.demo import photographs
-from tests.engine.test_errors import FORM
+from tests.support.errors import FORM
 from tests.support.packs import SHORT, contents, entries, expected, make, packed
 
 pytest.importorskip("pyarrow")

@@ -1,50 +1,22 @@
-"""Imports only go down, and what is heavy is imported only where it is used."""
+"""Imports only go down, nothing imports in a circle, and what is heavy is imported only where it is used."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-import gpuaug
-
-ROOT = Path(gpuaug.__file__).parent
-
-# Lowest first. A module may import from lower layers, and from its own layer only within one package.
-LAYERS: tuple[tuple[str, ...], ...] = (
-    ("checks", "philox", "matrix", "tone", "ahead"),
-    ("ragged",),
-    ("data",),
-    ("photographs", "counter", "epochs", "state"),
-    ("program", "looks"),
-    ("recompute",),
-    ("resample",),
-    ("kernels",),
-    ("render",),
-    ("transform",),
-    ("transforms", "builder"),
-    ("interop",),
-    ("pipeline", "numbering"),
-    ("capture", "export"),
-    ("augment",),
-    ("loader", "preview"),
-    ("speed", "learning"),
-    ("demo",),
-    ("profiler",),
-    ("__init__",),
-    ("cli",),
-    ("__main__",),
-)
-LAYER = {name: number for number, names in enumerate(LAYERS) for name in names}
+from tests.support.imports import FLOORS, PACKAGE, ROOT, circles, floor, graph, imported, name_of, picture, upwards
 
 # Outside libraries, and the only places that may import them at module level; None is everywhere
 ALLOWED: dict[str, tuple[str, ...] | None] = {
     "torch": None,
     "torchvision": None,
     "numpy": None,
-    "numba": ("kernels.numba",),
+    "numba": ("kernels.numba", "compat"),
     "llvmlite": ("kernels.numba",),
     "triton": ("kernels.triton",),
     "kornia": (),
@@ -52,71 +24,47 @@ ALLOWED: dict[str, tuple[str, ...] | None] = {
     "matplotlib": (),
     "pyarrow": (),
     "rich": ("demo",),
-    "typer": ("profiler.commands",),
+    "typer": ("cli",),
     "pydantic": (),
     "jinja2": (),
 }
-
-MODULES = sorted(ROOT.rglob("*.py"))
-
-
-def name_of(path: Path) -> str:
-    """`kernels.torch.step` for gpuaug/kernels/torch/step.py; a package is its own name, the root `__init__`."""
-    parts = path.relative_to(ROOT).with_suffix("").parts
-    return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
+MOST_ROOMS = 20
+MODULES = sorted(PACKAGE.rglob("*.py"))
+BACKENDS = [path for path in MODULES if name_of(path).split(".")[1:2] in (["torch"], ["numba"], ["triton"])]
 
 
-def imported(tree: ast.AST, module_level: bool) -> Iterator[str]:
-    """Full names of what is imported, at module level or anywhere."""
-    nodes = list(ast.walk(tree))
-    if module_level:
-        inside = {
-            child
-            for node in nodes
-            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)) or is_type_checking(node)
-            for child in ast.walk(node)
-        }
-        nodes = [node for node in nodes if node not in inside]
-    for node in nodes:
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
-            assert node.module is not None
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+def test_imports_only_go_down() -> None:
+    found = graph()
+    print(picture(found))
+    assert upwards(found) == []
 
 
-def is_type_checking(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+def test_no_files_import_in_a_circle() -> None:
+    found = graph()
+    assert circles({name: others - {"__init__"} for name, others in found.items()}) == []
 
 
-def part(name: str) -> str:
-    """The part of the package `gpuaug.a.b` belongs to: `a`; of `gpuaug` itself, or a name in it, `__init__`."""
-    first = [*name.split("."), ""][1]
-    return first if first in LAYER else "__init__"
+def test_the_rooms_are_few() -> None:
+    rooms = {name_of(path).split(".")[0] for path in MODULES}
+    assert len(rooms) <= MOST_ROOMS, rooms
 
 
-@pytest.mark.parametrize("path", MODULES, ids=name_of)
-def test_imports_only_go_down(path: Path) -> None:
-    own = name_of(path).split(".")[0]
-    assert own in LAYER, f"{own} has no place in LAYERS"
-    for name in imported(ast.parse(path.read_text()), module_level=False):
-        if name.split(".")[0] == "gpuaug":
-            other = part(name)
-            assert LAYER[other] < LAYER[own] or (other == own), f"{name_of(path)} imports {name}"
-
-
-BACKENDS = [path for path in MODULES if name_of(path).startswith("kernels.")]
+def test_every_floor_is_real() -> None:
+    """The table names nothing that is gone."""
+    found = graph()
+    for entry in (entry for entries in FLOORS for entry in entries):
+        assert any(f"{name}.".startswith(f"{entry}.") for name in found), entry
 
 
 @pytest.mark.parametrize("path", BACKENDS, ids=name_of)
 def test_a_backend_imports_itself_and_constants_of_the_twin(path: Path) -> None:
     backend = name_of(path).split(".")[1]
     for other in imported(ast.parse(path.read_text()), module_level=False):
-        if other.startswith("gpuaug.kernels.") and not other.startswith(f"gpuaug.kernels.{backend}"):
-            assert backend != "torch", f"the twin imports {other}"
-            assert other.startswith("gpuaug.kernels.torch."), f"{backend} imports {other}"
-            assert other.split(".")[-1].isupper(), f"{backend} imports {other}, which is no constant"
+        for rival in {"torch", "numba", "triton"} - {backend}:
+            if other.startswith(f"gpuaug.kernels.{rival}"):
+                assert backend != "torch", f"the twin imports {other}"
+                assert rival == "torch", f"{backend} imports {other}"
+                assert other.split(".")[-1].isupper(), f"{backend} imports {other}, which is no constant"
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
@@ -128,16 +76,43 @@ def test_outside_libraries_are_imported_where_they_are_allowed(path: Path) -> No
             assert name.startswith(places), f"{name} imports {outside} at module level"
 
 
-def test_every_layer_is_real() -> None:
-    """The table names no module that is gone."""
-    present = {name_of(path).split(".")[0] for path in MODULES}
-    assert present <= set(LAYER)
+@pytest.mark.parametrize(
+    ("module", "without"),
+    [
+        ("gpuaug", ["torch", "numpy"]),
+        ("gpuaug.augment", ["gpuaug.data", "gpuaug.profiler", "gpuaug.demo", "gpuaug.cli", "numba"]),
+        ("gpuaug.data", ["gpuaug.augment", "gpuaug.kernels", "numba", "pyarrow"]),
+        ("gpuaug.profiler", ["gpuaug.augment", "gpuaug.data", "gpuaug.engine", "gpuaug.transforms", "torchvision"]),
+        ("gpuaug.cli.main", ["torch", "numpy", "gpuaug.augment"]),
+    ],
+)
+def test_a_room_does_not_load_others(module: str, without: list[str]) -> None:
+    code = f"import sys, {module}; print(*(n for n in {without!r} if n in sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
 
 
-def test_the_check_sees_an_import_upwards() -> None:
-    tree = ast.parse("from gpuaug.augment import Augment\nif 1:\n    import kornia\ndef f():\n    import numba\n")
-    assert [part(name) for name in imported(tree, module_level=True)][:1] == ["augment"]
-    assert LAYER["augment"] > LAYER["program"]
+def test_no_test_module_is_imported_by_another_and_nothing_changes_the_path() -> None:
+    files = [path for folder in ("gpuaug", "benchmarks", "tests", "examples") for path in (ROOT / folder).rglob("*.py")]
+    assert len(files) > 200
+    for path in files:
+        text = path.read_text(encoding="utf-8")
+        for full in imported(ast.parse(text), module_level=False) if path.parts[-2] != "examples" else ():
+            module = full.rpartition(".")[0]
+            assert not module.rpartition(".")[2].startswith("test_"), f"{path} imports {full}"
+
+
+def test_the_checks_see_an_import_upwards_and_a_circle() -> None:
+    text = {
+        "augment": "from gpuaug.program import Op\nif 1:\n    import kornia\ndef f():\n    import numba\n",
+        "program": "def late():\n    from gpuaug.augment import Augment\n",
+    }
+    found = graph(text)
+    assert upwards(found) == ["program imports augment"]
+    assert circles(found) == [["augment", "program"]]
+    tree = ast.parse(text["augment"])
     assert "kornia" in set(imported(tree, module_level=True))
     assert "numba" not in set(imported(tree, module_level=True))
     assert "numba" in set(imported(tree, module_level=False))
+    assert floor("kernels.numba.crop") == floor("kernels")
+    assert floor("data.loader") < floor("data.sampler")

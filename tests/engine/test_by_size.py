@@ -20,12 +20,12 @@ from torchvision.transforms.v2 import functional as F
 import gpuaug as ga
 from gpuaug.engine.render import BACKENDS
 from gpuaug.program import BySize
-from tests.engine.test_memory import peak_of_numpy, peak_of_torch
 from tests.support.answers import EXACT
 from tests.support.backends import INTERPRETED, runnable
 from tests.support.helpers import CLASSES, anew, labels, noise
 from tests.support.images import ragged
 from tests.support.lists import random_pixels
+from tests.support.memory import peak_of_numpy, peak_of_torch
 from tests.support.oracle import FLOATS, NORMALIZE, differs, replay, take, wrong
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -19,10 +19,8 @@ from torchvision.transforms import v2
 import gpuaug as ga
 from gpuaug.engine import render
 from gpuaug.transforms.base import Transform
+from tests.support.errors import FORM
 from tests.support.helpers import CLASSES, FAST, build, call, labels, noise, photographs, recipe, used
-
-# who: `argument` must be what, got value. Remedy.
-FORM = re.compile(r"^[A-Z]\w*(\.\w+)?: `\w+` must be .+, got [\s\S]+?\.( [A-Z][\s\S]*\.)?$")
 
 NOT_NUMBERS = [float("nan"), float("inf"), -float("inf"), "1", True, None, 1e40, 1j, [], (1.0, 2.0, 3.0, 4.0, 5.0)]
 

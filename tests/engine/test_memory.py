@@ -5,22 +5,17 @@ Torch's allocations are seen by its profiler, numpy's by tracemalloc; both count
 
 from __future__ import annotations
 
-import gc
 import importlib
-import threading
-import tracemalloc
-import warnings
-from collections.abc import Callable, Iterator
-from itertools import accumulate
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.profiler import ProfilerActivity, profile
 
 import gpuaug as ga
 from tests.support.helpers import BACKENDS, CLASSES, labels, noise
+from tests.support.memory import peak_of_numpy, peak_of_torch
 
 COUNT, SIDE = 12, 96
 CANVAS = COUNT * 3 * SIDE * SIDE  # bytes of a uint8 canvas of the batch
@@ -43,30 +38,6 @@ LIMITS: dict[str, dict[str, float]] = {
 }
 PROGRAM = 0.4  # canvases of this small size: tables, kernels and matrices
 CHUNK = 1 << 14  # pixels, of the twin
-
-
-def peak_of_torch(run: Callable[[], None]) -> int:
-    """Highest level of the bytes that torch's profiler sees allocated."""
-    gc.collect()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Warning: Profiler clears events")  # torch 2.11
-        with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
-            run()
-    results = profiler.profiler.kineto_results
-    events = sorted((event.start_ns(), event.nbytes()) for event in results.events() if event.name() == "[memory]")
-    return max(accumulate(size for _, size in events))
-
-
-def peak_of_numpy(run: Callable[[], None]) -> int:
-    """Highest level of the bytes that tracemalloc sees allocated, in a new thread, which has no scratch yet."""
-    tracemalloc.start()
-    try:
-        thread = threading.Thread(target=run)
-        thread.start()
-        thread.join()
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
 
 
 def peak(augment: ga.Augment, count: int) -> int:

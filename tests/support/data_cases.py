@@ -7,6 +7,7 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -272,6 +273,21 @@ def forking_beside_threads(root: str) -> None:
         for batch in encoded:
             batch.images.decode("cpu")
     print(json.dumps("no hang"))
+
+
+def run_case(*arguments: str, timeout: float = 600) -> tuple[Any, str]:
+    """The result of a case of data_cases.py, and what it wrote to stderr."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "default"}
+    done = subprocess.run(
+        [sys.executable, __file__, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1]), done.stderr
 
 
 if __name__ == "__main__":

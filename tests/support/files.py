@@ -259,3 +259,11 @@ def turned_files() -> dict[str, bytes]:
         late = struct.pack(">I", len(chunk)) + body + struct.pack(">I", zlib.crc32(body))
         files[f"PNG exif at the end {number}"] = end[:-12] + late + end[-12:]
     return files
+
+
+def claiming(height: int, width: int, kind: str) -> bytes:
+    """A JPEG of few bytes with a large size in its header."""
+    data = bytearray(kinds()[kind])
+    at = max(data.find(b"\xff\xc0"), data.find(b"\xff\xc2"))
+    data[at + 5 : at + 9] = struct.pack(">HH", height, width)
+    return bytes(data)
