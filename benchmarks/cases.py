@@ -14,8 +14,8 @@ import gpuaug as ga
 from gpuaug.data.decode import decode_file
 
 __all__ = [
-    "BATCH", "CLASSES", "HOST", "JITTER", "MEAN", "OPS", "PARITY", "RECIPES", "SIZE", "SOURCE", "STD", "files", "full", "load",
-    "square",
+    "BATCH", "CLASSES", "HOST", "JITTER", "MEAN", "OPS", "PARITY", "RECIPES", "SIZE", "SOURCE", "STD", "files",
+    "full", "load", "square",
 ]  # fmt: skip
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet

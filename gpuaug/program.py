@@ -1,7 +1,7 @@
 """The program: what `lower` writes and `render` reads. One table row per sample, nothing random, nothing on a device.
 
-A pipeline becomes a list of *segments*. A segment is one resample of the source (`Window`), a few instruction *slots*,
-and the last segment ends in a `Finish`. A slot holds one instruction per sample, so neighbours in the batch may run
+A pipeline becomes a list of *segments*. A segment is one resample of the source (`Window`), a few *instructions*,
+and the last segment ends in a `Finish`. An `Instruction` holds one for each sample, so neighbours in the batch may run
 different instructions at the same place: that is how RandAugment, RandomChoice and the `p` gates stay batched.
 
 Between passes a pixel is uint8 and the canvas is planar: (B, C, H, W).
@@ -21,8 +21,23 @@ from numpy.typing import NDArray
 from gpuaug.philox import LOOK, NUMBERS, fold
 
 __all__ = [
-    "Alike", "Blend", "Boxes", "BySize", "Erase", "Finish", "Keys", "Listed", "Mirror", "Mix", "Op", "Picks", "Program",
-    "Slot", "Straight", "Window", "merge",
+    "Alike",
+    "Blend",
+    "Boxes",
+    "BySize",
+    "Erase",
+    "Finish",
+    "Instruction",
+    "Keys",
+    "ListedInstruction",
+    "Mirror",
+    "Mix",
+    "Op",
+    "Picks",
+    "Program",
+    "Straight",
+    "Window",
+    "merge",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -59,8 +74,8 @@ class Op:
     MERGE = 19  # canvas = trunc(total)
 
 
-class May:
-    """What `Slot.may` holds beside opcodes: the kinds of WARP that need code of their own."""
+class Feature:
+    """What `Instruction.possible` holds beside opcodes: the kinds of WARP that need code of their own."""
 
     BILINEAR = 24
     BICUBIC = 25
@@ -72,15 +87,16 @@ CONSTANT, EDGE, REFLECT, SYMMETRIC, CIRCULAR = range(5)  # `Window.padding_mode`
 
 
 @dataclass
-class Slot:
+class Instruction:
     """One instruction per sample: opcode (B,) int32, operands (B, 16) float32, and what else its opcodes need.
 
-    may: the opcodes that any draw could put here, and `May`. What a backend launches follows from this, never from
+    possible: the opcodes that any draw could put here, and `Feature`. What a backend launches follows from this,
+    never from
     the opcodes that were drawn. fill: (B, C) float32 levels. table: (B, 256) uint8. kernel: (B, n) int16 in Q14
     (16384 is one).
     """
 
-    may: frozenset[int]
+    possible: frozenset[int]
     opcode: Array
     operands: Array
     fill: Array | None = None
@@ -92,34 +108,34 @@ class Slot:
         return self.table is not None
 
     @classmethod
-    def of(cls, opcode: int, size: int, *operands: Any, **extra: Array) -> Slot:
-        """A slot where every sample runs `opcode`; each operand is a number or a (B,) array."""
+    def of(cls, opcode: int, size: int, *operands: Any, **extra: Array) -> Instruction:
+        """An instruction where every sample runs `opcode`; each operand is a number or a (B,) array."""
         values = np.zeros((size, OPERANDS), np.float32)
         for column, operand in enumerate(operands):
             values[:, column] = operand
         return cls(frozenset({opcode}), np.full(size, opcode, np.int32), values, **extra)
 
-    def take(self, rows: Array) -> Slot:
-        """The slot of some of the samples."""
+    def take(self, rows: Array) -> Instruction:
+        """The instruction of some of the samples."""
         extra = (None if array is None else array[rows] for array in (self.fill, self.table, self.kernel))
-        return Slot(self.may, self.opcode[rows], self.operands[rows], *extra)
+        return Instruction(self.possible, self.opcode[rows], self.operands[rows], *extra)
 
-    def where(self, applied: Array) -> Slot:
-        """The same slot, IDENTITY for the samples that are not `applied` (B,)."""
+    def where(self, applied: Array) -> Instruction:
+        """The same instruction, IDENTITY for the samples that are not `applied` (B,)."""
         opcode = np.where(applied, self.opcode, Op.IDENTITY)
-        return Slot(self.may | {Op.IDENTITY}, opcode, self.operands, self.fill, self.table, self.kernel)
+        return Instruction(self.possible | {Op.IDENTITY}, opcode, self.operands, self.fill, self.table, self.kernel)
 
 
-class Listed(Slot):
-    """A slot whose instructions all stand in a list: sample b runs instruction `chosen[b]` of `listed`.
+class ListedInstruction(Instruction):
+    """Instructions that all stand in a list: sample b runs instruction `chosen[b]` of `listed`.
 
-    A policy has few different instructions, so they are computed once, and a call only picks. The arrays of a slot are
-    made where somebody asks for them.
+    A policy has few different instructions, so they are computed once, and a call only picks. The arrays of an
+    instruction are made where somebody asks for them.
     """
 
-    def __init__(self, listed: Slot, chosen: Array, words: Array | None = None) -> None:
+    def __init__(self, listed: Instruction, chosen: Array, words: Array | None = None) -> None:
         """`words` (n, 1 + 16 + C + 64) int32: opcode, operands, fill and table of each instruction, as in a block."""
-        self.may, self.listed, self.chosen, self.words = listed.may, listed, chosen, words
+        self.possible, self.listed, self.chosen, self.words = listed.possible, listed, chosen, words
 
     @property
     def has_table(self) -> bool:
@@ -146,24 +162,24 @@ def _pad(array: Array, width: int) -> Array:
     return array if array.shape[1] == width else np.pad(array, ((0, 0), (0, width - array.shape[1])))
 
 
-def merge(choices: Sequence[Slot], chosen: Array) -> Slot:
-    """One slot that runs `choices[chosen[b]]` for sample b; out of range is IDENTITY."""
+def merge(choices: Sequence[Instruction], chosen: Array) -> Instruction:
+    """One instruction that runs `choices[chosen[b]]` for sample b; out of range is IDENTITY."""
     size = len(chosen)
-    may = frozenset({Op.IDENTITY}).union(*(choice.may for choice in choices))
-    slot = Slot(may, np.zeros(size, np.int32), np.zeros((size, OPERANDS), np.float32))
+    possible = frozenset({Op.IDENTITY}).union(*(choice.possible for choice in choices))
+    instruction = Instruction(possible, np.zeros(size, np.int32), np.zeros((size, OPERANDS), np.float32))
     for name in ("fill", "table", "kernel"):
         arrays = [array for choice in choices if (array := getattr(choice, name)) is not None]
         if arrays:
-            setattr(slot, name, np.zeros((size, max(a.shape[1] for a in arrays)), arrays[0].dtype))
+            setattr(instruction, name, np.zeros((size, max(a.shape[1] for a in arrays)), arrays[0].dtype))
     for number, choice in enumerate(choices):
         rows = np.flatnonzero(chosen == number)
-        slot.opcode[rows] = choice.opcode[rows]
-        slot.operands[rows] = choice.operands[rows]
+        instruction.opcode[rows] = choice.opcode[rows]
+        instruction.operands[rows] = choice.operands[rows]
         for name in ("fill", "table", "kernel"):
-            source, target = getattr(choice, name), getattr(slot, name)
+            source, target = getattr(choice, name), getattr(instruction, name)
             if source is not None:
                 target[rows, : source.shape[1]] = source[rows]
-    return slot
+    return instruction
 
 
 @dataclass
@@ -174,7 +190,8 @@ class Window:
     the part of that which starts at `start` (B, 2), may lie outside (padding), and is then mirrored where `flip`
     (B, 2) int32 (horizontal, vertical) says so. `size` is the canvas (H, W), the same for every sample.
 
-    `scales`, `least` and `whole` follow from the list and the shapes, not from the draw: whether any draw may resample,
+    `may_resample`, `min_resized` and `is_identity` follow from the list and the shapes, not from the draw: whether
+    any draw may resample,
     the least size (height, width) that it resamples to, and whether every draw shows the source as it is.
     """
 
@@ -187,9 +204,9 @@ class Window:
     antialias: bool = True
     padding_mode: int = CONSTANT
     fill: Array | None = None  # (C,) uint8
-    scales: bool = True
-    least: tuple[int, int] = (1, 1)
-    whole: bool = False
+    may_resample: bool = True
+    min_resized: tuple[int, int] = (1, 1)
+    is_identity: bool = False
 
     def take(self, rows: Array, size: tuple[int, int]) -> Window:
         """The windows of some of the samples, whose canvas has this size."""
@@ -336,7 +353,7 @@ class Alike:
 
 @dataclass
 class Program:
-    """One segment, lowered: `window` (None: the source is the canvas), `slots`, and `finish` for the last one.
+    """One segment, lowered: `window` (None: the source is the canvas), `instructions`, and `finish` for the last one.
 
     `alike` is of the first program of a call, None where images differ in size.
     """
@@ -344,13 +361,13 @@ class Program:
     keys: Keys
     channels: int
     window: Window | None
-    slots: list[Slot]
+    instructions: list[Instruction]
     finish: Finish | None = None
     alike: Alike | None = None
 
     def uses(self, *opcodes: int) -> bool:
-        """True if any slot of any sample runs one of `opcodes`."""
-        return any(bool(np.isin(slot.opcode, opcodes).any()) for slot in self.slots)
+        """True if any instruction of any sample runs one of `opcodes`."""
+        return any(bool(np.isin(instruction.opcode, opcodes).any()) for instruction in self.instructions)
 
 
 @dataclass

@@ -23,11 +23,11 @@ from gpuaug.program import (
     BySize,
     Erase,
     Finish,
+    Instruction,
     Keys,
     Mix,
     Op,
     Program,
-    Slot,
     Window,
 )
 from gpuaug.transforms.base import Canvas, Placement, repeated, whole_boxes
@@ -63,7 +63,7 @@ class Builder:
         self._interpolation, self._antialias, self._padding_mode = BILINEAR, True, CONSTANT
         self._fill: Array | None = None
         self._least = (1, 1)
-        self._slots: list[Slot] = []
+        self._instructions: list[Instruction] = []
         self._composable = False
 
     def _close(self, finish: Finish | None = None) -> None:
@@ -73,8 +73,8 @@ class Builder:
         else:
             size = self.canvas.size("Augment")
             window = self._window(size) if self._touched or not self.items else None  # the first reads the source
-            if window is not None or self._slots or finish is not None:
-                self.items.append(Program(self.keys, self.canvas.channels, window, self._slots, finish))
+            if window is not None or self._instructions or finish is not None:
+                self.items.append(Program(self.keys, self.canvas.channels, window, self._instructions, finish))
         self._open()
 
     def _window(self, size: tuple[int, int]) -> Window:
@@ -99,29 +99,29 @@ class Builder:
         for rows, items in self._by_size.parts:
             height, width = self.canvas.sizes[rows[0]].tolist()
             part = window.take(rows, (height, width)) if self._touched or not items else None
-            if part is not None or self._slots:
-                slots = [slot.take(rows) for slot in self._slots]
-                items.append(Program(self.keys.take(rows), self.canvas.channels, part, slots))
+            if part is not None or self._instructions:
+                instructions = [instruction.take(rows) for instruction in self._instructions]
+                items.append(Program(self.keys.take(rows), self.canvas.channels, part, instructions))
         self._by_size.sizes, self._by_size.channels = self.canvas.sizes, self.canvas.channels
 
     def place(self, placement: Placement) -> None:
         """Crop, pad or resize: look somewhere else, in the same read of the source where that is exact."""
-        if self._slots or not self._joins(placement):
+        if self._instructions or not self._joins(placement):
             self._close()
         self._touched = True
         start = self._mirrored(placement.start, placement.size, placement.resized)
-        if placement.scales:
+        if placement.may_resample:
             self._box = self._in_source(placement.box)
             self._resized, self._start = placement.resized, start
             self._interpolation, self._antialias = placement.interpolation, placement.antialias
             self._scaled = True
-            least = _least(placement.resized) if placement.least is None else placement.least
+            least = _least(placement.resized) if placement.min_resized is None else placement.min_resized
             self._least = int(least[0]), int(least[1])
-            self._cut = placement.cuts
+            self._cut = placement.may_crop
         else:
             self._start = start if self._start is None else self._start + start  # its box is all of the canvas
             self._cut = True
-            if placement.pads:
+            if placement.may_pad:
                 self._padded, self._padding_mode, self._fill = True, placement.padding_mode, placement.fill
         self.canvas = Canvas(placement.size, self.canvas.channels)
 
@@ -140,25 +140,25 @@ class Builder:
         return np.where(self._flip[:, ::-1], whole - start - length, start)  # flip is (horizontal, vertical)
 
     def _joins(self, placement: Placement) -> bool:
-        if placement.scales:
+        if placement.may_resample:
             # a mirrored image resampled is the resampled image mirrored, but nearest breaks ties by direction
             turned = self._turned and (self.exact or placement.interpolation in (NEAREST, NEAREST_EXACT))
             return not self._scaled and not self._padded and not turned
-        return not placement.pads or not (self._cut or self._padded)
+        return not placement.may_pad or not (self._cut or self._padded)
 
-    def pixel(self, slots: list[Slot], composable: bool) -> None:
+    def pixel(self, instructions: list[Instruction], composable: bool) -> None:
         """Instructions on the canvas. A flip that comes first is done by the window, a warp may join the one before."""
-        for slot in slots:
-            if not self._slots and slot.may <= {Op.IDENTITY, Op.FLIP}:
-                flips = (slot.opcode == Op.FLIP)[:, None] & (slot.operands[:, :2] != 0)
+        for instruction in instructions:
+            if not self._instructions and instruction.possible <= {Op.IDENTITY, Op.FLIP}:
+                flips = (instruction.opcode == Op.FLIP)[:, None] & (instruction.operands[:, :2] != 0)
                 self._flip = flips if self._flip is None else self._flip ^ flips
-                self._turned = self._turned or Op.FLIP in slot.may
+                self._turned = self._turned or Op.FLIP in instruction.possible
                 self._touched = self._touched or self._turned
                 continue
-            if composable and self._composable and not self.exact and _same_warp(self._slots[-1], slot):
-                self._slots[-1] = compose(self._slots[-1], slot)
+            if composable and self._composable and not self.exact and _same_warp(self._instructions[-1], instruction):
+                self._instructions[-1] = compose(self._instructions[-1], instruction)
             else:
-                self._slots.append(slot)
+                self._instructions.append(instruction)
             self._composable = composable
 
     def call(self, function: Callable[[Tensor], Tensor], canvas: Canvas) -> None:
@@ -197,7 +197,7 @@ def _least(sizes: Array) -> Array:
     return sizes[0] if sizes.strides[0] == 0 else sizes.min(axis=0)
 
 
-def _same_warp(first: Slot, second: Slot) -> bool:
+def _same_warp(first: Instruction, second: Instruction) -> bool:
     """True if both resample alike: interpolation, fill or none, and its levels."""
     assert first.fill is not None
     assert second.fill is not None
@@ -205,12 +205,14 @@ def _same_warp(first: Slot, second: Slot) -> bool:
     return bool(alike and (first.fill == second.fill).all())
 
 
-def compose(first: Slot, second: Slot) -> Slot:
+def compose(first: Instruction, second: Instruction) -> Instruction:
     """One warp that does `first`, then `second`: its inverse pulls through the second, then through the first."""
     matrices = []
-    for slot in (first, second):
-        matrix = slot.operands[:, :9].astype(np.float64).reshape(-1, 3, 3)
-        matrices.append(np.where((slot.opcode == Op.WARP)[:, None, None], matrix, np.eye(3)))
+    for instruction in (first, second):
+        matrix = instruction.operands[:, :9].astype(np.float64).reshape(-1, 3, 3)
+        matrices.append(np.where((instruction.opcode == Op.WARP)[:, None, None], matrix, np.eye(3)))
     operands = np.maximum(first.operands, second.operands)  # interpolation and fill are the same, projective is either
     operands[:, :9] = (matrices[0] @ matrices[1]).reshape(-1, 9)
-    return Slot(first.may | second.may, np.maximum(first.opcode, second.opcode), operands, fill=first.fill)
+    return Instruction(
+        first.possible | second.possible, np.maximum(first.opcode, second.opcode), operands, fill=first.fill
+    )

@@ -115,7 +115,7 @@ def _passes(item: Item, channels: int, size: tuple[int, int]) -> list[nn.Module]
     found: list[nn.Module] = []
     if item.window is not None and not item.window.shows_all(size):
         found.append(_Read(item.window, channels, size))
-    found += [_Grey() for slot in item.slots if Op.GRAYSCALE in slot.may]
+    found += [_Grey() for instruction in item.instructions if Op.GRAYSCALE in instruction.possible]
     return found
 
 

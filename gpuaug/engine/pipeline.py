@@ -27,7 +27,16 @@ __all__ = ["Pipeline", "evaluation"]
 
 Array = NDArray[Any]
 
-HOOKS = {"sample", "parameters", "slots", "lower", "place", "mix", "sizes", "after"}  # what `straight` stands for
+HOOKS = {
+    "sample",
+    "parameters",
+    "instructions",
+    "lower",
+    "place",
+    "mix",
+    "sizes",
+    "after",
+}  # what `straight` stands for
 MOST_ALIKE = 64  # shapes of batches that are remembered; with ever new ones they would be without end
 
 
@@ -188,7 +197,7 @@ class _Streams:
 
 def _lower_pixel(builder: Builder, step: Any, params: Params) -> None:
     canvas = builder.canvas
-    builder.pixel(step.slots(params, canvas), getattr(step, "composable", False))
+    builder.pixel(step.instructions(params, canvas), getattr(step, "composable", False))
     after = step.after(canvas)
     if after.channels != canvas.channels:
         builder.call(partial(_channels, count=after.channels), after)

@@ -117,10 +117,10 @@ def _plain(outputs: Array, scale: Array, n_in: Array, interpolation: int) -> tup
     first = np.maximum(unbound, 0)
     count = np.maximum(np.minimum(index + size // 2 + 1, n_in) - first, 0)
     weights = np.zeros((*source.shape, size))
-    slot = np.zeros_like(index)
+    instruction = np.zeros_like(index)
     for j in range(size):
-        slot = np.where(unbound + j <= 0, 0, np.where(unbound + j >= n_in - 1, count - 1, slot))
+        instruction = np.where(unbound + j <= 0, 0, np.where(unbound + j >= n_in - 1, count - 1, instruction))
         w = _filter(np.abs(float(j + 1 - size // 2) - part), interpolation, -0.75)
-        weights += np.where(slot[..., None] == np.arange(size), w[..., None], 0.0)
-        slot = slot + 1
+        weights += np.where(instruction[..., None] == np.arange(size), w[..., None], 0.0)
+        instruction = instruction + 1
     return first, weights

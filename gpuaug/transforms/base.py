@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug import checks, program
-from gpuaug.program import Slot, Straight
+from gpuaug.program import Instruction, Straight
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -229,20 +229,20 @@ class Transform(abc.ABC):  # noqa: B024 - its kinds are what is abstract
 
 
 class Pixel(Transform, abc.ABC):
-    """Changes pixels and keeps the canvas: lowers to slots."""
+    """Changes pixels and keeps the canvas: lowers to instructions."""
 
     kind = "pixel"
-    composable: ClassVar[bool] = False  # lowers to one WARP slot that may be composed with its neighbours
+    composable: ClassVar[bool] = False  # lowers to one WARP instruction that may be composed with its neighbours
 
     @abc.abstractmethod
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
         """The instructions for every sample, as if all were applied."""
 
-    def slots(self, params: Params, canvas: Canvas) -> list[Slot]:
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         """The instructions, IDENTITY for samples that are not applied."""
-        slots = self.lower(params, canvas)
+        instructions = self.lower(params, canvas)
         applied = params["applied"]
-        return slots if applied.all() else [slot.where(applied) for slot in slots]
+        return instructions if applied.all() else [instruction.where(applied) for instruction in instructions]
 
 
 @dataclass(frozen=True)
@@ -257,18 +257,30 @@ class Placement:
     antialias: bool = True
     padding_mode: int = program.CONSTANT
     fill: Array | None = None  # (C,) uint8
-    scales: bool = True  # any draw may resample, ...
-    cuts: bool = False  # ... show a part of what was resampled, ...
-    pads: bool = False  # ... or stick out of the image: of all draws, so that what is launched does not depend on one
-    least: Array | None = None  # (2,) the least `resized` of any draw; None: that of this one
+    may_resample: bool = True  # any draw may resample, ...
+    may_crop: bool = False  # ... show a part of what was resampled, ...
+    may_pad: bool = (
+        False  # ... or stick out of the image: of all draws, so that what is launched does not depend on one
+    )
+    min_resized: Array | None = None  # (2,) the least `resized` of any draw; None: that of this one
 
     @classmethod
     def cut(
-        cls, sizes: Array, start: Array, size: Array, pads: bool, padding_mode: int = 0, fill: Array | None = None
+        cls, sizes: Array, start: Array, size: Array, may_pad: bool, padding_mode: int = 0, fill: Array | None = None
     ) -> Placement:
         """No resampling: the part of the image (B, 2) `sizes` that starts at `start`, padded where it sticks out."""
         box = whole_boxes(sizes)
-        return cls(box, sizes, start, size, padding_mode=padding_mode, fill=fill, scales=False, cuts=True, pads=pads)
+        return cls(
+            box,
+            sizes,
+            start,
+            size,
+            padding_mode=padding_mode,
+            fill=fill,
+            may_resample=False,
+            may_crop=True,
+            may_pad=may_pad,
+        )
 
 
 class Crop(Transform, abc.ABC):

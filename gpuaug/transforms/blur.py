@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from gpuaug import checks
-from gpuaug.program import CIRCULAR, CONSTANT, EDGE, REFLECT, Op, Slot
+from gpuaug.program import CIRCULAR, CONSTANT, EDGE, REFLECT, Instruction, Op
 from gpuaug.transforms.base import Canvas, Params, Pixel
 
 __all__ = ["JPEG", "GaussianBlur", "GaussianNoise", "MotionBlur"]
@@ -76,10 +76,10 @@ class GaussianBlur(Pixel):
         low, high = self._sigma()
         return {"sigma": low + uniforms[:, 0] * (high - low)}
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
         width, height = self._kernel_size()
         kernel = np.concatenate([fixed_point(gaussian(length, params["sigma"])) for length in (width, height)], axis=1)
-        return [Slot.of(Op.BLUR, len(canvas), width, height, kernel=kernel)]
+        return [Instruction.of(Op.BLUR, len(canvas), width, height, kernel=kernel)]
 
 
 def gaussian(length: int, sigma: Array) -> Array:
@@ -140,7 +140,7 @@ class MotionBlur(Pixel):
         angle, direction = (low + uniforms * (high - low)).T
         return {"degrees": angle, "direction": direction}
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
         try:
             from kornia.filters import get_motion_kernel2d  # here: importing Kornia takes longer than gpuaug
         except ModuleNotFoundError as error:
@@ -151,7 +151,7 @@ class MotionBlur(Pixel):
         with torch.device("cpu"):  # whatever the default is
             kernel = get_motion_kernel2d(self.kernel_size, angle, direction, self.resample).flatten(1).numpy()
         weights = fixed_point(kernel.astype(np.float64))
-        return [Slot.of(Op.CONVOLVE, len(canvas), self.kernel_size, BORDERS[self.border_type], kernel=weights)]
+        return [Instruction.of(Op.CONVOLVE, len(canvas), self.kernel_size, BORDERS[self.border_type], kernel=weights)]
 
 
 class GaussianNoise(Pixel):
@@ -168,8 +168,8 @@ class GaussianNoise(Pixel):
         self.sigma = checks.number(self, "sigma", sigma, 0, 20)  # (20 + 20 * 4.2) * 255 stays inside int16
         self.clip = bool(clip)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
-        return [Slot.of(Op.NOISE, len(canvas), self.mean * 255, self.sigma * 255, self.clip, params["op"])]
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+        return [Instruction.of(Op.NOISE, len(canvas), self.mean * 255, self.sigma * 255, self.clip, params["op"])]
 
 
 class JPEG(Pixel):
@@ -199,5 +199,5 @@ class JPEG(Pixel):
         low, high = self._quality()
         return {"quality": low + np.floor(uniforms[:, 0] * (high - low + 1)).astype(np.int64)}
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
-        return [Slot.of(Op.JPEG, len(canvas), params["quality"])]
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+        return [Instruction.of(Op.JPEG, len(canvas), params["quality"])]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug import checks
-from gpuaug.program import OPERANDS, Op, Slot
+from gpuaug.program import OPERANDS, Instruction, Op
 from gpuaug.transforms import tone
 from gpuaug.transforms.base import Canvas, Params, Pixel, Transform
 
@@ -23,11 +23,11 @@ Array = NDArray[Any]
 GREY_OR_RGB = (1, 3)
 
 
-def blend(opcode: int, factor: Array, channels: int = 3) -> Slot:
+def blend(opcode: int, factor: Array, channels: int = 3) -> Instruction:
     """CONTRAST, SATURATION or SHARPNESS by `factor` (B,); the complement is taken in float64, as torchvision does."""
     if opcode == Op.SATURATION and channels == 1:
         opcode = Op.IDENTITY  # grey already, as torchvision and Pillow
-    return Slot.of(opcode, len(factor), factor, 1.0 - factor.astype(np.float64))
+    return Instruction.of(opcode, len(factor), factor, 1.0 - factor.astype(np.float64))
 
 
 def jitter_range(
@@ -82,7 +82,7 @@ class ColorJitter(Pixel):
                 params[f"{name}_factor"] = factor.astype(np.float32).astype(np.float64)  # as torchvision draws it
         return params
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
         size, colour = len(canvas), canvas.channels == 3
         codes = {
             "brightness": Op.TABLE,
@@ -103,11 +103,11 @@ class ColorJitter(Pixel):
             elif name != "brightness":
                 operands[step, :, 0], operands[step, :, 1] = factor, 1.0 - factor.astype(np.float64)
         table = tone.brightness(params["brightness_factor"]) if "brightness" in names else None
-        may, rows, order = frozenset({Op.IDENTITY, *opcode.tolist()}), np.arange(size), params["order"]
+        possible, rows, order = frozenset({Op.IDENTITY, *opcode.tolist()}), np.arange(size), params["order"]
         if len(names) < len(codes):  # rank of each kept step within the drawn order
             kept = [list(codes).index(name) for name in names]
             order = np.argsort(np.argsort(order, axis=1)[:, kept], axis=1)
-        return [Slot(may, opcode[place], operands[place, rows], table=table) for place in order.T]
+        return [Instruction(possible, opcode[place], operands[place, rows], table=table) for place in order.T]
 
 
 class RandomGrayscale(Pixel):
@@ -122,8 +122,8 @@ class RandomGrayscale(Pixel):
     def __init__(self, p: float = 0.1) -> None:
         self.p = checks.probability(self, p)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
-        return [Slot.of(Op.GRAYSCALE if canvas.channels == 3 else Op.IDENTITY, len(canvas))]
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+        return [Instruction.of(Op.GRAYSCALE if canvas.channels == 3 else Op.IDENTITY, len(canvas))]
 
 
 class Grayscale(Pixel):
@@ -146,8 +146,8 @@ class Grayscale(Pixel):
     def after(self, canvas: Canvas) -> Canvas:
         return Canvas(canvas.sizes, self.num_output_channels)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
-        return [Slot.of(Op.GRAYSCALE if canvas.channels == 3 else Op.IDENTITY, len(canvas))]
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+        return [Instruction.of(Op.GRAYSCALE if canvas.channels == 3 else Op.IDENTITY, len(canvas))]
 
 
 class RandomInvert(Pixel):
@@ -160,8 +160,8 @@ class RandomInvert(Pixel):
     def __init__(self, p: float = 0.5) -> None:
         self.p = checks.probability(self, p)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
-        return [Slot.of(Op.TABLE, len(canvas), table=tone.invert(len(canvas)))]
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+        return [Instruction.of(Op.TABLE, len(canvas), table=tone.invert(len(canvas)))]
 
 
 class RandomPosterize(Pixel):
@@ -176,8 +176,8 @@ class RandomPosterize(Pixel):
         self.bits = checks.integer(self, "bits", bits, 0, 8)
         self.p = checks.probability(self, p)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
-        return [Slot.of(Op.TABLE, len(canvas), table=tone.posterize(np.full(len(canvas), self.bits)))]
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+        return [Instruction.of(Op.TABLE, len(canvas), table=tone.posterize(np.full(len(canvas), self.bits)))]
 
 
 class RandomSolarize(Pixel):
@@ -192,8 +192,8 @@ class RandomSolarize(Pixel):
         self.threshold = checks.number(self, "threshold", threshold, 0, 255, "a level")
         self.p = checks.probability(self, p)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
-        return [Slot.of(Op.TABLE, len(canvas), table=tone.solarize(np.full(len(canvas), self.threshold)))]
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+        return [Instruction.of(Op.TABLE, len(canvas), table=tone.solarize(np.full(len(canvas), self.threshold)))]
 
 
 class RandomAutocontrast(Pixel):
@@ -206,8 +206,8 @@ class RandomAutocontrast(Pixel):
     def __init__(self, p: float = 0.5) -> None:
         self.p = checks.probability(self, p)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
-        return [Slot.of(Op.AUTOCONTRAST, len(canvas))]
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+        return [Instruction.of(Op.AUTOCONTRAST, len(canvas))]
 
 
 class RandomEqualize(Pixel):
@@ -220,8 +220,8 @@ class RandomEqualize(Pixel):
     def __init__(self, p: float = 0.5) -> None:
         self.p = checks.probability(self, p)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
-        return [Slot.of(Op.EQUALIZE, len(canvas))]
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+        return [Instruction.of(Op.EQUALIZE, len(canvas))]
 
 
 class RandomAdjustSharpness(Pixel):
@@ -236,7 +236,7 @@ class RandomAdjustSharpness(Pixel):
         self.sharpness_factor = checks.number(self, "sharpness_factor", sharpness_factor, 0, math.inf, "a factor")
         self.p = checks.probability(self, p)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
         return [blend(Op.SHARPNESS, np.full(len(canvas), self.sharpness_factor))]
 
 
@@ -253,6 +253,6 @@ class RandomChannelPermutation(Pixel):
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         return {"permutation": np.argsort(uniforms[:, : canvas.channels], axis=1, kind="stable")}
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
         columns: Sequence[Array] = params["permutation"].T
-        return [Slot.of(Op.PERMUTE, len(canvas), *columns)]
+        return [Instruction.of(Op.PERMUTE, len(canvas), *columns)]

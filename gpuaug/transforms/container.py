@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug import checks, program
-from gpuaug.program import Op, Slot, merge
+from gpuaug.program import Instruction, Op, merge
 from gpuaug.transforms.base import Canvas, Crop, Draws, Params, Pixel, Placement, Transform
 from gpuaug.transforms.mix import Mix, leaders
 
@@ -88,8 +88,8 @@ class Container(Transform, abc.ABC):
         params = super().sample(draws, canvas)
         return params | {str(number): child.sample(draws, canvas) for number, child in enumerate(self.children)}
 
-    def _child_slots(self, params: Params, canvas: Canvas) -> list[list[Slot]]:
-        return [child.slots(params[str(number)], canvas) for number, child in enumerate(self.children)]  # type: ignore[attr-defined]
+    def _child_instructions(self, params: Params, canvas: Canvas) -> list[list[Instruction]]:
+        return [child.instructions(params[str(number)], canvas) for number, child in enumerate(self.children)]  # type: ignore[attr-defined]
 
 
 class RandomApply(Container, Pixel):
@@ -104,8 +104,10 @@ class RandomApply(Container, Pixel):
         self._setup(transforms.transforms if isinstance(transforms, Compose) else transforms, "pixel")
         self.p = checks.probability(self, p)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
-        return [slot for slots in self._child_slots(params, canvas) for slot in slots]
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+        return [
+            instruction for instructions in self._child_instructions(params, canvas) for instruction in instructions
+        ]
 
 
 class RandomOrder(Container, Pixel):
@@ -125,16 +127,19 @@ class RandomOrder(Container, Pixel):
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         return {"order": np.argsort(uniforms, axis=1, kind="stable")}
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
-        children = self._child_slots(params, canvas)
-        return [slot for place in params["order"].T for slot in merge_lists(children, place)]
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+        children = self._child_instructions(params, canvas)
+        return [instruction for place in params["order"].T for instruction in merge_lists(children, place)]
 
 
-def merge_lists(children: list[list[Slot]], chosen: Array) -> list[Slot]:
-    """Slot lists of several children as one list, sample b running those of child `chosen[b]`."""
-    idle = Slot.of(Op.IDENTITY, len(chosen))
+def merge_lists(children: list[list[Instruction]], chosen: Array) -> list[Instruction]:
+    """Instruction lists of several children as one list, sample b running those of child `chosen[b]`."""
+    idle = Instruction.of(Op.IDENTITY, len(chosen))
     depth = max(map(len, children), default=0)
-    return [merge([slots[k] if k < len(slots) else idle for slots in children], chosen) for k in range(depth)]
+    return [
+        merge([instructions[k] if k < len(instructions) else idle for instructions in children], chosen)
+        for k in range(depth)
+    ]
 
 
 class RandomChoice(Container):
@@ -194,8 +199,8 @@ class RandomChoice(Container):
             uniforms = uniforms[leaders(self.transforms[0].mode, len(uniforms))]  # type: ignore[attr-defined]
         return np.searchsorted(edges, uniforms, side="right")
 
-    def slots(self, params: Params, canvas: Canvas) -> list[Slot]:
-        return merge_lists(self._child_slots(params, canvas), params["chosen"])
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
+        return merge_lists(self._child_instructions(params, canvas), params["chosen"])
 
     def for_evaluation(self) -> Sequence[Transform] | None:
         """Of crops, what all of them say; None if they differ."""
@@ -227,7 +232,7 @@ class RandomChoice(Container):
         fields: dict[str, Any] = {
             name: np.stack([getattr(p, name) for p in placements])[chosen, rows] for name in ("box", "resized", "start")
         }
-        fields |= {name: any(getattr(p, name) for p in placements) for name in ("scales", "cuts", "pads")}
+        fields |= {name: any(getattr(p, name) for p in placements) for name in ("may_resample", "may_crop", "may_pad")}
         fields["least"] = np.min([p.resized.min(axis=0) for p in placements], axis=0)
         return replace(placements[0], **fields)
 

@@ -123,7 +123,7 @@ class CenterCrop(Crop):
         size = np.array(self._pair, np.int64)
         over = canvas.sizes - size
         start = np.where(over >= 0, np.rint(over / 2).astype(np.int64), -((-over) // 2))
-        return Placement.cut(canvas.sizes, start, self.sizes(canvas.sizes), pads=bool((over < 0).any()))
+        return Placement.cut(canvas.sizes, start, self.sizes(canvas.sizes), may_pad=bool((over < 0).any()))
 
 
 class Pad(Crop):

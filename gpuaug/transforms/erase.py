@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug import checks
-from gpuaug.program import Erase, Op, Slot
+from gpuaug.program import Erase, Instruction, Op
 from gpuaug.transforms.base import Canvas, Params, Pixel
 from gpuaug.transforms.crop import TRIES, first_fit
 
@@ -71,7 +71,7 @@ class RandomErasing(Pixel):
             raise checks.bad(self, "value", f"one number or {channels}, as the images have channels", repr(self.value))
         return np.broadcast_to(np.asarray(values, np.float32), (channels,))
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
         if self.value == "random":
             remedy = "Put RandomErasing after ToDtype and Normalize."
             raise checks.bad(self, "value", "a number before ToDtype, where pixels are uint8", repr(self.value), remedy)
@@ -79,7 +79,7 @@ class RandomErasing(Pixel):
         if (values < 0).any() or (values > 255).any():
             raise checks.bad(self, "value", "in [0, 255] before ToDtype, where pixels are uint8", repr(self.value))
         fill = np.broadcast_to(values, (len(canvas), canvas.channels))
-        return [Slot.of(Op.ERASE, len(canvas), *params["box"].T, fill=fill)]
+        return [Instruction.of(Op.ERASE, len(canvas), *params["box"].T, fill=fill)]
 
     def erase(self, params: Params, canvas: Canvas) -> Erase:
         """The same on floats, as a box for `finish`."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug import checks
-from gpuaug.program import May, Mirror, Op, Slot, Straight
+from gpuaug.program import Feature, Instruction, Mirror, Op, Straight
 from gpuaug.transforms import matrix
 from gpuaug.transforms.base import INTERPOLATIONS, Canvas, Params, Pixel, fill_row
 from gpuaug.transforms.base import interpolation as check_interpolation
@@ -26,9 +26,9 @@ SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])  # corners (x, y): top left,
 
 
 @lru_cache(maxsize=64)
-def flip(size: int, horizontal: int, vertical: int) -> Slot:
-    """A FLIP slot, the same for every draw; nobody writes to it."""
-    return Slot.of(Op.FLIP, size, horizontal, vertical)
+def flip(size: int, horizontal: int, vertical: int) -> Instruction:
+    """A FLIP instruction, the same for every draw; nobody writes to it."""
+    return Instruction.of(Op.FLIP, size, horizontal, vertical)
 
 
 class RandomHorizontalFlip(Pixel):
@@ -43,7 +43,7 @@ class RandomHorizontalFlip(Pixel):
     def __init__(self, p: float = 0.5) -> None:
         self.p = checks.probability(self, p)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
         return [flip(len(canvas), 1, 0)]
 
     def straight(self, canvas: Canvas) -> Sequence[Straight]:
@@ -62,7 +62,7 @@ class RandomVerticalFlip(Pixel):
     def __init__(self, p: float = 0.5) -> None:
         self.p = checks.probability(self, p)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
         return [flip(len(canvas), 0, 1)]
 
     def straight(self, canvas: Canvas) -> Sequence[Straight]:
@@ -71,23 +71,23 @@ class RandomVerticalFlip(Pixel):
 
 def warp(
     owner: object, inverse: Array, interpolation: str, fill: Fill, channels: int, projective: bool = False
-) -> Slot:
-    """A WARP slot for inverse matrices (B, 3, 3), pixel index to pixel index."""
+) -> Instruction:
+    """A WARP instruction for inverse matrices (B, 3, 3), pixel index to pixel index."""
     size = len(inverse)
     operands = np.zeros((size, 16), np.float32)
     operands[:, :9] = inverse.reshape(size, 9)
     operands[:, 9], operands[:, 10], operands[:, 11] = INTERPOLATIONS[interpolation], fill is not None, projective
     rows = np.broadcast_to(fill_row(owner, fill, channels), (size, channels))
-    may = warp_kinds(interpolation) | ({May.PROJECTIVE} if projective else set())
-    return Slot(may, np.full(size, Op.WARP, np.int32), operands, fill=rows)
+    possible = warp_kinds(interpolation) | ({Feature.PROJECTIVE} if projective else set())
+    return Instruction(possible, np.full(size, Op.WARP, np.int32), operands, fill=rows)
 
 
 def warp_kinds(interpolation: str) -> frozenset[int]:
-    """What `Slot.may` says of a WARP."""
+    """What `Instruction.possible` says of a WARP."""
     return {
         "nearest": frozenset({Op.WARP}),
-        "bilinear": frozenset({Op.WARP, May.BILINEAR}),
-        "bicubic": frozenset({Op.WARP, May.BICUBIC}),
+        "bilinear": frozenset({Op.WARP, Feature.BILINEAR}),
+        "bicubic": frozenset({Op.WARP, Feature.BICUBIC}),
     }[interpolation]
 
 
@@ -140,7 +140,7 @@ class RandomRotation(Pixel):
         low, high = angles(self, "degrees", self.degrees)
         return {"degrees": low + uniforms[:, 0] * (high - low)}
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
         zero = np.zeros(len(canvas))
         # torchvision's affine turns clockwise, its rotate counter-clockwise
         inverse = matrix.affine(canvas.sides, -params["degrees"], (zero, zero), 1.0, (zero, zero), self.center)
@@ -219,7 +219,7 @@ class RandomAffine(Pixel):
             "shear": np.stack([shear_x, shear_y], axis=1),
         }
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
         translate, shear = params["translate"].T, params["shear"].T
         inverse = matrix.affine(
             canvas.sides,
@@ -262,7 +262,7 @@ class RandomPerspective(Pixel):
         inward = np.floor(uniforms.reshape(-1, 4, 2) * bounds)
         return {"corners": inward + SQUARE * (sizes - bounds)}  # (B, 4, 2) as (x, y)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
         start = SQUARE * (canvas.sizes[:, None, ::-1] - 1)
         inverse = matrix.perspective(start, params["corners"])
         return [warp(self, inverse, self.interpolation, self.fill, canvas.channels, projective=True)]

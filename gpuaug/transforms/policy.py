@@ -1,6 +1,7 @@
 """RandAugment, AutoAugment, TrivialAugmentWide and AugMix, with torchvision's tables, each sample its own ops.
 
-A policy draws an op number and a signed magnitude for each sample and place, and `lower_ops` turns both into one slot.
+A policy draws an op number and a signed magnitude for each sample and place, and `lower_ops` turns both into one
+instruction.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from gpuaug import checks
-from gpuaug.program import OPERANDS, Listed, Op, Picks, Slot, Straight
+from gpuaug.program import OPERANDS, Instruction, ListedInstruction, Op, Picks, Straight
 from gpuaug.transforms import matrix, tone
 from gpuaug.transforms.base import INTERPOLATIONS, Canvas, Params, Pixel, fill_row
 from gpuaug.transforms.base import interpolation as check_interpolation
@@ -71,13 +72,13 @@ def magnitudes(kind: str, bins: int, height: int, width: int) -> Array:
     return table.numpy()
 
 
-def lower_ops(owner: Policy, ops: Array, magnitude: Array, canvas: Canvas) -> list[Slot]:
+def lower_ops(owner: Policy, ops: Array, magnitude: Array, canvas: Canvas) -> list[Instruction]:
     """Slots for op numbers and signed magnitudes, each (B, places)."""
     book = None if canvas.several else owner.book(canvas)
     chosen = None if book is None else book.find(ops, magnitude)
     if book is None or chosen is None:
         return compute_ops(owner, ops, magnitude, canvas)
-    return [Listed(book.slot, chosen[:, place], book.words) for place in range(ops.shape[1])]
+    return [ListedInstruction(book.instruction, chosen[:, place], book.words) for place in range(ops.shape[1])]
 
 
 MOST, KEPT = 4096, 64  # instructions in a book; books
@@ -96,8 +97,8 @@ class Book:
         span = strengths[:, -1] - strengths[:, 0]  # strengths are even steps, whole numbers of them for posterize
         self.per_bin = np.where(span == 0, 0.0, (bins - 1) / np.where(span == 0, 1.0, span))
         ops = np.arange(count).repeat(2 * bins)
-        (self.slot,) = compute_ops(owner, ops[:, None], self.magnitude[:, None], canvas)
-        self.words = words(self.slot)
+        (self.instruction,) = compute_ops(owner, ops[:, None], self.magnitude[:, None], canvas)
+        self.words = words(self.instruction)
 
     def find(self, ops: Array, magnitude: Array) -> Array | None:
         """(B, places) number of each instruction; None if one is not in the book: somebody changed the draw."""
@@ -111,13 +112,13 @@ class Book:
         return number if good.all() else None
 
 
-def words(slot: Slot) -> Array:
+def words(instruction: Instruction) -> Array:
     """(n, 1 + 16 + C + 64) int32: opcode, operands, fill and table of each instruction, one after another."""
-    parts = [slot.opcode[:, None], slot.operands, slot.fill, slot.table]
+    parts = [instruction.opcode[:, None], instruction.operands, instruction.fill, instruction.table]
     return np.concatenate([np.ascontiguousarray(part).view(np.int32) for part in parts], axis=1)
 
 
-def compute_ops(owner: Policy, ops: Array, magnitude: Array, canvas: Canvas) -> list[Slot]:
+def compute_ops(owner: Policy, ops: Array, magnitude: Array, canvas: Canvas) -> list[Instruction]:
     """As `lower_ops`, of any magnitudes."""
     size, places = ops.shape
     ops, magnitude = ops.T.reshape(-1), magnitude.T.reshape(-1)
@@ -141,8 +142,8 @@ def compute_ops(owner: Policy, ops: Array, magnitude: Array, canvas: Canvas) -> 
         table[rows] = tones(magnitude[rows])
 
     parts = [slice(place * size, (place + 1) * size) for place in range(places)]
-    may = frozenset(map(int, OPCODES)) | warp_kinds(owner.interpolation)
-    return [Slot(may, opcode[part], operands[part], fill[part], table[part]) for part in parts]
+    possible = frozenset(map(int, OPCODES)) | warp_kinds(owner.interpolation)
+    return [Instruction(possible, opcode[part], operands[part], fill[part], table[part]) for part in parts]
 
 
 def _inverse(ops: Array, magnitude: Array, size: tuple[Array | int, Array | int]) -> Array:
@@ -196,7 +197,7 @@ class Policy(Pixel, abc.ABC):
         book = self.book(canvas)
         return None if book is None else (Picks(places, KINDS, book.bins, SIGNED, book.words),)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
         return lower_ops(self, params["ops"], params["magnitude"], canvas)
 
 
@@ -374,13 +375,13 @@ class AugMix(Policy):
             weights, rest = [*weights, part], rest - part
         return np.stack([*weights, rest], axis=1)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Slot]:
+    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
         size, weights = len(canvas), params["weights"]
         ops, magnitude = (params[name].reshape(size, -1) for name in ("ops", "magnitude"))
         chains = lower_ops(self, ops, magnitude, canvas)  # all at once: NumPy's cost is in the calls
         depth = len(chains) // self.mixture_width
-        slots = [Slot.of(Op.BRANCH, size, weights[:, 0])]
+        instructions = [Instruction.of(Op.BRANCH, size, weights[:, 0])]
         for chain in range(self.mixture_width):
-            slots += chains[chain * depth : (chain + 1) * depth]
-            slots.append(Slot.of(Op.JOIN, size, weights[:, chain + 1]))
-        return [*slots, Slot.of(Op.MERGE, size)]
+            instructions += chains[chain * depth : (chain + 1) * depth]
+            instructions.append(Instruction.of(Op.JOIN, size, weights[:, chain + 1]))
+        return [*instructions, Instruction.of(Op.MERGE, size)]

@@ -192,7 +192,12 @@ def test_what_is_lowered_to_does_not_depend_on_the_draw(count: int, after: list[
         draw = augment.sample(images, index=torch.arange(count) + 7 * number)
         items = augment.train_pipeline.lower(draw.params, draw.keys, draw.canvas, False, augment.memory_format)
         windows = [getattr(item, "window", None) for item in items]
-        seen.add(tuple(w and (w.size, w.scales, w.least, w.whole, w.padding_mode, w.interpolation) for w in windows))
+        seen.add(
+            tuple(
+                w and (w.size, w.may_resample, w.min_resized, w.is_identity, w.padding_mode, w.interpolation)
+                for w in windows
+            )
+        )
     assert len(seen) == 1
 
 

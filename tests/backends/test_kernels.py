@@ -182,7 +182,7 @@ def test_pixels(steps: list[Any], channels: tuple[int, ...]) -> None:
 
 @pytest.mark.parametrize("steps", TONES, ids=repr)
 def test_tones(steps: list[Any]) -> None:
-    """Also in a run of several slots: an instruction sees the pixels after those before it."""
+    """Also in a run of several instructions: an instruction sees the pixels after those before it."""
     for channels in (5,) if steps == TONES[-1] else (3, 1):
         check(steps, batch("noise", 3, channels, WIDE))
 
@@ -193,7 +193,9 @@ def test_every_opcode_is_drawn() -> None:
     for steps, channels in [*PIXELS, *((steps, (3,)) for steps in TONES)]:
         for count in channels:
             items, _ = lowered(steps, batch("photo", 3, count, SMALL), lambda params: params, False)
-            drawn |= {opcode for item in items for slot in item.slots for opcode in slot.opcode.tolist()}
+            drawn |= {
+                opcode for item in items for instruction in item.instructions for opcode in instruction.opcode.tolist()
+            }
     assert drawn == {value for name, value in vars(Op).items() if not name.startswith("_")}
 
 
@@ -223,7 +225,7 @@ def test_extreme_matrices(name: str) -> None:
 
         def edit(items: Items) -> None:
             for number, matrix in enumerate(matrices):
-                items[0].slots[0].operands[number, :9] = matrix.reshape(9)
+                items[0].instructions[0].operands[number, :9] = matrix.reshape(9)
 
         check([ga.RandomPerspective(p=1, interpolation=name, fill=fill)], batch("noise", 7, 3, (5, 6)), edit=edit)
     for corners in SINGULAR:

@@ -16,7 +16,7 @@ import torch
 
 import gpuaug as ga
 from gpuaug import philox
-from gpuaug.program import Keys, Listed, Op
+from gpuaug.program import Keys, ListedInstruction, Op
 from gpuaug.transforms.base import Canvas, repeated
 from gpuaug.transforms.crop import TRIES, RandomResizedCrop, box_shapes, first_fit
 from gpuaug.transforms.policy import compute_ops
@@ -53,14 +53,14 @@ def test_every_draw_of_a_policy_is_in_its_book(policy: Any, channels: int) -> No
     count, canvas = 2000, Canvas(repeated(2000, 48, 40), channels)
     params = ga.Augment([policy], seed=9, backend="torch").sample(blank(count, 48, 40, channels)).params[0]
     ops, magnitude = (params[name].reshape(count, -1) for name in ("ops", "magnitude"))
-    picked = [slot for slot in policy.lower(params, canvas) if isinstance(slot, Listed)]
+    picked = [instruction for instruction in policy.lower(params, canvas) if isinstance(instruction, ListedInstruction)]
     assert len(picked) == ops.shape[1]
-    for slot, expected in zip(picked, compute_ops(policy, ops, magnitude, canvas), strict=True):
-        assert slot.may == expected.may
+    for instruction, expected in zip(picked, compute_ops(policy, ops, magnitude, canvas), strict=True):
+        assert instruction.possible == expected.possible
         runs = expected.opcode != Op.IDENTITY
-        assert (slot.opcode == expected.opcode).all()
+        assert (instruction.opcode == expected.opcode).all()
         for name in ("operands", "fill", "table"):
-            assert getattr(slot, name)[runs].tobytes() == getattr(expected, name)[runs].tobytes(), name
+            assert getattr(instruction, name)[runs].tobytes() == getattr(expected, name)[runs].tobytes(), name
 
 
 def test_a_changed_draw_is_rendered_as_it_says() -> None:
@@ -69,8 +69,8 @@ def test_a_changed_draw_is_rendered_as_it_says() -> None:
     draw = augment.sample(images)
     draw.params[0]["ops"][:] = 5  # Rotate
     draw.params[0]["magnitude"][:] = 90.0
-    (slot,) = augment.train_pipeline.steps[0].slots(draw.params[0], draw.canvas)
-    assert not isinstance(slot, Listed)
+    (instruction,) = augment.train_pipeline.steps[0].instructions(draw.params[0], draw.canvas)
+    assert not isinstance(instruction, ListedInstruction)
     rotated = augment.render(
         images[..., :21, :21], ga.Draw(draw.keys, draw.params, True, Canvas(repeated(6, 21, 21), 3))
     )
@@ -266,7 +266,7 @@ def test_a_subclass_that_draws_otherwise_goes_the_long_way() -> None:
             return {"box": super().parameters(uniforms, canvas)["box"] // 2 + 1}
 
     class Never(ga.RandomHorizontalFlip, registered=False):
-        def slots(self, params: Any, canvas: Canvas) -> Any:
+        def instructions(self, params: Any, canvas: Canvas) -> Any:
             return []
 
     class Named(RandomResizedCrop, registered=False):

@@ -291,10 +291,10 @@ def test_the_least_size_is_that_of_all_crops() -> None:
         choice = ga.RandomChoice(order)
         draw = ga.Augment([choice], seed=0).sample(noise(4, 3, 48, 40))
         placement = choice.place(draw.params[0], canvas)
-        assert placement.least is not None
-        assert placement.least.tolist() == [20, 20]
-        assert placement.scales
-        assert placement.cuts
+        assert placement.min_resized is not None
+        assert placement.min_resized.tolist() == [20, 20]
+        assert placement.may_resample
+        assert placement.may_crop
 
 
 def test_ragged_images_have_a_least_size() -> None:
@@ -303,7 +303,7 @@ def test_ragged_images_have_a_least_size() -> None:
     augment = ga.Augment([ga.Resize(16), ga.CenterCrop(12)], backend="torch")
     draw = augment.sample(images)
     items = augment.train_pipeline.lower(draw.params, draw.keys, draw.canvas, False, augment.memory_format)
-    assert items[0].window.least == (16, 16)  # type: ignore[union-attr]
+    assert items[0].window.min_resized == (16, 16)  # type: ignore[union-attr]
 
 
 # ---- warps -----------------------------------------------------------------------------------------------------------
@@ -630,7 +630,7 @@ def test_a_choice_of_crops_has_the_least_size_of_all(turned: bool) -> None:
     augment = ga.Augment([ga.RandomChoice(crops[::-1] if turned else crops)], seed=0)
     draw = augment.sample(noise(8, 3, 48, 48))
     (program,) = augment.train_pipeline.lower(draw.params, draw.keys, draw.canvas, False, torch.contiguous_format)
-    assert program.window.least == (16, 16)
+    assert program.window.min_resized == (16, 16)
 
 
 def test_a_choice_keeps_the_channels() -> None:

@@ -1,6 +1,6 @@
 """The CPU backend: each thread takes a few samples and runs their whole program while the images sit in its cache.
 
-`render` is the main flow: crop the group, run its slots, finish it. The threads share nothing but the result.
+`render` is the main flow: crop the group, run its instructions, finish it. The threads share nothing but the result.
 """
 
 from __future__ import annotations
@@ -138,18 +138,20 @@ class _Job:
         self._set_up_finish(finish)
 
     def _stack(self, program: Program) -> None:
-        slots, size, channels = program.slots, self.batch, self.channels
-        count = len(slots)
+        instructions, size, channels = program.instructions, self.batch, self.channels
+        count = len(instructions)
         self.opcodes = np.zeros((size, count), np.int32)
         self.operands = np.zeros((size, count, OPERANDS), np.float32)
         self.fills = np.zeros((size, count, channels), np.float32)
-        self.tables = np.empty((size, count, 256 if any(slot.table is not None for slot in slots) else 0), np.uint8)
-        for k, slot in enumerate(slots):
-            self.opcodes[:, k], self.operands[:, k] = slot.opcode, slot.operands
-            if slot.fill is not None:
-                self.fills[:, k] = slot.fill
-            if slot.table is not None:
-                self.tables[:, k] = slot.table
+        self.tables = np.empty(
+            (size, count, 256 if any(instruction.table is not None for instruction in instructions) else 0), np.uint8
+        )
+        for k, instruction in enumerate(instructions):
+            self.opcodes[:, k], self.operands[:, k] = instruction.opcode, instruction.operands
+            if instruction.fill is not None:
+                self.fills[:, k] = instruction.fill
+            if instruction.table is not None:
+                self.tables[:, k] = instruction.table
         self.rare = rare(self.opcodes, self.operands)
         self.rare_slots = np.flatnonzero(self.rare.any(axis=0))
         self.common = np.where(self.rare, Op.IDENTITY, self.opcodes).astype(np.int32)
@@ -188,9 +190,9 @@ class _Job:
                     self._run(start, stop, done, k, canvases, side, pending, flush=True)
                 self._run_rare(start, stop, k, canvases, side)
                 done = k
-        if done < len(self.program.slots):
-            self._run(start, stop, done, len(self.program.slots), canvases, side, pending, flush=self.mixes)
-        else:  # nothing (left) to run; a list with no slots then never compiles `run`
+        if done < len(self.program.instructions):
+            self._run(start, stop, done, len(self.program.instructions), canvases, side, pending, flush=self.mixes)
+        else:  # nothing (left) to run; a list with no instructions then never compiles `run`
             pending[:] = np.arange(256)
         if self.plain:
             composed = scratch("composed", (self.channels + 1, 256), self.kind)
@@ -217,8 +219,8 @@ class _Job:
         )  # fmt: skip
 
     def _run_rare(self, start: int, stop: int, k: int, canvases: Array, side: Array) -> None:
-        """Slot k of the samples whose instruction there has a kernel of its own."""
-        slot, keys = self.program.slots[k], self.program.keys
+        """Instruction k of the samples whose instruction there has a kernel of its own."""
+        instruction, keys = self.program.instructions[k], self.program.keys
         for b in start + np.flatnonzero(self.rare[start:stop, k]):
             g, opcode, operands = b - start, int(self.opcodes[b, k]), self.operands[b, k]
             flat, flat_out = canvases[g, side[g]], canvases[g, 1 - side[g]]
@@ -235,9 +237,9 @@ class _Job:
                 warp = bicubic if operands[9] == BICUBIC else bilinear
                 warp(flat, self.height, self.width, operands, self.fills[b, k], flat_out, memory)
             else:
-                assert slot.kernel is not None
+                assert instruction.kernel is not None
                 kernel = blur if opcode == Op.BLUR else convolve
-                kernel(flat, self.height, self.width, operands, slot.kernel[b], flat_out, memory)
+                kernel(flat, self.height, self.width, operands, instruction.kernel[b], flat_out, memory)
             side[g] = 1 - side[g]
 
     def _finish(self, start: int, stop: int, canvases: Array, rows: Array, side: Array, pending: Array) -> None:

@@ -43,18 +43,18 @@ def _tap(i, n_in, scale, filter_, antialias, support, size, real, at):
     unbound = index - size // 2 + 1
     first = max(unbound, 0)
     count = min(max(min(index + size // 2 + 1, n_in) - first, 0), size)
-    slot = 0
+    instruction = 0
     for j in range(size):
         real[at + j] = 0.0
         x = abs(np.float64(j + 1 - size // 2) - part)
         w = max(1.0 - x, 0.0) if filter_ == BILINEAR else _cubic(x, -0.75)
         if unbound + j <= 0:
-            slot = 0
+            instruction = 0
         elif unbound + j >= n_in - 1:
-            slot = count - 1
-        real[at + slot] += w
-        largest = max(largest, real[at + slot])
-        slot += 1
+            instruction = count - 1
+        real[at + instruction] += w
+        largest = max(largest, real[at + instruction])
+        instruction += 1
     return first, count, largest
 
 

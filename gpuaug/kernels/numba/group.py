@@ -38,7 +38,8 @@ def run_group(
     canvases: Array, side: Array, bases: Array, totals: Array, height: int, width: int,
     scratch: Array, pending: Array, flush: bool,
 ) -> None:  # fmt: skip
-    """Run slots first..last of samples start..stop; `side` (n,) says which of its two canvases each sample is in."""
+    """Run instructions first..last of samples start..stop; `side` (n,) says which of its two canvases each sample is
+    in."""
     for b in range(start, stop):
         g = b - start
         k = g if bases.shape[0] > g else 0

@@ -23,7 +23,7 @@ Array = NDArray[Any]
 
 
 def _parts(program: Program, canvas: Tensor) -> list[Array]:
-    """The samples to take through the slots together: all, or few where BRANCH keeps more canvases of each."""
+    """The samples to take through the instructions together: all, or few where BRANCH keeps more canvases of each."""
     rows = np.arange(len(canvas))
     return list(chunks(rows, canvas[0].numel())) if program.uses(Op.BRANCH) else [rows]
 
@@ -35,9 +35,9 @@ def render(program: Program, source: Tensor | Ragged) -> Tensor:
         canvas = crop(source, window)
     else:
         assert isinstance(source, Tensor)
-        canvas = source.clone(memory_format=torch.contiguous_format) if program.slots else source
+        canvas = source.clone(memory_format=torch.contiguous_format) if program.instructions else source
     for rows in _parts(program, canvas):
         part, keys, branches = canvas[rows[0] : rows[-1] + 1], program.keys.take(rows), Branches()
-        for slot in program.slots:
-            step(part, slot.take(rows), keys, branches)
+        for instruction in program.instructions:
+            step(part, instruction.take(rows), keys, branches)
     return canvas if program.finish is None else finish(canvas, program.finish, program.keys)

@@ -17,7 +17,7 @@ from gpuaug.kernels.torch.filter import blur, convolve
 from gpuaug.kernels.torch.jpeg import jpeg
 from gpuaug.kernels.torch.noise import pixel_normals
 from gpuaug.kernels.torch.warp import warp
-from gpuaug.program import Keys, Op, Slot
+from gpuaug.program import Instruction, Keys, Op
 
 __all__ = ["Branches", "grey", "step"]
 
@@ -26,7 +26,7 @@ Array = NDArray[Any]
 
 @dataclass
 class Branches:
-    """What BRANCH, JOIN and MERGE keep between slots: base uint8 and total float32, both (B, C, H, W)."""
+    """What BRANCH, JOIN and MERGE keep between instructions: base uint8 and total float32, both (B, C, H, W)."""
 
     base: Tensor | None = None
     total: Tensor | None = None
@@ -34,13 +34,13 @@ class Branches:
 
 @dataclass
 class Group:
-    """The samples of a chunk that run one opcode: their rows of the slot, on the host and on the device."""
+    """The samples of a chunk that run one opcode: their rows of the instruction, on the host and on the device."""
 
     rows: Array
     index: Tensor  # rows, on the device
     operands: Array
     values: Tensor  # operands, on the device
-    slot: Slot
+    instruction: Instruction
     keys: Keys
     branches: Branches
 
@@ -49,19 +49,19 @@ class Group:
         return self.values[:, number, None, None, None]
 
     def part(self, name: str, device: torch.device) -> Tensor:
-        return upload(getattr(self.slot, name)[self.rows], device)
+        return upload(getattr(self.instruction, name)[self.rows], device)
 
 
-def step(canvas: Tensor, slot: Slot, keys: Keys, branches: Branches) -> Tensor:
-    """Run a slot on the canvas (B, C, H, W) uint8, in place."""
-    for opcode in np.unique(slot.opcode):
+def step(canvas: Tensor, instruction: Instruction, keys: Keys, branches: Branches) -> Tensor:
+    """Run an instruction on the canvas (B, C, H, W) uint8, in place."""
+    for opcode in np.unique(instruction.opcode):
         if opcode == Op.IDENTITY:
             continue
-        for alike in _alike(slot, np.flatnonzero(slot.opcode == opcode)):
+        for alike in _alike(instruction, np.flatnonzero(instruction.opcode == opcode)):
             for rows in chunks(alike, canvas[0].numel()):
-                operands = slot.operands[rows]
+                operands = instruction.operands[rows]
                 index = upload(rows, canvas.device)
-                group = Group(rows, index, operands, upload(operands, canvas.device), slot, keys, branches)
+                group = Group(rows, index, operands, upload(operands, canvas.device), instruction, keys, branches)
                 images = canvas.index_select(0, index)
                 canvas.index_copy_(0, index, OPS[int(opcode)](images, group, canvas))
     return canvas
@@ -75,12 +75,12 @@ STATIC = {
 }  # operands that decide the shape of the work
 
 
-def _alike(slot: Slot, rows: Array) -> list[Array]:
+def _alike(instruction: Instruction, rows: Array) -> list[Array]:
     """`rows` split so that the operands that decide what code runs are equal."""
-    columns = STATIC.get(int(slot.opcode[rows[0]]))
+    columns = STATIC.get(int(instruction.opcode[rows[0]]))
     if columns is None:
         return [rows]
-    _, which = np.unique(slot.operands[rows][:, columns], axis=0, return_inverse=True)
+    _, which = np.unique(instruction.operands[rows][:, columns], axis=0, return_inverse=True)
     which = which.reshape(-1)
     return [rows[which == number] for number in range(which.max() + 1)]
 

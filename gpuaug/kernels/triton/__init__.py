@@ -1,7 +1,8 @@
 """The CUDA backend: every pass is one launch for the whole batch, and all parameters of a call go up in one copy.
 
 `Job` is the main flow: lay the programs out in a block, upload it, launch. What is launched follows from the programs'
-static parts (`Slot.may`, `Window.scales`, shapes), never from a draw, so that a CUDA graph can replay it.
+static parts (`Instruction.possible`, `Window.may_resample`, shapes), never from a draw, so that a CUDA graph can
+replay it.
 """
 
 from __future__ import annotations
@@ -169,7 +170,7 @@ def _hooked() -> bool:
 def _run(layout: Layout, params: Params, source: Tensor | Ragged) -> Tensor:
     program = layout.program
     canvas = _canvas(layout, params, source)
-    branches = Branches.of(canvas, any(Op.BRANCH in run.may for run in layout.runs))
+    branches = Branches.of(canvas, any(Op.BRANCH in run.possible for run in layout.runs))
     for run in layout.runs:
         canvas = _filtered(layout, run, params, canvas, source)
         luts = tone(canvas, layout, run, params)
@@ -191,7 +192,7 @@ def _run(layout: Layout, params: Params, source: Tensor | Ragged) -> Tensor:
 def _canvas(layout: Layout, params: Params, source: Tensor | Ragged) -> Tensor:
     """The canvas: cropped, or the source itself where every draw would show it as it is."""
     window = layout.program.window
-    if isinstance(source, Tensor) and (window is None or (window.whole and source.is_contiguous())):
+    if isinstance(source, Tensor) and (window is None or (window.is_identity and source.is_contiguous())):
         return source.contiguous()
     assert window is not None
     return crop(source, layout, params)

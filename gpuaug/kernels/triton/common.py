@@ -12,7 +12,7 @@ import triton
 import triton.language as tl
 
 from gpuaug import program
-from gpuaug.program import May, Op
+from gpuaug.program import Feature, Op
 
 __all__ = ["anywhere", "byte", "gathered", "luma", "operand", "read", "rint", "tile", "wrap"]
 
@@ -45,9 +45,9 @@ HAS_FLIP = tl.constexpr(1 << Op.FLIP)
 HAS_GRAYSCALE = tl.constexpr(1 << Op.GRAYSCALE)
 HAS_HUE = tl.constexpr(1 << Op.HUE)
 HAS_JOIN = tl.constexpr(1 << Op.JOIN)
-HAS_BICUBIC = tl.constexpr(1 << May.BICUBIC)
-HAS_BILINEAR = tl.constexpr(1 << May.BILINEAR)
-HAS_PROJECTIVE = tl.constexpr(1 << May.PROJECTIVE)
+HAS_BICUBIC = tl.constexpr(1 << Feature.BICUBIC)
+HAS_BILINEAR = tl.constexpr(1 << Feature.BILINEAR)
+HAS_PROJECTIVE = tl.constexpr(1 << Feature.PROJECTIVE)
 HAS_MERGE = tl.constexpr(1 << Op.MERGE)
 HAS_NOISE = tl.constexpr(1 << Op.NOISE)
 HAS_PERMUTE = tl.constexpr(1 << Op.PERMUTE)
@@ -77,9 +77,9 @@ def tile(width, BH: tl.constexpr, BW: tl.constexpr):
 
 
 @triton.jit
-def operand(slot, number: tl.constexpr):
-    """Operand `number` of the instruction at `slot`."""
-    return tl.load(slot + 1 + number).to(tl.float32, bitcast=True)
+def operand(instruction, number: tl.constexpr):
+    """Operand `number` of the instruction at `instruction`."""
+    return tl.load(instruction + 1 + number).to(tl.float32, bitcast=True)
 
 
 @triton.jit

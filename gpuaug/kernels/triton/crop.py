@@ -103,11 +103,11 @@ def _plain_tap(j, first, count, center, n_in, MODE: tl.constexpr):
     part = tl.minimum(tl.maximum(center - index, 0.0), 1.0)
     unbound = index - size // 2 + 1
     total = part * 0.0
-    slot = index * 0
+    instruction = index * 0
     for k in tl.static_range(size):
-        slot = tl.where(unbound + k <= 0, 0, tl.where(unbound + k >= n_in - 1, count - 1, slot))
-        total += tl.where(slot == j, _filter(tl.abs(k + 1 - size // 2 - part), -0.75, MODE), 0.0)
-        slot += 1
+        instruction = tl.where(unbound + k <= 0, 0, tl.where(unbound + k >= n_in - 1, count - 1, instruction))
+        total += tl.where(instruction == j, _filter(tl.abs(k + 1 - size // 2 - part), -0.75, MODE), 0.0)
+        instruction += 1
     return total
 
 
@@ -304,7 +304,7 @@ def _taps(window: Window, size: tuple[int, int], layout: Layout, params: Params)
     height, width = window.size
     reach = 1 if window.interpolation == program.BILINEAR else 2
     words = 0
-    for source, least, length in zip(size, window.least, window.size, strict=True):
+    for source, least, length in zip(size, window.min_resized, window.size, strict=True):
         most = 2 * math.ceil(reach * max(source / least, 1.0)) + 1 if window.antialias else 4
         most = 1 if window.interpolation in (program.NEAREST, program.NEAREST_EXACT) else most
         words = max(words, TAPS_AHEAD.value + length * (1 + most))
@@ -331,12 +331,12 @@ def crop(source: Tensor | Ragged, layout: Layout, params: Params) -> Tensor:
         source = source.contiguous() if span >= 2**31 else source  # offsets within a sample have 32 bits
         data, channels, size = source, source.shape[1], tuple(source.shape[2:])
         strides = source.stride(0), source.stride(2), source.stride(3), source.stride(1)
-    taps, axis_words = _taps(window, size, layout, params) if window.scales else (params.block, 0)
+    taps, axis_words = _taps(window, size, layout, params) if window.may_resample else (params.block, 0)
     out = empty((batch, channels, height, width), torch.uint8, data.device)
     grid, sizes = tiling(height, width, batch, channels)
     launch(
         crop_kernel, grid, data, out, *params.arguments, layout.window_at, layout.fill_at, taps, axis_words, *strides,
-        height, width, channels, RAGGED=isinstance(source, Ragged), SCALES=window.scales, PADDING=window.padding_mode,
-        **sizes,
+        height, width, channels, RAGGED=isinstance(source, Ragged), SCALES=window.may_resample,
+        PADDING=window.padding_mode, **sizes,
     )  # fmt: skip
     return out

@@ -50,16 +50,16 @@ def blur_kernel(
     """
     sample = tl.program_id(1)
     row = block + rows_at + sample * row_words
-    slot = row + slot_at
-    if tl.load(slot) == BLUR:
+    instruction = row + slot_at
+    if tl.load(instruction) == BLUR:
         y, x = tile(width, BH, BW)
         mask = (y < height) & (x < width)
         here = (sample.to(tl.int64) * tl.num_programs(2) + tl.program_id(2)) * height * width
         weights = (row + weights_at).to(tl.pointer_type(tl.int16))
-        size = operand(slot, 0).to(tl.int32)
+        size = operand(instruction, 0).to(tl.int32)
         if DOWN:
             weights += size
-            size = operand(slot, 1).to(tl.int32)
+            size = operand(instruction, 1).to(tl.int32)
         total = tl.zeros((BH, BW), tl.int32) + (1 << 20 if DOWN else 64)
         for k in range(size):
             tap = k - size // 2
@@ -71,10 +71,10 @@ def blur_kernel(
 
 
 def blur(canvas: Tensor, layout: Layout, run: Run, params: Params) -> None:
-    """BLUR in the first slot of `run`, in place."""
+    """BLUR in the first instruction of `run`, in place."""
     batch, channels, height, width = canvas.shape
     lines = empty(canvas.shape, torch.int16, canvas.device)
-    slot_at, _, weights_at = layout.slots(run)
+    slot_at, _, weights_at = layout.instructions(run)
     grid, sizes = tiling(height, width, batch, 1)
     sizes.pop("C")
     for source, target, down in ((canvas, lines, False), (lines, canvas, True)):

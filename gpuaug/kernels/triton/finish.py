@@ -158,7 +158,7 @@ def finish(
     pixels = "floats" if heavy and run.tile == "levels" else run.tile
     grid, sizes = tiling(height, width, batch, channels, pixels)
     launch(
-        finish_kernel, grid, canvas, out, *params.arguments, *layout.slots(run), luts, normals,
+        finish_kernel, grid, canvas, out, *params.arguments, *layout.instructions(run), luts, normals,
         branches.base, branches.total,
         layout.table_at, layout.erases, layout.erases_at, layout.mix_at,
         out.stride(2), out.stride(3), out.stride(1), height, width, channels, MAY=run.mask, N=run.count,

@@ -71,13 +71,13 @@ def jpeg_code_kernel(
     Grid (groups of N luma blocks, B, 1 or 3).
     """
     sample, component = tl.program_id(1), tl.program_id(2)
-    slot = block + rows_at + sample * row_words + slot_at
+    instruction = block + rows_at + sample * row_words + slot_at
     half_height, half_width = (height + 1) // 2, (width + 1) // 2
     tall = tl.where(component == 0, height, half_height)
     wide = tl.where(component == 0, width, half_width)
     across = tl.cdiv(wide, 8)
     first = tl.program_id(0) * N
-    if (tl.load(slot) == JPEG) & (first < across * tl.cdiv(tall, 8)):
+    if (tl.load(instruction) == JPEG) & (first < across * tl.cdiv(tall, 8)):
         plane = height * width
         here = canvas + sample.to(tl.int64) * C * plane
         chroma_size = half_height * half_width if C == 3 else 0
@@ -99,7 +99,7 @@ def jpeg_code_kernel(
         v = _transform(v - 128, tables, 11)
         v = _turn(_transform(_turn(v), tables, 15))
         k, j = tl.arange(0, 8)[:, None], tl.arange(0, 8)[None, :]
-        quality = tl.minimum(tl.maximum(operand(slot, 0).to(tl.int32), 1), 100)
+        quality = tl.minimum(tl.maximum(operand(instruction, 0).to(tl.int32), 1), 100)
         scale = tl.where(quality < 50, 5000 // quality, 200 - 2 * quality)
         base = tl.load(tables + 128 + tl.where(component == 0, 0, 64) + 8 * k + j)
         step = tl.minimum(tl.maximum((base * scale + 50) // 100, 1), 255)[None, :, :]
@@ -154,11 +154,11 @@ def jpeg_decode_kernel(
 
 
 def jpeg(canvas: Tensor, layout: Layout, run: Run, params: Params) -> None:
-    """JPEG in the first slot of `run`, in place."""
+    """JPEG in the first instruction of `run`, in place."""
     batch, channels, height, width = canvas.shape
     half = -(-height // 2) * -(-width // 2) if channels == 3 else 0
     planes = empty((batch, height * width + 2 * half), torch.uint8, canvas.device)
-    slot_at = layout.slots(run)[0]
+    slot_at = layout.instructions(run)[0]
     blocks = -(-height // 8) * -(-width // 8)
     together = TILES["blocks"][0]
     launch(

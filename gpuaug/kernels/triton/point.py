@@ -63,10 +63,10 @@ def _blend(level, factor, grey, weight):
 
 
 @triton.jit
-def _saturation(slot, a, b, c):
+def _saturation(instruction, a, b, c):
     grey = luma(a, b, c)
-    factor = operand(slot, 0)
-    weight = tl.zeros(a.shape, tl.float32) + operand(slot, 1)
+    factor = operand(instruction, 0)
+    weight = tl.zeros(a.shape, tl.float32) + operand(instruction, 1)
     return _blend(a, factor, grey, weight), _blend(b, factor, grey, weight), _blend(c, factor, grey, weight)
 
 
@@ -79,7 +79,7 @@ def _wheel(k, high, chroma):
 
 
 @triton.jit
-def _hue(slot, a, b, c):
+def _hue(instruction, a, b, c):
     red, green, blue = a.to(tl.float32), b.to(tl.float32), c.to(tl.float32)
     high = tl.maximum(red, tl.maximum(green, blue))
     chroma = high - tl.minimum(red, tl.minimum(green, blue))
@@ -87,7 +87,7 @@ def _hue(slot, a, b, c):
     difference = tl.where(is_red, green - blue, tl.where(is_green, blue - red, red - green))
     sector = tl.where(is_red, 0.0, tl.where(is_green, 2.0, 4.0))
     hue = tl.div_rn(difference, tl.maximum(chroma, 1.0)) + sector
-    hue = hue + operand(slot, 0)
+    hue = hue + operand(instruction, 0)
     return _wheel(hue + 5.0, high, chroma), _wheel(hue + 3.0, high, chroma), _wheel(hue + 1.0, high, chroma)
 
 
@@ -97,10 +97,10 @@ def _pick(order, a, b, c):
 
 
 @triton.jit
-def _noisy(slot, keys, level, element, normals):
-    z = pixel_normals(keys, operand(slot, 3).to(tl.int32), element, normals)
-    total = level + (z * operand(slot, 1) + operand(slot, 0)).to(tl.int32)  # truncated, as torchvision
-    return tl.where(operand(slot, 2) != 0, tl.minimum(tl.maximum(total, 0), 255), total & 255)
+def _noisy(instruction, keys, level, element, normals):
+    z = pixel_normals(keys, operand(instruction, 3).to(tl.int32), element, normals)
+    total = level + (z * operand(instruction, 1) + operand(instruction, 0)).to(tl.int32)  # truncated, as torchvision
+    return tl.where(operand(instruction, 2) != 0, tl.minimum(tl.maximum(total, 0), 255), total & 255)
 
 
 @triton.jit
@@ -117,56 +117,56 @@ def _branch(base, total, weight, level, index, mask):
 
 @triton.jit
 def point(
-    slot, lut, keys, normals, base, total, a, b, c, x, y, mask, height, width, channel, channels,
+    instruction, lut, keys, normals, base, total, a, b, c, x, y, mask, height, width, channel, channels,
     C: tl.constexpr, MAY: tl.constexpr,
 ):  # fmt: skip
-    """The instruction in `slot` on levels a, b, c; those that look at neighbours were `gather`'s, and pass.
+    """The instruction in `instruction` on levels a, b, c; those that look at neighbours were `gather`'s, and pass.
 
-    slot: the opcode, 16 operands, a fill level for each channel, then the table, in words of 32 bits. lut: the
-    channel's table made by `tone` for this slot. base, total: this sample's channel, kept from BRANCH to MERGE.
+    instruction: the opcode, 16 operands, a fill level for each channel, then the table, in words of 32 bits. lut: the
+    channel's table made by `tone` for this instruction. base, total: this sample's channel, kept from BRANCH to MERGE.
     """
-    opcode = tl.load(slot)
+    opcode = tl.load(instruction)
     plane = height * width
     index = y * width + x
     if HAS_TABLE & MAY and opcode == TABLE:
-        a, b, c = _look_up((slot + 17 + channels).to(tl.pointer_type(tl.uint8)), 0, a, b, c, C)
+        a, b, c = _look_up((instruction + 17 + channels).to(tl.pointer_type(tl.uint8)), 0, a, b, c, C)
     elif (MAY & 0b11100) != 0 and (opcode > TABLE) & (opcode <= EQUALIZE):
         a, b, c = _look_up(lut, 256, a, b, c, C)
     elif C == 3 and HAS_SATURATION & MAY and opcode == SATURATION:
-        a, b, c = _saturation(slot, a, b, c)
+        a, b, c = _saturation(instruction, a, b, c)
     elif C == 3 and HAS_GRAYSCALE & MAY and opcode == GRAYSCALE:
         a = luma(a, b, c).to(tl.int32)
         b = a
         c = a
     elif C == 3 and HAS_HUE & MAY and opcode == HUE:
-        a, b, c = _hue(slot, a, b, c)
+        a, b, c = _hue(instruction, a, b, c)
     elif C == 3 and HAS_PERMUTE & MAY and opcode == PERMUTE:
-        p, q, r = operand(slot, 0), operand(slot, 1), operand(slot, 2)
+        p, q, r = operand(instruction, 0), operand(instruction, 1), operand(instruction, 2)
         a, b, c = _pick(p, a, b, c), _pick(q, a, b, c), _pick(r, a, b, c)
     elif HAS_NOISE & MAY and opcode == NOISE:
         element = channel * plane + index
-        a = _noisy(slot, keys, a, element, normals)
+        a = _noisy(instruction, keys, a, element, normals)
         if C == 3:
-            b = _noisy(slot, keys, b, element + plane, normals)
-            c = _noisy(slot, keys, c, element + 2 * plane, normals)
+            b = _noisy(instruction, keys, b, element + plane, normals)
+            c = _noisy(instruction, keys, c, element + 2 * plane, normals)
     elif HAS_ERASE & MAY and opcode == ERASE:
-        top, left = operand(slot, 0).to(tl.int32), operand(slot, 1).to(tl.int32)
-        bottom, right = top + operand(slot, 2).to(tl.int32), left + operand(slot, 3).to(tl.int32)
+        top, left = operand(instruction, 0).to(tl.int32), operand(instruction, 1).to(tl.int32)
+        bottom, right = top + operand(instruction, 2).to(tl.int32), left + operand(instruction, 3).to(tl.int32)
         inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
-        fill = slot + 17 + channel
+        fill = instruction + 17 + channel
         a = tl.where(inside, tl.load(fill).to(tl.float32, bitcast=True).to(tl.int32), a)
         if C == 3:
             b = tl.where(inside, tl.load(fill + 1).to(tl.float32, bitcast=True).to(tl.int32), b)
             c = tl.where(inside, tl.load(fill + 2).to(tl.float32, bitcast=True).to(tl.int32), c)
     elif HAS_BRANCH & MAY and opcode == BRANCH:
-        weight = operand(slot, 0)
+        weight = operand(instruction, 0)
         _branch(base, total, weight, a, index, mask)
         if C == 3:
             _branch(base + plane, total + plane, weight, b, index, mask)
             _branch(base + 2 * plane, total + 2 * plane, weight, c, index, mask)
         tl.debug_barrier()  # who reads it next may be another thread of this program
     elif HAS_JOIN & MAY and opcode == JOIN:
-        weight = operand(slot, 0)
+        weight = operand(instruction, 0)
         a = _join(base, total, weight, a, index, mask)
         if C == 3:
             b = _join(base + plane, total + plane, weight, b, index, mask)

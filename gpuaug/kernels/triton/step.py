@@ -78,47 +78,49 @@ def _sharpen(canvas, a, b, c, x, y, height, width, weight, C: tl.constexpr):
 
 @triton.jit
 def gather(
-    canvas, slot, weights, x, y, mask, height, width, channel, channels, C: tl.constexpr, MAY: tl.constexpr
+    canvas, instruction, weights, x, y, mask, height, width, channel, channels, C: tl.constexpr, MAY: tl.constexpr
 ):  # fmt: skip
-    """Levels of the tile after the instruction in `slot`, if it moves pixels or looks at neighbours, else as they are.
+    """Levels of the tile after the instruction in `instruction`, if it moves pixels or looks at neighbours, else as
+    they are.
 
     canvas: this sample's first channel (`channel`). weights: the kernel of a CONVOLVE, int16.
     """
-    opcode = tl.load(slot)
+    opcode = tl.load(instruction)
     plane = height * width
     index = y * width + x
     if HAS_WARP & MAY and opcode == WARP:
-        a, b, c = warp(canvas, slot, slot + 17 + channel, x, y, mask, height, width, C, MAY)
+        a, b, c = warp(canvas, instruction, instruction + 17 + channel, x, y, mask, height, width, C, MAY)
     elif HAS_FLIP & MAY and opcode == FLIP:
-        column = tl.where(operand(slot, 0) != 0, width - 1 - x, x)
-        row = tl.where(operand(slot, 1) != 0, height - 1 - y, y)
+        column = tl.where(operand(instruction, 0) != 0, width - 1 - x, x)
+        row = tl.where(operand(instruction, 1) != 0, height - 1 - y, y)
         a, b, c = gathered(canvas, row * width + column, mask, plane, C)
     elif C == 1 and HAS_PERMUTE & MAY and opcode == PERMUTE:
-        other = tl.load(slot + 1 + channel).to(tl.float32, bitcast=True).to(tl.int32) - channel
+        other = tl.load(instruction + 1 + channel).to(tl.float32, bitcast=True).to(tl.int32) - channel
         a, b, c = read(canvas + other * plane, index, mask, plane, C)
     elif HAS_CONVOLVE & MAY and opcode == CONVOLVE:
-        size, border = operand(slot, 0).to(tl.int32), operand(slot, 1).to(tl.int32)
+        size, border = operand(instruction, 0).to(tl.int32), operand(instruction, 1).to(tl.int32)
         a, b, c = convolve(canvas, weights, size, border, x, y, mask, height, width, C)
     else:
         a, b, c = read(canvas, index, mask, plane, C)
         if HAS_SHARPNESS & MAY and opcode == SHARPNESS:
-            a, b, c = _sharpen(canvas, a, b, c, x, y, height, width, operand(slot, 1), C)
+            a, b, c = _sharpen(canvas, a, b, c, x, y, height, width, operand(instruction, 1), C)
     return a, b, c
 
 
 @triton.jit
 def evaluate(
-    canvas, slots, stride, count, weights, luts, keys, normals, base, total,
+    canvas, instructions, stride, count, weights, luts, keys, normals, base, total,
     x, y, mask, height, width, channel, channels, C: tl.constexpr, MAY: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
-    """Levels of the tile after the first `count` of the run's N instructions, `stride` words apart at `slots`."""
+    """Levels of the tile after the first `count` of the run's N instructions, `stride` words apart at
+    `instructions`."""
     if N == 0:
         a, b, c = read(canvas, y * width + x, mask, height * width, C)
     else:
-        a, b, c = gather(canvas, slots, weights, x, y, mask, height, width, channel, channels, C, MAY)
+        a, b, c = gather(canvas, instructions, weights, x, y, mask, height, width, channel, channels, C, MAY)
         for k in range(count):
             a, b, c = point(
-                slots + k * stride, luts + (k * channels + channel) * 256, keys, normals, base, total,
+                instructions + k * stride, luts + (k * channels + channel) * 256, keys, normals, base, total,
                 a, b, c, x, y, mask, height, width, channel, channels, C, MAY,
             )  # fmt: skip
     return a, b, c
@@ -166,7 +168,7 @@ def step(canvas: Tensor, layout: Layout, run: Run, params: Params, luts: Tensor,
     out = empty(canvas.shape, torch.uint8, canvas.device)
     grid, sizes = tiling(height, width, batch, channels, run.tile)
     launch(
-        step_kernel, grid, canvas, out, *params.arguments, *layout.slots(run), luts, normals,
+        step_kernel, grid, canvas, out, *params.arguments, *layout.instructions(run), luts, normals,
         branches.base, branches.total, height, width, channels, MAY=run.mask, N=run.count, **sizes,
     )  # fmt: skip
     return out

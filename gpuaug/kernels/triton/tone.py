@@ -35,8 +35,8 @@ KEEPERS = sum(1 << op for op in (Op.BRANCH, Op.JOIN, Op.MERGE))  # a run has non
 
 
 @triton.jit
-def _contrast(total, size, slot, levels):
-    factor, weight = operand(slot, 0), operand(slot, 1)
+def _contrast(total, size, instruction, levels):
+    factor, weight = operand(instruction, 0), operand(instruction, 1)
     mean = tl.div_rn(total.to(tl.float32), size * 1.0)
     zero = tl.zeros(levels.shape, tl.float32)
     return byte(tl.fma(zero + mean, zero + weight, levels.to(tl.float32) * factor))
@@ -83,8 +83,8 @@ def tone_kernel(
     weights = (row + weights_at).to(tl.pointer_type(tl.int16))
     levels = tl.arange(0, 256)
     for k in range(N):
-        slot = row + slots_at + k * stride
-        opcode = tl.load(slot)
+        instruction = row + slots_at + k * stride
+        opcode = tl.load(instruction)
         if (opcode >= CONTRAST) & (opcode <= EQUALIZE):
             seen_a = tl.zeros((BH, BW), tl.int32)  # the extremes, or the sum of the luma, of at most 2**21 pixels
             seen_b, seen_c = seen_a, seen_a
@@ -114,7 +114,7 @@ def tone_kernel(
                         seen_c = _extend(seen_c, c, mask)
             table = own + (k * channels + channel) * 256 + tl.arange(0, 256)
             if HAS_CONTRAST & MAY and opcode == CONTRAST:
-                contrast = _contrast(_sum(seen_a.to(tl.int64)), plane, slot, levels).to(tl.uint8)
+                contrast = _contrast(_sum(seen_a.to(tl.int64)), plane, instruction, levels).to(tl.uint8)
                 tl.store(table, contrast)
                 if C == 3:
                     tl.store(table + 256, contrast)
@@ -151,14 +151,15 @@ def _max(v):
 
 
 def tone(canvas: Tensor, layout: Layout, run: Run, params: Params) -> Tensor:
-    """(B, slots, C, 256) uint8: the tables that a run's instructions make of the pixels; any tensor if none can."""
+    """(B, instructions, C, 256) uint8: the tables that a run's instructions make of the pixels; any tensor if none
+    can."""
     if not run.tones:
         return canvas
     batch, channels, height, width = canvas.shape
     luts = empty((batch, run.count, channels, 256), torch.uint8, canvas.device)
     grid, sizes = tiling(height, width, batch, channels, run.tone_tile)
     launch(
-        tone_kernel, (1, *grid[1:]), canvas, luts, *params.arguments, *layout.slots(run),
+        tone_kernel, (1, *grid[1:]), canvas, luts, *params.arguments, *layout.instructions(run),
         constants("normals", canvas.device), height, width, channels, MAY=run.mask & ~KEEPERS, N=run.count, **sizes,
     )  # fmt: skip
     return luts

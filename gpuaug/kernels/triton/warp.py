@@ -20,30 +20,30 @@ __all__ = ["warp"]
 
 
 @triton.jit
-def _source(slot, x, y, MAY: tl.constexpr):
+def _source(instruction, x, y, MAY: tl.constexpr):
     """Where each pixel of the tile reads."""
     column, row = x.to(tl.float32), y.to(tl.float32)
-    sx = operand(slot, 0) * column + (operand(slot, 1) * row + operand(slot, 2))
-    sy = operand(slot, 3) * column + (operand(slot, 4) * row + operand(slot, 5))
-    if HAS_PROJECTIVE & MAY and operand(slot, 11) != 0:
-        depth = operand(slot, 6) * column + (operand(slot, 7) * row + operand(slot, 8))
+    sx = operand(instruction, 0) * column + (operand(instruction, 1) * row + operand(instruction, 2))
+    sy = operand(instruction, 3) * column + (operand(instruction, 4) * row + operand(instruction, 5))
+    if HAS_PROJECTIVE & MAY and operand(instruction, 11) != 0:
+        depth = operand(instruction, 6) * column + (operand(instruction, 7) * row + operand(instruction, 8))
         sx = tl.div_rn(sx, depth)
         sy = tl.div_rn(sy, depth)
     return sx, sy
 
 
 @triton.jit
-def warp(canvas, slot, fill, x, y, mask, height, width, C: tl.constexpr, MAY: tl.constexpr):
-    """Levels of the tile after the WARP in `slot`; `fill` points to the channel's levels, float32 bits."""
-    sx, sy = _source(slot, x, y, MAY)
-    has_fill = operand(slot, 10) != 0
+def warp(canvas, instruction, fill, x, y, mask, height, width, C: tl.constexpr, MAY: tl.constexpr):
+    """Levels of the tile after the WARP in `instruction`; `fill` points to the channel's levels, float32 bits."""
+    sx, sy = _source(instruction, x, y, MAY)
+    has_fill = operand(instruction, 10) != 0
     f0 = tl.where(has_fill, tl.load(fill).to(tl.float32, bitcast=True), 0.0)
     f1 = f0
     f2 = f0
     if C == 3:
         f1 = tl.where(has_fill, tl.load(fill + 1).to(tl.float32, bitcast=True), 0.0)
         f2 = tl.where(has_fill, tl.load(fill + 2).to(tl.float32, bitcast=True), 0.0)
-    interpolation = operand(slot, 9).to(tl.int32)
+    interpolation = operand(instruction, 9).to(tl.int32)
     if HAS_BICUBIC & MAY and interpolation == BICUBIC:
         a, b, c = _bicubic(canvas, sx, sy, f0, f1, f2, has_fill, mask, height, width, C)
     elif HAS_BILINEAR & MAY and interpolation != NEAREST:

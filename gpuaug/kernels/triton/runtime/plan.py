@@ -1,6 +1,7 @@
-"""From a program to launches: which slots run together, and where its parameters lie in the block.
+"""From a program to launches: which instructions run together, and where its parameters lie in the block.
 
-Both follow from the static parts of the program (`Slot.may`, `Window.scales`, shapes) and never from a draw.
+Both follow from the static parts of the program (`Instruction.possible`, `Window.may_resample`, shapes) and never
+from a draw.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpuaug.kernels.triton.runtime.launch import Block, Room
-from gpuaug.program import OPERANDS, Finish, Keys, Listed, May, Op, Program, Slot, Window
+from gpuaug.program import OPERANDS, Feature, Finish, Instruction, Keys, ListedInstruction, Op, Program, Window
 from gpuaug.ragged import Ragged
 
 __all__ = ["KEYS", "Layout", "Params", "Run", "lay_out", "runs", "write", "write_keys"]
@@ -49,49 +50,55 @@ class Run:
     """
 
     first: int
-    may: frozenset[int] = frozenset()
+    possible: frozenset[int] = frozenset()
     count: int = 0
     filters: tuple[int, ...] = ()
 
     @cached_property
     def mask(self) -> int:
         """`may` as bits, for the kernels to leave out what cannot occur."""
-        return sum(1 << kind for kind in self.may - FILTERS - {Op.IDENTITY})
+        return sum(1 << kind for kind in self.possible - FILTERS - {Op.IDENTITY})
 
     @cached_property
     def tones(self) -> bool:
-        return bool(self.may & STATISTICS)
+        return bool(self.possible & STATISTICS)
 
     @cached_property
     def tile(self) -> str:
         """Of `launch.TILES`: the more neighbours a pixel may need, the fewer pixels a thread has registers for."""
-        return "bicubic" if May.BICUBIC in self.may else "floats" if May.BILINEAR in self.may else "levels"
+        return (
+            "bicubic"
+            if Feature.BICUBIC in self.possible
+            else "floats"
+            if Feature.BILINEAR in self.possible
+            else "levels"
+        )
 
     @cached_property
     def tone_tile(self) -> str:
         """The same for `tone`, which keeps statistics beside what it evaluates."""
-        heavy = self.tile != "levels" or (self.count > 1 and self.may & GATHERS)
+        heavy = self.tile != "levels" or (self.count > 1 and self.possible & GATHERS)
         return "tone floats" if heavy else "tone"
 
     @cached_property
     def pure(self) -> bool:
         """True if it may be evaluated more than once."""
-        return not self.may & BRANCHES
+        return not self.possible & BRANCHES
 
 
 @lru_cache(maxsize=256)
-def runs(may: tuple[frozenset[int], ...], channels: int) -> tuple[Run, ...]:
-    """Of the slots whose `may` these are: at least one; the last may be empty."""
+def runs(possible: tuple[frozenset[int], ...], channels: int) -> tuple[Run, ...]:
+    """Of the instructions whose `may` these are: at least one; the last may be empty."""
     gathers = GATHERS if channels == 3 else GATHERS | {Op.PERMUTE}
     found = [Run(0)]
-    for number, kinds in enumerate(may):
+    for number, kinds in enumerate(possible):
         run = found[-1]
         filters = tuple(sorted(kinds & FILTERS))
         barrier = filters or kinds & gathers or (kinds & STATISTICS and not run.pure)
         if barrier and run.count:
             run = Run(number)
             found.append(run)
-        found[-1] = Run(run.first, run.may | kinds, run.count + 1, run.filters + filters)
+        found[-1] = Run(run.first, run.possible | kinds, run.count + 1, run.filters + filters)
     return tuple(found)
 
 
@@ -111,8 +118,8 @@ class Layout:
     erases_at: int = 0
     mix_at: int = 0
 
-    def slots(self, run: Run) -> tuple[int, int, int]:
-        """Where the slots of a run begin, how far they lie apart, and where the weights of its first one are."""
+    def instructions(self, run: Run) -> tuple[int, int, int]:
+        """Where the instructions of a run begin, how far they lie apart, and where the weights of its first one are."""
         return self.slots_at + run.first * self.stride, self.stride, self.weights_at.get(run.first, 0)
 
     @property
@@ -138,17 +145,19 @@ KEYS = 5  # words at the start of a row: key low, high, look, index low, high
 
 def lay_out(program: Program, room: Room, ragged: bool) -> Layout:
     """Find room for a program's parameters. `ragged`: its source is, so that a row says where its image lies."""
-    slots, channels, finish = program.slots, program.channels, program.finish
-    layout = Layout(program, runs(tuple([slot.may for slot in slots]), channels))
+    instructions, channels, finish = program.instructions, program.channels, program.finish
+    layout = Layout(program, runs(tuple([instruction.possible for instruction in instructions]), channels))
     if program.window is not None:
         layout.fill_at = room.head(channels)
         layout.window_at = room.row(13 if ragged else 10)
     layout.slots_at = room.row_words
-    layout.stride = 1 + OPERANDS + channels + (TABLE if any(slot.has_table for slot in slots) else 0)
-    room.row(len(slots) * layout.stride)
-    for number, slot in enumerate(slots):
-        if slot.kernel is not None:
-            layout.weights_at[number] = room.row(-(-slot.kernel.shape[1] // 2))
+    layout.stride = (
+        1 + OPERANDS + channels + (TABLE if any(instruction.has_table for instruction in instructions) else 0)
+    )
+    room.row(len(instructions) * layout.stride)
+    for number, instruction in enumerate(instructions):
+        if instruction.kernel is not None:
+            layout.weights_at[number] = room.row(-(-instruction.kernel.shape[1] // 2))
     if finish is not None:
         if finish.table is not None:
             layout.table_at = room.head(finish.table.size)
@@ -171,8 +180,8 @@ def write(layout: Layout, program: Program, block: Block, source: Tensor | Ragge
     """Put a program's parameters where `lay_out` found room. `source` is None if a program before it makes it."""
     if program.window is not None:
         _write_window(program.window, layout, block, source)
-    for number, slot in enumerate(program.slots):
-        _write_slot(slot, number, layout, block)
+    for number, instruction in enumerate(program.instructions):
+        _write_slot(instruction, number, layout, block)
     if program.finish is not None:
         _write_finish(program.finish, layout, block)
 
@@ -187,23 +196,23 @@ def _write_window(window: Window, layout: Layout, block: Block, source: Tensor |
         rows[:, at + 12] = source.sizes[:, 1]
 
 
-def _write_slot(slot: Slot, number: int, layout: Layout, block: Block) -> None:
+def _write_slot(instruction: Instruction, number: int, layout: Layout, block: Block) -> None:
     """opcode, operands, fill, table; then, elsewhere, the weights of a filter."""
     at, rows, channels = layout.slots_at + number * layout.stride, block.rows, layout.program.channels
     end = at + layout.stride
-    if isinstance(slot, Listed) and slot.words is not None:
-        rows[:, at:end] = slot.words[slot.chosen]
+    if isinstance(instruction, ListedInstruction) and instruction.words is not None:
+        rows[:, at:end] = instruction.words[instruction.chosen]
         return
     fill_at = at + 1 + OPERANDS
-    rows[:, at] = slot.opcode
-    block.row_floats[:, at + 1 : fill_at] = slot.operands
-    block.row_floats[:, fill_at : fill_at + channels] = 0 if slot.fill is None else slot.fill
-    table = None if slot.table is None else np.ascontiguousarray(slot.table).view(np.int32)
+    rows[:, at] = instruction.opcode
+    block.row_floats[:, at + 1 : fill_at] = instruction.operands
+    block.row_floats[:, fill_at : fill_at + channels] = 0 if instruction.fill is None else instruction.fill
+    table = None if instruction.table is None else np.ascontiguousarray(instruction.table).view(np.int32)
     rows[:, fill_at + channels : end] = 0 if table is None else table
-    if slot.kernel is not None:
-        count, at = slot.kernel.shape[1], layout.weights_at[number]
+    if instruction.kernel is not None:
+        count, at = instruction.kernel.shape[1], layout.weights_at[number]
         halves = np.zeros((len(rows), count + count % 2), np.int16)
-        halves[:, :count] = slot.kernel
+        halves[:, :count] = instruction.kernel
         rows[:, at : at + halves.shape[1] // 2] = halves.view(np.int32)
 
 

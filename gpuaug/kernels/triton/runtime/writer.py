@@ -35,7 +35,7 @@ class Writer:
         self.head = block.head[: len(block.head) - block.rows.size].copy()
         row = block.rows[0].copy()
         row[layout.window_at + FLIP : layout.slots_at] = 0
-        rest = layout.slots_at + len(layout.program.slots) * layout.stride
+        rest = layout.slots_at + len(layout.program.instructions) * layout.stride
         self.first, self.last = row[KEYS : layout.slots_at], row[rest:]
 
     @classmethod
