@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import gpuaug as ga
-from tests.support import golden, golden_data, golden_lists
+from tests.support import golden, golden_data, golden_lists, golden_state
 
 SHAPES = [(3, 16, 18), (3, 20, 26), (3, 19, 23), (3, 28, 18), (3, 20, 25), (3, 26, 20)]  # of the pack
 
@@ -85,6 +85,6 @@ def test_the_pack_of_version_0_1_loads() -> None:
 
 
 def test_the_checkpoint_of_version_0_1_loads() -> None:
-    augment = golden_data.made(1)
+    augment = golden_state.made(None)
     torch.nn.Sequential(augment).load_state_dict(torch.load(golden_data.CHECKPOINT, weights_only=True))
     assert (augment.seed, augment.epoch) == (7, 2)
