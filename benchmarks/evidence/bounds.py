@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
-import sys
 from collections import defaultdict
 from importlib.metadata import version
 from pathlib import Path
@@ -54,7 +53,6 @@ def stored(file: Path = STORED) -> dict[str, Any] | None:
 
 def instructions(case: str, count: int) -> dict[str, float]:
     """Executed warp instructions per image of each pass, on `count` photographs."""
-    sys.path.insert(0, str(ROOT / "tests"))
     from benchmarks.evidence.compiled import emulate
     from tests.support.images import batch
 

@@ -89,7 +89,7 @@ def passes() -> list[ModuleType]:
 def replaced(launch: Any) -> Iterator[None]:
     """`launch` in place of the backend's own, in the compiled package."""
     modules = passes()
-    originals, tape = [module.launch for module in modules], load_compiled(PACKAGE, "tape")
+    originals, tape = [module.launch for module in modules], load_compiled(PACKAGE, "runtime.tape")
     before, tape.ENABLED = tape.ENABLED, False  # each launch goes through `launch`
     for module in modules:
         module.launch = launch

@@ -54,7 +54,7 @@ def note(case: str) -> list[Noted]:
     steps += [ga.RandAugment(2, 9)] if "RandAugment" in case else []
     steps += [ga.ToDtype(torch.bfloat16, scale=True), ga.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
     steps += [ga.MixUp(num_classes=1000)] if "MixUp" in case else []
-    place, tape = sys.modules[f"{PACKAGE}.launch"], sys.modules[f"{PACKAGE}.tape"]
+    place, tape = sys.modules[f"{PACKAGE}.runtime.launch"], sys.modules[f"{PACKAGE}.runtime.tape"]
     tape.ENABLED = False  # type: ignore[attr-defined]  # each launch goes through `launch`
     original, modules = place.launch, [module for name, module in sys.modules.items() if name.startswith(PACKAGE)]
     holders = [module for module in modules if getattr(module, "launch", None) is original]
@@ -75,7 +75,12 @@ def ways(noted: Noted, driver: fakecuda.Driver) -> dict[str, Callable[[], None]]
     """Each way to launch it; each has done so once."""
     import triton
 
-    launch, kernel, grid, arguments = sys.modules[f"{PACKAGE}.launch"].launch, noted.kernel, noted.grid, noted.arguments
+    launch, kernel, grid, arguments = (
+        sys.modules[f"{PACKAGE}.runtime.launch"].launch,
+        noted.kernel,
+        noted.grid,
+        noted.arguments,
+    )
     options = {"num_warps": noted.num_warps, **noted.constants}
     heard: list[Any] = []
     driver.hear(lambda raw: heard.append(raw.kernel))

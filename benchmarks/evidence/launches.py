@@ -27,7 +27,7 @@ from benchmarks.evidence.pseudograph import capturing
 __all__ = ["PLACE", "Buffer", "Listener", "TritonLaunch", "available", "intercept", "listeners", "real_tiles"]
 
 PACKAGE = "gpuaug.kernels.triton"
-PLACE = f"{PACKAGE}.launch"
+PLACE = f"{PACKAGE}.runtime.launch"
 SECTOR = 32  # bytes: the least that a GPU moves to or from memory
 
 # The interpreter's methods that touch memory: where pointers and mask stand, and whether they read and write
@@ -95,7 +95,7 @@ def intercept() -> None:
     if original is _launch:
         return
     _catch()
-    sys.modules[f"{PACKAGE}.tape"].ENABLED = False  # type: ignore[attr-defined]  # each launch goes through `launch`
+    sys.modules[f"{PACKAGE}.runtime.tape"].ENABLED = False  # type: ignore[attr-defined]  # each launch goes through `launch`
     for name, module in list(sys.modules.items()):
         if name.startswith(PACKAGE) and getattr(module, "launch", None) is original:
             module.launch = _launch  # type: ignore[attr-defined]

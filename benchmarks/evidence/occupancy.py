@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -103,7 +102,6 @@ class Kernel:
 
 def kernels(names: Sequence[str], capability: int) -> Iterator[Kernel]:
     """The distinct kernels of each recipe, in the order of their launches."""
-    sys.path.insert(0, str(ROOT / "tests"))
     from benchmarks.evidence.compiled import NVIDIA, distinct, resources
     from tests.support.recipes import RECIPES
 
@@ -119,7 +117,6 @@ def kernels(names: Sequence[str], capability: int) -> Iterator[Kernel]:
 
 
 def main() -> None:
-    sys.path.insert(0, str(ROOT / "tests"))
     from tests.support.recipes import RECIPES
 
     parser = argparse.ArgumentParser(

@@ -193,7 +193,6 @@ def _conclude(results: Results, watch: Watch, code: int | None, seconds: float, 
 
 def _rehearse_warming(results: Results) -> None:
     """A few of the lists, in the interpreter, which compiles nothing."""
-    sys.path.append(str(ROOT / "tests"))
     from benchmarks.gpu.warm import warm
 
     launches, said = warm(0, 40, most=4)

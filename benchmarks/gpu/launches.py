@@ -34,10 +34,10 @@ def kernels() -> set[str]:
 def replaced(make: Callable[[Launch], Launch]) -> Iterator[None]:
     """Inside, the backend launches with what `make` makes of its function."""
     importlib.import_module(PACKAGE)
-    original = sys.modules[f"{PACKAGE}.launch"].launch
+    original = sys.modules[f"{PACKAGE}.runtime.launch"].launch
     modules = [module for place, module in list(sys.modules.items()) if place.startswith(PACKAGE)]
     users = [module for module in modules if getattr(module, "launch", None) is original]
-    made, tape = make(original), sys.modules[f"{PACKAGE}.tape"]
+    made, tape = make(original), sys.modules[f"{PACKAGE}.runtime.tape"]
     before, tape.ENABLED = tape.ENABLED, False  # type: ignore[attr-defined]
     for module in users:
         module.launch = made  # type: ignore[attr-defined]

@@ -233,7 +233,7 @@ class RandomChoice(Container):
             name: np.stack([getattr(p, name) for p in placements])[chosen, rows] for name in ("box", "resized", "start")
         }
         fields |= {name: any(getattr(p, name) for p in placements) for name in ("may_resample", "may_crop", "may_pad")}
-        fields["least"] = np.min([p.resized.min(axis=0) for p in placements], axis=0)
+        fields["min_resized"] = np.min([p.resized.min(axis=0) for p in placements], axis=0)
         return replace(placements[0], **fields)
 
     @staticmethod

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
-CASES = ROOT / "tests" / "audit_cases.py"
+CASES = ROOT / "tests" / "support" / "audit_cases.py"
 ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 
 SEEDED = {  # case: (what is said of it, whether the host surely waits)

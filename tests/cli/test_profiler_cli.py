@@ -14,7 +14,7 @@ import pytest
 
 from gpuaug.profiler.report import VERSION, load, schema
 
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[2]
 SCRIPT = """
 import time
 import torch
@@ -60,7 +60,7 @@ def broken():
 
 def gpuaug(*arguments: Any, cwd: Path | None = None, timeout: int = 180) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "gpuaug", *map(str, arguments)]
-    environment = {**os.environ, "COLUMNS": "80", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(HERE.parent)}
+    environment = {**os.environ, "COLUMNS": "80", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
         command, capture_output=True, text=True, timeout=timeout, cwd=cwd, env=environment, check=False
     )
@@ -291,7 +291,7 @@ def test_doctor() -> None:
 def test_the_block(tmp_path: Path) -> None:
     """`with gpuaug.profile(loader) as report:` around a loop, over the loader itself or over the profile."""
     code = """
-import sys; sys.path.insert(0, {here!r})
+
 import gpuaug, time
 from tests.support import profiler_cases as cases
 loader = cases.make("map")
@@ -309,7 +309,7 @@ assert report.verdict.kind in ("model", "epoch", "tie", "data")
 assert "<html" in report._repr_html_()
 report.save({out!r})
 assert gpuaug.profiler.load({out!r}).pace == report.report.pace
-""".format(here=str(HERE), out=str(tmp_path / "r.json"))
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=HERE.parent)
+""".format(out=str(tmp_path / "r.json"))
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=ROOT)
     assert found.returncode == 0, found.stderr
     assert "Verdict" in found.stdout

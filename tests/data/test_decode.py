@@ -272,7 +272,6 @@ def test_a_photograph_that_is_cut_short() -> None:
 FLIPS = """
 import random, resource, sys, warnings
 warnings.simplefilter("error")
-sys.path.insert(0, sys.argv[1])
 from tests.support.files import kinds, tensor
 from gpuaug.data.decode import ImageError, decode, is_upright
 from tests.support.files import claiming
@@ -313,9 +312,15 @@ print("all went well")
 def test_damaged_files_do_not_end_the_process() -> None:
     """In a process of its own, whose end would be seen. torchvision's PNG decoder does not live through this."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    here = str(Path(__file__).parent)
+    here = str(Path(__file__).parents[2])
     done = subprocess.run(
-        [sys.executable, "-c", FLIPS, here], capture_output=True, text=True, timeout=120, env=environment, check=False
+        [sys.executable, "-c", FLIPS],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
+        check=False,
+        cwd=here,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "all went well" in done.stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -120,10 +121,8 @@ def test_around_a_prepared_loader(order: str, tmp_path: Path) -> None:
 
 
 RANKS = """
-import sys
-sys.path[:0] = {paths!r}
 import torch
-from test_accelerate import DATA, NAMES, accelerate, loader_of
+from tests.integration.test_accelerate import DATA, NAMES, accelerate, loader_of
 from tests.integration.frameworks import Net, module
 
 accelerator = accelerate.Accelerator(cpu=True)
@@ -141,11 +140,19 @@ accelerator.end_training()
 
 def test_two_processes_draw_as_one(tmp_path: Path) -> None:
     """Accelerate deals the batches out, and fills up the last ones with the first images again."""
-    here = Path(__file__).parent
+    root = str(Path(__file__).parents[2])
     script = tmp_path / "ranks.py"
-    script.write_text(RANKS.format(paths=[str(here), str(here.parent)], folder=str(tmp_path)))
+    script.write_text(RANKS.format(folder=str(tmp_path)))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", str(script)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": root},
+    )
     assert done.returncode == 0, done.stderr
     ranks = [(tmp_path / str(rank)).read_text().split() for rank in range(2)]
     alone = module(mix=False, seed=3)

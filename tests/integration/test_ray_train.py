@@ -24,14 +24,14 @@ import ray  # noqa: E402
 import ray.train  # noqa: E402
 
 pytestmark = QUIET
-FOLDERS = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+ROOT = str(Path(__file__).parents[2])
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[None]:
     folder = tempfile.mkdtemp(prefix="ray-")  # short, because a socket's path may have 107 bytes
     environment = {"RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
-    paths = {"PYTHONPATH": ":".join([*FOLDERS, str(Path(FOLDERS[1]).parent)])}
+    paths = {"PYTHONPATH": ROOT}
     ray.init(
         num_cpus=3, include_dashboard=False, object_store_memory=100 * 2**20, _temp_dir=folder, log_to_driver=False,
         runtime_env={"env_vars": environment | paths},

@@ -110,7 +110,7 @@ class Watch:
         import gpuaug.kernels.triton  # noqa: F401
 
         self.report, self.execute = report, execute
-        self.place = sys.modules[f"{PACKAGE}.launch"]
+        self.place = sys.modules[f"{PACKAGE}.runtime.launch"]
         self.inner = self.original = self.place.launch  # `inner` is where faults are planted
         self.emulators: dict[str, Emulator] = {}
         self.asked: list[Asked] = []
@@ -120,7 +120,7 @@ class Watch:
         for name, module in list(sys.modules.items()):
             if name.startswith(PACKAGE) and getattr(module, "launch", None) is self.original:
                 module.launch = self.launch  # type: ignore[attr-defined]
-        tape = sys.modules[f"{PACKAGE}.tape"].Launch
+        tape = sys.modules[f"{PACKAGE}.runtime.tape"].Launch
         tape.start = self._repeat(tape.start)
         driver.hear(self.started)
 

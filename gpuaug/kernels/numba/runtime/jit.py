@@ -14,14 +14,17 @@ from typing import Any
 
 from numba import config, njit
 
-from gpuaug import philox, program
+from gpuaug import program
 
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise ImportError("NUMBA_DISABLE_JIT is set")
 
 __all__ = ["inner", "kernel"]
 
-FILES = [*sorted(Path(__file__).parent.glob("*.py")), Path(program.__file__), Path(philox.__file__)]
+PACKAGE = Path(program.__file__).parent
+# All whose values are baked into machine code
+FILES = sorted((PACKAGE / "kernels" / "numba").rglob("*.py"))
+FILES += [PACKAGE / name for name in ("program.py", "philox.py", "kernels/torch/jpeg.py")]
 STAMP = hashlib.sha256(b"".join(file.read_bytes() for file in FILES)).hexdigest()
 
 
