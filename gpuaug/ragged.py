@@ -36,24 +36,24 @@ class Ragged:
 
     def __init__(self, data: Tensor, sizes: NDArray[Any], channels: int) -> None:
         if not isinstance(data, Tensor) or data.dtype != torch.uint8 or data.ndim != 1:
-            raise checks.bad("Ragged", "data", "a flat uint8 tensor", checks.describe(data))
+            raise checks.argument_error("Ragged", "data", "a flat uint8 tensor", checks.describe(data))
         channels = checks.integer("Ragged", "channels", channels, 1)
         given, sizes = sizes, np.asarray(sizes)
         if sizes.dtype.kind not in "iu" or sizes.ndim != 2 or sizes.shape[1] != 2:
             expected = "integers (B, 2), (height, width) of each image"
-            raise checks.bad("Ragged", "sizes", expected, checks.describe(given))
+            raise checks.argument_error("Ragged", "sizes", expected, checks.describe(given))
         bad = (sizes < 1) | (sizes > LONGEST)
         if bad.any():
             number = int(bad.any(axis=1).argmax())
             got = f"{tuple(map(int, sizes[number]))} for image {number}"
             expected = f"at least 1 pixel high and wide, and at most {LONGEST}"
-            raise checks.bad("Ragged", "sizes", expected, got, "Drop empty images in the loader.")
+            raise checks.argument_error("Ragged", "sizes", expected, got, "Drop empty images in the loader.")
         sizes = sizes.astype(np.int32)  # a copy
         sizes.setflags(write=False)  # the kernels trust it
         lengths = sizes[:, 0].astype(np.int64) * sizes[:, 1] * channels
         if int(lengths.sum()) != len(data):
             expected = f"{int(lengths.sum())} bytes long, as its sizes say"
-            raise checks.bad("Ragged", "data", expected, f"{len(data)} bytes")
+            raise checks.argument_error("Ragged", "data", expected, f"{len(data)} bytes")
         self.data = data.contiguous()
         self.sizes = sizes
         self.channels = channels
@@ -68,7 +68,7 @@ class Ragged:
             empty: gives (bytes,) uint8 memory to pack them into. None: where the images are.
         """
         if len(images) == 0:
-            raise checks.bad("Ragged.from_images", "images", "at least one image", "none")
+            raise checks.argument_error("Ragged.from_images", "images", "at least one image", "none")
         first = images[0]
         channels = first.shape[0] if isinstance(first, Tensor) and first.ndim == 3 else 0
         for number, image in enumerate(images):
@@ -77,7 +77,7 @@ class Ragged:
                 expected = f"uint8 ({channels or 'C'}, H, W) tensors with the same number of channels"
                 got = f"{checks.describe(image)} for image {number}"
                 remedy = "Decode to RGB, as uint8 (3, H, W), and leave out what is no image."
-                raise checks.bad("Ragged.from_images", "images", expected, got, remedy)
+                raise checks.argument_error("Ragged.from_images", "images", expected, got, remedy)
         sizes = np.array([image.shape[1:] for image in images], np.int32)
         parts = [image.permute(1, 2, 0).reshape(-1) for image in images]
         out = None if empty is None else empty(sum(map(len, parts)))

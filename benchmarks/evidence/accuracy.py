@@ -108,7 +108,7 @@ def load(folder: Path, count: int | None = None) -> Split:
     images, labels, _ = zip(*(dataset[number] for number in chosen.tolist()), strict=True)
     for image in images:
         if image.shape != (3, 32, 32):
-            raise checks.bad("accuracy", "data", "a folder of 32x32 images", checks.describe(image))
+            raise checks.argument_error("accuracy", "data", "a folder of 32x32 images", checks.describe(image))
     return torch.stack(images), torch.tensor(labels)
 
 

@@ -303,7 +303,7 @@ def main(arguments: list[str] | None = None, console: Console | None = None) -> 
     checks.integer("distribution", "draws", args.draws, 1)
     names = [name for name in CASES if args.only.lower() in name.lower()]
     if not names:
-        raise checks.bad(
+        raise checks.argument_error(
             "distribution", "only", "part of a case's name", repr(args.only), f"Cases: {', '.join(CASES)}."
         )
     console = console or Console(width=80, highlight=False)

@@ -196,7 +196,7 @@ class Indexed(Decoded):
         super().__init__(on_error)
         if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
             expected = "a map-style data set, with __getitem__ and __len__"
-            raise checks.bad(self, "dataset", expected, checks.describe(dataset))
+            raise checks.argument_error(self, "dataset", expected, checks.describe(dataset))
         self.dataset = dataset
 
     def __len__(self) -> int:
@@ -206,7 +206,7 @@ class Indexed(Decoded):
         item = self.dataset[number]
         good = isinstance(item, (tuple, list)) and (len(item) == 2 or (len(item) == 3 and checks.is_integer(item[2])))
         if not good:
-            raise checks.bad(self, "dataset", "one that yields (image, label)", checks.describe(item))
+            raise checks.argument_error(self, "dataset", "one that yields (image, label)", checks.describe(item))
         image, label = item[:2]
         image = image if isinstance(image, EncodedImage) else as_tensor(image)
         if isinstance(image, EncodedImage) or (
@@ -215,7 +215,7 @@ class Indexed(Decoded):
             return image, label
         got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else checks.describe(image)
         remedy = "Take float conversion and augmentation out of it; gpuaug.Augment does them on the batch."
-        raise checks.bad(self, "dataset", "one of uint8 images (C, H, W) or Pillow images", got, remedy)
+        raise checks.argument_error(self, "dataset", "one of uint8 images (C, H, W) or Pillow images", got, remedy)
 
     def __repr__(self) -> str:
         return f"Indexed({self.dataset!r}, on_error={self.on_error!r})"

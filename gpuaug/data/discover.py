@@ -56,7 +56,7 @@ def find(
     endings = _endings(owner, extensions)
     if is_valid_file is not None and (extensions is not None or not callable(is_valid_file)):
         expected, got = "None, or a function of a path without `extensions`", checks.describe(is_valid_file)
-        raise checks.bad(owner, "is_valid_file", expected, f"{got} with extensions" if extensions else got)
+        raise checks.argument_error(owner, "is_valid_file", expected, f"{got} with extensions" if extensions else got)
     valid = is_valid_file or (lambda path: path.lower().endswith(endings))
     folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
     found = Found([name for name in folders if not name.startswith(".")], [], [], {})
@@ -80,7 +80,7 @@ def _endings(owner: object, extensions: str | Sequence[str] | None) -> tuple[str
     good = isinstance(given, Sequence) and given and all(isinstance(end, str) and end[:1] == "." for end in given)
     if not good:
         expected = 'None, or file endings with their dot, such as (".jpg", ".png")'
-        raise checks.bad(owner, "extensions", expected, checks.describe(extensions))
+        raise checks.argument_error(owner, "extensions", expected, checks.describe(extensions))
     return tuple(end.lower() for end in given)
 
 
@@ -106,7 +106,9 @@ def _must_hold_images(
 ) -> None:
     if not found.classes:
         got = f"{root} with no folder in it"
-        raise FileNotFoundError(str(checks.bad(owner, _argument(owner), "a folder with a folder for each class", got)))
+        raise FileNotFoundError(
+            str(checks.argument_error(owner, _argument(owner), "a folder with a folder for each class", got))
+        )
     full = set(found.labels)
     empty = [name for label, name in enumerate(found.classes) if label not in full]
     if empty and not allow_empty:
@@ -115,7 +117,7 @@ def _must_hold_images(
         remedy = "Remove these folders, or pass allow_empty=True."
         got = f"{root} with none in {names}"
         raise FileNotFoundError(
-            str(checks.bad(owner, _argument(owner), f"a folder with {what} in each class", got, remedy))
+            str(checks.argument_error(owner, _argument(owner), f"a folder with {what} in each class", got, remedy))
         )
 
 

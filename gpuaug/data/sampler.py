@@ -80,13 +80,13 @@ class NumberedSampler(NumberingSampler):
     ) -> None:
         if not hasattr(sampler, "__iter__") or isinstance(sampler, (NumberingSampler, BatchSampler)):
             expected, remedy = "a sampler of plain numbers", "Put BatchSampler around NumberedSampler."
-            raise checks.bad(self, "sampler", expected, checks.describe(sampler), remedy)
+            raise checks.argument_error(self, "sampler", expected, checks.describe(sampler), remedy)
         self.sampler: Any = sampler
         self._deals = isinstance(sampler, DistributedSampler)
         ranks, place = (sampler.num_replicas, sampler.rank) if self._deals else world()  # type: ignore[attr-defined]
         if self._deals and (num_replicas, rank) not in ((None, None), (ranks, place)):
             expected = f"{ranks} as the DistributedSampler's, with rank {place}"
-            raise checks.bad(self, "num_replicas", expected, f"{num_replicas}, with rank {rank}")
+            raise checks.argument_error(self, "num_replicas", expected, f"{num_replicas}, with rank {rank}")
         self.num_replicas = checks.integer(self, "num_replicas", ranks if num_replicas is None else num_replicas, 1)
         self.rank = checks.integer(self, "rank", place if rank is None else rank, 0, self.num_replicas - 1)
         self.seed = checks.integer(self, "seed", seed, 0, 2**63)
@@ -135,7 +135,9 @@ class NumberedSampler(NumberingSampler):
     def _checked(self, number: Any) -> int:
         if not checks.is_integer(number) or number < 0:
             remedy = "Put BatchSampler around NumberedSampler."
-            raise checks.bad(self, "sampler", "one that yields numbers of images", checks.describe(number), remedy)
+            raise checks.argument_error(
+                self, "sampler", "one that yields numbers of images", checks.describe(number), remedy
+            )
         return int(number)
 
 
@@ -183,9 +185,11 @@ class RepeatedAugmentationSampler(NumberingSampler):
     ) -> None:
         if not isinstance(dataset, Decoded):
             remedy = "Wrap it in ga.data.Indexed."
-            raise checks.bad(self, "dataset", "one whose images have copies", checks.describe(dataset), remedy)
+            raise checks.argument_error(
+                self, "dataset", "one whose images have copies", checks.describe(dataset), remedy
+            )
         if len(dataset) == 0:
-            raise checks.bad(self, "dataset", "at least one image", "none")
+            raise checks.argument_error(self, "dataset", "at least one image", "none")
         self.dataset = dataset
         self.num_repeats = checks.number(self, "num_repeats", num_repeats, 1, math.inf)
         ranks, place = world()

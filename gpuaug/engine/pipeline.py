@@ -50,7 +50,7 @@ class Pipeline:
             if isinstance(transforms, Transform):
                 remedy = f"Put it into a list: {argument}=[{type(transforms).__name__}(...)]."
             got = checks.describe(transforms)
-            raise checks.bad("Augment", argument, "a list of transforms or a Compose", got, remedy)
+            raise checks.argument_error("Augment", argument, "a list of transforms or a Compose", got, remedy)
         steps: list[Transform] = []
         for transform in flatten(transforms):  # a comprehension is a frame of its own below Python 3.12: see `_steps`
             steps += _steps(transform, argument)
@@ -236,7 +236,7 @@ def _steps(transform: Any, argument: str) -> list[Transform]:
     if is_foreign(transform):
         return [Opaque(transform)]
     remedy = "Use gpuaug's transforms, a kornia.augmentation module or a torchvision transform."
-    raise checks.bad("Augment", argument, "a list of transforms", checks.describe(transform), remedy)
+    raise checks.argument_error("Augment", argument, "a list of transforms", checks.describe(transform), remedy)
 
 
 def _changed(step: Transform) -> bool:
@@ -263,25 +263,33 @@ def _check_order(steps: Sequence[Transform], argument: str) -> None:
         if isinstance(step, ToDtype):
             if floats and not step.floats:
                 got, remedy = f"{step} after ToDtype", "Leave it out."
-                raise checks.bad("Augment", argument, "without a way back from floats", got, remedy)
+                raise checks.argument_error("Augment", argument, "without a way back from floats", got, remedy)
             floats = floats or _makes_floats(step)
         elif isinstance(step, Normalize) and not floats:
             remedy = "Put ToDtype(torch.float32, scale=True) before it."
-            raise checks.bad("Augment", argument, "with Normalize on floats", "Normalize on uint8", remedy)
+            raise checks.argument_error("Augment", argument, "with Normalize on floats", "Normalize on uint8", remedy)
         elif step.kind == "mix":
             if mixed:
                 remedy = "Put them into one RandomChoice."
-                raise checks.bad("Augment", argument, "with at most one mix", f"a second one, {name}", remedy)
+                raise checks.argument_error(
+                    "Augment", argument, "with at most one mix", f"a second one, {name}", remedy
+                )
             mixed = True
         elif mixed and step.kind != "convert":
             remedy = f"Put {name} before it."
-            raise checks.bad("Augment", argument, "with the mix after all pixel work", f"{name} after it", remedy)
+            raise checks.argument_error(
+                "Augment", argument, "with the mix after all pixel work", f"{name} after it", remedy
+            )
         elif floats and step.kind != "convert" and not isinstance(step, RandomErasing):
             remedy = f"Put {name} before it."
-            raise checks.bad("Augment", argument, "with pixel work before ToDtype", f"{name} after it", remedy)
+            raise checks.argument_error(
+                "Augment", argument, "with pixel work before ToDtype", f"{name} after it", remedy
+            )
         elif not floats and isinstance(step, RandomErasing) and step.value == "random":
             remedy = "Put it after ToDtype and Normalize."
-            raise checks.bad("Augment", argument, 'with RandomErasing(value="random") on floats', "it on uint8", remedy)
+            raise checks.argument_error(
+                "Augment", argument, 'with RandomErasing(value="random") on floats', "it on uint8", remedy
+            )
 
 
 def _makes_floats(step: Convert) -> bool:
@@ -320,4 +328,6 @@ def _called(step: Transform) -> str:
 
 def _no_counterpart(name: str) -> ValueError:
     expected = f"given, since {name} of `train` changes the shape of images and has no fixed counterpart"
-    return checks.bad("Augment", "eval", expected, "None", "Pass eval=[...] with what gives images their size.")
+    return checks.argument_error(
+        "Augment", "eval", expected, "None", "Pass eval=[...] with what gives images their size."
+    )

@@ -160,7 +160,9 @@ class Transform(abc.ABC):  # noqa: B024 - its kinds are what is abstract
         if self.channels is not None and canvas.channels not in self.channels:
             accepted = " or ".join(map(str, self.channels))
             remedy = "Decode to RGB, or leave this step out."
-            raise checks.bad(self, "images", f"images of {accepted} channels", f"{canvas.channels} channels", remedy)
+            raise checks.argument_error(
+                self, "images", f"images of {accepted} channels", f"{canvas.channels} channels", remedy
+            )
 
     def for_evaluation(self) -> Sequence[Transform] | None:
         """What stands in its place in the evaluation list that is made by default.
@@ -318,5 +320,5 @@ def fill_row(owner: object, fill: float | Sequence[float] | None, channels: int)
     """A fill argument as (C,) float32 levels; None is black."""
     values = [0.0] if fill is None else list(fill) if isinstance(fill, Sequence) else [fill]
     if len(values) not in (1, channels):
-        raise checks.bad(owner, "fill", f"one level or {channels}, as the images have channels", repr(fill))
+        raise checks.argument_error(owner, "fill", f"one level or {channels}, as the images have channels", repr(fill))
     return np.broadcast_to(np.asarray(values, np.float32), (channels,))

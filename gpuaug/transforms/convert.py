@@ -39,7 +39,7 @@ def followed(owner: object, dtype: torch.dtype, fn: Callable[[Tensor], Tensor], 
     if after not in FLOATS and AUTO in dtypes:
         expected = "one of " + ", ".join(map(str, FLOATS)) + ' where ToDtype("auto") follows it'
         remedy = "Use ToDtype(torch.float32), and cast what comes out."
-        raise checks.bad(owner, "dtype", expected, str(after), remedy)
+        raise checks.argument_error(owner, "dtype", expected, str(after), remedy)
     return after
 
 
@@ -79,7 +79,7 @@ class ToDtype(Convert):
 
     def __init__(self, dtype: torch.dtype | str, scale: bool = False) -> None:
         if dtype not in DTYPES:
-            raise checks.bad(self, "dtype", "one of " + ", ".join(map(str, DTYPES)), repr(dtype))
+            raise checks.argument_error(self, "dtype", "one of " + ", ".join(map(str, DTYPES)), repr(dtype))
         self.dtype, self.scale = dtype, bool(scale)
 
     @property
@@ -116,16 +116,16 @@ class Normalize(Convert):
         means, deviations = _per_channel(mean), _per_channel(std)
         for name, values in (("mean", means), ("std", deviations)):
             if not isinstance(values, Sequence) or not values or not all(map(checks.is_number, values)):
-                raise checks.bad(self, name, "a sequence of numbers, one for each channel", repr(values))
+                raise checks.argument_error(self, name, "a sequence of numbers, one for each channel", repr(values))
         if any(value == 0 for value in deviations):
-            raise checks.bad(self, "std", "not 0", repr(std))
+            raise checks.argument_error(self, "std", "not 0", repr(std))
         if len(means) != len(deviations):
-            raise checks.bad(self, "std", f"as long as mean ({len(means)})", repr(std))
+            raise checks.argument_error(self, "std", f"as long as mean ({len(means)})", repr(std))
         self.mean, self.std, self.inplace = means, deviations, bool(inplace)
 
     def check(self, canvas: Any) -> None:
         if len(self.mean) not in (1, canvas.channels):
-            raise checks.bad(
+            raise checks.argument_error(
                 self, "mean", f"one number or {canvas.channels}, as the images have channels", repr(self.mean)
             )
 

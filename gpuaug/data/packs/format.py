@@ -123,15 +123,17 @@ class Index:
             values = json.loads(path.read_bytes())
             right = values.pop("crc32") == _crc32(values)
         except (FileNotFoundError, NotADirectoryError):
-            raise checks.bad(owner, "path", "a folder that gpuaug pack made", f"{folder}, without {INDEX}") from None
+            raise checks.argument_error(
+                owner, "path", "a folder that gpuaug pack made", f"{folder}, without {INDEX}"
+            ) from None
         except (ValueError, KeyError, TypeError, AttributeError):
             right = False
         if not right:
             remedy = "Put a copy of it back, or delete the folder and run gpuaug pack again."
-            raise checks.bad(owner, "path", f"a pack with a whole {INDEX}", f"a damaged {path}", remedy)
+            raise checks.argument_error(owner, "path", f"a pack with a whole {INDEX}", f"a damaged {path}", remedy)
         if values["version"] != VERSION:
             got = f"version {values['version']} in {path}"
-            raise checks.bad(owner, "path", f"a pack of version {VERSION}", got, "Install a later gpuaug.")
+            raise checks.argument_error(owner, "path", f"a pack of version {VERSION}", got, "Install a later gpuaug.")
         values["shards"] = [entry and Entry(**entry) for entry in values["shards"]]
         return cls(**values)
 

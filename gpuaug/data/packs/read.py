@@ -55,7 +55,7 @@ class Packed(Decoded):
         self.remedy = f"Delete that shard and run gpuaug pack again; gpuaug verify {self.path} finds all such shards."
         if self.encoding == "raw" and decode == "device":
             got = f"'device' for {self.path}, which holds pixels"
-            raise checks.bad(self, "decode", "'worker' for a raw pack", got)
+            raise checks.argument_error(self, "decode", "'worker' for a raw pack", got)
         for entry in self._entries:  # here, not in the middle of an epoch
             _must_be_there(self.path, entry, self.remedy)
         self._ends = np.cumsum([entry.images for entry in self._entries])
@@ -127,9 +127,11 @@ def finished(owner: object, path: Path, index: Index) -> list[Entry]:
     entries = [entry for entry in index.shards if entry is not None]
     if len(entries) < len(index.shards):
         got = f"{path} with {len(entries)} of {len(index.shards)} shards"
-        raise checks.bad(owner, "path", "a finished pack", got, "Run gpuaug pack again, it goes on from there.")
+        raise checks.argument_error(
+            owner, "path", "a finished pack", got, "Run gpuaug pack again, it goes on from there."
+        )
     if not any(entry.images for entry in entries):
-        raise checks.bad(owner, "path", "a pack with images", f"{path} with none")
+        raise checks.argument_error(owner, "path", "a pack with images", f"{path} with none")
     return entries
 
 
@@ -139,7 +141,7 @@ def _must_be_there(folder: Path, entry: Entry, remedy: str) -> None:
     if length != entry.bytes:
         got = "none" if length is None else f"{length:,} bytes"
         raise ImageError(
-            str(checks.bad("Packed", "path", f"a pack whose {path} has {entry.bytes:,} bytes", got, remedy))
+            str(checks.argument_error("Packed", "path", f"a pack whose {path} has {entry.bytes:,} bytes", got, remedy))
         )
 
 

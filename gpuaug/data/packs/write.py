@@ -114,7 +114,9 @@ def pack(
     if folder.exists():
         checks.folder("pack", "destination", folder)
     if folder.resolve().is_relative_to(source.resolve()):
-        raise checks.bad("pack", "destination", "outside of the source", str(folder), "It would be taken for a class.")
+        raise checks.argument_error(
+            "pack", "destination", "outside of the source", str(folder), "It would be taken for a class."
+        )
     listing = Listing(source, extensions, is_valid_file, allow_empty)
     index = Index(
         encoding=encoding,
@@ -134,7 +136,9 @@ def pack(
     images = sum(entry.images for entry in entries)
     if images == 0:
         path, why = next(iter(skipped.items()), ("every class", "no image"))
-        raise checks.bad("pack", "source", "a folder with images that can be read", f"{source} ({path}: {why}, ...)")
+        raise checks.argument_error(
+            "pack", "source", "a folder with images that can be read", f"{source} ({path}: {why}, ...)"
+        )
     size, seconds = sum(entry.bytes for entry in entries), time.perf_counter() - begin
     return Packing(images, size, skipped, seconds, written, listing.ignored)
 
@@ -196,7 +200,7 @@ def locked(folder: Path) -> Iterator[None]:
     except BlockingIOError:
         os.close(handle)
         got = f"{folder}, which another process writes into"
-        raise checks.bad("pack", "destination", "a folder that nobody uses", got, "Wait for it.") from None
+        raise checks.argument_error("pack", "destination", "a folder that nobody uses", got, "Wait for it.") from None
     except OSError:
         pass  # a network file system without locks
     try:
@@ -212,7 +216,9 @@ def kept(folder: Path, index: Index, listing: Listing) -> list[Entry | None]:
         other = sorted(name for name in names if not name.endswith(PARTIAL))
         if other:
             got = f"{folder} with {other[0]} in it"
-            raise checks.bad("pack", "destination", "a new or empty folder, or what an earlier call left", got)
+            raise checks.argument_error(
+                "pack", "destination", "a new or empty folder, or what an earlier call left", got
+            )
         index.write(folder)
     old = Index.read("pack", folder)
     _must_match(folder, old, index)
@@ -225,7 +231,7 @@ def kept(folder: Path, index: Index, listing: Listing) -> list[Entry | None]:
             first, last = (listing.name(span(index, shard)[end]) for end in (0, -1))
             got = f"files of other lengths between {first} and {last}"
             remedy = f"Delete {folder / entry.file} to have them packed again, or choose another destination."
-            raise checks.bad("pack", "source", f"as it was when {folder} was packed from it", got, remedy)
+            raise checks.argument_error("pack", "source", f"as it was when {folder} was packed from it", got, remedy)
     return whole
 
 
@@ -236,11 +242,11 @@ def _must_match(folder: Path, old: Index, new: Index) -> None:
         before, now = getattr(old, name), getattr(new, name)
         if before != now:
             remedy = "Pass the same settings, or another destination."
-            raise checks.bad("pack", name, f"{before!r}, {expected}", repr(now), remedy)
+            raise checks.argument_error("pack", name, f"{before!r}, {expected}", repr(now), remedy)
     if old.source != new.source or old.classes != new.classes:
         before, now = (f"{index.files} files in {len(index.classes)} classes" for index in (old, new))
         got = f"{now}, with other names" if before == now else now
-        raise checks.bad("pack", "source", f"{before}, {expected}", got, "Choose another destination.")
+        raise checks.argument_error("pack", "source", f"{before}, {expected}", got, "Choose another destination.")
 
 
 def is_whole(folder: Path, entry: Entry) -> bool:
@@ -296,7 +302,9 @@ def _writing(folder: Path) -> Iterator[None]:
     except OSError as error:
         got = f"{folder} ({error.strerror or error})"
         remedy = "Make room or mend it, and pack again: finished shards stay."
-        raise type(error)(str(checks.bad("pack", "destination", "a folder to write into", got, remedy))) from error
+        raise type(error)(
+            str(checks.argument_error("pack", "destination", "a folder to write into", got, remedy))
+        ) from error
 
 
 def _write(

@@ -82,14 +82,14 @@ def ragged_collate(samples: Sequence[tuple[Any, ...]]) -> Batch:
         ValueError: if the samples are something else.
     """
     if not samples:
-        raise checks.bad("ragged_collate", "samples", "at least one", "none")
+        raise checks.argument_error("ragged_collate", "samples", "at least one", "none")
     kinds = {len(sample) if isinstance(sample, (tuple, list)) else type(sample): sample for sample in samples}
     if len(kinds) > 1 or not kinds.keys() <= {2, 3}:
         remedy = "Wrap the data set in ga.data.Indexed."
         if any(isinstance(sample, Mapping) for sample in kinds.values()):
             remedy = 'Pass collate_fn=ga.collate(image="image", label="label"), with the names of the fields.'
         got = " and ".join(map(_kind, kinds.values()))
-        raise checks.bad("ragged_collate", "samples", "(image, label, index) or (image, label)", got, remedy)
+        raise checks.argument_error("ragged_collate", "samples", "(image, label, index) or (image, label)", got, remedy)
     images, labels, *index = zip(*samples, strict=True)
     kind = Encoded if any(isinstance(image, EncodedImage) for image in images) else Ragged
     packed = kind.from_images([as_tensor(image) for image in images], shared.empty)
@@ -112,7 +112,7 @@ def collate(image: str = "image", label: str = "label", index: str | None = None
     """
     for argument, name in (("image", image), ("label", label), ("index", index)):
         if not isinstance(name, str) and (argument != "index" or name is not None):
-            raise checks.bad("collate", argument, "the name of a field, a str", checks.describe(name))
+            raise checks.argument_error("collate", argument, "the name of a field, a str", checks.describe(name))
     return _Fielded((image, label) if index is None else (image, label, index))
 
 
@@ -126,7 +126,7 @@ class _Fielded:
             if missing:
                 expected = f"dicts with {', '.join(map(repr, self.names))}"
                 got = f"one with {', '.join(map(repr, sample))}" if isinstance(sample, Mapping) else _kind(sample)
-                raise checks.bad("collate", "samples", expected, got)
+                raise checks.argument_error("collate", "samples", expected, got)
         return ragged_collate([tuple(sample[name] for name in self.names) for sample in samples])
 
 
@@ -134,7 +134,9 @@ def _stacked(labels: Sequence[Any]) -> Tensor:
     try:
         return torch.stack([_label(label) for label in labels]).detach()
     except (TypeError, ValueError, RuntimeError):
-        raise checks.bad("ragged_collate", "labels", "numbers, or tensors of one shape", _kinds(labels)) from None
+        raise checks.argument_error(
+            "ragged_collate", "labels", "numbers, or tensors of one shape", _kinds(labels)
+        ) from None
 
 
 def _label(label: Any) -> Tensor:
@@ -146,7 +148,7 @@ def _numbers(index: Sequence[Any]) -> Tensor:
         numbers = [index_of(n) if isinstance(n, Numbered) else operator.index(n) for n in index]
         return torch.tensor(numbers, device="cpu").as_subclass(Index)
     except (TypeError, ValueError, RuntimeError):
-        raise checks.bad("ragged_collate", "index", "integers of 64 bits", _kinds(index)) from None
+        raise checks.argument_error("ragged_collate", "index", "integers of 64 bits", _kinds(index)) from None
 
 
 def _kinds(values: Sequence[Any]) -> str:

@@ -44,7 +44,7 @@ class Encoded:
     def from_images(cls, images: Sequence[EncodedImage], empty: Callable[[int], Tensor] | None = None) -> Encoded:
         """Pack files, into memory that `empty` gives if it is there."""
         if not all(isinstance(image, EncodedImage) for image in images):
-            raise checks.bad("ragged_collate", "images", "all encoded or all decoded", "some of each")
+            raise checks.argument_error("ragged_collate", "images", "all encoded or all decoded", "some of each")
         lengths = np.array([len(image.data) for image in images], np.int64)
         out = None if empty is None else empty(int(lengths.sum()))
         data = torch.cat([image.data for image in images], out=out)
@@ -167,7 +167,7 @@ REPLACE = 'Replace it, or pass on_error="skip".'
 def unreadable(owner: object, name: str, error: BaseException, remedy: str = REPLACE) -> ImageError:
     """The error for a file that cannot be decoded."""
     got = f"{printable(name)} ({reason(error)})"
-    return ImageError(str(checks.bad(owner, "file", "an image that can be read", got, remedy)))
+    return ImageError(str(checks.argument_error(owner, "file", "an image that can be read", got, remedy)))
 
 
 def skipped(owner: str, name: str, error: BaseException, stand_in: str) -> str:
