@@ -1,5 +1,4 @@
-"""No file is above 350 lines and no function above 80, unless its first line says why: "What it is (long: why)."
-"""
+"""No file is above 350 lines and no function above 80, unless its first line says why: "What it is (long: why)." """
 
 from __future__ import annotations
 
