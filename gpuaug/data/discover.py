@@ -1,4 +1,4 @@
-"""Which files of a folder are images of which class."""
+"""Find the images of a folder, and the class of each."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from gpuaug import checks
 
 __all__ = ["EXTENSIONS", "Found", "find", "left_out"]
 
-# Every ending of the formats that `decode` reads.
+# Every file ending of the formats that `decode` supports.
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp"),
     *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".avifs"),
 )
-SHOWN = 5  # kinds of files, or classes, that a message names
+SHOWN = 5  # file endings, or classes, that a message lists
 
 Valid = Callable[[str], bool]
 
@@ -25,12 +25,11 @@ Valid = Callable[[str], bool]
 class Found(NamedTuple):
     """The images of a folder, class by class, in torchvision's order.
 
-    Args:
-        classes: names of the class folders.
-        paths: of the images.
-        labels: place in `classes` of each image.
-        ignored: what is in the class folders and is not taken: how many files of each ending, and how many hidden
-            files and folders.
+    Attributes:
+        classes: Names of the class folders, sorted.
+        paths: Paths of the images.
+        labels: Class number of each image.
+        ignored: Counts of what is left out of the class folders: {file ending or "hidden": number of files}.
     """
 
     classes: list[str]
@@ -46,12 +45,12 @@ def find(
     is_valid_file: Valid | None = None,
     allow_empty: bool = False,
 ) -> Found:
-    """The images below the folders in `root`; hidden files and folders (`.ipynb_checkpoints`) are left out.
+    """Find the images below the folders in `root`; hidden files and folders (`.ipynb_checkpoints`) are left out.
 
     Raises:
-        FileNotFoundError: if there are no class folders, or one has no image and `allow_empty` is False.
-        OSError: if a folder cannot be read.
-        ValueError: if an argument is something else.
+        FileNotFoundError: If there are no class folders, or if one has no image and `allow_empty` is False.
+        OSError: If a folder cannot be read.
+        ValueError: If an argument has a wrong type or value.
     """
     endings = _endings(owner, extensions)
     if is_valid_file is not None and (extensions is not None or not callable(is_valid_file)):
@@ -98,7 +97,7 @@ def _files(folder: Path, ignored: Counter[str]) -> Iterator[tuple[str, bool]]:
 
 
 def _raise(error: OSError) -> None:
-    raise error  # os.walk would leave out a folder that it cannot read, without a word
+    raise error  # os.walk would leave out an unreadable folder in silence
 
 
 def _must_hold_images(
@@ -126,7 +125,7 @@ def _argument(owner: object) -> str:
 
 
 def left_out(ignored: dict[str, int]) -> str:
-    """Those counts in words: `3 files are left out: 2 .txt, 1 hidden`."""
+    """The counts of `Found.ignored` in words: `3 files are left out: 2 .txt, 1 hidden`."""
     total, kinds = sum(ignored.values()), list(ignored.items())
     shown = ", ".join(f"{count:,} {kind}" for kind, count in kinds[:SHOWN])
     others = sum(count for _, count in kinds[SHOWN:])

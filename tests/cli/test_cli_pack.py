@@ -81,7 +81,7 @@ def test_unreadable_files(source: Path, tmp_path: Path) -> None:
     assert "Traceback" not in result.output
     result = invoke("pack", source, tmp_path / "pack", "--workers", 0, "--on-error", "skip")
     assert result.exit_code == 0
-    assert "Skipped class1/003.png (no image format that is known here, or damaged from the start).\n" in result.output
+    assert "Skipped class1/003.png (not an image in a supported format, or its header is damaged).\n" in result.output
     assert "5 images; 0.00 GB; 2 skipped;" in result.output
 
 
@@ -104,7 +104,7 @@ def test_many_skipped_files_are_counted(tmp_path: Path) -> None:
     for path in source.rglob("*.png"):
         path.write_bytes(b"no image")
     result = invoke("pack", source, tmp_path / "pack", "--workers", 0, "--on-error", "skip")
-    assert result.output.count("no image format") == SHOWN
+    assert result.output.count("not an image") == SHOWN
     assert f"Skipped 2 more, see skipped in {tmp_path / 'pack' / 'index.json'}.\n" in result.output
 
 
