@@ -13,9 +13,9 @@ from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 
+from gpuaug import compat
 from gpuaug.instructions import KEY_WORDS, Op
 from gpuaug.kernels.defaults import each
 from gpuaug.kernels.triton.crop import crop
@@ -57,11 +57,11 @@ class Plan:
     def run(self, key: Any, given: tuple[Tensor, ...], device: torch.device, work: Callable[[], Tensor]) -> Tensor:
         """What `work` does with what is `given`: the first time it compiles, the second time its steps are noted."""
         with on_device(device):
-            if not self.repeats or not tape.ENABLED or _hooked():
+            if not self.repeats or not tape.ENABLED or compat.has_launch_hooks():
                 return work()
             tape_ = self.tapes.get(key)
             if tape_ is not None and tape_.whole:
-                return tape_.play(given, triton.runtime.driver.active.get_current_stream(device.index))
+                return tape_.play(given, compat.current_stream(device.index))
             with noting(*given) as noted:
                 result = work()
             noted.close(result)
@@ -73,7 +73,7 @@ def known(alike: Alike | None, source: Tensor | Ragged, programs: Sequence[Progr
     """The plan of calls that are alike, made of `programs` if it is not known; None if no calls are."""
     if alike is None or not isinstance(source, Tensor) or interpreted():
         return None
-    stream = triton.runtime.driver.active.get_current_stream(source.device.index)
+    stream = compat.current_stream(source.device.index)
     plans: dict[Any, Plan] = alike.plans
     key = (source.device, stream, source.stride(), kind(source))
     plan = plans.get(key)
@@ -164,12 +164,6 @@ def on_device(device: torch.device) -> AbstractContextManager[object]:
     """Inside, the device is the current one."""
     here = device.type != "cuda" or device.index == torch.cuda.current_device()
     return NOTHING if here else torch.cuda.device(device)
-
-
-def _hooked() -> bool:
-    """True if somebody, a profiler of Triton's, wants to hear of each launch."""
-    runtime = triton.knobs.runtime
-    return any(getattr(hook, "calls", hook) for hook in (runtime.launch_enter_hook, runtime.launch_exit_hook))
 
 
 def _run(layout: Layout, params: Params, source: Tensor | Ragged) -> Tensor:
