@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from enum import IntEnum
 
 __all__ = [
-    "BICUBIC", "BILINEAR", "CIRCULAR", "CONSTANT", "EDGE", "ERASE_WORDS", "FILL_AT", "FRACTION", "KEY_WORDS",
+    "BICUBIC", "BILINEAR", "CIRCULAR", "CONSTANT", "CUBIC", "EDGE", "ERASE_WORDS", "FILL_AT", "FRACTION", "KEY_WORDS",
     "LINE_FRACTION", "LUMA", "MATRIX_SIZE", "MIX_WORDS", "MOST_OPCODES", "NEAREST", "NEAREST_EXACT", "OPCODE_AT",
     "OPERANDS", "OPERANDS_AT", "Q14", "RAGGED_WORDS", "REFLECT", "SMALL", "SYMMETRIC", "TABLE_WORDS",
     "WINDOW_WORDS", "Blur", "Box", "Branch", "Convolve", "Factor", "Feature", "Flip", "Hue", "Jpeg", "KeyWord",
@@ -24,6 +24,7 @@ LUMA = (0.2989, 0.587, 0.114)  # weights of red, green and blue in grey: ITU-R B
 FRACTION = 14  # bits of fraction of a filter's weights
 Q14 = 1 << FRACTION  # a weight of one
 LINE_FRACTION = 7  # bits of fraction between the two passes of a blur: with 8 of level, what an int16 holds
+CUBIC = -0.75  # of a warp: the bicubic of grid_sample
 SMALL = 128  # up to this height + width of the result, ATen's nearest-exact rounds in another way
 
 MOST_OPCODES = 32  # opcodes lie below, and features from here on, so that `bits` of both fit a word of 64

@@ -32,6 +32,8 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from gpuaug import compat
+
 __all__ = ["Address", "Mapped", "attach", "empty", "open_segment", "pinned", "segment_of"]
 
 # A segment is a uint8 tensor: the header, then the bytes of a batch.
@@ -137,8 +139,7 @@ def _forget(address: int, descriptor: int) -> None:
 def _by_torch(size: int) -> Tensor:
     if not _segments:  # torch counts the users in a named file, and a process that ends does not decrease that count
         util.Finalize(None, _segments.clear, exitpriority=0)
-    storage = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
-    return torch.empty(0, dtype=torch.uint8, device="cpu").set_(storage)
+    return torch.empty(0, dtype=torch.uint8, device="cpu").set_(compat.shared_storage(size))
 
 
 def _in_state(worker: int, reader: int) -> list[Tensor]:

@@ -71,7 +71,7 @@ def run_instruction(canvas: Tensor, instruction: Instruction, keys: Keys, branch
     return canvas
 
 
-STATIC = {  # operands that decide the shape of the work
+STATIC: dict[int, list[int]] = {  # operands that decide the shape of the work
     Op.WARP: [Warp.INTERPOLATION, Warp.HAS_FILL, Warp.PROJECTIVE],
     Op.BLUR: list(Blur),
     Op.CONVOLVE: list(Convolve),
@@ -81,7 +81,7 @@ STATIC = {  # operands that decide the shape of the work
 
 def _alike(instruction: Instruction, rows: Array) -> list[Array]:
     """`rows` split so that the operands that decide what code runs are equal."""
-    columns = STATIC.get(Op(instruction.opcode[rows[0]]))
+    columns = STATIC.get(int(instruction.opcode[rows[0]]))
     if columns is None:
         return [rows]
     _, which = np.unique(instruction.operands[rows][:, columns], axis=0, return_inverse=True)

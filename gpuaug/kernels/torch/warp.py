@@ -5,11 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gpuaug.instructions import BICUBIC, MATRIX_SIZE, NEAREST
+from gpuaug.instructions import BICUBIC, CUBIC, MATRIX_SIZE, NEAREST
 
 __all__ = ["warp"]
-
-CUBIC = -0.75  # grid_sample's bicubic
 
 
 def warp(images: Tensor, inverse: Tensor, fill: Tensor | None, interpolation: int, projective: bool) -> Tensor:
