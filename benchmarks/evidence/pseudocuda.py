@@ -31,7 +31,7 @@ from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from benchmarks.evidence.pseudograph import CUDAGraph, capturing, graph, refuse
+from .pseudograph import CUDAGraph, capturing, graph, refuse
 
 __all__ = ["Call", "PseudoCuda", "PseudoTensor", "Recorder", "install", "is_pinned", "on_cuda", "to_device", "to_host"]
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmarks.evidence.ptx_numbers import (
+from .ptx_numbers import (
     COMPARE,
     DTYPE,
     KINDS,

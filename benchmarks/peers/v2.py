@@ -10,8 +10,9 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 import gpuaug as ga
-from benchmarks.cases import CLASSES, JITTER, MEAN, PARITY, RECIPES, SIZE, STD
-from benchmarks.peers.peer import Batches, Peer, PeerError, check_fixed
+
+from ..cases import CLASSES, JITTER, MEAN, PARITY, RECIPES, SIZE, STD
+from .peer import Batches, Peer, PeerError, check_fixed
 
 LINEAR = InterpolationMode.BILINEAR
 

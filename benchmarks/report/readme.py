@@ -17,9 +17,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import lines
-from benchmarks.report.audit import rounded, span
-from benchmarks.report.tables import MARKS, Grid, absences, drift, grids, losses, markdown
+from ..machine import lines
+from .audit import rounded, span
+from .tables import MARKS, Grid, absences, drift, grids, losses, markdown
 
 __all__ = ["RESULTS", "fill", "main"]
 
@@ -114,7 +114,7 @@ def _time(found: Run) -> str:
 
 
 def _accuracy(found: Run) -> str:
-    from benchmarks.evidence.accuracy import verdict
+    from ..evidence.accuracy import verdict
 
     body = []
     for who, own in found["accuracy"].items():

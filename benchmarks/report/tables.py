@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.machine import lines
-from benchmarks.measure import median, ratio, spread, wide
+from ..machine import lines
+from ..measure import median, ratio, spread, wide
 
 __all__ = ["Grid", "grids", "losses", "markdown", "marks", "own_of", "show", "unmatched", "write_csv"]
 

@@ -12,8 +12,8 @@ from torch import Tensor
 from gpuaug.kernels.torch.common import chunks
 from gpuaug.kernels.torch.crop import crop
 from gpuaug.kernels.torch.finish import finish
+from gpuaug.kernels.torch.instructions import Branches, run_instruction
 from gpuaug.kernels.torch.labels import labels
-from gpuaug.kernels.torch.step import Branches, step
 from gpuaug.program import Op, Program
 from gpuaug.ragged import Ragged
 
@@ -39,5 +39,5 @@ def render(program: Program, source: Tensor | Ragged) -> Tensor:
     for rows in _parts(program, canvas):
         part, keys, branches = canvas[rows[0] : rows[-1] + 1], program.keys.take(rows), Branches()
         for instruction in program.instructions:
-            step(part, instruction.take(rows), keys, branches)
+            run_instruction(part, instruction.take(rows), keys, branches)
     return canvas if program.finish is None else finish(canvas, program.finish, program.keys)
