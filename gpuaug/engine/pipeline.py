@@ -28,7 +28,7 @@ __all__ = ["Pipeline"]
 Array = NDArray[Any]
 
 # what `straight` stands for
-HOOKS = {"sample", "parameters", "lower", "instructions", "placement", "mixing", "convert", "sizes", "after"}
+HOOKS = {"sample", "parameters", "lower", "instructions", "placement", "mixing", "sizes", "after"}
 MOST_ALIKE = 64  # shapes of batches that are remembered; with ever new ones they would be without end
 
 
