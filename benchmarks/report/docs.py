@@ -24,7 +24,7 @@ from .tables import MARKS, Grid, absences, drift, grids, losses, markdown
 
 __all__ = ["BLOCKS", "PAGES", "fill", "main", "stored"]
 
-PAGES = ("docs/benchmarks.md", "docs/gpu.md", "docs/profiler.md")
+PAGES = ("README.md", "docs/benchmarks.md", "docs/gpu.md", "docs/profiler.md")
 BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.S)
 Run = dict[str, Any]
 
@@ -58,6 +58,14 @@ def _regime(name: str) -> Callable[[Run], str]:
         return "\n\n".join([*tables, "\n".join(f"- {note}" for note in notes)])
 
     return block
+
+
+def _short(run: Run) -> str:
+    """The recipes on one core, against the libraries that most people use."""
+    grid = next(grid for regime, grid in grids(run) if regime == "recipes")
+    shown = [grid.columns.index(name) for name in ("recipe", "gpuaug", "tv tens.", "Alb.X", "Kornia", "DALI")]
+    columns = ["recipe", "gpuaug, ms", "torchvision v2", "AlbumentationsX", "Kornia", "DALI"]
+    return markdown(Grid("", columns, [[row[number] for number in shown] for row in grid.rows]))
 
 
 def _losses(run: Run) -> str:
@@ -167,6 +175,7 @@ def _longer(cost: dict[str, float]) -> str:
 
 
 BLOCKS: dict[str, Callable[[Run], str]] = {
+    "short": _short,
     "machine": _machine,
     "marks": _marks,
     **{name: _regime(name) for name in ("ops", "recipes", "loaders", "training", "scaling")},
@@ -195,7 +204,7 @@ def stored() -> dict[str, Run]:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=f"python -m {PACKAGE}.report.docs", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit with status 1 if a table would change"
+        "--check", action="store_true", help="write nothing; exit with 1 if a table would change"
     )
     options = parser.parse_args(arguments)
     try:
