@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from gpuaug import checks
 from gpuaug.engine.capture import Captured
 from gpuaug.engine.counter import Counter
+from gpuaug.engine.evaluation import DefaultEvaluation
 from gpuaug.engine.export import EvalModule
 from gpuaug.engine.numbering import Mode, Numbering
-from gpuaug.engine.pipeline import Pipeline, evaluation
+from gpuaug.engine.pipeline import Pipeline
 from gpuaug.engine.render import NAMES, choose, drawn, render
 from gpuaug.engine.state import MISSING
 from gpuaug.program import Keys
@@ -60,7 +61,7 @@ class Augment(nn.Module):
     Args:
         train: transforms for training, a list or a Compose. Kornia modules and torchvision v2 transforms may stand in
             it as opaque steps.
-        eval: transforms for evaluation. None: see `gpuaug.engine.pipeline.evaluation`; off by itself after
+        eval: transforms for evaluation. None: see `gpuaug.engine.evaluation.evaluation`; off by itself after
         `.eval()`. Where a
             step that changes the shape has no counterpart, as a RandomChoice of crops, a call in evaluation raises.
         seed: Seed of all draws, in [0, 2**64 - 1]. None takes one from torch's generator, so that torch.manual_seed
@@ -87,8 +88,8 @@ class Augment(nn.Module):
     ) -> None:
         super().__init__()
         self.train_pipeline = Pipeline(train, "train")
-        self.eval_pipeline = Pipeline(evaluation(self.train_pipeline.steps) if eval is None else eval, "eval")
-        self._default_eval = eval is None
+        self._default_eval = DefaultEvaluation(self.train_pipeline.steps) if eval is None else None
+        self.eval_pipeline = Pipeline(self._default_eval.steps if self._default_eval else eval, "eval")
         self._numbering = Numbering(None if seed is None else checks.integer(self, "seed", seed, 0, 2**64 - 1))
         self.backend, self.memory_format, self.exact = backend, memory_format, bool(exact)
         if backend != "auto":
@@ -229,7 +230,7 @@ class Augment(nn.Module):
         height_width = checks.size("Augment.eval_module", size)
         canvas = Canvas(np.array([height_width]), checks.integer("Augment.eval_module", "channels", channels, 1))
         if self._default_eval:
-            self.train_pipeline.check_left_out(canvas)
+            self._default_eval.check(canvas)
         pipeline, keys = self.eval_pipeline, self._keys(1)
         params = pipeline.sample(keys, canvas)
         items = pipeline.lower(params, keys, canvas, self.exact, self.memory_format)
@@ -368,7 +369,7 @@ class Augment(nn.Module):
         if labels is not None and pipeline.moving is not None:
             checks.labels_beside(self, pipeline.moving, labels, len(images), pipeline.mix is not None)
         if not training and self._default_eval:
-            self.train_pipeline.check_left_out(_canvas(images))
+            self._default_eval.check(_canvas(images))
 
     def __repr__(self) -> str:
         arguments = [f"train={_listing(self.train_pipeline)}"]

@@ -6,7 +6,7 @@ become one matrix, and a flip before a resizing crop is done by the crop.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -30,25 +30,29 @@ from gpuaug.program import (
     Program,
     Window,
 )
-from gpuaug.transforms.base import Canvas, Placement, repeated, whole_boxes
+from gpuaug.transforms.base import Canvas, Convert, Placement, repeated, whole_boxes
 
-__all__ = ["Builder", "Item"]
+__all__ = ["Item", "ProgramBuilder"]
 
 Array = NDArray[Any]
 # a callable maps a canvas to a canvas: an opaque step, or fewer channels; a BySize can only be the first
 Item = Program | Callable[[Tensor], Tensor] | BySize
 
 
-class Builder:
-    """Builds the items of one batch. `canvas` is what the next transform sees."""
+class ProgramBuilder:
+    """Builds the items of one batch: what steps lower to, `gpuaug.transforms.base.Builder`.
+
+    canvas: what the next step sees. floats: whether its pixels are floats.
+    """
 
     def __init__(self, keys: Keys, canvas: Canvas, exact: bool) -> None:
-        self.keys, self.canvas, self.exact = keys, canvas, exact
+        self.keys, self.canvas, self.exact, self.floats = keys, canvas, exact, False
         self._sources = canvas
         self.items: list[Item] = []
         self._by_size: BySize | None = None
-        self.erases: list[Erase] = []
-        self.mix: Mix | None = None
+        self._converts: list[Convert] = []
+        self._erases: list[Erase] = []
+        self._mix: Mix | None = None
         self._open()
 
     def _open(self) -> None:
@@ -104,7 +108,7 @@ class Builder:
                 items.append(Program(self.keys.take(rows), self.canvas.channels, part, instructions))
         self._by_size.sizes, self._by_size.channels = self.canvas.sizes, self.canvas.channels
 
-    def place(self, placement: Placement) -> None:
+    def window(self, placement: Placement) -> None:
         """Crop, pad or resize: look somewhere else, in the same read of the source where that is exact."""
         if self._instructions or not self._joins(placement):
             self._close()
@@ -146,7 +150,7 @@ class Builder:
             return not self._scaled and not self._padded and not turned
         return not placement.may_pad or not (self._cut or self._padded)
 
-    def pixel(self, instructions: list[Instruction], composable: bool) -> None:
+    def instructions(self, instructions: list[Instruction], composable: bool = False) -> None:
         """Instructions on the canvas. A flip that comes first is done by the window, a warp may join the one before."""
         for instruction in instructions:
             if not self._instructions and instruction.possible <= {Op.IDENTITY, Op.FLIP}:
@@ -174,10 +178,38 @@ class Builder:
         self.canvas = canvas
         self._open()
 
-    def finish(self, dtype: torch.dtype, memory_format: torch.memory_format, table: Array | None) -> list[Item]:
-        """All items; the last is a Program with a `finish`."""
-        self._close(Finish(dtype, memory_format, table, self.erases, self.mix))
+    def convert(self, step: Convert) -> None:
+        """Levels to floats, by the table of the last pass; what was erased before it is converted, too."""
+        self._converts.append(step)
+        self.floats = self.floats or step.makes_floats
+        for erase in self._erases:
+            step.convert_erased(erase)
+
+    def erase(self, erase: Erase) -> None:
+        """Erase boxes of floats, in the last pass."""
+        self._erases.append(erase)
+
+    def mix(self, mix: Mix) -> None:
+        """Mix the samples, in the last pass."""
+        self._mix = mix
+
+    def finish(
+        self, dtype: torch.dtype, memory_format: torch.memory_format, tables: dict[int, Array | None]
+    ) -> list[Item]:
+        """All items; the last is a Program with a `finish`. `tables` keeps those of the list by number of channels."""
+        channels = self.canvas.channels
+        if channels not in tables:
+            tables[channels] = level_table(self._converts, channels)
+        self._close(Finish(dtype, memory_format, tables[channels], self._erases, self._mix))
         return self.items
+
+
+def level_table(converts: Sequence[Convert], channels: int) -> Array | None:
+    """(C, 256) float32: what conversions make of each level, computed by torchvision's own functions; None: levels."""
+    levels = torch.arange(256, dtype=torch.uint8, device="cpu").expand(channels, 1, 256)
+    for step in converts:
+        levels = step.convert(levels)
+    return np.ascontiguousarray(levels[:, 0].numpy()) if levels.is_floating_point() else None
 
 
 def _words(part: Array) -> Array:

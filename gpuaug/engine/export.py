@@ -206,7 +206,7 @@ class _Scale(nn.Module):
 
     def __init__(self, step: ToDtype) -> None:
         super().__init__()
-        self.factor = 1.0 / 255.0 if step.scale and step.floats else 1.0
+        self.factor = 1.0 / 255.0 if step.scale and step.makes_floats else 1.0
 
     def forward(self, values: Tensor) -> Tensor:
         return values * self.factor

@@ -25,7 +25,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import _presets, v2
 
 from gpuaug import checks
-from gpuaug.transforms.base import OPS, Transform
+from gpuaug.transforms.base import OPS, Pixel, Transform
 from gpuaug.transforms.container import Compose, RandomApply, RandomChoice, RandomOrder
 from gpuaug.transforms.convert import Convert, Normalize, ToDtype
 from gpuaug.transforms.crop import CenterCrop, Pad, RandomCrop, RandomResizedCrop, Resize
@@ -322,7 +322,7 @@ def _same(op: type[Transform], step: Any, read: Read, **forms: Callable[[Any], A
     arguments = {
         name: forms[name](step) if name in forms else FORMS.get(name, _plain)(getattr(step, name)) for name in names
     }
-    if op.kind == "pixel" and arguments.get("interpolation") == "bicubic":
+    if issubclass(op, Pixel) and arguments.get("interpolation") == "bicubic":
         remedy = f"gpuaug.{op.__name__} has the bicubic of grid_sample"
         raise checks.bad(op.__name__, "interpolation", "what torchvision has on tensors", "'bicubic'", remedy)
     return [op(**arguments)]
@@ -441,7 +441,7 @@ def _levels_first(steps: list[Transform]) -> list[Transform]:
     What else works on floats in torchvision (and would be rounded to levels here) stays where it is, as do those after
     it; Augment says what is wrong with them.
     """
-    first = next((n for n, step in enumerate(steps) if isinstance(step, ToDtype) and step.floats), None)
+    first = next((n for n, step in enumerate(steps) if step.makes_floats), None)
     if first is None:
         return steps
     before, converts = steps[:first], steps[first : first + 1]

@@ -1,104 +1,82 @@
-"""What a transform is: abstract kinds that name their hooks, the registry, and the `p` gate, written once.
+"""What a transform is: its kinds with the hooks that an op implements, the registry, and the `p` gate, written once.
 
-A transform holds arguments only. `sample` turns uniform numbers into parameters, `lower` (or `place`) turns
-parameters into program rows. Neither touches a pixel, and neither keeps state.
+A transform holds arguments only. `sample` turns uniform numbers into parameters, `lower` writes what they mean into a
+builder. Neither touches a pixel, and neither keeps state. A new op is a class of one of the kinds, with its one hook:
+
+    Pixel    instructions(params, canvas)   what happens to the pixels of each sample
+    Crop     placement(params, canvas)      which part of each image becomes the new one
+    Mix      mixing(params, canvas)         what is mixed into each sample (in mix.py)
+    Convert  convert(values)                what each level becomes, as a float
 """
 
 from __future__ import annotations
 
 import abc
+import enum
 import inspect
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache, wraps
-from typing import TYPE_CHECKING, Any, ClassVar
+from functools import partial, wraps
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gpuaug import checks, program
-from gpuaug.program import Instruction, Straight
+from gpuaug.program import Erase, Instruction, Straight
+from gpuaug.transforms.canvas import Canvas, Placement, repeated, whole_boxes
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = [
-    "OPS", "Canvas", "Crop", "Params", "Pixel", "Placement", "Transform", "fill_row", "interpolation", "repeated",
-    "whole_boxes",
+    "OPS", "Builder", "Canvas", "Convert", "Crop", "Kind", "Params", "Pixel", "Placement", "Transform", "fill_row",
+    "interpolation", "repeated", "whole_boxes",
 ]  # fmt: skip
 
 Array = NDArray[Any]
-Params = dict[
-    str, Any
-]  # every value (B, ...), but "op", an int; a container nests a dict for each child: "0", "1", ...
+# every value (B, ...), but "op", an int; a container nests a dict for each child: "0", "1", ...
+Params = dict[str, Any]
 Draws = Iterator[tuple[int, Array]]
 
+BETWEEN = " · "  # between parts of a caption
 OPS: list[type[Transform]] = []  # every final class, in definition order; tests, docs and benchmarks read it
 
 
-@lru_cache(maxsize=256)
-def repeated(count: int, *row: int) -> Array:
-    """(count, len(row)) int64, the same row for every sample, without copies; read-only."""
-    return np.broadcast_to(np.array(row, np.int64), (count, len(row)))
+class Kind(str, enum.Enum):
+    """What a step works on. A string as well, the word that names it."""
+
+    PIXEL = "pixel"
+    CROP = "crop"
+    MIX = "mix"
+    CONVERT = "convert"
+    OPAQUE = "opaque"
+    LIST = "list"  # Compose, which Augment opens
 
 
-def whole_boxes(sizes: Array) -> Array:
-    """(B, 4) boxes (top, left, height, width) of all of each image of `sizes` (B, 2)."""
-    if sizes.strides[0] == 0:
-        return repeated(len(sizes), 0, 0, *sizes[0].tolist())
-    return np.concatenate([np.zeros_like(sizes), sizes], axis=1)
+class Builder(Protocol):
+    """What a step lowers to; `gpuaug.engine.builder.ProgramBuilder` makes programs of it."""
 
+    canvas: Canvas  # what the next step sees
+    floats: bool  # pixels are floats here: a ToDtype came before
 
-@dataclass(frozen=True)
-class Canvas:
-    """What is known of the images at a step: sizes (B, 2) int, (height, width) in pixels, and how many channels."""
+    def window(self, placement: Placement) -> None:
+        """Crop, pad or resize."""
 
-    sizes: Array
-    channels: int
+    def instructions(self, instructions: list[Instruction], composable: bool = False) -> None:
+        """Run instructions on the canvas; a composable one may be composed with its neighbours."""
 
-    def __len__(self) -> int:
-        return len(self.sizes)
+    def convert(self, step: Convert) -> None:
+        """Map levels to floats, the same for every sample."""
 
-    @cached_property
-    def several(self) -> bool:
-        """Whether the images differ in size."""
-        return bool(self.sizes.strides[0] and (self.sizes != self.sizes[0]).any())  # a row repeated has no strides
+    def erase(self, erase: Erase) -> None:
+        """Erase boxes of floats."""
 
-    @cached_property
-    def groups(self) -> list[tuple[Any, tuple[int, int]]]:
-        """The rows of the images of each (height, width), in the order of the batch: arrays, or a slice of all."""
-        if not self.several:
-            height, width = self.sizes[0].tolist()
-            return [(slice(None), (height, width))]
-        sizes, number = np.unique(self.sizes, axis=0, return_inverse=True)
-        number = number.reshape(-1)
-        rows = np.split(np.argsort(number, kind="stable"), np.cumsum(np.bincount(number))[:-1])
-        return [(group, (int(height), int(width))) for group, (height, width) in zip(rows, sizes, strict=True)]
+    def mix(self, mix: program.Mix) -> None:
+        """Mix the samples of the batch."""
 
-    @property
-    def sides(self) -> tuple[Any, Any]:
-        """Height and width: two numbers, or (B,) each where the images differ."""
-        if self.several:
-            height, width = self.sizes.T
-        else:
-            height, width = self.sizes[0].tolist()
-        return height, width
-
-    def size(self, owner: object) -> tuple[int, int]:
-        """The (height, width) all images share, where they must.
-
-        Raises:
-            ValueError: if they differ.
-        """
-        if self.several:
-            name = owner if isinstance(owner, str) else type(owner).__name__
-            raise ValueError(
-                f"{name}: `images` must have one size at this step, got sizes from {tuple(self.sizes.min(0).tolist())} "
-                f"to {tuple(self.sizes.max(0).tolist())}. Put RandomResizedCrop, RandomCrop, CenterCrop or "
-                "Resize((height, width)) before it."
-            )
-        height, width = self.sizes[0].tolist()
-        return height, width
+    def call(self, function: Callable[[Tensor], Tensor], canvas: Canvas) -> None:
+        """Run a function on the batch's canvas, which has the shape `canvas` after it."""
 
 
 def _fixing(init: Callable[..., None]) -> Callable[..., None]:
@@ -116,28 +94,43 @@ def _fixing(init: Callable[..., None]) -> Callable[..., None]:
     return fixed
 
 
-class Transform(abc.ABC):  # noqa: B024 - its kinds are what is abstract
+class Transform(abc.ABC):
     """One line of the user's list. `p` is the chance per sample; `draws` is how many uniforms per sample it needs.
 
     Its arguments are attributes that can be read. `replace` gives a transform with other ones.
     """
 
-    kind: ClassVar[str] = "other"
+    kind: Kind
     p: float = 1.0
     draws: int = 0
     channels: ClassVar[tuple[int, ...] | None] = None  # the channel counts it accepts, None is any
     moves: bool = False  # it moves pixels, so masks, boxes and key points would have to follow
+    makes_floats: bool = False  # pixels are floats after it
+    # name of its counterpart in torchvision.transforms.v2, the class's own unless it says otherwise; None: it has none
+    torchvision: ClassVar[str | None] = None
 
     def __init_subclass__(cls, registered: bool = True) -> None:
         super().__init_subclass__()
         if "__init__" in vars(cls):
             cls.__init__ = _fixing(cls.__init__)  # type: ignore[method-assign]
+        if "torchvision" not in vars(cls):
+            cls.torchvision = cls.__name__
         if registered and abc.ABC not in cls.__bases__:
             OPS.append(cls)
 
     @property
+    def title(self) -> str:
+        """What messages call it."""
+        return type(self).__name__
+
+    @property
     def children(self) -> Sequence[Transform]:
         return ()
+
+    @property
+    def numbers(self) -> int:
+        """How many uniforms per sample it is given: `draws`, and one for the gate."""
+        return self.draws + 1
 
     def sample(self, draws: Draws, canvas: Canvas) -> Params:
         """Parameters for every sample. `draws` yields (op, uniforms (B, draws + 1)) for this one, then its children."""
@@ -151,9 +144,24 @@ class Transform(abc.ABC):  # noqa: B024 - its kinds are what is abstract
         """Map uniforms (B, draws) in [0, 1) to this transform's parameters, every value (B, ...)."""
         return {}
 
+    @abc.abstractmethod
+    def lower(self, params: Params, builder: Builder) -> None:
+        """Write what the parameters mean into the builder. The kinds implement it."""
+
     def straight(self, canvas: Canvas) -> Sequence[Straight] | None:
         """What a backend may draw by itself in place of `sample` and what follows, with the same bits; or None."""
         return None
+
+    def caption(self, params: Params, sample: int) -> str:
+        """What it did to a sample, in a few words, e.g. "rotate 9°"; empty where it did nothing. See `describe`."""
+        applied = params.get("applied")
+        return "" if applied is not None and not applied[sample] else self.describe(params, sample)
+
+    def describe(self, params: Params, sample: int) -> str:
+        """`caption` of a sample to which it was applied: its name, and its parameters that are one number."""
+        numbers = {name: value for name, value in params.items() if name not in ("op", "applied")}
+        shown = (f"{name} {value[sample]:.3g}" for name, value in numbers.items() if getattr(value, "ndim", 0) == 1)
+        return " ".join([type(self).__name__.removeprefix("Random"), *shown])
 
     def check(self, canvas: Canvas) -> None:
         """Raise if this step cannot run on such a canvas."""
@@ -161,6 +169,13 @@ class Transform(abc.ABC):  # noqa: B024 - its kinds are what is abstract
             accepted = " or ".join(map(str, self.channels))
             remedy = "Decode to RGB, or leave this step out."
             raise checks.bad(self, "images", f"images of {accepted} channels", f"{canvas.channels} channels", remedy)
+
+    def check_order(self, argument: str, floats: bool) -> None:
+        """Raise if it cannot stand where pixels are floats, or where they are levels. `argument` is of Augment."""
+        if floats:
+            name = type(self).__name__
+            expected, got = "with pixel work before ToDtype", f"{name} after it"
+            raise checks.bad("Augment", argument, expected, got, f"Put {name} before it.")
 
     def for_evaluation(self) -> Sequence[Transform] | None:
         """What stands in its place in the evaluation list that is made by default.
@@ -231,74 +246,81 @@ class Transform(abc.ABC):  # noqa: B024 - its kinds are what is abstract
 class Pixel(Transform, abc.ABC):
     """Changes pixels and keeps the canvas: lowers to instructions."""
 
-    kind = "pixel"
+    kind = Kind.PIXEL
     composable: ClassVar[bool] = False  # lowers to one WARP instruction that may be composed with its neighbours
 
     @abc.abstractmethod
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         """The instructions for every sample, as if all were applied."""
 
-    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
+    def lower(self, params: Params, builder: Builder) -> None:
         """The instructions, IDENTITY for samples that are not applied."""
-        instructions = self.lower(params, canvas)
-        applied = params["applied"]
-        return instructions if applied.all() else [instruction.where(applied) for instruction in instructions]
+        canvas, applied = builder.canvas, params["applied"]
+        instructions = self.instructions(params, canvas)
+        if not applied.all():
+            instructions = [instruction.where(applied) for instruction in instructions]
+        builder.instructions(instructions, self.composable)
+        after = self.after(canvas)
+        if after.channels != canvas.channels:
+            builder.call(partial(grey_channels, count=after.channels), after)
 
 
-@dataclass(frozen=True)
-class Placement:
-    """Where a crop looks, relative to the image before it; see `program.Window` for the fields."""
-
-    box: Array  # (B, 4)
-    resized: Array  # (B, 2)
-    start: Array  # (B, 2)
-    size: Array  # (B, 2), what comes out
-    interpolation: int = program.BILINEAR
-    antialias: bool = True
-    padding_mode: int = program.CONSTANT
-    fill: Array | None = None  # (C,) uint8
-    may_resample: bool = True  # any draw may resample, ...
-    may_crop: bool = False  # ... show a part of what was resampled, ...
-    may_pad: bool = (
-        False  # ... or stick out of the image: of all draws, so that what is launched does not depend on one
-    )
-    min_resized: Array | None = None  # (2,) the least `resized` of any draw; None: that of this one
-
-    @classmethod
-    def cut(
-        cls, sizes: Array, start: Array, size: Array, may_pad: bool, padding_mode: int = 0, fill: Array | None = None
-    ) -> Placement:
-        """No resampling: the part of the image (B, 2) `sizes` that starts at `start`, padded where it sticks out."""
-        box = whole_boxes(sizes)
-        return cls(
-            box,
-            sizes,
-            start,
-            size,
-            padding_mode=padding_mode,
-            fill=fill,
-            may_resample=False,
-            may_crop=True,
-            may_pad=may_pad,
-        )
+def grey_channels(canvas: Tensor, count: int) -> Tensor:
+    """Grey (B, 1 or 3, H, W) with `count` channels."""
+    return canvas[:, :1].expand(-1, count, -1, -1)
 
 
 class Crop(Transform, abc.ABC):
     """Changes the canvas: reads a part of the image, resampled or padded. Does not gate: `p` is 1."""
 
-    kind = "crop"
+    kind = Kind.CROP
     moves = True
 
     def for_evaluation(self) -> Sequence[Transform] | None:
         return None  # left out, images would have another size
 
     @abc.abstractmethod
-    def place(self, params: Params, canvas: Canvas) -> Placement:
+    def placement(self, params: Params, canvas: Canvas) -> Placement:
         """Which part of each image becomes the new one."""
 
     @abc.abstractmethod
     def sizes(self, sizes: Array) -> Array:
         """Image sizes (B, 2) after this step."""
+
+    def lower(self, params: Params, builder: Builder) -> None:
+        builder.window(self.placement(params, builder.canvas))
+
+    def describe(self, params: Params, sample: int) -> str:
+        return ""  # the same for every sample, unless an op says otherwise
+
+
+class Convert(Transform, abc.ABC):
+    """Maps levels to floats, the same for every sample."""
+
+    kind = Kind.CONVERT
+
+    @property
+    def numbers(self) -> int:
+        return 0
+
+    def for_evaluation(self) -> Sequence[Transform]:
+        return (self,)
+
+    def straight(self, canvas: Canvas) -> Sequence[Straight]:
+        return ()
+
+    @abc.abstractmethod
+    def convert(self, table: Tensor) -> Tensor:
+        """(C, 1, 256) values of the levels before this step -> after it."""
+
+    def convert_erased(self, erase: Erase) -> None:
+        """Convert the values that an erasing before this step puts in."""
+
+    def lower(self, params: Params, builder: Builder) -> None:
+        builder.convert(self)
+
+    def describe(self, params: Params, sample: int) -> str:
+        return ""
 
 
 INTERPOLATIONS = {

@@ -76,7 +76,10 @@ class GaussianBlur(Pixel):
         low, high = self._sigma()
         return {"sigma": low + uniforms[:, 0] * (high - low)}
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+    def describe(self, params: Params, sample: int) -> str:
+        return f"blur {params['sigma'][sample]:.1f} px"
+
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         width, height = self._kernel_size()
         kernel = np.concatenate([fixed_point(gaussian(length, params["sigma"])) for length in (width, height)], axis=1)
         return [Instruction.of(Op.BLUR, len(canvas), width, height, kernel=kernel)]
@@ -103,6 +106,7 @@ class MotionBlur(Pixel):
     """
 
     draws = 2
+    torchvision = None
 
     def __init__(
         self,
@@ -140,7 +144,10 @@ class MotionBlur(Pixel):
         angle, direction = (low + uniforms * (high - low)).T
         return {"degrees": angle, "direction": direction}
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+    def describe(self, params: Params, sample: int) -> str:
+        return f"motion blur {params['degrees'][sample]:.0f}°"
+
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         try:
             from kornia.filters import get_motion_kernel2d  # here: importing Kornia takes longer than gpuaug
         except ModuleNotFoundError as error:
@@ -168,7 +175,10 @@ class GaussianNoise(Pixel):
         self.sigma = checks.number(self, "sigma", sigma, 0, 20)  # (20 + 20 * 4.2) * 255 stays inside int16
         self.clip = bool(clip)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+    def describe(self, params: Params, sample: int) -> str:
+        return "noise"
+
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         return [Instruction.of(Op.NOISE, len(canvas), self.mean * 255, self.sigma * 255, self.clip, params["op"])]
 
 
@@ -199,5 +209,8 @@ class JPEG(Pixel):
         low, high = self._quality()
         return {"quality": low + np.floor(uniforms[:, 0] * (high - low + 1)).astype(np.int64)}
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+    def describe(self, params: Params, sample: int) -> str:
+        return f"JPEG quality {params['quality'][sample]}"
+
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         return [Instruction.of(Op.JPEG, len(canvas), params["quality"])]

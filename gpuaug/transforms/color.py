@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gpuaug import checks
 from gpuaug.program import OPERANDS, Instruction, Op
 from gpuaug.transforms import tone
-from gpuaug.transforms.base import Canvas, Params, Pixel, Transform
+from gpuaug.transforms.base import BETWEEN, Canvas, Params, Pixel, Transform
 
 __all__ = [
     "ColorJitter", "Grayscale", "RandomAdjustSharpness", "RandomAutocontrast", "RandomChannelPermutation",
@@ -82,7 +82,7 @@ class ColorJitter(Pixel):
                 params[f"{name}_factor"] = factor.astype(np.float32).astype(np.float64)  # as torchvision draws it
         return params
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         size, colour = len(canvas), canvas.channels == 3
         codes = {
             "brightness": Op.TABLE,
@@ -109,6 +109,12 @@ class ColorJitter(Pixel):
             order = np.argsort(np.argsort(order, axis=1)[:, kept], axis=1)
         return [Instruction(possible, opcode[place], operands[place, rows], table=table) for place in order.T]
 
+    def describe(self, params: Params, sample: int) -> str:
+        names = [list(self._spans)[number] for number in params["order"][sample]]
+        drawn = {name: params[f"{name}_factor"][sample] for name in names if f"{name}_factor" in params}
+        shown = (f"{name} {value:+.2f}" if name == "hue" else f"{name} ×{value:.2f}" for name, value in drawn.items())
+        return BETWEEN.join(shown)
+
 
 class RandomGrayscale(Pixel):
     """Turn RGB to grey, keeping three channels.
@@ -119,10 +125,13 @@ class RandomGrayscale(Pixel):
 
     channels = GREY_OR_RGB
 
+    def describe(self, params: Params, sample: int) -> str:
+        return "grey"
+
     def __init__(self, p: float = 0.1) -> None:
         self.p = checks.probability(self, p)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         return [Instruction.of(Op.GRAYSCALE if canvas.channels == 3 else Op.IDENTITY, len(canvas))]
 
 
@@ -146,7 +155,7 @@ class Grayscale(Pixel):
     def after(self, canvas: Canvas) -> Canvas:
         return Canvas(canvas.sizes, self.num_output_channels)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         return [Instruction.of(Op.GRAYSCALE if canvas.channels == 3 else Op.IDENTITY, len(canvas))]
 
 
@@ -160,7 +169,7 @@ class RandomInvert(Pixel):
     def __init__(self, p: float = 0.5) -> None:
         self.p = checks.probability(self, p)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         return [Instruction.of(Op.TABLE, len(canvas), table=tone.invert(len(canvas)))]
 
 
@@ -176,7 +185,7 @@ class RandomPosterize(Pixel):
         self.bits = checks.integer(self, "bits", bits, 0, 8)
         self.p = checks.probability(self, p)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         return [Instruction.of(Op.TABLE, len(canvas), table=tone.posterize(np.full(len(canvas), self.bits)))]
 
 
@@ -192,7 +201,7 @@ class RandomSolarize(Pixel):
         self.threshold = checks.number(self, "threshold", threshold, 0, 255, "a level")
         self.p = checks.probability(self, p)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         return [Instruction.of(Op.TABLE, len(canvas), table=tone.solarize(np.full(len(canvas), self.threshold)))]
 
 
@@ -206,7 +215,7 @@ class RandomAutocontrast(Pixel):
     def __init__(self, p: float = 0.5) -> None:
         self.p = checks.probability(self, p)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         return [Instruction.of(Op.AUTOCONTRAST, len(canvas))]
 
 
@@ -220,7 +229,7 @@ class RandomEqualize(Pixel):
     def __init__(self, p: float = 0.5) -> None:
         self.p = checks.probability(self, p)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         return [Instruction.of(Op.EQUALIZE, len(canvas))]
 
 
@@ -236,7 +245,7 @@ class RandomAdjustSharpness(Pixel):
         self.sharpness_factor = checks.number(self, "sharpness_factor", sharpness_factor, 0, math.inf, "a factor")
         self.p = checks.probability(self, p)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         return [blend(Op.SHARPNESS, np.full(len(canvas), self.sharpness_factor))]
 
 
@@ -253,6 +262,6 @@ class RandomChannelPermutation(Pixel):
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         return {"permutation": np.argsort(uniforms[:, : canvas.channels], axis=1, kind="stable")}
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         columns: Sequence[Array] = params["permutation"].T
         return [Instruction.of(Op.PERMUTE, len(canvas), *columns)]

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug import checks, program
 from gpuaug.program import Instruction, Op, merge
-from gpuaug.transforms.base import Canvas, Crop, Draws, Params, Pixel, Placement, Transform
-from gpuaug.transforms.mix import Mix, leaders
+from gpuaug.transforms.base import BETWEEN, Builder, Canvas, Draws, Kind, Params, Pixel, Placement, Transform
+from gpuaug.transforms.mix import Mix, choose_mixes, leaders
 
 __all__ = ["Compose", "RandomApply", "RandomChoice", "RandomOrder", "flatten"]
 
@@ -30,10 +29,15 @@ class Compose(Transform):
         transforms: at least one.
     """
 
+    kind = Kind.LIST
+
     def __init__(self, transforms: Sequence[Any]) -> None:
         if not isinstance(transforms, Sequence) or isinstance(transforms, str) or not transforms:
             raise checks.bad(self, "transforms", "a list of at least one transform", repr(transforms))
         self.transforms = list(transforms)
+
+    def lower(self, params: Params, builder: Builder) -> None:
+        raise TypeError("Compose: `lower` must not be called, Augment puts its transforms into the list.")
 
 
 def flatten(transforms: Any) -> list[Any]:
@@ -45,12 +49,36 @@ def flatten(transforms: Any) -> list[Any]:
     return [transforms]
 
 
+class Lowered:
+    """A builder that keeps what one child of a container lowers to."""
+
+    floats = False
+
+    def __init__(self, canvas: Canvas) -> None:
+        self.canvas = canvas
+        self.placement: Placement | None = None
+        self.mixing: program.Mix | None = None
+        self.found: list[Instruction] = []
+
+    def window(self, placement: Placement) -> None:
+        self.placement = placement
+
+    def mix(self, mix: program.Mix) -> None:
+        self.mixing = mix
+
+    def instructions(self, instructions: list[Instruction], composable: bool = False) -> None:
+        self.found += instructions
+
+
+WORDS = {Kind.PIXEL: "pixels", Kind.CROP: "crops", Kind.MIX: "mixes"}
+
+
 class Container(Transform, abc.ABC):
     """What the three share."""
 
     transforms: Sequence[Transform]
 
-    def _setup(self, transforms: Any, *kinds: str) -> None:
+    def _setup(self, transforms: Any, *kinds: Kind) -> None:
         """Keep the children, each of one of `kinds`; a Compose among them becomes one child."""
         if not isinstance(transforms, Sequence) or isinstance(transforms, str) or not transforms:
             raise checks.bad(self, "transforms", "a list of at least one transform", repr(transforms))
@@ -62,9 +90,7 @@ class Container(Transform, abc.ABC):
                 remedy = "Put opaque steps (Kornia, torchvision) straight into Augment's list."
                 raise checks.bad(self, "transforms", "gpuaug transforms", type(child).__name__, remedy)
             if child.kind not in kinds:
-                expected = "transforms of " + " or ".join(
-                    {"pixel": "pixels", "crop": "crops", "mix": "mixes"}[k] for k in kinds
-                )
+                expected = "transforms of " + " or ".join(WORDS[kind] for kind in kinds)
                 remedy = "Put it straight into Augment's list."
                 raise checks.bad(self, "transforms", expected, type(child).__name__, remedy)
 
@@ -85,11 +111,23 @@ class Container(Transform, abc.ABC):
                 raise checks.bad(self, "transforms", expected, repr(child), remedy)
 
     def sample(self, draws: Draws, canvas: Canvas) -> Params:
-        params = super().sample(draws, canvas)
-        return params | {str(number): child.sample(draws, canvas) for number, child in enumerate(self.children)}
+        return super().sample(draws, canvas) | self._children(draws, canvas)
 
-    def _child_instructions(self, params: Params, canvas: Canvas) -> list[list[Instruction]]:
-        return [child.instructions(params[str(number)], canvas) for number, child in enumerate(self.children)]  # type: ignore[attr-defined]
+    def _children(self, draws: Draws, canvas: Canvas) -> Params:
+        return {str(number): child.sample(draws, canvas) for number, child in enumerate(self.transforms)}
+
+    def _lowered(self, params: Params, canvas: Canvas) -> list[Lowered]:
+        """What each child lowers to on this canvas."""
+        found = []
+        for number, child in enumerate(self.transforms):
+            found.append(Lowered(canvas))
+            child.lower(params[str(number)], cast(Builder, found[-1]))
+        return found
+
+    def _captions(self, params: Params, sample: int, order: Sequence[int]) -> str:
+        """Of the children in this order."""
+        captions = (self.transforms[number].caption(params[str(number)], sample) for number in order)
+        return BETWEEN.join(filter(None, captions))
 
 
 class RandomApply(Container, Pixel):
@@ -101,13 +139,14 @@ class RandomApply(Container, Pixel):
     """
 
     def __init__(self, transforms: Sequence[Any], p: float = 0.5) -> None:
-        self._setup(transforms.transforms if isinstance(transforms, Compose) else transforms, "pixel")
+        self._setup(transforms.transforms if isinstance(transforms, Compose) else transforms, Kind.PIXEL)
         self.p = checks.probability(self, p)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
-        return [
-            instruction for instructions in self._child_instructions(params, canvas) for instruction in instructions
-        ]
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
+        return [instruction for lowered in self._lowered(params, canvas) for instruction in lowered.found]
+
+    def describe(self, params: Params, sample: int) -> str:
+        return self._captions(params, sample, range(len(self.transforms)))
 
 
 class RandomOrder(Container, Pixel):
@@ -118,7 +157,7 @@ class RandomOrder(Container, Pixel):
     """
 
     def __init__(self, transforms: Sequence[Any]) -> None:
-        self._setup(transforms, "pixel")
+        self._setup(transforms, Kind.PIXEL)
 
     @property
     def draws(self) -> int:  # type: ignore[override]
@@ -127,9 +166,12 @@ class RandomOrder(Container, Pixel):
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         return {"order": np.argsort(uniforms, axis=1, kind="stable")}
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
-        children = self._child_instructions(params, canvas)
-        return [instruction for place in params["order"].T for instruction in merge_lists(children, place)]
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
+        children = [lowered.found for lowered in self._lowered(params, canvas)]
+        return [instruction for chosen in params["order"].T for instruction in merge_lists(children, chosen)]
+
+    def describe(self, params: Params, sample: int) -> str:
+        return self._captions(params, sample, params["order"][sample])
 
 
 def merge_lists(children: list[list[Instruction]], chosen: Array) -> list[Instruction]:
@@ -157,11 +199,13 @@ class RandomChoice(Container):
     draws = 1
 
     def __init__(self, transforms: Sequence[Any], p: Sequence[float] | None = None) -> None:
-        self._setup(transforms, "pixel", "crop", "mix")
+        self._setup(transforms, *WORDS)
         if len({child.kind for child in self.transforms}) > 1:
             names = ", ".join(type(child).__name__ for child in self.transforms)
             raise checks.bad(self, "transforms", "all of one kind: pixel transforms, or crops, or mixes", names)
-        nested = [child for child in self.transforms if isinstance(child, RandomChoice) and child.kind != "pixel"]
+        nested = [
+            child for child in self.transforms if isinstance(child, RandomChoice) and child.kind is not Kind.PIXEL
+        ]
         if nested:
             remedy = "Put their transforms into one RandomChoice."
             raise checks.bad(self, "transforms", "crops or mixes, not a RandomChoice of them", repr(nested[0]), remedy)
@@ -175,36 +219,47 @@ class RandomChoice(Container):
         if p is not None and sum(p) <= 0:
             raise checks.bad(self, "p", "of a sum greater than 0", repr(p))
         self.p = None if p is None else list(p)  # type: ignore[assignment]
-        if self.kind == "crop" and p is not None and sum(p) < 1 - 1e-9:
+        if self.kind is Kind.CROP and p is not None and sum(p) < 1 - 1e-9:
             raise checks.bad(self, "p", "of a sum of at least 1 for crops, every image needs one", repr(p))
 
     @property
-    def kind(self) -> str:  # type: ignore[override]
+    def kind(self) -> Kind:  # type: ignore[override]
         """What its transforms are."""
         return self.transforms[0].kind
 
     def sample(self, draws: Draws, canvas: Canvas) -> Params:
-        op, uniforms = next(draws)
+        op, uniforms = next(draws)  # without a gate: `p` is of its transforms
         params: Params = {"op": op, "chosen": self._choose(uniforms[:, 1])}
-        for number, child in enumerate(self.children):
-            params[str(number)] = child.sample(draws, canvas)
-        return params
+        return params | self._children(draws, canvas)
 
     def _choose(self, uniforms: Array) -> Array:
         """(B,) the number of the chosen child; one past the last is none."""
         p: Any = self.p or [1.0] * len(self.transforms)
         # of a sum that rounding leaves just below 1 nothing is left over: uniforms lie on a grid of 2**-24
         edges = np.cumsum(p) / max(1.0, sum(p))
-        if self.kind == "mix":
+        if self.kind is Kind.MIX:
             uniforms = uniforms[leaders(self.transforms[0].mode, len(uniforms))]  # type: ignore[attr-defined]
         return np.searchsorted(edges, uniforms, side="right")
 
-    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
-        return merge_lists(self._child_instructions(params, canvas), params["chosen"])
+    def lower(self, params: Params, builder: Builder) -> None:
+        children, chosen = self._lowered(params, builder.canvas), params["chosen"]
+        if placements := [child.placement for child in children if child.placement is not None]:
+            if any(placement.statics != placements[0].statics for placement in placements):
+                expected = "crops of one interpolation, antialias, padding_mode and fill"
+                raise checks.bad(self, "transforms", expected, ", ".join(map(repr, self.transforms)))
+            builder.window(Placement.choose(placements, chosen))
+        elif mixes := [child.mixing for child in children if child.mixing is not None]:
+            builder.mix(choose_mixes(mixes, chosen))
+        else:
+            builder.instructions(merge_lists([child.found for child in children], chosen))
+
+    def describe(self, params: Params, sample: int) -> str:
+        number = params["chosen"][sample]
+        return self._captions(params, sample, [number] if number < len(self.transforms) else [])
 
     def for_evaluation(self) -> Sequence[Transform] | None:
         """Of crops, what all of them say; None if they differ."""
-        first, *others = (child.for_evaluation() if child.kind == "crop" else () for child in self.transforms)
+        first, *others = (child.for_evaluation() if child.kind is Kind.CROP else () for child in self.transforms)
         return first if all(other == first for other in others) else None
 
     def sizes(self, sizes: Array) -> Array:
@@ -212,42 +267,7 @@ class RandomChoice(Container):
 
     def check(self, canvas: Canvas) -> None:
         super().check(canvas)
-        if self.kind == "crop":
+        if self.kind is Kind.CROP:
             first, *others = (child.sizes(canvas.sizes) for child in self.transforms)
             if any((first != other).any() for other in others):
                 raise checks.bad(self, "transforms", "crops to one size", ", ".join(map(repr, self.transforms)))
-
-    def place(self, params: Params, canvas: Canvas) -> Placement:
-        """Of crops: each sample's placement is its chosen child's."""
-        placements = [
-            child.place(params[str(number)], canvas)
-            for number, child in enumerate(self.transforms)
-            if isinstance(child, Crop)
-        ]
-        statics = [self._statics(placement) for placement in placements]
-        if any(static != statics[0] for static in statics):
-            expected = "crops of one interpolation, antialias, padding_mode and fill"
-            raise checks.bad(self, "transforms", expected, ", ".join(map(repr, self.transforms)))
-        rows, chosen = np.arange(len(canvas)), params["chosen"]
-        fields: dict[str, Any] = {
-            name: np.stack([getattr(p, name) for p in placements])[chosen, rows] for name in ("box", "resized", "start")
-        }
-        fields |= {name: any(getattr(p, name) for p in placements) for name in ("may_resample", "may_crop", "may_pad")}
-        fields["min_resized"] = np.min([p.resized.min(axis=0) for p in placements], axis=0)
-        return replace(placements[0], **fields)
-
-    @staticmethod
-    def _statics(placement: Placement) -> tuple[Any, ...]:
-        fill = () if placement.fill is None or not placement.fill.any() else tuple(placement.fill.tolist())
-        return placement.interpolation, placement.antialias, placement.padding_mode, fill
-
-    def mix(self, params: Params, canvas: Canvas) -> program.Mix:
-        """Of mixes: each sample's mix is its chosen child's; none leaves it as it is."""
-        mixes = [child.mix(params[str(n)], canvas) for n, child in enumerate(self.transforms) if isinstance(child, Mix)]
-        size, chosen = len(canvas), params["chosen"]
-        mixes.append(program.Mix(mixes[0].partner, np.ones(size), np.zeros((size, 4), np.int32), np.ones(size)))
-        rows = np.arange(size)
-        weight, box, share = (
-            np.stack([getattr(m, name) for m in mixes])[chosen, rows] for name in ("weight", "box", "share")
-        )
-        return program.Mix(mixes[0].partner, weight, box, share)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import abc
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,8 +12,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from gpuaug import checks
-from gpuaug.program import Straight
-from gpuaug.transforms.base import Canvas, Transform
+from gpuaug.program import Erase
+from gpuaug.transforms.base import Convert
 
 __all__ = ["AUTO", "Convert", "Normalize", "ToDtype", "followed", "kept"]
 
@@ -50,22 +49,6 @@ def kept(owner: object, dtype: torch.dtype, cast: torch.dtype) -> str:
     return f"{name}: the module was cast to {cast}, but images stay {dtype}, as ToDtype({dtype}) says. {remedy}"
 
 
-class Convert(Transform, abc.ABC):
-    """Maps levels to floats, the same for every sample."""
-
-    kind = "convert"
-
-    def for_evaluation(self) -> Sequence[Transform]:
-        return (self,)
-
-    def straight(self, canvas: Canvas) -> Sequence[Straight]:
-        return ()
-
-    @abc.abstractmethod
-    def convert(self, table: Tensor) -> Tensor:
-        """(C, 1, 256) values of the levels before this step -> after it."""
-
-
 class ToDtype(Convert):
     """Convert to a float dtype; pixel work after it (Normalize, RandomErasing, mixing) is float32, cast at the end.
 
@@ -83,13 +66,17 @@ class ToDtype(Convert):
         self.dtype, self.scale = dtype, bool(scale)
 
     @property
-    def floats(self) -> bool:
-        """True if it makes floats of levels."""
+    def makes_floats(self) -> bool:  # type: ignore[override]
         return self.dtype != torch.uint8
+
+    def check_order(self, argument: str, floats: bool) -> None:
+        if floats and not self.makes_floats:
+            expected, got = "without a way back from floats", f"{self} after ToDtype"
+            raise checks.bad("Augment", argument, expected, got, "Leave it out.")
 
     def convert(self, table: Tensor) -> Tensor:
         # floats stay as they are: torchvision's to_dtype scales integers only
-        return functional.to_dtype(table, torch.float32, scale=self.scale) if self.floats else table
+        return functional.to_dtype(table, torch.float32, scale=self.scale) if self.makes_floats else table
 
 
 PerChannel = float | Sequence[float] | Tensor | NDArray[Any]
@@ -128,6 +115,15 @@ class Normalize(Convert):
             raise checks.bad(
                 self, "mean", f"one number or {canvas.channels}, as the images have channels", repr(self.mean)
             )
+
+    def check_order(self, argument: str, floats: bool) -> None:
+        if not floats:
+            remedy = "Put ToDtype(torch.float32, scale=True) before it."
+            raise checks.bad("Augment", argument, "with Normalize on floats", "Normalize on uint8", remedy)
+
+    def convert_erased(self, erase: Erase) -> None:
+        mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)
+        erase.shift, erase.scale = (erase.shift - mean) / std, erase.scale / std
 
     def convert(self, table: Tensor) -> Tensor:
         return functional.normalize(table, list(self.mean), list(self.std))

@@ -96,7 +96,7 @@ class Resize(Crop):
     def for_evaluation(self) -> Sequence[Transform]:
         return (self,)
 
-    def place(self, params: Params, canvas: Canvas) -> Placement:
+    def placement(self, params: Params, canvas: Canvas) -> Placement:
         sizes = canvas.sizes
         resized, zero = self.sizes(sizes), repeated(len(sizes), 0, 0)
         mode = INTERPOLATIONS[self.interpolation]
@@ -119,7 +119,7 @@ class CenterCrop(Crop):
     def for_evaluation(self) -> Sequence[Transform]:
         return (self,)
 
-    def place(self, params: Params, canvas: Canvas) -> Placement:
+    def placement(self, params: Params, canvas: Canvas) -> Placement:
         size = np.array(self._pair, np.int64)
         over = canvas.sizes - size
         start = np.where(over >= 0, np.rint(over / 2).astype(np.int64), -((-over) // 2))
@@ -153,7 +153,7 @@ class Pad(Crop):
     def for_evaluation(self) -> Sequence[Transform]:
         return (self,)
 
-    def place(self, params: Params, canvas: Canvas) -> Placement:
+    def placement(self, params: Params, canvas: Canvas) -> Placement:
         top, left, _, _ = parse_padding(self, self.padding)
         start = np.broadcast_to(np.array([-top, -left]), canvas.sizes.shape)
         fill = fill_row(self, self.fill, canvas.channels).astype(np.uint8)
@@ -227,7 +227,10 @@ class RandomCrop(Crop):
         room = canvas.sizes + before + after - np.array(self._pair)
         return {"start": np.floor(uniforms * (room + 1)).astype(np.int64) - before}
 
-    def place(self, params: Params, canvas: Canvas) -> Placement:
+    def describe(self, params: Params, sample: int) -> str:
+        return "crop ({}, {})".format(*params["start"][sample])
+
+    def placement(self, params: Params, canvas: Canvas) -> Placement:
         fill = fill_row(self, self.fill, canvas.channels).astype(np.uint8)
         mode = PADDING_MODES[self.padding_mode]
         pads = any(padding.any() for padding in self._padding(canvas.sizes))
@@ -284,16 +287,20 @@ class RandomResizedCrop(Crop):
             top, left = np.where(lost, (height - h) // 2, top), np.where(lost, (width - w) // 2, left)
         box = np.empty((len(h), 4), np.int64)
         box[:, 0], box[:, 1], box[:, 2], box[:, 3] = top, left, h, w
-        return {"box": box}
+        return {"box": box, "sizes": canvas.sizes}
 
     def straight(self, canvas: Canvas) -> Sequence[Straight]:
         return (Boxes(canvas.size(self), TRIES, self.scale, self.ratio),)
+
+    def describe(self, params: Params, sample: int) -> str:
+        shown, whole = params["box"][sample, 2:].prod(), params["sizes"][sample].prod()
+        return f"crop {100 * shown / whole:.0f}%"
 
     @staticmethod
     def _fits(h: Array, w: Array, height: Array, width: Array) -> Array:
         return (w > 0) & (w <= width) & (h > 0) & (h <= height)
 
-    def place(self, params: Params, canvas: Canvas) -> Placement:
+    def placement(self, params: Params, canvas: Canvas) -> Placement:
         size, zero = self.sizes(canvas.sizes), repeated(len(canvas), 0, 0)
         mode = INTERPOLATIONS[self.interpolation]
         return Placement(params["box"], size, zero, size, mode, bool(self.antialias))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gpuaug import checks
 from gpuaug.program import Erase, Instruction, Op
-from gpuaug.transforms.base import Canvas, Params, Pixel
+from gpuaug.transforms.base import Builder, Canvas, Params, Pixel
 from gpuaug.transforms.crop import TRIES, first_fit
 
 __all__ = ["RandomErasing"]
@@ -71,7 +71,21 @@ class RandomErasing(Pixel):
             raise checks.bad(self, "value", f"one number or {channels}, as the images have channels", repr(self.value))
         return np.broadcast_to(np.asarray(values, np.float32), (channels,))
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+    def check_order(self, argument: str, floats: bool) -> None:
+        if not floats and self.value == "random":
+            expected, remedy = 'with RandomErasing(value="random") on floats', "Put it after ToDtype and Normalize."
+            raise checks.bad("Augment", argument, expected, "it on uint8", remedy)
+
+    def lower(self, params: Params, builder: Builder) -> None:
+        if builder.floats:
+            builder.erase(self.erase(params, builder.canvas))
+        else:
+            super().lower(params, builder)
+
+    def describe(self, params: Params, sample: int) -> str:
+        return "erase"
+
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         if self.value == "random":
             remedy = "Put RandomErasing after ToDtype and Normalize."
             raise checks.bad(self, "value", "a number before ToDtype, where pixels are uint8", repr(self.value), remedy)

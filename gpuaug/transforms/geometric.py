@@ -43,8 +43,11 @@ class RandomHorizontalFlip(Pixel):
     def __init__(self, p: float = 0.5) -> None:
         self.p = checks.probability(self, p)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         return [flip(len(canvas), 1, 0)]
+
+    def describe(self, params: Params, sample: int) -> str:
+        return "flip"
 
     def straight(self, canvas: Canvas) -> Sequence[Straight]:
         return (Mirror(0, float(self.p)),)
@@ -62,8 +65,11 @@ class RandomVerticalFlip(Pixel):
     def __init__(self, p: float = 0.5) -> None:
         self.p = checks.probability(self, p)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         return [flip(len(canvas), 0, 1)]
+
+    def describe(self, params: Params, sample: int) -> str:
+        return "upside down"
 
     def straight(self, canvas: Canvas) -> Sequence[Straight]:
         return (Mirror(1, float(self.p)),)
@@ -140,7 +146,10 @@ class RandomRotation(Pixel):
         low, high = angles(self, "degrees", self.degrees)
         return {"degrees": low + uniforms[:, 0] * (high - low)}
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+    def describe(self, params: Params, sample: int) -> str:
+        return f"rotate {params['degrees'][sample]:.0f}°"
+
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         zero = np.zeros(len(canvas))
         # torchvision's affine turns clockwise, its rotate counter-clockwise
         inverse = matrix.affine(canvas.sides, -params["degrees"], (zero, zero), 1.0, (zero, zero), self.center)
@@ -219,7 +228,10 @@ class RandomAffine(Pixel):
             "shear": np.stack([shear_x, shear_y], axis=1),
         }
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+    def describe(self, params: Params, sample: int) -> str:
+        return f"affine {params['degrees'][sample]:.0f}°, ×{params['scale'][sample]:.2f}"
+
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         translate, shear = params["translate"].T, params["shear"].T
         inverse = matrix.affine(
             canvas.sides,
@@ -262,7 +274,7 @@ class RandomPerspective(Pixel):
         inward = np.floor(uniforms.reshape(-1, 4, 2) * bounds)
         return {"corners": inward + SQUARE * (sizes - bounds)}  # (B, 4, 2) as (x, y)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         start = SQUARE * (canvas.sizes[:, None, ::-1] - 1)
         inverse = matrix.perspective(start, params["corners"])
         return [warp(self, inverse, self.interpolation, self.fill, canvas.channels, projective=True)]

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpuaug import checks, program
-from gpuaug.transforms.base import Canvas, Params, Transform
+from gpuaug.transforms.base import Builder, Canvas, Kind, Params, Transform
 from gpuaug.transforms.quantile import beta_quantile
 
 __all__ = ["CutMix", "Mix", "MixUp", "strangers"]
@@ -38,7 +38,7 @@ SOFT = (
 class Mix(Transform, abc.ABC):
     """Mixes samples of a batch. Runs last, on floats, whatever stands between it and the end."""
 
-    kind = "mix"
+    kind = Kind.MIX
     draws = 3
     alpha: float
     num_classes: int | None
@@ -67,9 +67,23 @@ class Mix(Transform, abc.ABC):
         params["partner"] = partners(self.mode, len(canvas))
         return params
 
+    def lower(self, params: Params, builder: Builder) -> None:
+        builder.mix(self.mixing(params, builder.canvas))
+
     @abc.abstractmethod
-    def mix(self, params: Params, canvas: Canvas) -> program.Mix:
+    def mixing(self, params: Params, canvas: Canvas) -> program.Mix:
         """What to mix in, as if all samples were applied."""
+
+
+def choose_mixes(mixes: Sequence[program.Mix], chosen: Array) -> program.Mix:
+    """The mix of `chosen` (B,) for each sample; one past the last leaves it as it is. Partners are the first's."""
+    size = len(chosen)
+    nothing = program.Mix(mixes[0].partner, np.ones(size), np.zeros((size, 4), np.int32), np.ones(size))
+    options, rows = [*mixes, nothing], np.arange(size)
+    weight, box, share = (
+        np.stack([getattr(mix, name) for mix in options])[chosen, rows] for name in ("weight", "box", "share")
+    )
+    return program.Mix(mixes[0].partner, weight, box, share)
 
 
 def leaders(mode: str, size: int) -> Array:
@@ -135,7 +149,10 @@ class MixUp(Mix):
             return None
         return (program.Blend(beta_quantile(self.alpha, self.alpha), partners(self.mode, len(canvas)).copy()),)
 
-    def mix(self, params: Params, canvas: Canvas) -> program.Mix:
+    def describe(self, params: Params, sample: int) -> str:
+        return f"MixUp {params['weight'][sample]:.2f}"
+
+    def mixing(self, params: Params, canvas: Canvas) -> program.Mix:
         box = np.zeros((len(canvas), 4), np.int32)
         return program.Mix(params["partner"], params["weight"], box, params["weight"])
 
@@ -159,7 +176,10 @@ class CutMix(Mix):
         self._setup(alpha, num_classes, mode)
         self.labels_getter = checks.one_of(self, "labels_getter", labels_getter, ("default",))
 
-    def mix(self, params: Params, canvas: Canvas) -> program.Mix:
+    def describe(self, params: Params, sample: int) -> str:
+        return "CutMix"
+
+    def mixing(self, params: Params, canvas: Canvas) -> program.Mix:
         size = np.array(canvas.size(self))
         center = np.floor(params["place"] * size).astype(np.int64)
         half = (0.5 * np.sqrt(1.0 - params["weight"])[:, None] * size).astype(np.int64)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gpuaug import checks
-from gpuaug.transforms.base import Canvas, Params, Transform
+from gpuaug.transforms.base import Builder, Canvas, Kind, Params, Transform
 
 __all__ = ["Opaque", "is_foreign"]
 
@@ -70,7 +71,7 @@ class Opaque(Transform, registered=False):
             Kornia's intensity augmentations and torchvision's colour transforms, True for all others.
     """
 
-    kind = "opaque"
+    kind = Kind.OPAQUE
     draws = 2
 
     def __init__(self, module: Any, moves: bool | None = None) -> None:
@@ -108,6 +109,16 @@ class Opaque(Transform, registered=False):
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         high, low = np.floor(uniforms * 2**24).astype(np.int64).T
         return {"seed": (high << 24) | low}
+
+    def lower(self, params: Params, builder: Builder) -> None:
+        builder.call(partial(self.run, params=params), self.after(builder.canvas))
+
+    @property
+    def title(self) -> str:
+        return f"the opaque step {type(self.module).__name__}"
+
+    def describe(self, params: Params, sample: int) -> str:
+        return type(self.module).__name__
 
     def run(self, canvas: Tensor, params: Params) -> Tensor:
         """(B, C, H, W) uint8 -> (B, C', H', W') uint8 of the shape `after` says, on the same device."""

@@ -7,6 +7,7 @@ instruction.
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from gpuaug import checks
 from gpuaug.program import OPERANDS, Instruction, ListedInstruction, Op, Picks, Straight
 from gpuaug.transforms import matrix, tone
-from gpuaug.transforms.base import INTERPOLATIONS, Canvas, Params, Pixel, fill_row
+from gpuaug.transforms.base import BETWEEN, INTERPOLATIONS, Canvas, Params, Pixel, fill_row
 from gpuaug.transforms.base import interpolation as check_interpolation
 from gpuaug.transforms.geometric import warp_kinds
 from gpuaug.transforms.policy_tables import POLICIES
@@ -197,8 +198,27 @@ class Policy(Pixel, abc.ABC):
         book = self.book(canvas)
         return None if book is None else (Picks(places, KINDS, book.bins, SIGNED, book.words),)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         return lower_ops(self, params["ops"], params["magnitude"], canvas)
+
+    def describe(self, params: Params, sample: int) -> str:
+        drawn = zip(params["ops"][sample], params["magnitude"][sample], strict=True)
+        return BETWEEN.join(caption(NAMES[op], float(magnitude)) for op, magnitude in drawn if NAMES[op] != "Identity")
+
+
+CAPTIONS: dict[str, Callable[[float], str]] = {  # of the magnitudes
+    "Rotate": lambda degrees: f" {degrees:.0f}°",
+    **dict.fromkeys(("ShearX", "ShearY"), lambda slope: f" {math.degrees(math.atan(slope)):.0f}°"),
+    **dict.fromkeys(("TranslateX", "TranslateY"), lambda pixels: f" {pixels:.0f} px"),
+    **dict.fromkeys(("Brightness", "Color", "Contrast", "Sharpness"), lambda change: f" ×{1 + change:.2f}"),
+    "Posterize": lambda bits: f" {bits:.0f} bits",
+    "Solarize": lambda threshold: f" {255 * threshold:.0f}",
+}
+
+
+def caption(name: str, magnitude: float) -> str:
+    """An op of a policy in words, e.g. "Rotate 9°"."""
+    return name + (CAPTIONS[name](magnitude) if name in CAPTIONS else "")
 
 
 def signed(ops: Array, magnitude: Array, uniforms: Array) -> Array:
@@ -366,6 +386,9 @@ class AugMix(Policy):
     def strengths(self, height: int, width: int) -> Array:
         return magnitudes("augmix", 10, height, width)[:, : self.severity]
 
+    def describe(self, params: Params, sample: int) -> str:
+        return f"AugMix, {self.mixture_width} chains"
+
     def _weights(self, uniforms: Array) -> Array:
         """(B, 1 + width): the image's weight, Beta(alpha, alpha), and the chains', the rest split by a Dirichlet."""
         own = beta_quantile(self.alpha, self.alpha)(uniforms[:, 0])
@@ -375,7 +398,7 @@ class AugMix(Policy):
             weights, rest = [*weights, part], rest - part
         return np.stack([*weights, rest], axis=1)
 
-    def lower(self, params: Params, canvas: Canvas) -> list[Instruction]:
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         size, weights = len(canvas), params["weights"]
         ops, magnitude = (params[name].reshape(size, -1) for name in ("ops", "magnitude"))
         chains = lower_ops(self, ops, magnitude, canvas)  # all at once: NumPy's cost is in the calls

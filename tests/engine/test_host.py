@@ -53,7 +53,9 @@ def test_every_draw_of_a_policy_is_in_its_book(policy: Any, channels: int) -> No
     count, canvas = 2000, Canvas(repeated(2000, 48, 40), channels)
     params = ga.Augment([policy], seed=9, backend="torch").sample(blank(count, 48, 40, channels)).params[0]
     ops, magnitude = (params[name].reshape(count, -1) for name in ("ops", "magnitude"))
-    picked = [instruction for instruction in policy.lower(params, canvas) if isinstance(instruction, ListedInstruction)]
+    picked = [
+        instruction for instruction in policy.instructions(params, canvas) if isinstance(instruction, ListedInstruction)
+    ]
     assert len(picked) == ops.shape[1]
     for instruction, expected in zip(picked, compute_ops(policy, ops, magnitude, canvas), strict=True):
         assert instruction.possible == expected.possible

@@ -13,7 +13,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 import gpuaug as ga
-from gpuaug.engine.pipeline import evaluation
+from gpuaug.engine.evaluation import evaluation
 from gpuaug.transforms.base import Canvas
 from tests.support.helpers import CLASSES, build, labels, noise, used
 

@@ -22,13 +22,14 @@ import gpuaug as ga
 from gpuaug.data.index import index_of
 from gpuaug.engine.counter import Counter
 from gpuaug.engine.epochs import Epochs
+from gpuaug.engine.evaluation import evaluation
 from gpuaug.engine.looks import Looks
-from gpuaug.engine.pipeline import evaluation
 from gpuaug.engine.recompute import Recent
 from gpuaug.philox import LOOKS, NUMBERS
 from gpuaug.program import Keys, Window
 from gpuaug.transforms.base import Canvas
 from gpuaug.transforms.blur import UNIT, fixed_point
+from gpuaug.transforms.container import Lowered
 from gpuaug.transforms.quantile import beta_quantile
 from tests.support.helpers import BACKENDS, anew, noise
 from tests.support.mutants import TABLE, read
@@ -290,7 +291,10 @@ def test_the_least_size_is_that_of_all_crops() -> None:
     for order in (crops, crops[::-1], [crops[1], crops[0]]):
         choice = ga.RandomChoice(order)
         draw = ga.Augment([choice], seed=0).sample(noise(4, 3, 48, 40))
-        placement = choice.place(draw.params[0], canvas)
+        lowered = Lowered(canvas)
+        choice.lower(draw.params[0], lowered)  # type: ignore[arg-type]
+        placement = lowered.placement
+        assert placement is not None
         assert placement.min_resized is not None
         assert placement.min_resized.tolist() == [20, 20]
         assert placement.may_resample

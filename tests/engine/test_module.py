@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import gpuaug as ga
-from gpuaug.engine.pipeline import evaluation
+from gpuaug.engine.evaluation import evaluation
 from tests.support.helpers import BACKENDS, CLASSES, FAST, anew, call, labels, noise, photographs, recipe, twin, used
 
 backends = pytest.mark.parametrize("backend", BACKENDS)
