@@ -15,7 +15,7 @@ from torchvision.transforms import v2
 
 import gpuaug as ga
 from benchmarks.cases import MEAN, RECIPES, STD, files
-from benchmarks.peers.v2 import RANDOM
+from benchmarks.peers.v2 import part
 from gpuaug.data.decode import decode_file
 from gpuaug.demo import photographs
 
@@ -73,7 +73,7 @@ def tail(v: Any, dtype: torch.dtype) -> list[Any]:
 def steps(v: Any, recipe: str, size: int, dtype: torch.dtype) -> list[Any]:
     """A recipe's list without its mix; `v` is gpuaug or torchvision.transforms.v2, whose vocabulary is one."""
     head = [v.RandomResizedCrop(size, antialias=True), v.RandomHorizontalFlip()]
-    return [*head, *(RANDOM[name](v) for name in RECIPES[recipe.removesuffix(MIX)]), *tail(v, dtype)]
+    return [*head, *(part(v, name) for name in RECIPES[recipe.removesuffix(MIX)]), *tail(v, dtype)]
 
 
 def mix(v: Any, classes: int) -> Any:

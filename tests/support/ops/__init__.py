@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from tests.support.ops import color, containers, convert, crops, degrade, mix, policies, warps
 from tests.support.ops.convert import NORMALIZE
-from tests.support.ops.row import FLOATS, ROWS, Drawn, Pixels, Row, Timed, added, answer, wrong
+from tests.support.ops.row import FLOATS, NO_DRAWS, ROWS, Drawn, Pixels, Row, Timed, added, answer, wrong
 
-__all__ = ["FLOATS", "NORMALIZE", "ROWS", "Drawn", "Pixels", "Row", "Timed", "added", "answer", "wrong"]
+__all__ = ["FLOATS", "NORMALIZE", "NO_DRAWS", "ROWS", "Drawn", "Pixels", "Row", "Timed", "added", "answer", "wrong"]
 
 for _group in (crops, warps, color, degrade, convert, policies, mix, containers):
     ROWS.update(_group.ROWS)

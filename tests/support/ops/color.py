@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import functional as F
 import gpuaug as ga
 from tests.support import answers as tv
 from tests.support.ops.drawn import Permutation, Uniform
-from tests.support.ops.row import Drawn, Pixels, Row, Timed, answer, instead, moved, shifted
+from tests.support.ops.row import NO_DRAWS, Drawn, Pixels, Row, Timed, answer, instead, moved, shifted
 
 __all__ = ["ROWS"]
 
@@ -89,7 +89,7 @@ ROWS: dict[type, Row] = {
         bad_numbers={"num_output_channels": [0, 2, 4, 1.0, (1,)]},
         same=[{}, {"num_output_channels": 3}],
         timed="as RandomGrayscale",
-        pixels="draws nothing, so tests/transforms/test_oracle.py compares it pixel by pixel",
+        pixels=NO_DRAWS,
     ),
     ga.RandomInvert: Row(
         group=GROUP,

@@ -13,7 +13,7 @@ import gpuaug as ga
 from tests.support import answers as tv
 from tests.support.answers import Answer, Sample
 from tests.support.ops.drawn import Categories, Permutation
-from tests.support.ops.row import FLOATS, Drawn, Pixels, Row, answer
+from tests.support.ops.row import FLOATS, NO_DRAWS, Drawn, Pixels, Row, answer
 
 __all__ = ["ROWS"]
 
@@ -128,6 +128,6 @@ ROWS: dict[type, Row] = {
         bad_words={"transforms": NOT_LISTS},  # Augment looks at what is in it
         same=ELSEWHERE,
         timed=NOT_TIMED,
-        pixels="draws nothing, so tests/transforms/test_oracle.py compares it pixel by pixel",
+        pixels=NO_DRAWS,
     ),
 }

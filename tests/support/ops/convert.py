@@ -7,7 +7,7 @@ import torch
 from torchvision.transforms.v2 import functional as F
 
 import gpuaug as ga
-from tests.support.ops.row import FLOATS, Row, Timed, instead, shifted
+from tests.support.ops.row import FLOATS, NO_DRAWS, Row, Timed, instead, shifted
 
 __all__ = ["NORMALIZE", "ROWS"]
 
@@ -15,7 +15,6 @@ GROUP = "To floats"
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 NORMALIZE = ga.Normalize(MEAN, STD)
 HALVES = (torch.float16, torch.bfloat16)
-NO_DRAWS = "draws nothing, so tests/transforms/test_oracle.py compares it pixel by pixel"
 
 ROWS: dict[type, Row] = {
     ga.ToDtype: Row(

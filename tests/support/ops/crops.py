@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import functional as F
 import gpuaug as ga
 from tests.support import answers as tv
 from tests.support.ops.drawn import Box, Integers
-from tests.support.ops.row import Drawn, Pixels, Row, Timed, answer, shifted
+from tests.support.ops.row import NO_DRAWS, Drawn, Pixels, Row, Timed, answer, shifted
 
 __all__ = ["ROWS"]
 
@@ -17,7 +17,6 @@ FILTERS = ("nearest", "nearest-exact", "bilinear", "bicubic")
 PADDINGS = ("constant", "edge", "reflect", "symmetric")
 SIZES = [0, -1, 8.0, (1, 2, 3)]
 NOT_TIMED = "a part of RandomResizedCrop and RandomCrop"
-NO_DRAWS = "draws nothing, so tests/transforms/test_oracle.py compares it pixel by pixel"
 
 ROWS: dict[type, Row] = {
     ga.RandomHorizontalFlip: Row(

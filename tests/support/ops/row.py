@@ -15,12 +15,13 @@ from tests.support.answers import EXACT, Answer, Sample, Tolerance
 from tests.support.ops.drawn import Distribution
 
 __all__ = [
-    "FLOATS", "ROWS", "Drawn", "Pixels", "Row", "Timed", "added", "answer", "instead", "moved", "other_gate", "shifted",
-    "wrong",
+    "FLOATS", "NO_DRAWS", "ROWS", "Drawn", "Pixels", "Row", "Timed", "added", "answer", "instead", "moved",
+    "other_gate", "shifted", "wrong",
 ]  # fmt: skip
 
 Build = Callable[[Any], Any]  # (gpuaug or torchvision.transforms.v2) -> a transform of that library
 FLOATS = ga.ToDtype(torch.float32, scale=True)
+NO_DRAWS = "draws nothing, so tests/transforms/test_oracle.py compares it pixel by pixel"
 
 
 # --- answers ----------------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ MODULES: dict[str, ModuleType] = {"v1": v1, "v2": v2}
 
 def counterpart(op: Op, module: ModuleType = v2) -> Any:
     """torchvision's class, or None."""
-    return getattr(module, op.__name__, None)
+    return None if op.torchvision is None else getattr(module, op.torchvision, None)
 
 
 # --- documentation and spelling -----------------------------------------------------------------------------------
