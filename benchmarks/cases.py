@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,9 +14,17 @@ from torchvision.transforms import v2
 import gpuaug as ga
 from gpuaug.data.decode import decode_file
 
+if TYPE_CHECKING:
+    from tests.support.ops import Timed
+
+# The rows of the ops: with the tests in a clone, beside this file when installed
+ROWS: dict[type, Any] = import_module(
+    "tests.support.ops" if __package__ == "benchmarks" else f"{__package__}.support.ops"
+).ROWS
+
 __all__ = [
     "BATCH", "CLASSES", "HOST", "JITTER", "MEAN", "OPS", "PARITY", "RECIPES", "SIZE", "SOURCE", "STD", "files",
-    "full", "load", "square",
+    "full", "load", "square", "timed",
 ]  # fmt: skip
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
@@ -23,14 +32,15 @@ SOURCE, SIZE = 256, 224  # of a batch that already is of one size; of what a net
 BATCH, CLASSES = 64, 10
 JITTER = (0.4, 0.4, 0.4, 0.1)
 
-# Each op is applied to every image (p=1), with parameters of its own for each.
-OPS = (
-    "RandomHorizontalFlip", "RandomCrop", "RandomResizedCrop", "RandomRotation", "RandomAffine", "RandomPerspective",
-    "Brightness", "Contrast", "Saturation", "Hue", "ColorJitter", "RandomGrayscale", "RandomInvert", "RandomPosterize",
-    "RandomSolarize", "RandomAutocontrast", "RandomEqualize", "RandomAdjustSharpness", "GaussianBlur", "GaussianNoise",
-    "JPEG", "RandomErasing", "Normalize", "RandAugment", "TrivialAugmentWide", "AutoAugment", "AugMix", "MixUp",
-    "CutMix",
-)  # fmt: skip
+
+def timed() -> dict[str, tuple[type, Timed]]:
+    """The entries of the ops' rows, with the op that each times: applied to every image, each with parameters of its
+    own."""
+    entries = [(op, entry) for op, row in ROWS.items() if not isinstance(row.timed, str) for entry in row.timed]
+    return {entry.name or op.__name__: (op, entry) for op, entry in entries}
+
+
+OPS = tuple(timed())
 
 # Between RandomResizedCrop(224) with RandomHorizontalFlip and ToDtype(float32) with Normalize.
 RECIPES: dict[str, tuple[str, ...]] = {

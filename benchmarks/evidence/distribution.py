@@ -19,7 +19,7 @@ import argparse
 import json
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -32,12 +32,13 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from torch import Tensor
-from torchvision.transforms import AutoAugmentPolicy, InterpolationMode, v2
+from torchvision.transforms import v2
 
 import gpuaug as ga
 from gpuaug import checks
 from gpuaug.demo.photographs import photographs
 
+from ..cases import ROWS
 from ..locations import PACKAGE
 from .accuracy import floats
 
@@ -56,20 +57,6 @@ CHUNK = 1000  # images described at a time
 # ---- cases -----------------------------------------------------------------------------------------------------------
 
 
-def op(name: str, **arguments: Any) -> Build:
-    """One transform; both libraries name it and its arguments alike."""
-    return lambda lib, **changed: [getattr(lib, name)(**arguments | changed)]
-
-
-def on_floats(name: str, **arguments: Any) -> Build:
-    return lambda lib, **changed: [lib.ToDtype(torch.float32, scale=True), *op(name, **arguments)(lib, **changed)]
-
-
-def three(lib: Any) -> list[Any]:
-    """Their order matters."""
-    return [lib.RandomSolarize(100, p=0.8), lib.RandomInvert(p=0.8), lib.RandomPosterize(2, p=0.8)]
-
-
 def cifar(lib: Any, magnitude: int = 9) -> list[Any]:
     crop = [lib.RandomCrop(SIDE, padding=4), lib.RandomHorizontalFlip()]
     return [*crop, lib.RandAugment(2, magnitude), *floats(lib)]
@@ -80,78 +67,22 @@ def imagenet(lib: Any, p: float = 0.25) -> list[Any]:
     return [*crop, lib.TrivialAugmentWide(), *floats(lib), lib.RandomErasing(p=p)]
 
 
-POLICY = AutoAugmentPolicy
-BILINEAR = {"interpolation": InterpolationMode.BILINEAR}
-
 # name: (how to build it, faults). A name begins with the transform's, unless it is a recipe's.
-CASES: dict[str, tuple[Build, list[dict[str, Any]]]] = {
-    "RandomCrop": (op("RandomCrop", size=16, padding=4), [{"padding": 3}]),
-    "RandomResizedCrop": (
-        op("RandomResizedCrop", size=16, antialias=True),
-        [{"scale": (0.2, 1.0)}, {"ratio": (0.5, 2.0)}],
-    ),
-    "RandomHorizontalFlip": (op("RandomHorizontalFlip"), [{"p": 0.4}]),
-    "RandomVerticalFlip": (op("RandomVerticalFlip"), [{"p": 0.4}]),
-    "RandomRotation": (op("RandomRotation", degrees=30), [{"degrees": 25}]),
-    "RandomRotation, bilinear": (op("RandomRotation", degrees=30, **BILINEAR), [{"degrees": (-20, 30)}]),
-    "RandomAffine": (
-        op("RandomAffine", degrees=10, translate=(0.1, 0.2), scale=(0.8, 1.2), shear=10),
-        [{"translate": (0.2, 0.1)}, {"scale": (0.8, 1.1)}, {"degrees": 20}, {"shear": 25}],
-    ),
-    "RandomPerspective": (op("RandomPerspective"), [{"p": 0.4}, {"distortion_scale": 0.4}]),
-    "ColorJitter": (
-        op("ColorJitter", brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1),
-        [{"brightness": 0.3}],
-    ),
-    "ColorJitter, contrast": (op("ColorJitter", contrast=0.4), [{"contrast": 0.3}]),
-    "ColorJitter, saturation": (op("ColorJitter", saturation=0.4), [{"saturation": 0.3}]),
-    "ColorJitter, hue": (op("ColorJitter", hue=0.1), [{"hue": 0.08}]),
-    "RandomGrayscale": (op("RandomGrayscale", p=0.5), [{"p": 0.4}]),
-    "RandomInvert": (op("RandomInvert"), [{"p": 0.4}]),
-    "RandomPosterize": (op("RandomPosterize", bits=3), [{"p": 0.4}, {"bits": 4}]),
-    "RandomSolarize": (op("RandomSolarize", threshold=128), [{"p": 0.4}, {"threshold": 120}]),
-    "RandomAutocontrast": (op("RandomAutocontrast"), [{"p": 0.4}]),
-    "RandomEqualize": (op("RandomEqualize"), [{"p": 0.4}]),
-    "RandomAdjustSharpness": (
-        op("RandomAdjustSharpness", sharpness_factor=2),
-        [{"p": 0.4}, {"sharpness_factor": 1.5}],
-    ),
-    "RandomChannelPermutation": (
-        lambda lib, p=1.0: [lib.RandomApply([lib.RandomChannelPermutation()], p=p)],
-        [{"p": 0.8}],
-    ),
-    "GaussianBlur": (op("GaussianBlur", kernel_size=5), [{"sigma": (0.1, 1.7)}]),
-    "GaussianNoise": (op("GaussianNoise"), [{"sigma": 0.11}, {"mean": 0.01}]),
-    "JPEG": (op("JPEG", quality=(20, 90)), [{"quality": (30, 90)}]),
-    "RandomErasing": (op("RandomErasing"), [{"p": 0.4}, {"scale": (0.02, 0.25)}]),
-    "RandomErasing, a quarter": (
-        op("RandomErasing", p=1.0, scale=(0.25, 0.25), value=128),
-        [{"ratio": (0.3, 1.0)}, {"ratio": (0.5, 2.0)}],
-    ),
-    "RandomErasing, noise": (on_floats("RandomErasing", value="random"), [{"p": 0.4}, {"value": 0.5}]),
-    "RandAugment": (op("RandAugment"), [{"magnitude": 8}, {"num_ops": 1}]),
-    "TrivialAugmentWide": (op("TrivialAugmentWide"), [{"num_magnitude_bins": 6}]),
-    "AutoAugment, imagenet": (op("AutoAugment", policy=POLICY.IMAGENET), [{"policy": POLICY.CIFAR10}]),
-    "AutoAugment, cifar10": (op("AutoAugment", policy=POLICY.CIFAR10), [{"policy": POLICY.SVHN}]),
-    "AutoAugment, svhn": (op("AutoAugment", policy=POLICY.SVHN), [{"policy": POLICY.IMAGENET}]),
-    "AugMix": (op("AugMix"), [{"severity": 4}, {"mixture_width": 1}]),
-    "MixUp": (on_floats("MixUp", alpha=0.4, num_classes=2), [{"alpha": 0.6}]),
-    "CutMix": (on_floats("CutMix", alpha=1.0, num_classes=2), [{"alpha": 0.5}]),
-    "RandomApply": (lambda lib, p=0.5: [lib.RandomApply(three(lib), p=p)], [{"p": 0.4}]),
-    "RandomOrder": (lambda lib, name="RandomOrder": [getattr(lib, name)(three(lib))], [{"name": "Compose"}]),
-    "RandomChoice": (  # a sum of one: below, ours leaves the rest unchanged and torchvision scales it up
-        lambda lib, p=(0.2, 0.3, 0.5): [lib.RandomChoice(three(lib), p=list(p))],
-        [{"p": (0.35, 0.15, 0.5)}],
-    ),
+RECIPES: dict[str, tuple[Build, Sequence[dict[str, Any]]]] = {
     "CIFAR-10 recipe": (cifar, [{"magnitude": 7}]),
     "ImageNet recipe": (imagenet, [{"p": 0.05}]),
 }
 
-NO_DRAWS = "draws nothing, so tests/transforms/test_oracle.py compares it pixel by pixel"
-EXCLUDED = {
-    **dict.fromkeys(("CenterCrop", "Compose", "Grayscale", "Normalize", "Pad", "Resize", "ToDtype"), NO_DRAWS),
-    "MotionBlur": "torchvision has none",
-}
+
+def cases() -> dict[str, tuple[Build, Sequence[dict[str, Any]]]]:
+    """Those of the ops' rows, and the recipes."""
+    rows = [(op, case) for op, row in ROWS.items() if not isinstance(row.pixels, str) for case in row.pixels]
+    named = {", ".join(filter(None, (op.__name__, case.name))): (case.build, case.faults) for op, case in rows}
+    return named | RECIPES
+
+
+CASES = cases()
+EXCLUDED = {op.__name__: row.pixels for op, row in ROWS.items() if isinstance(row.pixels, str)}
 
 
 # ---- draws -----------------------------------------------------------------------------------------------------------
@@ -173,7 +104,7 @@ def mixes(name: str) -> bool:
 
 def theirs(name: str, draws: int) -> Numbers:
     """torchvision's, a call for each draw."""
-    transform, (image, other) = v2.Compose(CASES[name][0](v2)), pair()
+    transform, (image, other) = v2.Compose(cases()[name][0](v2)), pair()
     both, labels = torch.stack([image, other]), torch.tensor([0, 1])
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # torchvision's encoders are to move to TorchCodec
@@ -189,11 +120,11 @@ def ours(name: str, draws: int, changed: dict[str, Any] | None = None) -> Number
     image, other = pair()
     changed = changed or {}
     if mixes(name):  # each sample with a draw of its own; the one before is of the other image
-        augment = ga.Augment(CASES[name][0](ga, mode="elem", **changed))
+        augment = ga.Augment(cases()[name][0](ga, mode="elem", **changed))
         both, labels = torch.stack([image, other]).repeat(draws, 1, 1, 1), torch.tensor([0, 1]).repeat(draws)
         images, targets = augment(both, labels, index=torch.arange(2 * draws))
         return describe(images[::2], targets[::2])
-    augment = ga.Augment(CASES[name][0](ga, **changed))
+    augment = ga.Augment(cases()[name][0](ga, **changed))
     index = torch.arange(draws).split(CHUNK)
     return describe(torch.cat([augment(image.expand(len(i), -1, -1, -1).contiguous(), index=i) for i in index]))
 

@@ -18,7 +18,7 @@ from gpuaug.data.decode import decode_file
 from gpuaug.demo import photographs
 
 from ..cases import MEAN, RECIPES, STD, files
-from ..peers.v2 import RANDOM
+from ..peers.v2 import part
 
 __all__ = [
     "DRY", "FULL", "MIX", "PLAIN", "SIZES", "Scale", "augment", "batches", "least_bytes", "mix", "names", "photos",
@@ -74,7 +74,7 @@ def tail(v: Any, dtype: torch.dtype) -> list[Any]:
 def steps(v: Any, recipe: str, size: int, dtype: torch.dtype) -> list[Any]:
     """A recipe's list without its mix; `v` is gpuaug or torchvision.transforms.v2, whose vocabulary is one."""
     head = [v.RandomResizedCrop(size, antialias=True), v.RandomHorizontalFlip()]
-    return [*head, *(RANDOM[name](v) for name in RECIPES[recipe.removesuffix(MIX)]), *tail(v, dtype)]
+    return [*head, *(part(v, name) for name in RECIPES[recipe.removesuffix(MIX)]), *tail(v, dtype)]
 
 
 def mix(v: Any, classes: int) -> Any:

@@ -1,4 +1,4 @@
-"""gpuaug and torchvision, whose vocabulary is one: the same tables build the ops of both."""
+"""gpuaug and torchvision, whose vocabulary is one: the same code builds the ops of both."""
 
 from __future__ import annotations
 
@@ -7,67 +7,20 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torchvision.transforms import InterpolationMode, v2
+from torchvision.transforms import v2
 
 import gpuaug as ga
+from gpuaug.transforms.mix import Mix
 
-from ..cases import CLASSES, JITTER, MEAN, PARITY, RECIPES, SIZE, STD
+from ..cases import CLASSES, MEAN, PARITY, RECIPES, SIZE, STD, timed
 from .peer import Batches, Peer, PeerError, check_fixed
 
-LINEAR = InterpolationMode.BILINEAR
-
-# (vocabulary) -> op
-RANDOM: dict[str, Callable[[Any], Any]] = {
-    "RandomHorizontalFlip": lambda v: v.RandomHorizontalFlip(p=1.0),
-    "RandomCrop": lambda v: v.RandomCrop(SIZE),
-    "RandomResizedCrop": lambda v: v.RandomResizedCrop(SIZE),
-    "RandomRotation": lambda v: v.RandomRotation(30, interpolation=LINEAR),
-    "RandomAffine": lambda v: v.RandomAffine(15, (0.1, 0.1), (0.8, 1.2), 10, interpolation=LINEAR),
-    "RandomPerspective": lambda v: v.RandomPerspective(0.5, p=1.0),
-    "Brightness": lambda v: v.ColorJitter(brightness=0.4),
-    "Contrast": lambda v: v.ColorJitter(contrast=0.4),
-    "Saturation": lambda v: v.ColorJitter(saturation=0.4),
-    "Hue": lambda v: v.ColorJitter(hue=0.1),
-    "ColorJitter": lambda v: v.ColorJitter(*JITTER),
-    "RandomGrayscale": lambda v: v.RandomGrayscale(p=1.0),
-    "RandomInvert": lambda v: v.RandomInvert(p=1.0),
-    "RandomPosterize": lambda v: v.RandomPosterize(4, p=1.0),
-    "RandomSolarize": lambda v: v.RandomSolarize(128, p=1.0),
-    "RandomAutocontrast": lambda v: v.RandomAutocontrast(p=1.0),
-    "RandomEqualize": lambda v: v.RandomEqualize(p=1.0),
-    "RandomAdjustSharpness": lambda v: v.RandomAdjustSharpness(2.0, p=1.0),
-    "GaussianBlur": lambda v: v.GaussianBlur(9, (0.1, 2.0)),
-    "GaussianNoise": lambda v: v.GaussianNoise(0.0, 0.1),
-    "JPEG": lambda v: v.JPEG((50, 95)),
-    "RandomErasing": lambda v: v.RandomErasing(p=1.0),
-    "Normalize": lambda v: v.Compose(floats(v)),
-    "RandAugment": lambda v: v.RandAugment(2, 9),
-    "TrivialAugmentWide": lambda v: v.TrivialAugmentWide(),
-    "AutoAugment": lambda v: v.AutoAugment(),
-    "AugMix": lambda v: v.AugMix(),
+# of recipes: (vocabulary) -> step; the ops are in benchmarks.cases.timed()
+PARTS: dict[str, Callable[[Any], Any]] = {
     "SimCLR jitter": lambda v: v.RandomApply([v.ColorJitter(0.8, 0.8, 0.8, 0.2)], p=0.8),
     "SimCLR grayscale": lambda v: v.RandomGrayscale(p=0.2),
     "SimCLR blur": lambda v: v.RandomApply([v.GaussianBlur(23, (0.1, 2.0))], p=0.5),
 }
-FIXED: dict[str, Callable[[Any], Any]] = {
-    "RandomResizedCrop": lambda v: v.RandomResizedCrop(SIZE, scale=(1.0, 1.0), ratio=(1.0, 1.0)),
-    "RandomRotation": lambda v: v.RandomRotation((30, 30), interpolation=LINEAR),
-    "RandomAffine": lambda v: v.RandomAffine((15, 15), None, (1.1, 1.1), interpolation=LINEAR),
-    "Brightness": lambda v: v.ColorJitter(brightness=(1.4, 1.4)),
-    "Contrast": lambda v: v.ColorJitter(contrast=(1.4, 1.4)),
-    "Saturation": lambda v: v.ColorJitter(saturation=(1.4, 1.4)),
-    "Hue": lambda v: v.ColorJitter(hue=(0.1, 0.1)),
-    "GaussianBlur": lambda v: v.GaussianBlur(9, (1.0, 1.0)),
-    "JPEG": lambda v: v.JPEG((75, 75)),
-    **{
-        name: RANDOM[name]
-        for name in (
-            "RandomHorizontalFlip", "RandomGrayscale", "RandomInvert", "RandomPosterize", "RandomSolarize",
-            "RandomAutocontrast", "RandomEqualize", "RandomAdjustSharpness", "Normalize",
-        )
-    },
-}  # fmt: skip
-MIXES = {"MixUp": lambda v: v.MixUp(num_classes=CLASSES), "CutMix": lambda v: v.CutMix(num_classes=CLASSES)}
 
 
 def floats(v: Any) -> list[Any]:
@@ -80,12 +33,23 @@ def steps(v: Any, case: str) -> list[Any]:
         head = [v.Resize(256), v.CenterCrop(SIZE), v.RandomHorizontalFlip(p=1.0)]
         return [*head, v.ColorJitter(brightness=(1.2, 1.2)), *floats(v)]
     head = [v.RandomResizedCrop(SIZE), v.RandomHorizontalFlip()]
-    return [*head, *(RANDOM[name](v) for name in RECIPES[case]), *floats(v)]
+    return [*head, *(part(v, name) for name in RECIPES[case]), *floats(v)]
 
 
-def step(v: Any, case: str, fixed: bool) -> list[Any]:
-    """An op's list."""
-    return [(FIXED if fixed else RANDOM)[case](v)]
+def part(v: Any, name: str) -> Any:
+    """A step of a recipe: an op, or one of PARTS."""
+    return PARTS[name](v) if name in PARTS else step(v, name, False)
+
+
+def step(v: Any, case: str, fixed: bool) -> Any:
+    """An op, or raise PeerError if its parameters cannot be fixed."""
+    _, entry = timed()[case]
+    check_fixed(case, fixed, [case] if entry.fixed else [])
+    return entry.fixed(v) if fixed and callable(entry.fixed) else entry.random(v)
+
+
+def mixes(case: str) -> bool:
+    return issubclass(timed()[case][0], Mix)
 
 
 def labels(count: int) -> Tensor:
@@ -102,11 +66,11 @@ class Gpuaug(Batches):
         return [(torch.stack(p) if uniform else ga.Ragged.from_images(p)).to(self.device) for p in parts]
 
     def op(self, case: str, fixed: bool) -> Any:
-        check_fixed(case, fixed, FIXED)
-        if case in MIXES:
-            augment = ga.Augment([ga.ToDtype(torch.float32, scale=True), MIXES[case](ga)])
+        own = step(ga, case, fixed)
+        if mixes(case):
+            augment = ga.Augment([ga.ToDtype(torch.float32, scale=True), own])
             return lambda batch: augment(batch, labels(len(batch)).to(self.device))[0]
-        return ga.Augment(step(ga, case, fixed))
+        return ga.Augment([own])
 
     def recipe(self, case: str) -> Any:
         return ga.Augment(steps(ga, case))
@@ -118,10 +82,9 @@ class _One(Peer):
     alone = True
 
     def op(self, case: str, fixed: bool) -> Any:
-        if case in MIXES:
+        if mixes(case):
             raise PeerError("mixes work on batches")
-        check_fixed(case, fixed, FIXED)
-        return self.compose(step(v2, case, fixed))
+        return self.compose([step(v2, case, fixed)])
 
     def recipe(self, case: str) -> Any:
         return self.compose(steps(v2, case))
@@ -165,11 +128,11 @@ class TorchvisionBatch(Batches):
     work = "one draw for the whole batch: less work"
 
     def op(self, case: str, fixed: bool) -> Any:
-        check_fixed(case, fixed, FIXED)
-        if case in MIXES:
-            mix = v2.Compose([v2.ToDtype(torch.float32, scale=True), MIXES[case](v2)])
+        own = step(v2, case, fixed)
+        if mixes(case):
+            mix = v2.Compose([v2.ToDtype(torch.float32, scale=True), own])
             return lambda batch: mix(batch, labels(len(batch)).to(self.device))[0]
-        return v2.Compose(step(v2, case, fixed))
+        return v2.Compose([own])
 
     def recipe(self, case: str) -> Any:
         return v2.Compose(steps(v2, case))

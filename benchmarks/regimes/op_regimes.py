@@ -9,7 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..cases import BATCH, PARITY, SIZE, SOURCE, STD, square
+from gpuaug.transforms.base import Crop
+
+from ..cases import BATCH, PARITY, SIZE, SOURCE, STD, square, timed
 from ..measure import Run, take_turns
 from ..peers import Peer, PeerError, enter
 from ..peers.peer import exhaust, levels, words
@@ -147,7 +149,7 @@ class _Field:
         with as_peer_error():
             transform = peer.recipe(case) if self.kind == "recipes" else peer.op(case, False)
             results = peer.tensors(peer.run(transform, peer.prepare(images, self.batch)))
-        side = SIZE if self.kind == "recipes" or case in ("RandomCrop", "RandomResizedCrop") else SOURCE
+        side = SIZE if self.kind == "recipes" or issubclass(timed()[case][0], Crop) else SOURCE
         shapes = {tuple(image.shape) for image in results}
         if len(results) != len(images) or shapes != {(3, side, side)}:
             raise PeerError(f"made {len(results)} images of {shapes}, not {len(images)} of (3, {side}, {side})")

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional
 
@@ -18,16 +16,10 @@ from gpuaug import checks
 from gpuaug.augment import Augment
 from gpuaug.engine.pipeline import Pipeline
 from gpuaug.ragged import Ragged
-from gpuaug.transforms.base import Crop, Params, Transform
-from gpuaug.transforms.container import RandomChoice, RandomOrder
-from gpuaug.transforms.convert import Convert
+from gpuaug.transforms.base import Convert, Params, Transform
 from gpuaug.transforms.mix import Mix
-from gpuaug.transforms.opaque import Opaque
-from gpuaug.transforms.policy import NAMES, AugMix, Policy
 
 __all__ = ["captions", "preview"]
-
-Array = NDArray[Any]
 
 WIDTH, MARGIN, GAP, CAPTION, HEADER = 1200, 16, 10, 46, 46  # pixels
 ORIGINAL = 1.5  # width of the first column, in tiles, so that a 3:2 photograph is as high as the rest
@@ -62,7 +54,7 @@ def preview(
     keys = augment._keys(len(repeated))
     draw = augment._draw(batch, keys if epoch is None else replace(keys, epoch=epoch), training=True)
     pixels = levels(augment.train_pipeline, augment.render(batch, draw, _labels(augment, len(repeated))))
-    words = captions(augment.train_pipeline.steps, draw.params, [tuple(image.shape[-2:]) for image in repeated])
+    words = captions(augment.train_pipeline.steps, draw.params, len(repeated))
     rows = [
         [
             (image, f"{image.shape[2]} × {image.shape[1]}"),
@@ -94,92 +86,17 @@ def levels(pipeline: Pipeline, result: Any) -> Tensor:
 # ---- what was done, in words -----------------------------------------------------------------------------------------
 
 
-def captions(steps: Sequence[Transform], params: Sequence[Params], sizes: Sequence[tuple[int, ...]]) -> list[str]:
+def captions(steps: Sequence[Transform], params: Sequence[Params], samples: int) -> list[str]:
     """For each sample of a draw, e.g. "crop 43% · flip · Rotate 9° · Color ×1.27".
 
     Args:
         steps: the list that drew.
         params: `Draw.params`.
-        sizes: (height, width) of each image before the first step, pixels.
+        samples: how many there are.
     """
-    result = []
-    for sample, size in enumerate(sizes):
-        words = [word for step, drawn in zip(steps, params, strict=True) for word in _words(step, drawn, sample, size)]
-        result.append(" · ".join(words).replace("-", "−") or "unchanged")
-    return result
-
-
-def _words(step: Transform, params: Params, sample: int, size: tuple[int, ...]) -> Iterator[str]:
-    """What a step did to a sample."""
-    applied = params.get("applied")
-    if applied is not None and not applied[sample]:
-        return
-    if step.children:
-        numbers: Sequence[int] = range(len(step.children))
-        if isinstance(step, RandomChoice):
-            numbers = range(params["chosen"][sample], min(params["chosen"][sample] + 1, len(step.children)))
-        elif isinstance(step, RandomOrder):
-            numbers = params["order"][sample]
-        for number in numbers:
-            yield from _words(step.children[number], params[str(number)], sample, size)
-    elif isinstance(step, AugMix):
-        yield f"AugMix, {step.mixture_width} chains"
-    elif isinstance(step, Policy):
-        for op, magnitude in zip(params["ops"][sample], params["magnitude"][sample], strict=True):
-            if NAMES[op] != "Identity":
-                yield MAGNITUDES.get(NAMES[op], "{name}").format(name=NAMES[op], **_magnitude(float(magnitude)))
-    elif (name := type(step).__name__) in WORDS:
-        own = {key: value[sample] for key, value in params.items() if hasattr(value, "__len__")}
-        yield from WORDS[name](own, math.prod(size))
-    elif isinstance(step, Opaque):
-        yield type(step.module).__name__
-    elif not isinstance(step, (Convert, Crop)):
-        yield name.removeprefix("Random")
-
-
-MAGNITUDES = {
-    **dict.fromkeys(("Rotate",), "{name} {number:.0f}°"),
-    **dict.fromkeys(("ShearX", "ShearY"), "{name} {slope:.0f}°"),
-    **dict.fromkeys(("TranslateX", "TranslateY"), "{name} {number:.0f} px"),
-    **dict.fromkeys(("Brightness", "Color", "Contrast", "Sharpness"), "{name} ×{factor:.2f}"),
-    "Posterize": "{name} {number:.0f} bits",
-    "Solarize": "{name} {level:.0f}",
-}
-
-
-def _magnitude(number: float) -> dict[str, float]:
-    """A policy's magnitude in the units that MAGNITUDES shows."""
-    slope = math.degrees(math.atan(number))
-    return {"number": number, "slope": slope, "factor": 1 + number, "level": 255 * number}
-
-
-def _share(box: Array, area: int) -> str:
-    return f"{100 * int(box[2]) * int(box[3]) / area:.0f}%"
-
-
-def _jitter(own: Params, area: int) -> list[str]:
-    names = [("brightness", "contrast", "saturation", "hue")[number] for number in own["order"]]
-    named = [(name, own[f"{name}_factor"]) for name in names if f"{name}_factor" in own]
-    return [f"{name} {value:+.2f}" if name == "hue" else f"{name} ×{value:.2f}" for name, value in named]
-
-
-WORDS: dict[str, Callable[[Params, int], Sequence[str]]] = {
-    "RandomResizedCrop": lambda own, area: [f"crop {_share(own['box'], area)}"],
-    "RandomCrop": lambda own, area: ["crop ({}, {})".format(*own["start"])],
-    "RandomHorizontalFlip": lambda own, area: ["flip"],
-    "RandomVerticalFlip": lambda own, area: ["upside down"],
-    "RandomRotation": lambda own, area: [f"rotate {own['degrees']:.0f}°"],
-    "RandomAffine": lambda own, area: [f"affine {own['degrees']:.0f}°, ×{own['scale']:.2f}"],
-    "RandomGrayscale": lambda own, area: ["grey"],
-    "RandomErasing": lambda own, area: ["erase"],
-    "ColorJitter": _jitter,
-    "GaussianBlur": lambda own, area: [f"blur {own['sigma']:.1f} px"],
-    "GaussianNoise": lambda own, area: ["noise"],
-    "MotionBlur": lambda own, area: [f"motion blur {own['degrees']:.0f}°"],
-    "JPEG": lambda own, area: [f"JPEG quality {own['quality']}"],
-    "MixUp": lambda own, area: [f"MixUp {own['weight']:.2f}"],
-    "CutMix": lambda own, area: ["CutMix"],
-}
+    drawn = list(zip(steps, params, strict=True))
+    said = (filter(None, (step.caption(own, sample) for step, own in drawn)) for sample in range(samples))
+    return [" · ".join(words).replace("-", "−") or "unchanged" for words in said]
 
 
 # ---- the sheet -------------------------------------------------------------------------------------------------------

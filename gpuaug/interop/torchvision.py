@@ -216,6 +216,9 @@ def _rule(step: Any) -> Rule:
     cls = step.__class__
     if cls in TABLE:
         return TABLE[cls]
+    for op in OPS:  # of somebody's own, which says what it is the counterpart of
+        if op.torchvision is not None and getattr(v2, op.torchvision, None) is cls:
+            return partial(_same, op)
     if (name := _of_timm(step)) in TIMM:
         return TIMM[name]
     if isinstance(step, functools.partial):
@@ -399,7 +402,7 @@ def _choice(step: Any, read: Read) -> list[Transform]:
     return [RandomChoice([child for child, _ in kept], None if even else [value for _, value in kept])]
 
 
-RULES: dict[str, Rule] = {op.__name__: partial(_same, op) for op in OPS if op is not Compose} | {
+RULES: dict[str, Rule] = {op.torchvision: partial(_same, op) for op in OPS if op.torchvision and op is not Compose} | {
     "ToImage": _nothing,
     "PILToTensor": _nothing,
     "ToPureTensor": _nothing,

@@ -110,7 +110,7 @@ def test_captions_say_what_was_drawn() -> None:
     )
     images = torch.zeros(64, 3, 40, 40, dtype=torch.uint8)
     draw = augment.sample(images)
-    found = captions(augment.train_pipeline.steps, draw.params, [(40, 40)] * 64)
+    found = captions(augment.train_pipeline.steps, draw.params, 64)
     _, flip, policy, jpeg, *_ = draw.params
     for sample, caption in enumerate(found):
         assert ("flip" in caption.split(" · ")) == flip["applied"][sample]
@@ -129,7 +129,7 @@ def test_captions_know_every_transform() -> None:
     ]  # fmt: skip
     augment = ga.Augment(train=steps)
     draw = augment.sample(torch.zeros(8, 3, 40, 40, dtype=torch.uint8))
-    for caption in captions(augment.train_pipeline.steps, draw.params, [(40, 40)] * 8):
+    for caption in captions(augment.train_pipeline.steps, draw.params, 8):
         words = ("crop", "Invert", "noise", "hue", "AugMix", "Perspective", "affine", "motion blur", "erase", "MixUp")
         assert all(word in caption for word in words), caption
         assert ("blur " in caption.replace("motion blur", "")) != ("Equalize" in caption)

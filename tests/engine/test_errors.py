@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-import inspect
-import pickle
 import re
 from collections.abc import Callable
 from typing import Any
@@ -19,162 +16,45 @@ from torchvision.transforms import v2
 import gpuaug as ga
 from gpuaug.engine import backends
 from gpuaug.transforms.base import Transform
-from tests.support.errors import FORM
-from tests.support.helpers import CLASSES, FAST, build, call, labels, noise, photographs, recipe, used
+from tests.support.errors import FORM, assert_form
+from tests.support.helpers import CLASSES, FAST, call, labels, noise, photographs, recipe, used
+from tests.support.ops import ROWS
+from tests.support.ops.arguments import (
+    bad_numbers,
+    bad_words,
+    check_argument_is_covered,
+    check_bad_word,
+    check_fixed,
+    check_refused_number,
+)
 
-NOT_NUMBERS = [float("nan"), float("inf"), -float("inf"), "1", True, None, 1e40, 1j, [], (1.0, 2.0, 3.0, 4.0, 5.0)]
-
-# Arguments that hold a number or a few: what they must refuse besides `NOT_NUMBERS`, and which of those mean something.
-# Arguments of other kinds (flags, names, transforms) have their own rows below.
-NUMERIC: dict[str, dict[str, tuple[list[Any], list[Any]]]] = {
-    "GaussianBlur": {"kernel_size": ([2, -1, 0, 129, 2.0, (3, 4)], []), "sigma": ([0, -1, (2, 1), (0, 1), "ab"], [])},
-    "MotionBlur": {
-        "kernel_size": ([1, 4, -3, 3.0, 129], []),
-        "angle": ([(2, 1), 361, "ab"], []),
-        "direction": ([(1, -1), 1.5], []),
-        "p": ([-0.1, 1.1], []),
-    },
-    "GaussianNoise": {"mean": ([1e9], []), "sigma": ([-0.1, 1e9], [])},
-    "JPEG": {"quality": ([0, 101, 50.0, (90, 20), (1, 2, 3)], [])},
-    "ColorJitter": {
-        "brightness": ([-1, (2, 1), (-1, 1), "ab"], [None]),
-        "contrast": ([-1, (2, 1), (-1, 1)], [None]),
-        "saturation": ([-1, (2, 1), (-1, 1)], [None]),
-        "hue": ([-0.1, 0.6, (-0.6, 0), (0.2, 0.1)], [None]),
-    },
-    "Grayscale": {"num_output_channels": ([0, 2, 4, 1.0, (1,)], [])},
-    "RandomPosterize": {"bits": ([-1, 9, 3.0], [])},
-    "RandomSolarize": {"threshold": ([-1, 256], [])},
-    "RandomAdjustSharpness": {"sharpness_factor": ([-0.1], [])},
-    "MixUp": {"alpha": ([0, -1, 1000], []), "num_classes": ([0, -2, 2.5], [None])},
-    "CutMix": {"alpha": ([0, -1, 1000], []), "num_classes": ([0, -2, 2.5], [None])},
-    "RandomChoice": {"p": ([0.5, [0.1], [0.1, -0.1], [0, 0], [float("nan"), 1], ["1", 1], [True, 1]], [None])},
-    "Normalize": {
-        "mean": ([0.5, [], [0.1, "a"], [0.1, float("nan"), 0.2], [0.1, 0.2], np.array([0.5])], []),
-        "std": ([0.5, [], [0.1, float("inf"), 1], [0, 1, 1], [0.1, 0.2]], []),
-    },
-    "Resize": {"size": ([0, -1, 8.0, (1, 2, 3), (0, 4), (4, 4.0), 10**6], []), "max_size": ([0, 3, 2.5], [None])},
-    "CenterCrop": {"size": ([0, -1, 8.0, (1, 2, 3), (0, 4), (4, True)], [])},
-    "Pad": {"padding": ([-1, 1.5, (1, 2, 3), (1, -2), (True, 1)], []), "fill": ([-1, 256, (1, 300), ()], [None])},
-    "RandomCrop": {
-        "size": ([0, -1, 8.0, (1, 2, 3)], []),
-        "padding": ([-1, 1.5, (1, 2, 3)], [None]),
-        "fill": ([-1, 256], [None]),
-    },
-    "RandomResizedCrop": {
-        "size": ([0, -1, 8.0, (1, 2, 3)], []),
-        "scale": ([0.5, (1, 0.5), (-0.1, 1), (0.1, 0.2, 0.3)], []),
-        "ratio": ([0.5, (2, 1), (0, 1), (-1, 1)], []),
-    },
-    "RandomErasing": {
-        "scale": ([0.5, (1, 0.5), (-0.1, 1), (0, 2)], []),
-        "ratio": ([0.5, (2, 1), (0, 1)], []),
-        "value": (["noise", (), (1, float("nan"))], [(1.0, 2.0, 3.0, 4.0, 5.0)]),
-    },
-    "RandomRotation": {
-        "degrees": ([-1, (30, -30), (1, 2, 3), "ab"], []),
-        "center": ([1, (1,), (1, 2, 3)], [None]),
-        "fill": ([-1, 256], [None]),
-    },
-    "RandomAffine": {
-        "degrees": ([-1, (30, -30), (1, 2, 3)], []),
-        "translate": ([0.1, (0.1,), (-0.1, 0), (0, 1.1)], [None]),
-        "scale": ([1.0, (2, 1), (0, 1), (-1, 1)], [None]),
-        "shear": ([-1, (5, -5), (1, 2, 3), (1, 2, 4, 3)], [None]),
-        "center": ([1, (1,), (1, 2, 3)], [None]),
-        "fill": ([-1, 256], [None]),
-    },
-    "RandomPerspective": {"distortion_scale": ([-0.1, 1.1], []), "fill": ([-1, 256], [None])},
-    "RandAugment": {
-        "num_ops": ([-1, 1.5], []),
-        "magnitude": ([-1, 31, 9.0], []),
-        "num_magnitude_bins": ([1, 0, 5.0], []),
-        "fill": ([-1, 256], [None]),
-    },
-    "TrivialAugmentWide": {"num_magnitude_bins": ([1, 0, 5.0], []), "fill": ([-1, 256], [None])},
-    "AutoAugment": {"fill": ([-1, 256], [None])},
-    "AugMix": {
-        "severity": ([0, 11, 3.0], []),
-        "mixture_width": ([0, -1, 2.0], []),
-        "chain_depth": ([0, -2, 1.5], []),
-        "alpha": ([0, -1, 1000], []),
-        "fill": ([-1, 256], [None]),
-    },
-}
-SEQUENCES = ("fill",)  # five numbers are refused when the images are seen, which have three channels
-NAMED = {
-    "interpolation": ["cubic", 7, None, "lanczos", v2.InterpolationMode.LANCZOS],
-    "padding_mode": ["wrap", None, 3],
-    "border_type": ["zero", None],
-    "resample": ["bicubic", None],
-    "policy": ["mnist", None, 3],
-    "mode": ["half", None],
-    "labels_getter": ["other", None],
-    "dtype": [torch.int64, torch.float64, "float32", None],
-    "expand": [True],
-    "transforms": [[], None, "ab", 3, [3], ga.RandomInvert(), [v2.RandomInvert()]],
-}
-FLAGS = {"antialias", "pad_if_needed", "inplace", "clip", "scale", "all_ops"}  # anything that is true or false
+OPS = pytest.mark.parametrize("op", ga.OPS, ids=lambda op: op.__name__)
 
 
-def arguments(op: type[Transform]) -> dict[str, Any]:
-    """Good arguments of `op`."""
-    example = build(op)
-    return {name: getattr(example, name) for name in inspect.signature(op).parameters}
-
-
-def numeric_cases() -> list[Any]:
-    cases = []
-    for op in ga.OPS:
-        parameters = inspect.signature(op).parameters
-        table = dict(NUMERIC.get(op.__name__, {}))
-        if "p" in parameters and op is not ga.RandomChoice:
-            table["p"] = ([-0.1, 1.1, (0.5,), "0.5"], [])
-        for name, (values, fine) in table.items():
-            for value in [*values, *NOT_NUMBERS]:
-                accepted = any(value is good or value == good for good in fine)
-                if not accepted and not (name in SEQUENCES and isinstance(value, tuple) and len(value) == 5):
-                    cases.append(pytest.param(op, name, value, id=f"{op.__name__}-{name}-{value!r}"[:60]))
-    return cases
-
-
-def assert_form(error: pytest.ExceptionInfo[Any], who: str | None = None, argument: str | None = None) -> None:
-    message = str(error.value)
-    assert FORM.match(message), message
-    assert who is None or message.startswith(f"{who}:"), message
-    assert argument is None or f"`{argument}` must be" in message, message
-
-
-@pytest.mark.parametrize(("op", "name", "value"), numeric_cases())
+@pytest.mark.parametrize(
+    ("op", "name", "value"),
+    [
+        pytest.param(op, name, value, id=f"{op.__name__}-{name}-{value!r}"[:60])
+        for op in ga.OPS
+        for name, value in bad_numbers(op, ROWS[op])
+    ],
+)
 def test_a_bad_number_is_refused_by_the_constructor(op: type[Transform], name: str, value: Any) -> None:
-    good = arguments(op)
-    if op is ga.Resize and name == "max_size":
-        good["size"] = 8
-    with pytest.raises(ValueError) as error:
-        op(**good | {name: value})
-    message = str(error.value)
-    assert FORM.match(message), message
-    assert message.startswith(f"{op.__name__}: `"), message
+    check_refused_number(op, ROWS[op], name, value)
 
 
-@pytest.mark.parametrize("op", ga.OPS, ids=lambda op: op.__name__)
+@OPS
 def test_every_argument_is_in_a_table(op: type[Transform]) -> None:
-    known = set(NUMERIC.get(op.__name__, {})) | set(NAMED) | (FLAGS - set(NUMERIC.get(op.__name__, {}))) | {"p"}
-    assert set(inspect.signature(op).parameters) <= known
+    check_argument_is_covered(op, ROWS[op])
 
 
 @pytest.mark.parametrize(
     ("op", "name"),
-    [(op, name) for op in ga.OPS for name in inspect.signature(op).parameters if name in NAMED],
+    [(op, name) for op in ga.OPS for name in bad_words(op, ROWS[op])],
     ids=lambda value: value if isinstance(value, str) else value.__name__,
 )
 def test_a_bad_name_is_refused_by_the_constructor(op: type[Transform], name: str) -> None:
-    for value in NAMED[name]:
-        if op is ga.Compose and value and isinstance(value, list):
-            continue  # Compose takes anything; Augment looks at what is in it
-        with pytest.raises(ValueError) as error:
-            op(**arguments(op) | {name: value})
-        assert_form(error, op.__name__, name)
+    check_bad_word(op, ROWS[op], name)
 
 
 X = noise(4)
@@ -551,28 +431,9 @@ def test_labels_on_a_device_are_not_read() -> None:
 # ---- transforms cannot be changed ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("op", ga.OPS, ids=lambda op: op.__name__)
+@OPS
 def test_arguments_cannot_be_changed_but_replaced(op: Any) -> None:
-    example = build(op)
-    before = repr(example)
-    for name in inspect.signature(op).parameters:
-        with pytest.raises(
-            AttributeError, match=rf"{op.__name__}: `{name}` cannot be changed .* Use replace\({name}=7\)"
-        ):
-            setattr(example, name, 7)
-        with pytest.raises(AttributeError, match="cannot be deleted"):
-            delattr(example, name)
-        assert type(getattr(example, name)) is not list  # whose items could be changed
-    with pytest.raises(AttributeError, match=rf"{op.__name__}: `strength` is not an argument, only"):
-        example.strength = 7
-    with pytest.raises(TypeError, match=rf"{op.__name__}: `strength` is not an argument, only"):
-        example.replace(strength=7)
-    assert repr(example) == before
-    for again in (example.replace(), copy.copy(example), copy.deepcopy(example), pickle.loads(pickle.dumps(example))):
-        assert again == example
-        assert repr(again) == before
-        with pytest.raises(AttributeError):
-            again.p = 0.5
+    check_fixed(op, ROWS[op])
 
 
 def test_replace_checks_as_the_constructor_does() -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import importlib
 import importlib.util
-import math
 import time
 from collections.abc import Callable
 from functools import cache
@@ -13,16 +12,27 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 import gpuaug as ga
-from gpuaug.transforms.base import Transform
+from gpuaug.transforms.base import Canvas, Transform
+from tests.support.ops import ROWS
+from tests.support.ops.mix import CLASSES
+from tests.support.statistics import (
+    FALSE_ALARM,
+    assert_frequencies,
+    bernstein,
+    hoeffding,
+    ks_between,
+    ks_distance,
+    uniform_cdf,
+)
 
-Array = NDArray[Any]
-
-CLASSES = 7
-FALSE_ALARM = 1e-9  # chance that a right library fails a statistical test
+__all__ = [
+    "BACKENDS", "CLASSES", "FALSE_ALARM", "FAST", "PIXEL_OPS", "anew", "assert_frequencies", "bernstein", "blank",
+    "build", "call", "drawn", "hoeffding", "ks_between", "ks_distance", "labels", "noise", "photographs", "pipeline",
+    "recipe", "smooth", "twin", "uniform_cdf", "until", "used",
+]  # fmt: skip
 
 
 @cache
@@ -35,52 +45,22 @@ def _runs(name: str) -> bool:
 BACKENDS = [name for name in ("torch", "numba") if _runs(name)]
 FAST = BACKENDS[-1]
 
-# How to build each op: those with required arguments or whose defaults do nothing. The rest is built without arguments.
-BUILD: dict[str, Callable[[], Transform]] = {
-    "GaussianBlur": lambda: ga.GaussianBlur(5, sigma=(0.1, 2.0)),
-    "MotionBlur": lambda: ga.MotionBlur(5, angle=40.0, direction=(-1.0, 1.0), p=0.7),
-    "JPEG": lambda: ga.JPEG((20, 90)),
-    "ColorJitter": lambda: ga.ColorJitter(0.4, (0.5, 1.5), 0.4, 0.1),
-    "Grayscale": lambda: ga.Grayscale(3),
-    "RandomGrayscale": lambda: ga.RandomGrayscale(p=0.5),
-    "RandomPosterize": lambda: ga.RandomPosterize(3),
-    "RandomSolarize": lambda: ga.RandomSolarize(128.0),
-    "RandomAdjustSharpness": lambda: ga.RandomAdjustSharpness(2.0),
-    "MixUp": lambda: ga.MixUp(alpha=0.4, num_classes=CLASSES),
-    "CutMix": lambda: ga.CutMix(alpha=1.0, num_classes=CLASSES, mode="elem"),
-    "Compose": lambda: ga.Compose([ga.RandomInvert(), ga.RandomRotation(20.0)]),
-    "RandomApply": lambda: ga.RandomApply([ga.RandomInvert(), ga.GaussianBlur(3)], p=0.6),
-    "RandomOrder": lambda: ga.RandomOrder([ga.RandomInvert(), ga.RandomSolarize(100), ga.RandomPosterize(2)]),
-    "RandomChoice": lambda: ga.RandomChoice([ga.RandomInvert(p=1.0), ga.RandomRotation((10, 20))], p=[0.3, 0.5]),
-    "ToDtype": lambda: ga.ToDtype(torch.float32, scale=True),
-    "Normalize": lambda: ga.Normalize(mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.4)),
-    "Resize": lambda: ga.Resize((18, 15)),
-    "CenterCrop": lambda: ga.CenterCrop(16),
-    "Pad": lambda: ga.Pad((1, 2, 3, 4), fill=(9, 8, 7), padding_mode="constant"),
-    "RandomCrop": lambda: ga.RandomCrop(16, padding=3, padding_mode="reflect"),
-    "RandomResizedCrop": lambda: ga.RandomResizedCrop((16, 14)),
-    "RandomErasing": lambda: ga.RandomErasing(p=0.8, value=77.0),
-    "RandomRotation": lambda: ga.RandomRotation(45.0, fill=(1, 2, 3)),
-    "RandomAffine": lambda: ga.RandomAffine(30, (0.1, 0.2), (0.8, 1.2), (-5, 5, -3, 3), "bilinear", fill=50),
-    "RandAugment": lambda: ga.RandAugment(3, 12),
-}
 
-
-def build(op: type[Transform]) -> Transform:
+def build(op: type[Transform]) -> Any:
     """An example of `op` that changes pixels."""
-    return BUILD[op.__name__]() if op.__name__ in BUILD else op()
+    return ROWS[op].example
 
 
 def pipeline(op: type[Transform], ragged: bool = False) -> list[Transform]:
     """A list in which the example of `op` may stand; with `ragged`, one that takes images of different sizes."""
     example = build(op)
-    if op is ga.Normalize:
-        steps: list[Transform] = [ga.ToDtype(torch.float32, scale=True), example]
-    elif op is ga.Pad and ragged:
-        return [example, ga.CenterCrop(20)]
-    else:
-        steps = [example]
-    return [ga.Resize((19, 17)), *steps] if ragged and example.kind != "crop" else steps
+    steps = [*ROWS[op].before, example]
+    if not ragged:
+        return steps
+    if example.kind != "crop":
+        return [ga.Resize((19, 17)), *steps]
+    several = example.after(Canvas(np.array([[20, 30], [24, 21]]), 3)).several
+    return [*steps, ga.CenterCrop(20)] if several else steps
 
 
 PIXEL_OPS = [op for op in ga.OPS if build(op).kind != "mix"]  # a mix depends on the batch, and says so
@@ -158,43 +138,6 @@ def used(augment: Any) -> dict[str, int]:
 def drawn(steps: list[Transform], count: int, seed: int = 0, **size: int) -> list[dict[str, Any]]:
     """The parameters of each step for `count` samples."""
     return ga.Augment(steps, seed=seed, backend="torch").sample(blank(count, **size)).params
-
-
-def hoeffding(count: int, comparisons: int = 1) -> float:
-    """How far the mean of `count` draws in [0, 1], or their distribution (Dvoretzky, Kiefer, Wolfowitz), may stray."""
-    return math.sqrt(math.log(2 * comparisons / FALSE_ALARM) / (2 * count))
-
-
-def bernstein(p: float, count: int, comparisons: int = 1) -> float:
-    """How far a frequency of chance p may stray: sharper than Hoeffding's bound for rare events."""
-    log = math.log(2 * comparisons / FALSE_ALARM) / count
-    return log / 3 + math.sqrt((log / 3) ** 2 + 2 * p * (1 - p) * log)
-
-
-def ks_distance(values: Array, cdf: Callable[[Array], Array]) -> float:
-    """The Kolmogorov-Smirnov distance of a sample from a distribution function."""
-    values = np.sort(values)
-    expected, steps = cdf(values), np.arange(len(values) + 1) / len(values)
-    return float(max((steps[1:] - expected).max(), (expected - steps[:-1]).max()))
-
-
-def ks_between(first: Array, second: Array) -> float:
-    """The Kolmogorov-Smirnov distance of two samples."""
-    points = np.concatenate([first, second])
-    below = [np.searchsorted(np.sort(sample), points, side="right") / len(sample) for sample in (first, second)]
-    return float(np.abs(below[0] - below[1]).max())
-
-
-def uniform_cdf(low: float = 0.0, high: float = 1.0) -> Callable[[Array], Array]:
-    return lambda values: np.clip((values - low) / (high - low), 0.0, 1.0)
-
-
-def assert_frequencies(chosen: Array, expected: list[float]) -> None:
-    """`chosen` holds category numbers; each category is as frequent as expected, and there are no others."""
-    counts = np.bincount(chosen.ravel(), minlength=len(expected)) / chosen.size
-    assert len(counts) == len(expected)
-    for category, p in enumerate(expected):
-        assert abs(counts[category] - p) <= bernstein(p, chosen.size, len(expected)), (category, counts[category], p)
 
 
 def until(condition: Callable[[], object]) -> bool:

@@ -9,18 +9,19 @@ import pytest
 import torch
 
 import gpuaug as ga
-from tests.support.oracle import FLOATS, NORMALIZE, ROWS
+from tests.support.ops import FLOATS, NORMALIZE, ROWS, Row
 
-__all__ = ["LISTS", "cases", "channel_counts", "random_crops", "random_pixels"]
+__all__ = ["LISTS", "cases", "channel_counts", "lists_of", "random_crops", "random_pixels"]
+
+
+def lists_of(row: Row) -> list[list[Any]]:
+    """The lists of steps of a row, each of which ends with the op."""
+    return [op if isinstance(op, list) else [op] for op in row.ops]
 
 
 def cases() -> list[Any]:
     """Parameters of a test: lists of steps, each of which ends with the op it is named after."""
-    return [
-        pytest.param(op if isinstance(op, list) else [op], id=repr(op if not isinstance(op, list) else op[-1]))
-        for row in ROWS.values()
-        for op in row.ops
-    ]
+    return [pytest.param(steps, id=repr(steps[-1])) for row in ROWS.values() for steps in lists_of(row)]
 
 
 def channel_counts(steps: list[Any]) -> list[int]:

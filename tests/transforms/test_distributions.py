@@ -6,7 +6,6 @@ failed it for another seed: `helpers.FALSE_ALARM`, by Hoeffding, Bernstein, or D
 
 from __future__ import annotations
 
-import inspect
 import itertools
 import math
 from collections import Counter
@@ -24,19 +23,11 @@ from gpuaug.transforms.base import Canvas, Transform
 from gpuaug.transforms.policy import NAMES, NUMBER, SIGNED
 from gpuaug.transforms.policy_tables import POLICIES
 from gpuaug.transforms.quantile import beta_quantile
-from tests.support.helpers import (
-    FALSE_ALARM,
-    FAST,
-    assert_frequencies,
-    blank,
-    build,
-    drawn,
-    hoeffding,
-    ks_between,
-    ks_distance,
-    smooth,
-    uniform_cdf,
-)
+from tests.support.helpers import FAST, blank, drawn, smooth
+from tests.support.ops import ROWS, Drawn
+from tests.support.ops.behaviour import check_drawn_case, check_drawn_names, check_gate, is_gated
+from tests.support.ops.drawn import Elsewhere
+from tests.support.statistics import FALSE_ALARM, assert_frequencies, hoeffding, ks_between, ks_distance
 
 Array = NDArray[Any]
 
@@ -56,15 +47,35 @@ def test_gates_are_bernoulli_for_any_batch_size(size: int) -> None:
         assert abs(frequency - p) <= hoeffding(calls * size, len(GATES)), (p, frequency)
 
 
-GATED = [op for op in ga.OPS if "p" in inspect.signature(op).parameters and op is not ga.RandomChoice]
+# ---- what the rows say ----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("op", GATED, ids=lambda op: op.__name__)
+@pytest.mark.parametrize("op", [op for op in ga.OPS if is_gated(op, ROWS[op])], ids=lambda op: op.__name__)
 def test_every_op_with_p_is_gated_by_it(op: type[Transform]) -> None:
-    example = build(op)
-    for p in (0.0, 0.05, 0.5, 0.9, 1.0):
-        frequency = drawn([example.replace(p=p)], 50_000)[0]["applied"].mean()
-        assert abs(frequency - p) <= (hoeffding(50_000, len(GATED) * 5) if 0 < p < 1 else 0.0), p
+    check_gate(op, ROWS[op])
+
+
+CASES = [
+    pytest.param(case, id=f"{op.__name__}-{number}")
+    for op, row in ROWS.items()
+    for number, case in enumerate(row.drawn)
+]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_parameters_have_their_distributions(case: Drawn) -> None:
+    check_drawn_case(case)
+
+
+@pytest.mark.parametrize("op", ga.OPS, ids=lambda op: op.__name__)
+def test_every_parameter_has_a_distribution(op: type[Transform]) -> None:
+    check_drawn_names(op, ROWS[op])
+    for case in ROWS[op].drawn:
+        for distribution in case.params.values():
+            assert not isinstance(distribution, Elsewhere) or distribution.by in globals()
+
+
+# ---- what holds of all, and what an op draws besides one number after another ----------------------------------------
 
 
 def test_no_chance_is_never_and_certainty_is_always() -> None:
@@ -164,60 +175,12 @@ def test_autoaugment_policies_are_uniform_and_their_ops_have_their_chances(polic
         )
 
 
-def permutations(orders: Array) -> tuple[Array, int]:
-    """Orders (n, k) as the number of their permutation."""
-    numbers = {order: number for number, order in enumerate(itertools.permutations(range(orders.shape[1])))}
-    return np.array([numbers[tuple(order)] for order in orders.tolist()]), len(numbers)
-
-
-@pytest.mark.parametrize(
-    ("step", "key", "places"),
-    [
-        (ga.RandomOrder([ga.RandomInvert() for _ in range(3)]), "order", 3),
-        (ga.ColorJitter(0.4, 0.4, 0.4, 0.1), "order", 4),
-        (ga.RandomChannelPermutation(), "permutation", 3),
-    ],
-    ids=["RandomOrder", "ColorJitter", "RandomChannelPermutation"],
-)
-def test_orders_are_uniform_over_permutations(step: Transform, key: str, places: int) -> None:
-    numbers, count = permutations(drawn([step], 100_000)[0][key])
-    assert count == math.factorial(places)
-    assert_frequencies(numbers, [1 / count] * count)
-
-
-def test_jitter_factors_are_uniform_and_independent_of_the_order() -> None:
+def test_jitter_factors_are_independent_of_the_order() -> None:
     params = drawn([ga.ColorJitter((0.2, 1.7), 0.3, (1.0, 3.0), (-0.1, 0.4))], COUNT)[0]
-    ranges = {"brightness": (0.2, 1.7), "contrast": (0.7, 1.3), "saturation": (1.0, 3.0), "hue": (-0.1, 0.4)}
-    for name, (low, high) in ranges.items():
+    first = params["order"][:, 0] == 0
+    for name in ("brightness", "contrast", "saturation", "hue"):
         factor = params[f"{name}_factor"]
-        assert ks_distance(factor, uniform_cdf(low, high)) <= hoeffding(COUNT, 4)
-        first = params["order"][:, 0] == 0
         assert ks_between(factor[first], factor[~first]) <= hoeffding(int(first.sum())) + hoeffding(int((~first).sum()))
-
-
-BOXES = {
-    "crop": ga.RandomResizedCrop(8, (0.1, 0.5), (0.5, 2.0)),
-    "erase": ga.RandomErasing(1.0, (0.1, 0.45), (0.5, 2.0)),
-}
-
-
-@pytest.mark.parametrize("name", BOXES)
-def test_boxes_have_uniform_area_and_log_ratio(name: str) -> None:
-    """Where the first try always fits, on an image so large that rounding does not show."""
-    step, side = BOXES[name], 20_000
-    box = drawn([step], COUNT, height=side, width=side)[0]["box"].astype(np.float64)
-    top, left, height, width = box.T
-    area = height * width / side**2
-    log_ratio = np.log(width / height) if name == "crop" else np.log(height / width)
-    bound = hoeffding(COUNT, 4) + 1e-3  # of rounding
-    assert ks_distance(area, uniform_cdf(*step.scale)) <= bound
-    assert ks_distance(log_ratio, uniform_cdf(math.log(0.5), math.log(2.0))) <= bound
-    assert ks_distance(top / (side - height), uniform_cdf()) <= bound
-    assert ks_distance(left / (side - width), uniform_cdf()) <= bound
-    assert (
-        np.abs(np.corrcoef(np.stack([area, log_ratio, top / (side - height), left / (side - width)])) - np.eye(4)).max()
-        < 0.02
-    )
 
 
 @pytest.mark.parametrize(
@@ -277,14 +240,18 @@ def test_random_crop_starts_everywhere_alike() -> None:
 
 
 @pytest.mark.parametrize("a", [0.2, 0.4, 1.0, 2.0])
-def test_mix_weights_are_beta(a: float) -> None:
+def test_mix_weights_have_the_mean_and_variance_of_a_beta(a: float) -> None:
     for step in (ga.MixUp(alpha=a, mode="elem"), ga.CutMix(alpha=a, mode="elem")):
         weight = drawn([step], COUNT)[0]["weight"]
         assert abs(weight.mean() - 0.5) <= hoeffding(COUNT, 8)
         # (weight - mean)**2 lies in [0, 1/4]
         assert abs(((weight - 0.5) ** 2).mean() - 0.25 / (2 * a + 1)) <= 0.25 * hoeffding(COUNT, 8)
-        assert ks_distance(weight, stats.beta(a, a).cdf) <= hoeffding(COUNT, 8)
-        assert ks_distance(weight, stats.beta(1.1 * a, 1.1 * a).cdf) > hoeffding(COUNT, 8)
+
+
+@pytest.mark.parametrize("op", [ga.MixUp, ga.CutMix])
+def test_partners_are_neighbours(op: Any) -> None:
+    partners = {mode: drawn([op(mode=mode)], 5)[0]["partner"].tolist() for mode in ("batch", "elem", "pair")}
+    assert partners == {"batch": [4, 0, 1, 2, 3], "elem": [4, 0, 1, 2, 3], "pair": [4, 3, 2, 1, 0]}
 
 
 SHAPES = [(0.05, 0.05), (0.2, 0.2), (0.4, 0.8), (1, 1), (1, 2), (2, 2), (10, 10), (30, 5), (100, 100)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -21,147 +20,28 @@ from gpuaug.interop import torchvision as interop
 from gpuaug.transforms.base import Transform
 from tests.support.answers import EXACT, NATIVE, Tolerance
 from tests.support.helpers import FAST, noise, photographs
+from tests.support.ops import ROWS
+from tests.support.ops.surface import MODULES, carried, check_carries, check_carries_all
 from tests.support.oracle import differs
 
-MODULES = {"v1": v1, "v2": v2}
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 FLOATS = ga.ToDtype(torch.float32, scale=True)
 
-# Arguments of each op, the same for torchvision's and ours, in the form in which ours are shown. Every argument has a
-# value that is not its default.
-SAME: dict[str, list[dict[str, Any]]] = {
-    "RandomHorizontalFlip": [{}, {"p": 0.3}],
-    "RandomVerticalFlip": [{}, {"p": 0.3}],
-    "RandomRotation": [
-        {"degrees": 30.0},
-        {"degrees": (10.0, 40.0), "interpolation": "bilinear", "center": (3.0, 4.0), "fill": (1.0, 2.0, 3.0)},
-    ],
-    "RandomAffine": [
-        {"degrees": 0.0},
-        {"degrees": 30.0, "shear": 5.0, "fill": 9},
-        {
-            "degrees": (-10.0, 20.0),
-            "translate": (0.1, 0.2),
-            "scale": (0.8, 1.2),
-            "shear": (-5.0, 6.0, -3.0, 4.0),
-            "interpolation": "bilinear",
-            "fill": (50.0,),
-            "center": (1.0, 2.0),
-        },
-    ],
-    "RandomPerspective": [{}, {"distortion_scale": 0.3, "p": 0.9, "interpolation": "nearest", "fill": 7}],
-    "Resize": [
-        {"size": 24},
-        {"size": (24, 24)},
-        {"size": (20, 31), "interpolation": "bicubic", "antialias": False},
-        {"size": 24, "max_size": 50, "antialias": None},
-        {"size": None, "max_size": 30},
-    ],
-    "CenterCrop": [{"size": 20}, {"size": (33, 16)}],
-    "Pad": [{"padding": 5}, {"padding": (1, 2, 3, 4), "fill": 9, "padding_mode": "edge"}, {"padding": (7, 0)}],
-    "RandomCrop": [
-        {"size": 20},
-        {"size": (30, 28), "padding": 4, "pad_if_needed": True, "fill": (1.0, 9.0, 200.0), "padding_mode": "reflect"},
-        {"size": 32, "padding": (1, 2, 3, 4)},
-    ],
-    "RandomResizedCrop": [
-        {"size": 24},
-        {"size": (24, 31), "scale": (0.2, 0.9), "ratio": (0.5, 1.5), "interpolation": "bicubic", "antialias": False},
-    ],
-    "ColorJitter": [
-        {},
-        {"brightness": (0.5, 1.5), "contrast": (0.2, 1.0), "saturation": (0.0, 3.0), "hue": (-0.1, 0.2)},
-    ],
-    "RandomGrayscale": [{}, {"p": 0.3}],
-    "Grayscale": [{}, {"num_output_channels": 3}],
-    "RandomInvert": [{}, {"p": 0.3}],
-    "RandomPosterize": [{"bits": 3}, {"bits": 5, "p": 0.3}],
-    "RandomSolarize": [{"threshold": 128.0}, {"threshold": 100.5, "p": 0.3}],
-    "RandomAutocontrast": [{}, {"p": 0.3}],
-    "RandomEqualize": [{}, {"p": 0.3}],
-    "RandomAdjustSharpness": [{"sharpness_factor": 2.0}, {"sharpness_factor": 0.5, "p": 0.3}],
-    "RandomChannelPermutation": [{}],
-    "GaussianBlur": [
-        {"kernel_size": 5},
-        {"kernel_size": (9, 5), "sigma": (0.5, 3.0)},
-        {"kernel_size": 3, "sigma": 4.0},
-    ],
-    "GaussianNoise": [{}, {"mean": 0.1, "sigma": 0.2, "clip": False}],
-    "JPEG": [{"quality": 75}, {"quality": (20, 90)}],
-    "RandomErasing": [
-        {},
-        {"p": 0.9, "scale": (0.1, 0.2), "ratio": (0.5, 2.0), "value": (1.0, 2.0, 3.0), "inplace": True},
-        {"value": 7.0},
-        {"value": "random"},
-    ],
-    "ToDtype": [{"dtype": torch.float32}, {"dtype": torch.float16, "scale": True}, {"dtype": torch.uint8}],
-    "Normalize": [{"mean": MEAN, "std": STD}, {"mean": (0.5,), "std": (0.2,), "inplace": True}],
-    "RandAugment": [
-        {},
-        {"num_ops": 3, "magnitude": 12, "num_magnitude_bins": 21, "interpolation": "bilinear", "fill": (1.0, 2.0, 3.0)},
-    ],
-    "TrivialAugmentWide": [{}, {"num_magnitude_bins": 11, "interpolation": "bilinear", "fill": 9}],
-    "AutoAugment": [{}, {"policy": v2.AutoAugmentPolicy.SVHN, "interpolation": "bilinear", "fill": 9}],
-    "AugMix": [
-        {},
-        {
-            "severity": 5,
-            "mixture_width": 2,
-            "chain_depth": 1,
-            "alpha": 0.5,
-            "all_ops": False,
-            "interpolation": "nearest",
-            "fill": 9,
-        },
-    ],
-    "MixUp": [{}, {"alpha": 0.2, "num_classes": 5}],
-    "CutMix": [{}, {"alpha": 0.2, "num_classes": 5}],
-}
-ELSEWHERE = {"Compose", "RandomApply", "RandomChoice", "RandomOrder"}  # containers, below
-OURS = {"MotionBlur": "torchvision has none"}
-FIXED = {("RandomRotation", "expand"), ("MixUp", "labels_getter"), ("CutMix", "labels_getter")}  # refused if changed
-ONLY_V2 = {"Resize": [{"size": None, "max_size": 30}]}
-
 CASES = [
-    pytest.param(getattr(module, name), getattr(ga, name), arguments, id=f"{version}-{name}-{number}")
-    for name, examples in SAME.items()
-    for version, module in MODULES.items()
-    if hasattr(module, name)
-    for number, arguments in enumerate(examples)
-    if version == "v2" or arguments not in ONLY_V2.get(name, [])
+    pytest.param(cls, op, arguments, id=f"{version}-{op.__name__}-{number}")
+    for op, row in ROWS.items()
+    for number, (version, cls, arguments) in enumerate(carried(op, row))
 ]
-
-
-def theirs(cls: type, arguments: dict[str, Any]) -> Any:
-    """torchvision's transform; v1 takes the enums of interpolations, and so do v2's policies up to 0.26."""
-    v2s = cls.__module__.startswith("torchvision.transforms.v2") and not cls.__module__.endswith("_auto_augment")
-    if v2s or "interpolation" not in arguments:
-        return cls(**arguments)
-    return cls(**arguments | {"interpolation": v1.InterpolationMode(arguments["interpolation"])})
 
 
 @pytest.mark.parametrize(("cls", "op", "arguments"), CASES)
 def test_every_argument_carries_over(cls: type, op: type[Transform], arguments: dict[str, Any]) -> None:
-    (step,) = ga.from_torchvision(theirs(cls, arguments))
-    by_hand = op(**arguments)
-    assert repr(step) == repr(by_hand)
-    assert step == by_hand
-    for name in arguments:  # a lost argument would be seen
-        if inspect.signature(op).parameters[name].default is not inspect.Parameter.empty:
-            rest = {other: value for other, value in arguments.items() if other != name}
-            if op is not ga.Resize or rest.get("size") is not None:
-                assert repr(op(**rest)) != repr(by_hand), name
+    check_carries(cls, op, arguments)
 
 
 @pytest.mark.parametrize("op", ga.OPS, ids=lambda op: op.__name__)
 def test_every_op_has_its_cases(op: type[Transform]) -> None:
-    name = op.__name__
-    assert (name in OURS) == (not hasattr(v2, name))
-    if name in OURS or name in ELSEWHERE:
-        return
-    shown = {argument for arguments in SAME[name] for argument in arguments}
-    expected = set(inspect.signature(getattr(v2, name)).parameters)
-    assert shown == {argument for argument in expected if (name, argument) not in FIXED}
+    check_carries_all(op, ROWS[op])
 
 
 def test_the_table_is_v1_and_v2() -> None:

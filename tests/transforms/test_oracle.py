@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,42 +16,16 @@ from torchvision.transforms.v2.functional import _geometry as geometry
 import gpuaug as ga
 from gpuaug.transforms.policy import NAMES, SIGNED, magnitudes
 from gpuaug.transforms.policy_tables import POLICIES as POLICY_TABLES
-from tests.support.answers import EXACT, NATIVE, WARP, WITHIN_1, Tolerance, blended, contrast, policy_op
+from tests.support.answers import EXACT, NATIVE, WARP, WITHIN_1, blended, contrast, policy_op
 from tests.support.images import KINDS, LAYOUTS, batch, ragged
 from tests.support.lists import LISTS, cases, channel_counts, random_crops
-from tests.support.oracle import ROWS, answer, differs, on_ties, take, wrong
+from tests.support.ops.behaviour import SIZES, check_answer, check_nudge
+from tests.support.oracle import ROWS, compared, differences, take
 from tests.support.oracle import replay as replayed
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SIZES = ((33, 47), (48, 31))
 COUNT = 7
-
-
-def compared(augment: ga.Augment, images: Any, draw: ga.Draw, respond: Any = answer, place: int = -1) -> list[str]:
-    """How the result differs from the oracle's, by the tolerance of the step at `place`."""
-    result = augment.render(images, draw)
-    op, params = augment.train_pipeline.steps[place], draw.params[place]
-    samples = [take(params, number) for number in range(len(result))]
-    gates = [sample.get("applied", True) for sample in samples]
-    tolerances = [ROWS[type(op)].tolerance(op, s) if gate else EXACT for s, gate in zip(samples, gates, strict=True)]
-    return differences(result, tolerances, lambda: replayed(augment, draw, list(images), respond))
-
-
-def differences(
-    result: Tensor, tolerances: Sequence[Tolerance | None], respond: Callable[[], list[Tensor]]
-) -> list[str]:
-    """A line for each sample that is not what `respond` says; empty is good. A tolerance of None skips."""
-    lines, nearby = [], None
-    for number, (got, theirs, tolerance) in enumerate(zip(result, respond(), tolerances, strict=True)):
-        expected = theirs
-        if tolerance is not None and tolerance.ties and differs(got, theirs, tolerance):
-            nearby = nearby or on_ties(respond)
-            for answers in nearby:
-                expected = torch.where(got == answers[number], got, expected)
-        if tolerance is not None and (line := differs(got, expected, tolerance)):
-            lines.append(f"sample {number}: {line}")
-    return lines
 
 
 def test_every_op_has_a_row() -> None:
@@ -62,24 +35,15 @@ def test_every_op_has_a_row() -> None:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("steps", cases())
 def test_equals_the_oracle(steps: list[Any], kind: str, backend: str) -> None:
-    augment = ga.Augment(steps, backend=backend, exact=True)
-    for channels in channel_counts(steps):
-        for size in SIZES if channels in (1, 3) else SIZES[:1]:
-            images = batch(kind, ROWS[type(steps[-1])].count, channels, size)
-            draw = augment.sample(images, index=torch.arange(len(images)))
-            assert compared(augment, images, draw) == [], f"{channels} channels of {size}"
+    check_answer(steps, kind, backend)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("steps", cases())
 def test_a_nudge_is_noticed(steps: list[Any], kind: str) -> None:
-    """The comparison can fail: an answer to slightly different parameters is not accepted."""
     if type(steps[-1]) is ga.Compose:
         pytest.skip("opened by the list; its steps are tested")
-    augment = ga.Augment(steps, backend="torch", exact=True)
-    images = batch(kind, ROWS[type(steps[-1])].count, channel_counts(steps)[-1], SIZES[0])
-    draw = augment.sample(images, index=torch.arange(len(images)))
-    assert compared(augment, images, draw, wrong) != []
+    check_nudge(steps, kind)
 
 
 CROPS = [case for case in cases() if case.values[0][-1].kind == "crop"]
