@@ -1,4 +1,4 @@
-"""What a batch asks of a CUDA device, counted without one: launches, bytes, copies, waits.
+"""What a batch asks of a CUDA device, counted without one (long: one object hears every call of torch).
 
     python -m benchmarks.evidence.audit [--batch 16] [--quick] [--json FILE]
 

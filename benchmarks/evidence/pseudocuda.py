@@ -1,4 +1,4 @@
-"""Tensors that say they are on `cuda:0` while a CPU tensor underneath holds the values.
+"""Tensors that claim to be on `cuda:0` (long: a stand-in for each part of torch.cuda).
 
 Code runs as it would on a GPU, with real values wherever it looks at one, and mixing the devices raises. `install`
 makes torch believe that CUDA is there; that lasts as long as the process, so use a process of its own. Import this

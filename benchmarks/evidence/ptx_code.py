@@ -1,4 +1,4 @@
-"""PTX read into instructions, and the threads that run them."""
+"""PTX read into instructions, and the threads that run them (long: an entry for each instruction)."""
 
 from __future__ import annotations
 

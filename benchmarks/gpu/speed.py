@@ -1,4 +1,4 @@
-"""How long the recipes take on one GPU, ours and others': python -m benchmarks.gpu.speed --out DIR
+"""The time of the recipes on one GPU: python -m benchmarks.gpu.speed --out DIR (long: one table of ways).
 
 What is worth most comes first. A row has
 

@@ -1,4 +1,4 @@
-"""How fast networks train on one GPU, and what augmentation takes of it: python -m benchmarks.gpu.training --out DIR
+"""Training speed on one GPU: python -m benchmarks.gpu.training --out DIR (long: one experiment in order).
 
 A row: network, recipe, source (where its batches come from), images_s, step_ms, spread, and of those that augment in
 the step share (device time of augmentation over the step) and share_by_step (how much longer the step is than with

@@ -1,4 +1,4 @@
-"""A run as tables: for a terminal of 80 columns, for a README, and as CSV. All is computed from the JSON alone."""
+"""A run as tables: terminal, Markdown and CSV, from its JSON (long: a function for each table)."""
 
 from __future__ import annotations
 

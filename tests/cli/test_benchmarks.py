@@ -1,4 +1,4 @@
-"""The benchmark suite: turns, figures, tables, charts and files say what was measured; nobody is dropped in silence."""
+"""The benchmark suite: turns, figures, tables, charts, files (long: one stored run serves all checks)."""
 
 from __future__ import annotations
 

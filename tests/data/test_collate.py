@@ -1,4 +1,4 @@
-"""A batch travels as one object in shared memory, whose memory is used again, but never while anybody reads it."""
+"""A batch travels as one object in shared memory (long: all ways of a segment, over one set of loaders)."""
 
 from __future__ import annotations
 

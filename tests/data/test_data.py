@@ -1,4 +1,4 @@
-"""Data sets that decode: torchvision's discovery, every file's pixels, errors that name files, skips that count."""
+"""Data sets that decode: files, pixels, errors, skips (long: all over one generated folder)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every kind of file decodes as Pillow decodes it, or is refused in one line that says why."""
+"""Each kind of file decodes as Pillow decodes it, or is refused (long: a family of files each)."""
 
 from __future__ import annotations
 

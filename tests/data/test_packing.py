@@ -1,4 +1,4 @@
-"""A pack holds what was decoded, bit for bit, and goes on after whatever stopped it."""
+"""A pack holds the decoded bits, and resumes after an interruption (long: every way to be interrupted)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every look at an image in training has a draw of its own; docs/draws.md says which."""
+"""Every look at an image in training has its own draw, see docs/draws.md (long: a case for each report)."""
 
 from __future__ import annotations
 

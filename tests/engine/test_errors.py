@@ -1,4 +1,4 @@
-"""Bad input: a clear error in the one form, before anything changes."""
+"""Bad input: a clear error in the one form, before anything changes (long: tables of bad input)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What changes of meaning that no test noticed have shown to be untested; see mutants.py."""
+"""Changes of meaning that no other test notices, see mutants.py (long: a test for each)."""
 
 from __future__ import annotations
 
