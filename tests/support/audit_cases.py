@@ -179,7 +179,7 @@ def gpuaug_lists() -> dict[str, dict[str, Any]]:
     """Every op of gpuaug on the torch backend: what its first and later batches ask for, and whether the pixels are
     those of the CPU."""
     import gpuaug as ga
-    from tests import helpers
+    from tests.support import helpers
 
     lists = {op.__name__: helpers.pipeline(op) for op in ga.OPS}
     lists |= {"recipe": helpers.recipe(), "recipe with a mix": helpers.recipe(mix=True)}
@@ -216,7 +216,7 @@ def triton_cases() -> dict[str, Any] | None:
     if not audit_triton.available():
         return None
     from gpuaug.kernels.triton.runtime import launch as user
-    from tests import audit_kernels
+    from tests.support import audit_kernels
 
     def run(count_bytes: bool) -> tuple[Audit, Tensor, Tensor]:
         source, total = to_device(torch.arange(200, dtype=torch.int32)), torch.zeros(1, dtype=torch.int32)
