@@ -4,35 +4,30 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from copy import deepcopy
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gpuaug import checks, compat
+from gpuaug.engine.batch import Images, canvas_of, check_images
+from gpuaug.engine.call import Call, Draw, Output, render_draw
 from gpuaug.engine.capture import Captured
-from gpuaug.engine.counter import Counter
 from gpuaug.engine.evaluation import DefaultEvaluation
 from gpuaug.engine.export import EvalModule
-from gpuaug.engine.numbering import Mode, Numbering
+from gpuaug.engine.module import NumberedModule
+from gpuaug.engine.numbering import Mode
 from gpuaug.engine.pipeline import Pipeline
-from gpuaug.engine.render import NAMES, choose, drawn, render
-from gpuaug.engine.state import MISSING
+from gpuaug.engine.render import NAMES, choose
 from gpuaug.program import Keys
-from gpuaug.ragged import Ragged
-from gpuaug.transforms.base import Canvas, Params, repeated
+from gpuaug.transforms.base import Canvas
 from gpuaug.transforms.convert import followed, kept
 from gpuaug.transforms.mix import check_labels
 from gpuaug.transforms.opaque import Opaque
 
 __all__ = ["Augment", "Draw"]
-
-Array = NDArray[Any]
-Images = Tensor | Ragged
 
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
 NOT_TRACED = (
@@ -40,17 +35,7 @@ NOT_TRACED = (
 )
 
 
-@dataclass(frozen=True)
-class Draw:
-    """What `Augment.sample` drew: the keys, a dict for each step of the list, and from which list."""
-
-    keys: Keys
-    params: list[Params]
-    training: bool
-    canvas: Canvas  # of the images it was drawn for
-
-
-class Augment(nn.Module):
+class Augment(NumberedModule):
     """Augment a batch of raw uint8 images, each sample with its own draw, on the device it is on.
 
     A call samples parameters on the host, lowers them to a program per sample, and renders the program in a few
@@ -86,11 +71,10 @@ class Augment(nn.Module):
         memory_format: torch.memory_format = torch.contiguous_format,
         exact: bool = False,
     ) -> None:
-        super().__init__()
+        super().__init__(seed)
         self.train_pipeline = Pipeline(train, "train")
         self._default_eval = DefaultEvaluation(self.train_pipeline.steps) if eval is None else None
         self.eval_pipeline = Pipeline(self._default_eval.steps if self._default_eval else eval, "eval")
-        self._numbering = Numbering(None if seed is None else checks.integer(self, "seed", seed, 0, 2**64 - 1))
         self.backend, self.memory_format, self.exact = backend, memory_format, bool(exact)
         if backend != "auto":
             choose(backend, torch.device("cuda" if backend == "triton" and torch.cuda.is_available() else "cpu"))
@@ -109,8 +93,22 @@ class Augment(nn.Module):
             raise checks.argument_error(self, name, " or ".join(map(str, MEMORY_FORMATS)), value)
         super().__setattr__(name, value)
 
+    if TYPE_CHECKING:
+
+        @overload
+        def __call__(self, images: Images, labels: None = None, *, index: Tensor | None = None) -> Tensor: ...
+        @overload
+        def __call__(self, images: Images, labels: Tensor, *, index: Tensor | None = None) -> tuple[Tensor, Tensor]: ...
+        def __call__(self, images: Images, labels: Tensor | None = None, *, index: Tensor | None = None) -> object: ...
+
+    @overload
+    def forward(self, images: Images, labels: None = None, *, index: Tensor | None = None) -> Tensor: ...
+    @overload
+    def forward(self, images: Images, labels: Tensor, *, index: Tensor | None = None) -> tuple[Tensor, Tensor]: ...
     @torch.compiler.disable(reason=NOT_TRACED)  # type: ignore[no-untyped-call, untyped-decorator]
-    def forward(self, images: Images, labels: Tensor | None = None, *, index: Tensor | None = None) -> Any:
+    def forward(
+        self, images: Images, labels: Tensor | None = None, *, index: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Augment a batch.
 
         Args:
@@ -132,40 +130,70 @@ class Augment(nn.Module):
         # else one batch's result would become a constant
         if compat.is_tracing() or torch.compiler.is_exporting():
             raise RuntimeError(NOT_TRACED)
-        mode = self._mode()
-        self._check(images, labels, mode.training)
-        with self._numbering.calling(images, index, mode) as keys:
-            return self._run(images, labels, keys, mode.training)
+        with self.prepare(images, labels, index=index) as call:
+            return call.run()
 
-    def _run(self, images: Images, labels: Tensor | None, keys: Keys, training: bool) -> Any:
-        canvas, pipeline = _canvas(images), self._pipeline(training)
+    def prepare(
+        self, images: Images, labels: Tensor | None = None, *, index: Tensor | None = None, mode: Mode | None = None
+    ) -> Call:
+        """Check a batch and reserve its draws: what `forward` does before it renders.
+
+        For callers that render ahead, as DeviceLoader: `run` the call, then `commit` it when its result is handed out,
+        or `release` it.
+
+        Args:
+            images, labels, index: as `forward` takes them.
+            mode: of the pass that the batch is of, as `begin_pass` returned it. None: of this moment, and a call that
+                activation checkpointing repeats has the draws of the first.
+        """
+        training = self.training if mode is None else mode.training
+        self._check(images, labels, training)
         if self._cast:
-            self._tell_of_a_cast(pipeline)
-        alike = pipeline.alike(canvas, self.exact, self.memory_format, self._dtype)
-        if alike is not None:
-            done = drawn(alike, keys, images, self.backend, labels, pipeline.mix)
-            if done is not None:
-                return done[0] if labels is None else done
-        return self._render(images, self._draw(images, keys, training), labels)
+            self._tell_of_a_cast(self._pipeline(training))
+        return self._reserve(images, labels, index, mode)
 
-    def _mode(self) -> Mode:
-        return self._numbering.mode(self.training)
+    def _reserve(self, images: Images, labels: Tensor | None, index: Tensor | None, mode: Mode | None) -> Call:
+        if mode is None:
+            mode = self._numbering.mode(self.training)
+            reservation = self._numbering.reserve_call(images, index, mode)
+        else:
+            reservation = self._numbering.reserve(len(images), index, mode)
+        pipeline = self._pipeline(mode.training)
+        return Call(pipeline, self._output, images, labels, canvas_of(images), mode.training, reservation)
+
+    @property
+    def _output(self) -> Output:
+        return Output(self.exact, self.memory_format, self._dtype, self.backend)
 
     def sample(self, images: Images, *, index: Tensor | None = None) -> Draw:
         """Draw the parameters for a batch of this shape. Everything random happens here.
 
         In training it uses up a look at each image, as a call does; render the draw as often as it is wanted.
         """
-        mode = self._mode()
-        self._check(images, None, mode.training, mixes=False)
-        with self._numbering.calling(images, index, mode) as keys:
-            return self._draw(images, keys, mode.training)
+        self._check(images, None, self.training, mixes=False)
+        with self._reserve(images, None, index, None) as call:
+            return call.draw()
 
-    def _draw(self, images: Images, keys: Keys, training: bool) -> Draw:
-        canvas = _canvas(images)
-        return Draw(keys, self._pipeline(training).sample(keys, canvas), training, canvas)
+    def example_draw(self, images: Images, *, epoch: int | None = None) -> Draw:
+        """What the training list draws for the first samples, 0, 1, ..., of an epoch, whatever the mode.
 
-    def render(self, images: Images, draw: Draw, labels: Tensor | None = None) -> Any:
+        Nothing is used up, so the next call draws as it would have without this one.
+
+        Args:
+            images: as `forward` takes them.
+            epoch: in [0, 2**32 - 1]. None: the module's own.
+        """
+        self._check(images, None, training=True, mixes=False)
+        keys, canvas = self._keys(len(images)), canvas_of(images)
+        if epoch is not None:
+            keys = replace(keys, epoch=checks.integer(self, "epoch", epoch, 0, 2**32 - 1))
+        return Draw(keys, self.train_pipeline.sample(keys, canvas), True, canvas)
+
+    @overload
+    def render(self, images: Images, draw: Draw, labels: None = None) -> Tensor: ...
+    @overload
+    def render(self, images: Images, draw: Draw, labels: Tensor) -> tuple[Tensor, Tensor]: ...
+    def render(self, images: Images, draw: Draw, labels: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
         """Render a draw, on the images it was drawn for or on others of the same sizes.
 
         Nothing random happens here: the same draw on the same images gives the same pixels.
@@ -173,7 +201,7 @@ class Augment(nn.Module):
         if not isinstance(draw, Draw):
             raise checks.argument_error(self, "draw", "what `sample` returned", checks.describe(draw))
         self._check(images, labels, draw.training, mixes=labels is not None)
-        canvas = _canvas(images)
+        canvas = canvas_of(images)
         if len(images) != len(draw.canvas):
             raise checks.argument_error(
                 self, "images", f"as many as the draw's samples, {len(draw.canvas)}", len(images)
@@ -184,15 +212,10 @@ class Augment(nn.Module):
                 "Call sample(images) for these images.",
             )
             raise checks.argument_error(self, "images", expected, checks.describe(images), remedy)
-        return self._render(images, draw, labels)
-
-    def _render(self, images: Images, draw: Draw, labels: Tensor | None) -> Any:
         pipeline = self._pipeline(draw.training)
         if self._cast:
             self._tell_of_a_cast(pipeline)
-        items = pipeline.lower(draw.params, draw.keys, draw.canvas, self.exact, self.memory_format, self._dtype)
-        result, labels = render(items, images, self.backend, labels, self._num_classes(draw.training))
-        return result if labels is None else (result, labels)
+        return render_draw(pipeline, self._output, images, draw, labels)
 
     def capture(self, images: Tensor, labels: Tensor | None = None) -> Captured:
         """Record the launches for batches like this one as a CUDA graph, in the mode (train or eval) of the moment.
@@ -239,10 +262,6 @@ class Augment(nn.Module):
         follows, dtype = (True, self._dtype) if isinstance(pipeline.dtype, str) else (False, pipeline.dtype)
         return EvalModule(pipeline.steps, items, channels, height_width, dtype, self.memory_format, follows)
 
-    def _num_classes(self, training: bool) -> int | None:
-        mix = self._pipeline(training).mix
-        return None if mix is None else mix.num_classes
-
     def _keys(self, size: int) -> Keys:
         """Some keys, without using up draws."""
         return Keys(self.seed, self.epoch, np.arange(size, dtype=np.uint64))
@@ -269,115 +288,19 @@ class Augment(nn.Module):
         if isinstance(dtype, torch.dtype) and dtype not in (torch.uint8, self._dtype):
             warnings.warn(kept(self, dtype, self._dtype), stacklevel=2)
 
-    # ---- seed, epoch, state and copies -------------------------------------------------------------------------------
-
-    @property
-    def seed(self) -> int:
-        """Of all draws; the one that was drawn where none was given."""
-        return self._numbering.seed
-
-    @seed.setter
-    def seed(self, seed: int) -> None:
-        self._numbering.seed, self._numbering.given = checks.integer(self, "seed", seed, 0, 2**64 - 1), True
-
-    @property
-    def _counter(self) -> Counter:
-        return self._numbering.counter
-
-    @property
-    def epoch(self) -> int:
-        """The epoch that was told by `set_epoch`, or counted by DeviceLoader."""
-        return self._numbering.epochs.number
-
-    @epoch.setter
-    def epoch(self, epoch: int) -> None:
-        self.set_epoch(epoch)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Begin an epoch: each image has its looks anew, so the same epoch draws the same again.
-
-        Worker processes that hold a copy of this module learn of it. After `load_state_dict`, the epoch that was saved
-        goes on where it was.
-        """
-        self._numbering.epochs.tell(checks.integer(self, "epoch", epoch, 0, 2**32 - 1))
-
-    def get_extra_state(self) -> Tensor:
-        """Seed, view, epoch and counter as int64 on the CPU; see `gpuaug.engine.state`."""
-        return self._numbering.save()
-
-    def set_extra_state(self, state: Any) -> None:
-        """Go on from a state, also one of version 0.1. A damaged one is left aside with a warning."""
-        self._numbering.load(state)
-
-    def _load_from_state_dict(
-        self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing_keys: Any, *others: Any
-    ) -> None:
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, *others)
-        name = prefix + "_extra_state"
-        if name in missing_keys:
-            missing_keys.remove(name)
-            warnings.warn(MISSING, stacklevel=2)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"memory_format": str(self.memory_format)}  # which pickles under no protocol below 4
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        memory_format = getattr(torch, str(state["memory_format"]).removeprefix("torch."))
-        super().__setstate__(state | {"memory_format": memory_format})  # type: ignore[no-untyped-call]
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Augment:
-        """A copy with a view of its own, so that the two do not draw alike."""
-        return self._copied(lambda value: deepcopy(value, memo), memo)
-
-    def __copy__(self) -> Augment:
-        return self._copied(lambda value: value.copy() if isinstance(value, dict) else value, {})
-
-    def _copied(self, copied: Callable[[Any], Any], memo: dict[int, Any]) -> Augment:
-        clone = type(self).__new__(type(self))
-        memo[id(self)] = clone
-        for name, value in vars(self).items():
-            vars(clone)[name] = self._numbering.copy() if value is self._numbering else copied(value)
-        return clone
-
     def _pipeline(self, training: bool) -> Pipeline:
         return self.train_pipeline if training else self.eval_pipeline
 
-    def _check(self, images: object, labels: object, training: bool, mixes: bool = True) -> None:
+    def _check(self, images: Images, labels: Tensor | None, training: bool, mixes: bool = True) -> None:
         """Raise if the batch cannot be augmented; by metadata only, before anything changes."""
-        remedy = "Pass the raw bytes, or (images * 255).round().to(torch.uint8)."
-        if isinstance(images, Tensor):
-            if images.dtype != torch.uint8 or images.ndim != 4:
-                if images.dtype == torch.uint8:
-                    remedy = "Stack images (C, H, W) to one tensor (B, C, H, W)."
-                    if images.ndim == 3:
-                        remedy = "Add a batch dimension with images[None]."
-                    elif images.ndim > 4:
-                        remedy = "Fold frames or views into the batch with images.flatten(0, -4), and labels alike."
-                elif images.dtype in (torch.uint16, torch.int16, torch.int32, torch.int64):
-                    remedy = "Bring levels to [0, 255]: (images.int() // 256).to(torch.uint8) for levels of 16 bits."
-                raise checks.argument_error(
-                    self, "images", "uint8 (B, C, H, W) or Ragged", checks.describe(images), remedy
-                )
-            if images.layout != torch.strided:
-                raise checks.argument_error(
-                    self, "images", "a dense tensor", str(images.layout), "Call images.to_dense()."
-                )
-            if 0 in images.shape:
-                raise checks.argument_error(
-                    self, "images", "at least one image of at least one pixel", checks.describe(images)
-                )
-        elif not isinstance(images, Ragged):
-            remedy = "Stack the images, or pack different sizes with Ragged.from_images(list)."
-            raise checks.argument_error(self, "images", "uint8 (B, C, H, W) or Ragged", checks.describe(images), remedy)
-        elif len(images) == 0:
-            raise checks.argument_error(self, "images", "at least one image", "an empty Ragged")
+        check_images(self, images)
         pipeline = self._pipeline(training)
         if mixes and pipeline.mix is not None:
             check_labels(self, pipeline.mix, labels, len(images))
         if labels is not None and pipeline.moving is not None:
             checks.labels_beside(self, pipeline.moving, labels, len(images), pipeline.mix is not None)
         if not training and self._default_eval:
-            self._default_eval.check(_canvas(images))
+            self._default_eval.check(canvas_of(images))
 
     def __repr__(self) -> str:
         arguments = [f"train={_listing(self.train_pipeline)}"]
@@ -397,10 +320,3 @@ class Augment(nn.Module):
 
 def _listing(pipeline: Pipeline) -> str:
     return "[\n" + "".join(f"        {step!r},\n" for step in pipeline.steps) + "    ]"
-
-
-def _canvas(images: Images) -> Canvas:
-    if isinstance(images, Ragged):
-        return Canvas(images.sizes.astype(np.int64), images.channels)
-    count, channels, height, width = images.shape
-    return Canvas(repeated(count, height, width), channels)

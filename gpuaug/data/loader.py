@@ -30,9 +30,8 @@ from gpuaug.data.sampler import NumberingSampler
 from gpuaug.data.transport.encoded import Encoded
 from gpuaug.data.transport.shared import Mapped
 from gpuaug.engine.distributed import world
-from gpuaug.engine.numbering import Mode, Reserved
+from gpuaug.engine.numbering import Mode, Reservation
 from gpuaug.ragged import Ragged
-from gpuaug.transforms.opaque import Opaque
 
 __all__ = ["DeviceLoader"]
 
@@ -61,11 +60,13 @@ STATE = ("state_dict", "load_state_dict")
 # Where a loader, a sampler or a data set keeps others that may want to know the epoch: torch, Accelerate, torchdata.
 INSIDE = ("batch_sampler", "sampler", "dataset", "datasets", "base_dataloader", "dataloader")
 
+Batch = Tensor | tuple[Tensor, Tensor]
+
 # Modules that train, and the loaders, without `train`, that were iterated with them.
 _training: weakref.WeakKeyDictionary[Augment, weakref.WeakSet[DeviceLoader]] = weakref.WeakKeyDictionary()
 
 
-class Moved(NamedTuple):
+class DeviceBatch(NamedTuple):
     """A batch on the device."""
 
     images: Tensor | Ragged
@@ -74,11 +75,11 @@ class Moved(NamedTuple):
     place: Any  # the wrapped loader's state after it, if it has one
 
 
-class Ready(NamedTuple):
+class AugmentedBatch(NamedTuple):
     """A batch on its way to the user."""
 
-    result: Any  # what the user gets
-    taken: Reserved  # the numbers and looks of its samples
+    result: Batch  # what the user gets
+    reservation: Reservation  # of its draws
     place: Any
 
 
@@ -175,9 +176,8 @@ class DeviceLoader:
 
     def _begun(self) -> Mode:
         """The mode of a pass that begins now, at its first batch: frameworks make iterators that they never use."""
-        numbering = self.augment._numbering
         if not self._trains():
-            return numbering.mode(False)
+            return self.augment.begin_pass(train=False)
         self._warn_of_ranks()
         self._warn_of_evaluation()
         batches: Any = getattr(self.loader, "batch_sampler", None)
@@ -186,7 +186,7 @@ class DeviceLoader:
             shared = True
         elif _plain(batches) and _is(batches.sampler, *ALONE):
             shared = False
-        return numbering.begin(shared)
+        return self.augment.begin_pass(train=True, shared=shared)
 
     def _batches(self, mode: Mode) -> Iterator[Any]:
         """The wrapped loader's pass."""
@@ -196,11 +196,10 @@ class DeviceLoader:
         return iter(self.loader)
 
     def _ended(self, mode: Mode) -> None:
-        if mode.training:
-            self.augment._numbering.epochs.end(mode.version)
+        self.augment.end_pass(mode)
         self._place = None
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Batch]:
         return self._streamed() if self.device.type == "cuda" else self._threaded()
 
     def _trains(self) -> bool:
@@ -237,7 +236,7 @@ class DeviceLoader:
 
     # ---- CPU, and devices without streams: a thread works ahead ------------------------------------------------------
 
-    def _threaded(self) -> Iterator[Any]:
+    def _threaded(self) -> Iterator[Batch]:
         mode = self._begun()
         if self._ahead is not None:
             self._ahead.join()  # two iterations would read from one source
@@ -249,7 +248,7 @@ class DeviceLoader:
         try:
             while (ready := coming.result()) is not None:
                 coming = thread.submit(work)
-                box = [self._handed_out(self._augmented(ready, mode) if isinstance(ready, Moved) else ready)]
+                box = [self._handed_out(self._augmented(ready, mode) if isinstance(ready, DeviceBatch) else ready)]
                 del ready
                 yield box.pop()  # the consumer alone holds it, so that its memory can be used again
         finally:
@@ -261,23 +260,24 @@ class DeviceLoader:
 
     def _next(
         self, batches: Iterator[Any], mode: Mode, mapped: Mapped, fetch: Callable[[Iterator[Any], object], Any]
-    ) -> Moved | Ready | None:
+    ) -> DeviceBatch | AugmentedBatch | None:
         """The next batch, fetched, moved and augmented.
 
         An opaque step draws from torch's global generator: not beside the consumer's own draws, but between them.
         """
         moved = self._moved(batches, mapped, fetch=fetch)
-        opaque = any(isinstance(step, Opaque) for step in self.augment._pipeline(mode.training).steps)
-        return moved if moved is None or opaque else self._augmented(moved, mode)
+        pipeline = self.augment.train_pipeline if mode.training else self.augment.eval_pipeline
+        return moved if moved is None or pipeline.draws_globally else self._augmented(moved, mode)
 
-    def _taken_back(self, coming: Future[Moved | Ready | None]) -> None:
+    def _taken_back(self, coming: Future[DeviceBatch | AugmentedBatch | None]) -> None:
         """The consumer left: the batch that was made ahead has used up no draws."""
-        if not coming.cancelled() and coming.exception() is None and isinstance(ready := coming.result(), Ready):
-            ready.taken.settle(False)
+        ready = None if coming.cancelled() or coming.exception() is not None else coming.result()
+        if isinstance(ready, AugmentedBatch):
+            ready.reservation.release()
 
     # ---- CUDA: a stream copies ahead ---------------------------------------------------------------------------------
 
-    def _streamed(self) -> Iterator[Any]:
+    def _streamed(self) -> Iterator[Batch]:
         mode = self._begun()
         stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         batches, mapped = self._batches(mode), Mapped()
@@ -296,7 +296,7 @@ class DeviceLoader:
             except Exception as error:
                 late = error  # after the batch at hand, as on a CPU
             except BaseException:
-                ready.taken.settle(False)
+                ready.reservation.release()
                 raise
             box = [self._handed_out(ready)]
             del ready
@@ -313,7 +313,7 @@ class DeviceLoader:
         mapped: Mapped,
         stream: Any = None,
         fetch: Callable[[Iterator[Any], object], Any] = next,
-    ) -> Moved | None:
+    ) -> DeviceBatch | None:
         """The next batch on the device; None at the end."""
         end = object()
         try:
@@ -338,7 +338,7 @@ class DeviceLoader:
             ahead = self.device.type not in WAIT
             images = images.to(self.device, non_blocking=ahead)
             labels = None if labels is None else labels.to(self.device, non_blocking=ahead)
-        return Moved(images, labels, index, place)
+        return DeviceBatch(images, labels, index, place)
 
     def _place_of_source(self) -> Any:
         """The wrapped loader's state, None if it keeps none."""
@@ -359,18 +359,17 @@ class DeviceLoader:
             raise checks.argument_error("DeviceLoader", "loader", expected, got, remedy)
         return (*parts, None, None)[:3]
 
-    def _augmented(self, moved: Moved, mode: Mode) -> Ready:
+    def _augmented(self, moved: DeviceBatch, mode: Mode) -> AugmentedBatch:
         images, labels, index, place = moved
-        self.augment._check(images, labels, mode.training)  # that they have a length
-        taken = self.augment._numbering.reserve(len(images), index, mode)
+        call = self.augment.prepare(images, labels, index=index, mode=mode)
         try:
-            return Ready(self.augment._run(images, labels, taken.keys, mode.training), taken, place)
+            return AugmentedBatch(call.run(), call.reservation, place)
         except BaseException:
-            taken.settle(False)
+            call.release()
             raise
 
-    def _handed_out(self, ready: Ready) -> Any:
-        ready.taken.settle(True)
+    def _handed_out(self, ready: AugmentedBatch) -> Batch:
+        ready.reservation.commit()
         self._place = ready.place
         return ready.result
 

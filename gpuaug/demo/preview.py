@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -50,9 +49,7 @@ def preview(
     same = len({tuple(image.shape) for image in images}) == 1
     repeated = [*images] * columns  # neighbours differ, so that a mix has something to mix
     batch = torch.stack(repeated) if same else Ragged.from_images(repeated)
-    augment._check(batch, None, training=True, mixes=False)
-    keys = augment._keys(len(repeated))
-    draw = augment._draw(batch, keys if epoch is None else replace(keys, epoch=epoch), training=True)
+    draw = augment.example_draw(batch, epoch=epoch)
     pixels = levels(augment.train_pipeline, augment.render(batch, draw, _labels(augment, len(repeated))))
     words = captions(augment.train_pipeline.steps, draw.params, len(repeated))
     rows = [

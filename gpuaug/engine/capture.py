@@ -8,21 +8,29 @@ The tests replay a fake graph, whose launches run in Triton's interpreter; see t
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from gpuaug import checks
+from gpuaug.engine.call import Call
 from gpuaug.engine.render import choose, run
 from gpuaug.program import Program
 from gpuaug.ragged import Ragged
 
-Augment = Any  # gpuaug.Augment, which imports this module
-
 __all__ = ["Captured"]
 
 WARM_UPS = 2  # calls before the capture: kernels compile and load, constants go up
+
+
+class Module(Protocol):
+    """What a capture needs of `gpuaug.Augment`, which imports this module."""
+
+    training: bool
+    backend: str
+
+    def prepare(self, images: Tensor, labels: Tensor | None = None, *, index: Tensor | None = None) -> Call: ...
 
 
 class Captured:
@@ -33,17 +41,17 @@ class Captured:
     Whether the capture or a call is inside torch.inference_mode() makes no difference: what it gives are plain tensors.
     """
 
-    def __init__(self, augment: Augment, images: Any, labels: Tensor | None) -> None:
-        _check(augment, images, labels)
-        self.augment, self.training = augment, augment.training
-        items = self._items(images, augment._keys(len(images)))
+    def __init__(self, augment: Module, images: Tensor, labels: Tensor | None) -> None:
+        call = _checked(augment, images, labels)
+        self.augment, self.training = augment, call.training
+        items = call.items()
         if not all(isinstance(item, Program) for item in items):
             remedy = "Leave out opaque steps and Grayscale(1), which run outside our kernels."
             name = "train" if self.training else "eval"
             raise checks.argument_error(
                 augment, name, "of gpuaug's own pixel transforms to capture", "other steps", remedy
             )
-        self.num_classes = augment._num_classes(self.training)
+        self.num_classes = call.pipeline.num_classes
         # a tensor made in inference mode could not be written to by a call outside it
         with torch.inference_mode(False), torch.no_grad(), torch.cuda.device(images.device):
             self.images = images.clone()  # where the graph reads
@@ -66,20 +74,13 @@ class Captured:
         with torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
             self.result, self.labels = self._launch(items)
 
-    def _items(self, images: Tensor, keys: Any) -> list[Any]:
-        augment = self.augment
-        draw = augment._draw(images, keys, self.training)
-        pipeline = augment._pipeline(self.training)
-        if augment._cast:
-            augment._tell_of_a_cast(pipeline)
-        exact, memory_format = augment.exact, augment.memory_format
-        return pipeline.lower(draw.params, draw.keys, draw.canvas, exact, memory_format, augment._dtype)
-
     def _launch(self, items: list[Any]) -> tuple[Tensor, Tensor | None]:
         return run(items, self.job, self.images, self.given, self.num_classes)
 
     @torch.no_grad()
-    def __call__(self, images: Tensor, labels: Tensor | None = None, *, index: Tensor | None = None) -> Any:
+    def __call__(
+        self, images: Tensor, labels: Tensor | None = None, *, index: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Tensor]:
         """Augment a batch of the captured shape.
 
         Args:
@@ -92,15 +93,13 @@ class Captured:
             ValueError: if the batch is not like the captured one, or the module changed from train to eval.
         """
         augment = self.augment
-        mode = augment._mode()
-        if mode.training != self.training:
+        if augment.training != self.training:
             was, now = ("train", "eval") if self.training else ("eval", "train")
             raise checks.argument_error(augment, "mode", f"{was}, as captured", now, "Capture each mode by itself.")
-        augment._check(images, labels, self.training)
-        self._same("images", images, self.images)
-        self._same("labels", labels, self.given)
-        with augment._numbering.calling(images, index, mode) as keys:
-            self.job.replace(self._items(images, keys))
+        with augment.prepare(images, labels, index=index) as call:
+            self._same("images", images, self.images)
+            self._same("labels", labels, self.given)
+            self.job.replace(call.items())  # type: ignore[arg-type]  # programs, as in `__init__`
             self.images.copy_(images, non_blocking=True)
             if self.given is not None and labels is not None:
                 self.given.copy_(labels, non_blocking=True)
@@ -124,12 +123,13 @@ def _describe(value: Any) -> str:
     return checks.describe(value) + (f" on {value.device}" if isinstance(value, Tensor) else "")
 
 
-def _check(augment: Augment, images: Any, labels: Any) -> None:
-    """Raise if a graph cannot hold batches like this one; by metadata only."""
+def _checked(augment: Module, images: Tensor, labels: Tensor | None) -> Call:
+    """A call that uses up nothing; raise if a graph cannot hold batches like this one, by metadata only."""
     if isinstance(images, Ragged):
         remedy = "A graph's sizes are fixed; crop ragged batches without capture."
         raise checks.argument_error(augment, "images", "uint8 (B, C, H, W) to capture", "Ragged", remedy)
-    augment._check(images, labels, augment.training)
+    call = augment.prepare(images, labels)
+    call.release()
     if images.device.type != "cuda":
         remedy = 'Move them with images.to("cuda"); a graph is a CUDA graph.'
         raise checks.argument_error(augment, "images", "on a CUDA device to capture", f"on {images.device}", remedy)
@@ -140,3 +140,4 @@ def _check(augment: Augment, images: Any, labels: Any) -> None:
         remedy = f"Move them with labels.to({str(images.device)!r})."
         expected = f"a Tensor on {images.device}, as the images, to capture"
         raise checks.argument_error(augment, "labels", expected, _describe(labels), remedy)
+    return call

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +11,7 @@ from numpy.typing import NDArray
 
 from gpuaug.engine.distributed import world
 
-__all__ = ["Counter", "Taken"]
+__all__ = ["Reservation", "SampleNumbers"]
 
 # Two threads may share a module; not on the counter, so that it pickles. The garbage collector may end an iteration,
 # and so give a batch back, while this thread holds it.
@@ -31,7 +29,7 @@ if hasattr(os, "register_at_fork"):
 
 
 @dataclass(eq=False)
-class Taken:
+class Reservation:
     """The numbers of a batch that is not handed out yet; equal to itself alone."""
 
     start: int
@@ -43,45 +41,41 @@ class Taken:
         return (np.arange(self.start, self.start + self.size, dtype=np.uint64) * ranks + rank).astype(np.uint64)
 
 
-class Counter:
+class SampleNumbers:
     """The numbers from `next` on are free; batches that are not handed out yet have those `taken`."""
 
     def __init__(self, value: int = 0) -> None:
         self.next = value
-        self.taken: list[Taken] = []
+        self.taken: list[Reservation] = []
 
     def value(self) -> int:
         """How many numbers are used up. A batch made ahead uses up none until it is handed out."""
         with LOCK:
-            return min([self.next, *(taken.start for taken in self.taken)])
+            return min([self.next, *(reservation.start for reservation in self.taken)])
 
-    def take(self, size: int) -> Taken:
-        """The next numbers; `settle` must follow."""
+    def reserve(self, size: int) -> Reservation:
+        """The next numbers; `commit` or `release` must follow."""
         with LOCK:
             start, self.next = self.next, self.next + size  # before the collector may come
-            taken = Taken(start, size)
-            self.taken.append(taken)
-        return taken
+            reservation = Reservation(start, size)
+            self.taken.append(reservation)
+        return reservation
 
-    def settle(self, taken: Taken, used: bool) -> None:
-        """The batch was handed out, or nobody will see it, and its numbers, if they are the last, are free again."""
+    def commit(self, reservation: Reservation) -> None:
+        """The batch was handed out."""
+        self._settle(reservation, used=True)
+
+    def release(self, reservation: Reservation) -> None:
+        """Nobody will see the batch: its numbers, if they are the last, are free again."""
+        self._settle(reservation, used=False)
+
+    def _settle(self, reservation: Reservation, used: bool) -> None:
         with LOCK:
-            if taken not in self.taken:  # by a counter before load_state_dict, which makes a new one
+            if reservation not in self.taken:  # by numbers before load_state_dict, which makes new ones
                 return
-            self.taken.remove(taken)
-            if not used and self.next == taken.start + taken.size:
-                self.next = taken.start
-
-    @contextmanager
-    def taking(self, size: int) -> Iterator[Taken]:
-        """The next numbers, for a batch that is made and handed out at once; an error gives them back."""
-        taken = self.take(size)
-        try:
-            yield taken
-        except BaseException:
-            self.settle(taken, used=False)
-            raise
-        self.settle(taken, used=True)
+            self.taken.remove(reservation)
+            if not used and self.next == reservation.start + reservation.size:
+                self.next = reservation.start
 
     def __getstate__(self) -> dict[str, object]:
         """A copy hands out none of the batches that are made ahead."""

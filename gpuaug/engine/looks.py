@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gpuaug.engine import counter
 from gpuaug.philox import LOOK, NUMBERS
 
-__all__ = ["Looks", "TakenLooks"]
+__all__ = ["Looks", "ReservedLooks"]
 
 Array = NDArray[Any]
 
@@ -25,7 +25,7 @@ REPEATS = (
 
 
 @dataclass(eq=False)
-class TakenLooks:
+class ReservedLooks:
     """The looks (B,) uint32 of a batch that is not handed out yet, and what the pool held there before it."""
 
     looks: Array
@@ -44,17 +44,17 @@ class Looks:
     def __init__(self) -> None:
         self._rows: dict[int, int] = {}  # page of numbers -> row of the pool
         self._pool = np.zeros((64, PAGE, 2), np.uint16)
-        self._taken: list[TakenLooks] = []
+        self._taken: list[ReservedLooks] = []
 
-    def take(self, index: Array) -> TakenLooks:
-        """The next looks at the images of a batch; `settle` must follow.
+    def reserve(self, index: Array) -> ReservedLooks:
+        """The next looks at the images of a batch; `commit` or `release` must follow.
 
         Args:
             index: (B,) uint64, with the sampler's look from bit 48 on.
         """
         numbers, looks = index & np.uint64(NUMBERS), (index >> np.uint64(LOOK)).astype(np.uint32)
         with counter.LOCK:
-            taken = TakenLooks(looks, np.empty(0, np.int64), np.empty((0, 2), np.uint16))
+            taken = ReservedLooks(looks, np.empty(0, np.int64), np.empty((0, 2), np.uint16))
             self._taken.append(taken)  # before anything is counted: what the collector gives back now is not the last
             places = self._places(numbers)
             pool = self._pool.reshape(-1, 2)
@@ -69,8 +69,15 @@ class Looks:
             taken.looks, taken.places, taken.before = looks | repeats << np.uint32(15), unique, before
         return taken
 
-    def settle(self, taken: TakenLooks, used: bool) -> None:
-        """The batch was handed out, or nobody will see it, and its looks, if they are the last, are free again."""
+    def commit(self, taken: ReservedLooks) -> None:
+        """The batch was handed out."""
+        self._settle(taken, used=True)
+
+    def release(self, taken: ReservedLooks) -> None:
+        """Nobody will see the batch: its looks, if they are the last, are free again."""
+        self._settle(taken, used=False)
+
+    def _settle(self, taken: ReservedLooks, used: bool) -> None:
         with counter.LOCK:
             last = bool(self._taken) and self._taken[-1] is taken
             self._taken = [other for other in self._taken if other is not taken]

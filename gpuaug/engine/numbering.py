@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from copy import deepcopy
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +16,9 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 
 from gpuaug import checks
-from gpuaug.engine.counter import Counter, Taken
+from gpuaug.engine.batch import Images
+from gpuaug.engine.counter import Reservation as ReservedNumbers
+from gpuaug.engine.counter import SampleNumbers
 from gpuaug.engine.distributed import world
 from gpuaug.engine.epochs import Epochs
 from gpuaug.engine.looks import Looks
@@ -25,7 +27,7 @@ from gpuaug.engine.state import State, damaged
 from gpuaug.philox import NUMBERS
 from gpuaug.program import Keys
 
-__all__ = ["Mode", "Numbering", "Reserved"]
+__all__ = ["Mode", "Numbering", "Reservation"]
 
 Array = NDArray[Any]
 
@@ -54,11 +56,16 @@ class Mode(NamedTuple):
     again: int = 0  # passes before this one in an epoch that was told
 
 
-class Reserved(NamedTuple):
-    """The keys of a batch that is not handed out yet. `settle(True)` hands it out, `settle(False)` gives them back."""
+def _nothing() -> None:
+    """What there is to settle where no draws are used up."""
+
+
+class Reservation(NamedTuple):
+    """The keys of a batch that is not handed out yet. `commit` hands it out, `release` gives them back."""
 
     keys: Keys
-    settle: Callable[[bool], None]
+    commit: Callable[[], None] = _nothing
+    release: Callable[[], None] = _nothing
 
 
 class Numbering:
@@ -71,7 +78,7 @@ class Numbering:
         self.given = seed is not None
         self.seed = token() & (2**63 - 1) if seed is None else seed
         self.view, self.copies = 0, _Copies()
-        self.epochs, self.counter, self.recent = Epochs(), Counter(), Recent()
+        self.epochs, self.counter, self.recent = Epochs(), SampleNumbers(), Recent()
         self._looks, self._version = Looks(), self.epochs.version
         self._origin = (1, 0)  # ranks and rank of the process that a copy came from
         self.copies.members.add(self)
@@ -96,65 +103,59 @@ class Numbering:
 
     # ---- the keys of a batch -----------------------------------------------------------------------------------------
 
-    def reserve(self, size: int, index: Any, mode: Mode) -> Reserved:
-        """The keys of the next batch; `settle` must follow. Outside training nothing is used up."""
+    def reserve(self, size: int, index: Tensor | None, mode: Mode) -> Reservation:
+        """The keys of the next batch; `commit` or `release` must follow. Outside training nothing is used up."""
         if index is not None:
             return self._indexed(check_index(index, size), mode)
         if not mode.training:
-            return self._reserved(mode, Taken(0, size).index())
-        taken, worker = self.counter.take(size), get_worker_info()
+            return Reservation(self._keys(mode, ReservedNumbers(0, size).index()))
+        counter, worker = self.counter, get_worker_info()
+        taken = counter.reserve(size)
         numbers, stream = taken.index(), NO_STREAM
         if worker is not None:
             ranks, rank = self._place()
             stream = (COUNTED | rank << 8 | ranks << 32, worker.seed - worker.id, worker.id | worker.num_workers << 32)
             numbers = np.arange(taken.start, taken.start + size, dtype=np.uint64)
-        return self._reserved(mode, numbers, stream, settle=lambda used: self.counter.settle(taken, used))
+        keys = self._keys(mode, numbers, stream)
+        return Reservation(keys, partial(counter.commit, taken), partial(counter.release, taken))
 
-    def _indexed(self, index: Array, mode: Mode) -> Reserved:
+    def _indexed(self, index: Array, mode: Mode) -> Reservation:
         if not mode.training:
-            return self._reserved(mode, index)
-        taken, looks, stream = mode.looks.take(index), mode.looks, NO_STREAM
+            return Reservation(self._keys(mode, index))
+        looks, stream = mode.looks, NO_STREAM
+        taken = looks.reserve(index)
         ranks, rank = self._place()
         worker = get_worker_info()
         if not mode.shared and (ranks > 1 or worker is not None):
             base, number = (0, 0) if worker is None else (worker.seed - worker.id, worker.id + 1)
             stream = (INDEXED | rank << 8 | number << 32, base)
-        index = index & np.uint64(NUMBERS)
-        return self._reserved(mode, index, stream, taken.looks, lambda used: looks.settle(taken, used))
+        keys = self._keys(mode, index & np.uint64(NUMBERS), stream, taken.looks)
+        return Reservation(keys, partial(looks.commit, taken), partial(looks.release, taken))
 
-    def _reserved(
-        self,
-        mode: Mode,
-        index: Array,
-        stream: tuple[int, ...] = (),
-        look: Any = None,
-        settle: Callable[[bool], None] = lambda used: None,
-    ) -> Reserved:
+    def _keys(self, mode: Mode, index: Array, stream: tuple[int, ...] = NO_STREAM, look: Any = None) -> Keys:
         if mode.training and mode.again:
             stream = (AGAIN | mode.again << 8, *stream)
-        return Reserved(Keys(self.seed, mode.epoch, index, look, self.view, stream), settle)
+        return Keys(self.seed, mode.epoch, index, look, self.view, stream)
+
+    def reserve_call(self, images: Images, index: Tensor | None, mode: Mode) -> Reservation:
+        """As `reserve`, for a call of the module. One that checkpointing repeats has the keys of the first."""
+        if not mode.training or get_worker_info() is not None:
+            return self.reserve(len(images), index, mode)
+        if in_backward():
+            return Reservation(self.recent.find(token(), images))
+        reserved = self.reserve(len(images), index, mode)
+
+        def commit() -> None:
+            reserved.commit()
+            # the generator is as it was when the call began, and a call that failed has taken nothing from it
+            self.recent.note(token(), images, reserved.keys)
+
+        return reserved._replace(commit=commit)
 
     def _place(self) -> tuple[int, int]:
         """(ranks, rank); a worker that was spawned knows them from the process it came from."""
         here = world()
         return self._origin if here == (1, 0) and get_worker_info() is not None else here
-
-    @contextmanager
-    def calling(self, images: Any, index: Any, mode: Mode) -> Iterator[Keys]:
-        """The keys of a call, used up unless it fails. One that checkpointing repeats has the keys of the first."""
-        noted = mode.training and get_worker_info() is None
-        if noted and in_backward():
-            yield self.recent.find(token(), images)
-            return
-        reserved = self.reserve(len(images), index, mode)
-        try:
-            yield reserved.keys
-        except BaseException:
-            reserved.settle(False)
-            raise
-        reserved.settle(True)
-        if noted:  # the generator is as it was when the call began, and a call that failed has taken nothing from it
-            self.recent.note(token(), images, reserved.keys)
 
     # ---- state and copies --------------------------------------------------------------------------------------------
 
@@ -189,7 +190,7 @@ class Numbering:
             self.seed, self.view = state.seed, state.view
             self.copies.made = max(self.copies.made, state.view >> COPY)  # the next copy has another view than this
         self.epochs.load(epoch, state.flags)
-        self.counter = Counter(counter)
+        self.counter = SampleNumbers(counter)
         self._looks, self._version = Looks.load(*state.looks), self.epochs.version
 
     def copy(self) -> Numbering:

@@ -66,6 +66,16 @@ class Pipeline:
         return next((node for node in nodes if isinstance(node, Mix)), None)
 
     @cached_property
+    def num_classes(self) -> int | None:
+        """Of the mix, if there is one."""
+        return None if self.mix is None else self.mix.num_classes
+
+    @cached_property
+    def draws_globally(self) -> bool:
+        """Whether a step draws from torch's global generator, as opaque steps do."""
+        return any(step.kind is Kind.OPAQUE for step in self.steps)
+
+    @cached_property
     def dtype(self) -> torch.dtype | str:
         """What comes out; "auto" is the module's."""
         return next((step.dtype for step in reversed(self.steps) if isinstance(step, ToDtype)), torch.uint8)

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Protocol, runtime_checkable
 
 import pytest
@@ -62,13 +63,18 @@ def plain() -> DataLoader[Any]:
 def spied(look: Any) -> ga.Augment:
     """A module that shows each batch it is given."""
     module = augment()
-    original = module._run
+    original = module.prepare
 
-    def run(images: Any, *rest: Any) -> Any:
-        look(images)
-        return original(images, *rest)
+    def prepare(images: Any, *rest: Any, **options: Any) -> Any:
+        call = original(images, *rest, **options)
 
-    module._run = run  # type: ignore[method-assign]
+        def run() -> Any:
+            look(images)
+            return call.run()
+
+        return SimpleNamespace(run=run, release=call.release, reservation=call.reservation)
+
+    module.prepare = prepare  # type: ignore[method-assign]
     return module
 
 

@@ -199,8 +199,8 @@ def test_no_two_looks_are_equal_whatever_is_asked_for() -> None:
     for _ in range(300):
         numbers = generator.choice([0, 1, 2, PAGE, 2**40, 2**48 - 1], 9).astype(np.uint64)
         numbered = (generator.integers(0, 4, 9) * generator.integers(0, 2)).astype(np.uint64)
-        taken = looks.take(numbers | numbered << np.uint64(48))
-        looks.settle(taken, True)
+        taken = looks.reserve(numbers | numbered << np.uint64(48))
+        looks.commit(taken)
         seen.update(zip(numbers.tolist(), taken.looks.tolist(), strict=True))
     assert max(seen.values()) == 1
 
@@ -208,20 +208,20 @@ def test_no_two_looks_are_equal_whatever_is_asked_for() -> None:
 def test_numbered_looks_depend_on_nothing_shown_before() -> None:
     looks = Looks()
     for look in (0, 3, 4, 900, LOOKS - 1):
-        assert looks.take(np.array([7 | look << 48, 8 | look << 48], np.uint64)).looks.tolist() == [look] * 2
+        assert looks.reserve(np.array([7 | look << 48, 8 | look << 48], np.uint64)).looks.tolist() == [look] * 2
 
 
 def test_looks_go_through_a_state_and_are_given_back() -> None:
     looks = Looks()
     index = np.array([5, 5, 9, 2**47], np.uint64)
-    looks.settle(looks.take(index), True)
+    looks.commit(looks.reserve(index))
     pages, entries = looks.save()
     assert entries.shape == (3, 8) or entries.shape == (2, 8)
     again = Looks.load(pages, entries)
-    unused = looks.take(index)
+    unused = looks.reserve(index)
     assert all(np.array_equal(*pair) for pair in zip(looks.save(), (pages, entries), strict=True))
-    looks.settle(unused, False)
-    assert looks.take(index).looks.tolist() == again.take(index).looks.tolist() == unused.looks.tolist()
+    looks.release(unused)
+    assert looks.reserve(index).looks.tolist() == again.reserve(index).looks.tolist() == unused.looks.tolist()
 
 
 def test_memory_is_bounded_by_what_was_shown() -> None:
@@ -234,10 +234,10 @@ def test_memory_is_bounded_by_what_was_shown() -> None:
 
 def test_looks_that_begin_to_repeat_say_so() -> None:
     looks = Looks()
-    looks.take(np.zeros(1, np.uint64))
+    looks.reserve(np.zeros(1, np.uint64))
     looks._pool[0, 0, 1] = MOST - 1
     with pytest.warns(UserWarning, match="more than 65,536 times in one epoch.*set_epoch"):
-        looks.take(np.zeros(1, np.uint64))
+        looks.reserve(np.zeros(1, np.uint64))
 
 
 # ---- 3: views --------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from torchvision.transforms.v2 import functional as F
 
 import gpuaug as ga
 from gpuaug.data.index import index_of
-from gpuaug.engine.counter import Counter
+from gpuaug.engine.counter import SampleNumbers
 from gpuaug.engine.epochs import Epochs
 from gpuaug.engine.evaluation import evaluation
 from gpuaug.engine.looks import Looks
@@ -416,17 +416,17 @@ def test_an_epoch_is_rounded_where_timms_is(count: int) -> None:
 def test_a_repeat_is_counted_from_bit_15_of_the_look_on() -> None:
     """As docs/draws.md says: below it, what the sampler numbers."""
     index = np.array([5, 5, 5 | 2 << 48, 5 | 1 << 48], np.uint64)
-    assert Looks().take(index).looks.tolist() == [0, 1 << 15, 2, 1 | 2 << 15]
+    assert Looks().reserve(index).looks.tolist() == [0, 1 << 15, 2, 1 | 2 << 15]
 
 
 def test_a_batch_given_back_takes_no_look_of_a_later_one() -> None:
     looks, index = Looks(), np.array([7, 8], np.uint64)
-    first, second = looks.take(index), looks.take(index)
-    looks.settle(first, used=False)  # it is not the last one, so its looks are lost
-    later = [looks.take(index) for _ in range(3)]
+    first, second = looks.reserve(index), looks.reserve(index)
+    looks.release(first)  # it is not the last one, so its looks are lost
+    later = [looks.reserve(index) for _ in range(3)]
     assert len({int(taken.looks[0]) for taken in (second, *later)}) == 4
-    looks.settle(later[-1], used=False)
-    assert looks.take(index).looks.tolist() == later[-1].looks.tolist()
+    looks.release(later[-1])
+    assert looks.reserve(index).looks.tolist() == later[-1].looks.tolist()
 
 
 def test_a_resumed_epoch_goes_on_only_if_it_is_the_one_that_was_saved() -> None:
@@ -470,16 +470,16 @@ def test_what_an_epoch_says_of_itself() -> None:
 
 
 def test_a_counter_gives_back_only_what_is_at_its_end() -> None:
-    counter = Counter()
-    first, second = counter.take(4), counter.take(3)
+    counter = SampleNumbers()
+    first, second = counter.reserve(4), counter.reserve(3)
     assert counter.value() == 0
-    counter.settle(first, used=False)
+    counter.release(first)
     assert counter.next == 7  # 0 to 3 are lost: 4 to 6 are another's
-    counter.settle(second, used=False)
+    counter.release(second)
     assert (counter.next, counter.value()) == (4, 4)
-    third = counter.take(2)
+    third = counter.reserve(2)
     assert pickle.loads(pickle.dumps(counter)).next == 4  # of a batch that is made ahead
-    counter.settle(third, used=True)
+    counter.commit(third)
     assert counter.value() == 6
 
 

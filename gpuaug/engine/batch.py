@@ -1,0 +1,54 @@
+"""A batch as it comes in: whether it can be augmented, and what is known of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gpuaug import checks
+from gpuaug.ragged import Ragged
+from gpuaug.transforms.base import Canvas, repeated
+
+__all__ = ["Images", "canvas_of", "check_images"]
+
+Images = Tensor | Ragged
+
+
+def canvas_of(images: Images) -> Canvas:
+    """Sizes and channels of a batch."""
+    if isinstance(images, Ragged):
+        return Canvas(images.sizes.astype(np.int64), images.channels)
+    count, channels, height, width = images.shape
+    return Canvas(repeated(count, height, width), channels)
+
+
+def check_images(owner: object, images: object) -> None:
+    """Raise if images cannot be augmented; by metadata only."""
+    remedy = "Pass the raw bytes, or (images * 255).round().to(torch.uint8)."
+    if isinstance(images, Tensor):
+        if images.dtype != torch.uint8 or images.ndim != 4:
+            if images.dtype == torch.uint8:
+                remedy = "Stack images (C, H, W) to one tensor (B, C, H, W)."
+                if images.ndim == 3:
+                    remedy = "Add a batch dimension with images[None]."
+                elif images.ndim > 4:
+                    remedy = "Fold frames or views into the batch with images.flatten(0, -4), and labels alike."
+            elif images.dtype in (torch.uint16, torch.int16, torch.int32, torch.int64):
+                remedy = "Bring levels to [0, 255]: (images.int() // 256).to(torch.uint8) for levels of 16 bits."
+            raise checks.argument_error(
+                owner, "images", "uint8 (B, C, H, W) or Ragged", checks.describe(images), remedy
+            )
+        if images.layout != torch.strided:
+            raise checks.argument_error(
+                owner, "images", "a dense tensor", str(images.layout), "Call images.to_dense()."
+            )
+        if 0 in images.shape:
+            raise checks.argument_error(
+                owner, "images", "at least one image of at least one pixel", checks.describe(images)
+            )
+    elif not isinstance(images, Ragged):
+        remedy = "Stack the images, or pack different sizes with Ragged.from_images(list)."
+        raise checks.argument_error(owner, "images", "uint8 (B, C, H, W) or Ragged", checks.describe(images), remedy)
+    elif len(images) == 0:
+        raise checks.argument_error(owner, "images", "at least one image", "an empty Ragged")

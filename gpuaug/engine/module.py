@@ -1,0 +1,118 @@
+"""An nn.Module that numbers its draws: seed, epoch, state and copies."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from gpuaug import checks
+from gpuaug.engine.counter import SampleNumbers
+from gpuaug.engine.numbering import Mode, Numbering
+from gpuaug.engine.state import MISSING
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["NumberedModule"]
+
+HIGHEST_SEED = 2**64 - 1
+
+
+class NumberedModule(nn.Module):
+    """What of `Augment` is about which draws are used up. See docs/draws.md."""
+
+    memory_format: torch.memory_format
+
+    def __init__(self, seed: int | None) -> None:
+        super().__init__()
+        self._numbering = Numbering(None if seed is None else checks.integer(self, "seed", seed, 0, HIGHEST_SEED))
+
+    def begin_pass(self, train: bool, shared: bool | None = None) -> Mode:
+        """Begin a pass over a data set, as DeviceLoader does; `prepare` takes what it returns as `mode`.
+
+        In training a pass is an epoch: the one that `set_epoch` told, or else the one after the last.
+
+        Args:
+            train: True for the training list, False for the evaluation list.
+            shared: whether an image's draw is the same on every rank and in every worker process. None: if the epoch
+                was told.
+        """
+        return self._numbering.begin(shared) if train else self._numbering.mode(training=False)
+
+    def end_pass(self, mode: Mode) -> None:
+        """The pass that `begin_pass` began came to its end."""
+        if mode.training:
+            self._numbering.epochs.end(mode.version)
+
+    @property
+    def seed(self) -> int:
+        """Of all draws; the one that was drawn where none was given."""
+        return self._numbering.seed
+
+    @seed.setter
+    def seed(self, seed: int) -> None:
+        self._numbering.seed, self._numbering.given = checks.integer(self, "seed", seed, 0, HIGHEST_SEED), True
+
+    @property
+    def _counter(self) -> SampleNumbers:
+        return self._numbering.counter
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that was told by `set_epoch`, or counted by DeviceLoader."""
+        return self._numbering.epochs.number
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self.set_epoch(epoch)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Begin an epoch: each image has its looks anew, so the same epoch draws the same again.
+
+        Worker processes that hold a copy of this module learn of it. After `load_state_dict`, the epoch that was saved
+        goes on where it was.
+        """
+        self._numbering.epochs.tell(checks.integer(self, "epoch", epoch, 0, 2**32 - 1))
+
+    def get_extra_state(self) -> Tensor:
+        """Seed, view, epoch and counter as int64 on the CPU; see `gpuaug.engine.state`."""
+        return self._numbering.save()
+
+    def set_extra_state(self, state: Any) -> None:
+        """Go on from a state, also one of version 0.1. A damaged one is left aside with a warning."""
+        self._numbering.load(state)
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, local_metadata: Any, strict: bool, missing_keys: Any, *others: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing_keys, *others)
+        name = prefix + "_extra_state"
+        if name in missing_keys:
+            missing_keys.remove(name)
+            warnings.warn(MISSING, stacklevel=2)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"memory_format": str(self.memory_format)}  # which pickles under no protocol below 4
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        memory_format = getattr(torch, str(state["memory_format"]).removeprefix("torch."))
+        super().__setstate__(state | {"memory_format": memory_format})  # type: ignore[no-untyped-call]
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """A copy with a view of its own, so that the two do not draw alike."""
+        return self._copied(lambda value: deepcopy(value, memo), memo)
+
+    def __copy__(self) -> Self:
+        return self._copied(lambda value: value.copy() if isinstance(value, dict) else value, {})
+
+    def _copied(self, copied: Callable[[Any], Any], memo: dict[int, Any]) -> Self:
+        clone = type(self).__new__(type(self))
+        memo[id(self)] = clone
+        for name, value in vars(self).items():
+            vars(clone)[name] = self._numbering.copy() if value is self._numbering else copied(value)
+        return clone
