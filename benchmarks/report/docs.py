@@ -203,9 +203,7 @@ def stored() -> dict[str, Run]:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=f"python -m {PACKAGE}.report.docs", description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; exit with 1 if a table would change"
-    )
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a table would change")
     options = parser.parse_args(arguments)
     try:
         runs = stored()

@@ -16,7 +16,11 @@ ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8")
 PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-SNIPPETS = ("README.md", "docs/use.md", "docs/gpu.md")  # read in this order; tests/integration runs those of frameworks.md
+SNIPPETS = (
+    "README.md",
+    "docs/use.md",
+    "docs/gpu.md",
+)  # in this order; tests/integration runs frameworks.md
 LARGEST_PICTURE = 600_000  # bytes
 MOST_LINES = 200  # of the README
 
