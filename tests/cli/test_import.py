@@ -46,3 +46,20 @@ def test_heavy_libraries_stay_out(code: str, expected: set[str]) -> None:
 def test_kornia_comes_with_the_op_that_needs_it() -> None:
     code = PLAIN + "ga.Augment([ga.MotionBlur(3, 0, 0)], backend='torch')(torch.zeros(2, 3, 9, 9, dtype=torch.uint8))"
     assert "kornia" in loaded_after(code)
+
+
+LATE = ("torch", "numpy", "torchvision", "gpuaug.engine", "gpuaug.data", "gpuaug.profiler", "gpuaug.demo")
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--version"], ["bench", "--help"], ["profile", "--help"]], ids=" ".join)
+def test_help_imports_nothing_that_is_slow(words: list[str]) -> None:
+    """It answers in under half a second; modules are counted, since time depends on the machine."""
+    pytest.importorskip("typer")
+    code = (
+        "import sys\nfrom gpuaug.cli.main import main\n"
+        f"sys.argv = ['gpuaug', *{words!r}]\n"
+        "try:\n    main()\nexcept SystemExit:\n    pass\n"
+        f"print('late:', *(name for name in {LATE!r} if name in sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.splitlines()[-1].split() == ["late:"]

@@ -92,14 +92,41 @@ def test_a_room_does_not_load_others(module: str, without: list[str]) -> None:
     assert done.stdout.split() == []
 
 
-def test_no_test_module_is_imported_by_another_and_nothing_changes_the_path() -> None:
-    files = [path for folder in ("gpuaug", "benchmarks", "tests", "examples") for path in (ROOT / folder).rglob("*.py")]
-    assert len(files) > 200
-    for path in files:
-        text = path.read_text(encoding="utf-8")
-        for full in imported(ast.parse(text), module_level=False) if path.parts[-2] != "examples" else ():
+# The only files that may change the import path
+PATHS = {
+    "gpuaug/cli/target.py",  # the user's script may import files beside it, as under `python FILE`
+    "tests/support/mutants.py",  # a process that runs the tests of a changed copy
+}
+
+
+def files(*folders: str) -> list[Path]:
+    found = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    assert len(found) > 50
+    return found
+
+
+def test_no_test_module_is_imported_by_another() -> None:
+    for path in files("gpuaug", "benchmarks", "tests"):
+        package = ".".join(path.relative_to(ROOT).parent.parts)
+        for full in imported(ast.parse(path.read_text(encoding="utf-8")), module_level=False, package=package):
             module = full.rpartition(".")[0]
             assert not module.rpartition(".")[2].startswith("test_"), f"{path} imports {full}"
+
+
+def test_nothing_changes_the_path() -> None:
+    found = set()
+    for path in files("gpuaug", "benchmarks", "tests", "examples"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and node.attr == "path" and ast.unparse(node.value) == "sys":
+                found.add(path.relative_to(ROOT).as_posix())
+    assert found == PATHS
+
+
+def test_the_benchmarks_import_each_other_relatively() -> None:
+    """The same files are `benchmarks` in a clone and `gpuaug.benchmarks` in an installed package."""
+    for path in files("benchmarks"):
+        for full in imported(ast.parse(path.read_text(encoding="utf-8")), module_level=False, package="."):
+            assert not full.startswith("benchmarks"), f"{path} imports {full}"
 
 
 def test_the_checks_see_an_import_upwards_and_a_circle() -> None:

@@ -37,8 +37,12 @@ def name_of(path: Path, root: Path = PACKAGE) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
-def imported(tree: ast.AST, module_level: bool) -> Iterator[str]:
-    """Full names of what is imported, at module level or anywhere."""
+def imported(tree: ast.AST, module_level: bool, package: str = "") -> Iterator[str]:
+    """Full names of what is imported, at module level or anywhere.
+
+    Args:
+        package: the package of the file, for imports that are relative to it; without it they raise.
+    """
     nodes = list(ast.walk(tree))
     if module_level:
         inside = {
@@ -52,9 +56,10 @@ def imported(tree: ast.AST, module_level: bool) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "imports are absolute"
-            assert node.module is not None
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            assert package or node.level == 0, "imports are absolute"
+            above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+            module = ".".join([*above, *([node.module] if node.module else [])])
+            yield from (f"{module}.{alias.name}" for alias in node.names)
 
 
 def is_type_checking(node: ast.AST) -> bool:
