@@ -113,7 +113,7 @@ def whatif(
     """What a report's job would gain with other settings: a replay, nothing runs."""
     with errors():
         from gpuaug.profiler.report import load
-        from gpuaug.profiler.show.terminal import doubts
+        from gpuaug.profiler.show.words import doubts
 
         found = load(report)
         scaled = [pair(text) for text in scale or ()]
@@ -342,30 +342,30 @@ def write(report: Any, json: Path | None, html: Path | None, trace: Path | None,
     if json is not None:
         report.save(json)
     if html is not None:
-        from gpuaug.profiler.show.html import page
+        from gpuaug.profiler.show.html import to_html
 
-        html.write_text(page(report), encoding="utf-8")
+        html.write_text(to_html(report), encoding="utf-8")
     if trace is not None:
         from gpuaug.profiler.show.timeline import save
 
         save(report, trace)
     if png is not None:
-        from gpuaug.profiler.show.png import draw
+        from gpuaug.profiler.show.png import save_png
 
-        draw(report, png)
+        save_png(report, png)
 
 
 def show(report: Any, quiet: bool) -> None:
     from rich.console import Console
 
-    from gpuaug.profiler.show.terminal import card
+    from gpuaug.profiler.show.terminal import to_rich
 
     if quiet:
-        from gpuaug.profiler.show.terminal import doubts
+        from gpuaug.profiler.show.words import doubts
 
         typer.echo(report.verdict.text + (f" UNRELIABLE: {doubt}." if (doubt := doubts(report)) else ""))
     else:
-        Console().print(card(report))
+        Console().print(to_rich(report))
 
 
 def tuned_file(target: str) -> Path:

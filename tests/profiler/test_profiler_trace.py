@@ -21,7 +21,8 @@ from torchvision.transforms import v2
 import gpuaug as ga
 from gpuaug.profiler import stage
 from gpuaug.profiler.measure import clock
-from gpuaug.profiler.measure.recorder import Recorder, count, traced
+from gpuaug.profiler.measure.loaders import traced
+from gpuaug.profiler.measure.recorder import Recorder, count
 from gpuaug.profiler.measure.tracing import TracedBatch, TracedDataset
 from gpuaug.profiler.model.trace import Trace
 from tests.support import profiler_cases as cases
