@@ -21,20 +21,20 @@ from gpuaug.profiler.model.costs import Change
 __all__ = ["CASES", "Case", "Pipe", "loader_of", "step_of"]
 
 BATCH = 8
-SIDE = 64  # pixels of what travels
+SIDE = 64  # pixels of a side of a sample
 
 
 # ---- costs -----------------------------------------------------------------------------------------------------------
 
 
 def wait(seconds: float) -> None:
-    """Not on a core: storage, the network, a device."""
+    """Wait, as for storage, the network or a device."""
     if seconds > 0:
         time.sleep(seconds)
 
 
 def burn(seconds: float) -> None:
-    """On a core, holding the interpreter's lock."""
+    """Compute while holding the interpreter's lock."""
     end = time.thread_time() + seconds
     while time.thread_time() < end:
         pass
@@ -44,14 +44,14 @@ _MATRIX = torch.rand(128, 128)
 
 
 def crunch(seconds: float) -> None:
-    """On a core, outside the interpreter's lock."""
+    """Compute without the interpreter's lock."""
     end = time.thread_time() + seconds
     while time.thread_time() < end:
         torch.mm(_MATRIX, _MATRIX)
 
 
 def threaded(seconds: float) -> None:
-    """About as much work as one thread does in that time, on as many threads as torch may take."""
+    """Compute about as much as one thread does in this time, on all threads of torch."""
     for _ in range(round(seconds / PASS)):
         torch.sin(_LARGE, out=_RESULT)
 
@@ -67,12 +67,16 @@ class Pipe:
     """A pipeline with known costs in seconds: per sample, but `collate` and `step` per batch.
 
     Attributes:
-        read, decode, augment, other, collate, step: (kind, seconds), a kind of COSTS.
-        tail: (share of samples, times as long) in reading. slow: worker 0 takes so many times as long.
-        start: seconds that each worker takes to begin. threads: of torch in each worker.
-        shape, dtype: of a sample. form: tensor, array, or many (a list of small tensors).
-        jpeg: pixels of a side of a real JPEG that is decoded; 0 for none. file: bytes read from disk, cold.
-        mark: the step's cost stands under that name.
+        read, decode, augment, other, collate, step: (kind, seconds); the kind is a key of COSTS.
+        tail: (fraction of slow samples, factor of their reading time).
+        slow: Factor of the reading time in worker 0.
+        start: Seconds that each worker takes to start.
+        threads: Number of torch threads in each worker.
+        shape, dtype: Shape and dtype of a sample.
+        form: tensor, array, or many (a list of small tensors).
+        jpeg: Side in pixels of a JPEG that is decoded; 0: none.
+        file: Bytes that are read from a file outside of the page cache; 0: none.
+        mark: Name of the stage in the step; empty: none.
     """
 
     read: tuple[str, float] = ("wait", 0.0002)

@@ -350,7 +350,7 @@ def test_what_travels() -> None:
 
 def test_a_collate_that_only_stacks_is_not_blamed() -> None:
     costly = slow("collate", (20.0, 0.0))
-    assert "25% of mine's time" in advice_of(made(costly))["collate"].title
+    assert "25% of the time of mine" in advice_of(made(costly))["collate"].title
     assert "collate" not in advice_of(made(costly, collate="default_collate"))
 
 

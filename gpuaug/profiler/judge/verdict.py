@@ -203,32 +203,30 @@ def judge(costs: Costs, found: Sequence[Group], edge: Gain | None = None) -> Ver
         return Verdict(kind, place, other, cause if kind in ("data", "tie") else None, text, exposed, ceiling)
 
     if edge is not None and edge.times >= MATTERS and edge.times > first.gain.times:
-        return say("epoch", "epoch", first.name, f"The start of each epoch limits the job: {edge} without it.")
+        return say("epoch", "epoch", first.name, f"The start of each epoch limits the job. Without it: {edge}.")
     top = max(consumer, key=lambda group: group.gain.times)
     what = WORDS.get(top.name, top.name)
     if balanced(ceiling.times, model.times):
-        text = f"A tie: {ceiling} without the data path, {top.gain} without {what}. To gain more, both must be faster."
+        text = (
+            f"A tie. Without the data path: {ceiling}; without {what}: {top.gain}. Only both together gain more."
+        )
         return say("tie", first.name, top.name, text)
     if model.times >= ceiling.times:
         rest = "the data path is the next limit"
         if ceiling.times < LITTLE:
             small = ceiling.times < MATTERS
             rest = "nothing in the data path is worth changing" if small else "the data path costs little"
-        return say(
-            "model",
-            top.name,
-            first.name,
-            f"{what[0].upper() + what[1:]} limits the job: {rest} (gain of at most {ceiling}).",
-        )
+        text = f"{what[0].upper() + what[1:]} limits the job: {rest} (at most {ceiling})."
+        return say("model", top.name, first.name, text)
     word = WORDS.get(first.name, first.name)
     if second is not None and second.gain.high >= first.gain.low and near(first, second):
         other = WORDS.get(second.name, second.name)
         text = (
-            f"A tie of {word} and {other}: {first.gain} without the first, {second.gain} without the second, "
-            f"{ceiling} without all data work."
+            f"A tie of {word} and {other}. Without the first: {first.gain}; without the second: {second.gain}; "
+            f"without all data work: {ceiling}."
         )
         return say("tie", first.name, second.name, text)
-    text = f"{word[0].upper() + word[1:]} limits the job: {first.gain} without it, {ceiling} without all data work."
+    text = f"{word[0].upper() + word[1:]} limits the job. Without it: {first.gain}; without all data work: {ceiling}."
     return say("data", first.name, second.name if second else "model", text)
 
 
