@@ -207,9 +207,7 @@ def judge(costs: Costs, found: Sequence[Group], edge: Gain | None = None) -> Ver
     top = max(consumer, key=lambda group: group.gain.times)
     what = WORDS.get(top.name, top.name)
     if balanced(ceiling.times, model.times):
-        text = (
-            f"A tie. Without the data path: {ceiling}; without {what}: {top.gain}. Only both together gain more."
-        )
+        text = f"A tie. Without the data path: {ceiling}; without {what}: {top.gain}. Only both together gain more."
         return say("tie", first.name, top.name, text)
     if model.times >= ceiling.times:
         rest = "the data path is the next limit"
