@@ -1,6 +1,6 @@
-"""Processes for contestants that take one image at a time: each has its share of the images, as a loader's workers do.
+"""Worker processes for libraries that take one image at a time: each gets a part of the images, as a loader's workers.
 
-What they make stays with them, so passing it on costs nothing here; the regime `loaders` counts that too.
+The results stay in the workers, so sending them costs nothing here. The regime `loaders` measures that too.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from .measure import Run
 from .peers import PeerError, enter
 from .peers.peer import exhaust, words
 
-__all__ = ["Crew"]
+__all__ = ["WorkerPool"]
 
-PATIENCE = 120  # seconds that a process may take for one turn
+TIMEOUT = 120  # seconds for one turn of a process
 
 
-class Crew:
-    """`count` processes that run contestants on their shares of `images`; a context manager."""
+class WorkerPool:
+    """`count` processes that run a library on their parts of `images`; a context manager."""
 
     def __init__(self, count: int, images: Sequence[Tensor], batch: int) -> None:
         context = multiprocessing.get_context("spawn")
@@ -33,14 +33,14 @@ class Crew:
         self._processes: list[Any] = []
         for number in range(count):
             here, there = context.Pipe()
-            share = [image.permute(1, 2, 0).numpy() for image in images[number::count]]  # as decoders lay them out
-            process = context.Process(target=_serve, args=(there, share, batch), daemon=True)
+            part = [image.permute(1, 2, 0).numpy() for image in images[number::count]]  # in the layout of decoders
+            process = context.Process(target=_serve, args=(there, part, batch), daemon=True)
             process.start()
             there.close()
             self._ends.append(here)
             self._processes.append(process)
 
-    def __enter__(self) -> Crew:
+    def __enter__(self) -> WorkerPool:
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -50,10 +50,10 @@ class Crew:
             process.join(10)
 
     def run(self, name: str, kind: str, case: str) -> Run:
-        """A function that has all processes run a contestant once and waits for the last.
+        """A function that makes all processes run a library once, and waits for the last.
 
         Raises:
-            PeerError: if it cannot.
+            PeerError: If a process cannot.
         """
 
         def once() -> None:
@@ -68,24 +68,24 @@ class Crew:
 
 
 def _answer(end: Connection) -> str:
-    """What a process says: nothing, or what went wrong."""
-    if not end.poll(PATIENCE):
-        return f"no answer for {PATIENCE} s"
+    """The answer of a process: empty, or what went wrong."""
+    if not end.poll(TIMEOUT):
+        return f"no answer for {TIMEOUT} s"
     try:
         return str(end.recv())
     except EOFError:
         return "its process ended"
 
 
-def _serve(end: Connection, share: list[Any], batch: int) -> None:
+def _serve(end: Connection, part: list[Any], batch: int) -> None:
     prepare(0)
     torch.set_num_threads(1)
-    images = [torch.from_numpy(array).permute(2, 0, 1) for array in share]
+    images = [torch.from_numpy(array).permute(2, 0, 1) for array in part]
     ready: dict[Any, Any] = {}
     while True:
         try:
             key = name, kind, case = end.recv()
-        except EOFError:  # the parent is done, or gone
+        except EOFError:  # the parent has closed the pipe, or has ended
             return
         try:
             if name not in ready:

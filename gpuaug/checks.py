@@ -1,4 +1,4 @@
-"""Argument checks. They read Python values, tensor metadata and folders only, so none of them waits for a device."""
+"""Argument checks. They read Python values, tensor metadata and folders only, so they never wait for a device."""
 
 from __future__ import annotations
 
@@ -25,17 +25,25 @@ __all__ = [
     "size",
 ]
 
-LARGEST = 1e30  # float32 ends at 3e38; factors are multiplied by levels
+LARGEST = 1e30  # limit of numbers: float32 ends at 3e38, and factors are multiplied by levels
 
 
 def argument_error(owner: object, argument: str, expected: str, got: object, remedy: str = "") -> ValueError:
-    """The one form of an error: who: `argument` must be what, got value. Remedy."""
+    """The error for a wrong argument: "Owner: `argument` must be expected, got value. Remedy."
+
+    Args:
+        owner: Object whose class is named, or a name.
+        argument: Name of the argument.
+        expected: What the argument must be.
+        got: What it is.
+        remedy: A sentence that says what to do; may be empty.
+    """
     name = owner if isinstance(owner, str) else type(owner).__name__
     return ValueError(f"{name}: `{argument}` must be {expected}, got {got}. {remedy}".rstrip())
 
 
 def describe(value: object) -> str:
-    """A tensor as `float32 (8, 3, 32, 32)`, anything else as its repr, cut to a line."""
+    """A value in one line: a tensor as `float32 (8, 3, 32, 32)`, anything else as its repr, shortened."""
     if isinstance(value, torch.Tensor):
         return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
     text = " ".join(repr(value).split())
@@ -43,16 +51,17 @@ def describe(value: object) -> str:
 
 
 def is_number(value: object) -> bool:
-    """A real number that float32 holds with room to spare."""
+    """Whether a value is a real number of at most LARGEST, and no bool."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(float(value)) <= LARGEST
 
 
 def is_integer(value: object) -> bool:
+    """Whether a value is an integer, and no bool."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def number(owner: object, argument: str, value: Any, low: float, high: float, what: str = "a number") -> float:
-    """A finite number in [low, high]."""
+    """Check that a value is a finite number in [low, high]; return it as float."""
     if not is_number(value) or not low <= value <= high:
         span = f"in [{low:g}, {high:g}]" if math.isfinite(high) else f"of at least {low:g}"
         raise argument_error(owner, argument, f"{what} {span}", repr(value))
@@ -60,7 +69,7 @@ def number(owner: object, argument: str, value: Any, low: float, high: float, wh
 
 
 def integer(owner: object, argument: str, value: Any, low: int, high: int | None = None) -> int:
-    """An int in [low, high]."""
+    """Check that a value is an integer in [low, high]; return it as int."""
     if not is_integer(value) or value < low or (high is not None and value > high):
         span = f"in [{low}, {high}]" if high is not None else f"of at least {low}"
         raise argument_error(owner, argument, f"an integer {span}", repr(value))
@@ -68,13 +77,14 @@ def integer(owner: object, argument: str, value: Any, low: int, high: int | None
 
 
 def probability(owner: object, p: Any) -> float:
+    """Check that `p` is a number in [0, 1]; return it as float."""
     return number(owner, "p", p, 0, 1, "a probability")
 
 
 def interval(
     owner: object, argument: str, value: Any, low: float = -math.inf, high: float = math.inf, what: str = ""
 ) -> tuple[float, float]:
-    """(low, high) of finite numbers, low <= high, both inside [low, high]."""
+    """Check that a value is a pair of finite numbers in [low, high], in order; return it as floats."""
     expected = f"(low, high){' ' + what if what else ''} with low <= high"
     if math.isfinite(low) or math.isfinite(high):
         expected += f", inside [{low:g}, {high:g}]"
@@ -86,7 +96,7 @@ def interval(
 
 
 def size(owner: object, value: Any, argument: str = "size") -> tuple[int, int]:
-    """A canvas size: an int, (int,), or (height, width), in pixels."""
+    """Check an image size in pixels: an int, (int,), or (height, width); return (height, width)."""
     pair = [value, value] if isinstance(value, numbers.Integral) else list(value) if isinstance(value, Sequence) else []
     pair = pair * 2 if len(pair) == 1 else pair
     if len(pair) != 2 or not all(is_integer(v) and 1 <= int(v) <= 32767 for v in pair):
@@ -95,7 +105,7 @@ def size(owner: object, value: Any, argument: str = "size") -> tuple[int, int]:
 
 
 def fill(owner: object, value: Any) -> float | tuple[float, ...] | None:
-    """None, a level for all channels, or one level per channel, in [0, 255]."""
+    """Check a fill: None, one level for all channels, or one level per channel, in [0, 255]."""
     if value is None:
         return None
     values = value if isinstance(value, Sequence) else [value]
@@ -105,13 +115,14 @@ def fill(owner: object, value: Any) -> float | tuple[float, ...] | None:
 
 
 def one_of(owner: object, argument: str, value: Any, choices: Sequence[str]) -> str:
+    """Check that a value is one of the choices; return it."""
     if value not in choices:
         raise argument_error(owner, argument, "one of " + ", ".join(map(repr, choices)), repr(value))
     return str(value)
 
 
 def path(owner: object, argument: str, value: Any) -> Path:
-    """A path; `~` is the user's home."""
+    """Check that a value is a path; return it, with `~` as the user's home."""
     try:
         return Path(os.path.expanduser(value))
     except TypeError:
@@ -119,7 +130,13 @@ def path(owner: object, argument: str, value: Any) -> Path:
 
 
 def folder(owner: object, argument: str, value: Any) -> Path:
-    """The path of a folder that is there; FileNotFoundError or NotADirectoryError if it is not."""
+    """Check that a value is the path of a folder; return it.
+
+    Raises:
+        ValueError: If it is no path.
+        FileNotFoundError: If it does not exist.
+        NotADirectoryError: If it is a file.
+    """
     found = path(owner, argument, value)
     if not found.is_dir():
         kind, got = (NotADirectoryError, "a file") if found.exists() else (FileNotFoundError, "which does not exist")
@@ -128,23 +145,26 @@ def folder(owner: object, argument: str, value: Any) -> Path:
 
 
 def labels_beside(owner: object, step: object, labels: Any, size: int, mixed: bool) -> None:
-    """Raise if `labels` have another form than (size,) or (size, classes) beside a step that moves pixels.
+    """Check that labels are (size,) or (size, classes) if a step moves pixels.
 
-    Masks, boxes and key points would come back where they were. Floats (size, n) are taken for class weights, since
-    nothing tells them from boxes; integers (size, n) only where a mix makes weights of them, and where they are on the
-    CPU only zeros and ones.
+    Masks, boxes and key points would not be moved with the pixels. Floats (size, n) are accepted as class weights: they
+    cannot be distinguished from boxes. Integers (size, n) are accepted only if a mix converts them to weights, and on
+    the CPU only zeros and ones.
+
+    Raises:
+        ValueError: If the labels have another form.
     """
     if _is_label(labels, size, mixed):
         return
     name = type(step).__name__
-    expected = f"({size},), or ({size}, classes) of floats or bool, beside {name}, which moves pixels"
-    remedy = "Masks, boxes and key points would not follow: keep them apart. Multi-hot labels go as labels.float()."
+    expected = f"({size},), or ({size}, classes) of floats or bool, with {name}, which moves pixels"
+    remedy = "Pass no masks, boxes or key points: they are not moved. Pass multi-hot labels as labels.float()."
     got = type(labels).__name__ + " " + describe(labels) if is_target(labels) else describe(labels)
     raise argument_error(owner, "labels", expected, got, remedy)
 
 
 def is_target(labels: Any) -> bool:
-    """True for torchvision's masks, boxes and key points."""
+    """Whether labels are torchvision's masks, boxes or key points."""
     return any(cls.__module__.startswith("torchvision.tv_tensors") for cls in type(labels).__mro__)
 
 

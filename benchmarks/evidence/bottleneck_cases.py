@@ -1,4 +1,4 @@
-"""Pipelines with one planted cost each, and the right label (long: a table of pipelines)."""
+"""Pipelines with one known bottleneck each, and the right label (long: a table of pipelines)."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from gpuaug.profiler import stage
 from gpuaug.profiler.model.costs import Change
 
-__all__ = ["CASES", "Pipe", "Planted", "loader_of", "step_of"]
+__all__ = ["CASES", "Case", "Pipe", "loader_of", "step_of"]
 
 BATCH = 8
-SIDE = 64  # pixels of what travels
+SIDE = 64  # pixels of a side of a sample
 
 
 # ---- costs -----------------------------------------------------------------------------------------------------------
 
 
 def wait(seconds: float) -> None:
-    """Not on a core: storage, the network, a device."""
+    """Wait, as for storage, the network or a device."""
     if seconds > 0:
         time.sleep(seconds)
 
 
 def burn(seconds: float) -> None:
-    """On a core, holding the interpreter's lock."""
+    """Compute while holding the interpreter's lock."""
     end = time.thread_time() + seconds
     while time.thread_time() < end:
         pass
@@ -44,14 +44,14 @@ _MATRIX = torch.rand(128, 128)
 
 
 def crunch(seconds: float) -> None:
-    """On a core, outside the interpreter's lock."""
+    """Compute without the interpreter's lock."""
     end = time.thread_time() + seconds
     while time.thread_time() < end:
         torch.mm(_MATRIX, _MATRIX)
 
 
 def threaded(seconds: float) -> None:
-    """About as much work as one thread does in that time, on as many threads as torch may take."""
+    """Compute about as much as one thread does in this time, on all threads of torch."""
     for _ in range(round(seconds / PASS)):
         torch.sin(_LARGE, out=_RESULT)
 
@@ -64,15 +64,19 @@ COSTS: dict[str, Callable[[float], None]] = {"wait": wait, "burn": burn, "crunch
 
 @dataclass
 class Pipe:
-    """A pipeline of planted costs, in seconds: of a sample, but for `collate` and `step`, which are of a batch.
+    """A pipeline with known costs in seconds: per sample, but `collate` and `step` per batch.
 
     Attributes:
-        read, decode, augment, other, collate, step: (kind, seconds), a kind of COSTS.
-        tail: (share of samples, times as long) in reading. slow: worker 0 takes so many times as long.
-        start: seconds that each worker takes to begin. threads: of torch in each worker.
-        shape, dtype: of a sample. form: tensor, array, or many (a list of small tensors).
-        jpeg: pixels of a side of a real JPEG that is decoded; 0 for none. file: bytes read from disk, cold.
-        mark: the step's cost stands under that name.
+        read, decode, augment, other, collate, step: (kind, seconds); the kind is a key of COSTS.
+        tail: (fraction of slow samples, factor of their reading time).
+        slow: Factor of the reading time in worker 0.
+        start: Seconds that each worker takes to start.
+        threads: Number of torch threads in each worker.
+        shape, dtype: Shape and dtype of a sample.
+        form: tensor, array, or many (a list of small tensors).
+        jpeg: Side in pixels of a JPEG that is decoded; 0: none.
+        file: Bytes that are read from a file outside of the page cache; 0: none.
+        mark: Name of the stage in the step; empty: none.
     """
 
     read: tuple[str, float] = ("wait", 0.0002)
@@ -235,14 +239,16 @@ def step_of(pipe: Pipe) -> Callable[[Any], None]:
 
 
 @dataclass(frozen=True)
-class Planted:
-    """A pipe, what is wrong with it, and the cure.
+class Case:
+    """A pipeline, its bottleneck, and the same pipeline without it.
 
     Attributes:
-        labels: verdicts that are right, as kind, place or cause; a tie is right only where it is planted.
-        pipe: with the cost. cured: without it.
-        change: what the replay is told for the cure; a name alone is that row without cost.
-        hogs: processes that take cores beside it; the cure sends them away, so nothing is predicted.
+        name: Name of the case.
+        labels: Right verdicts, as kind, place or cause. A tie is right only for a case that has one.
+        pipe: Pipeline with the bottleneck.
+        cured: Pipeline without it; None: only the verdict is checked.
+        change: The same change for the replay; None: no gain is predicted.
+        hogs: Number of other processes that use the cores.
     """
 
     name: str
@@ -257,114 +263,112 @@ def without(*rows: str, **factors: float) -> Change:
     return Change(factors={**dict.fromkeys(rows, 0.0), **factors})
 
 
-CASES: tuple[Planted, ...] = (
-    Planted("slow storage", ("storage",), Pipe(read=("wait", 0.004)), Pipe(read=("wait", 0.0)), without("storage")),
-    Planted(
+CASES: tuple[Case, ...] = (
+    Case("slow storage", ("storage",), Pipe(read=("wait", 0.004)), Pipe(read=("wait", 0.0)), without("storage")),
+    Case(
         "slow storage, iterable",
         ("storage",),
         Pipe(read=("wait", 0.004), iterable=True),
         Pipe(read=("wait", 0.0), iterable=True),
         without("storage"),
     ),
-    Planted("cold files", ("storage",), Pipe(file=4 << 20), Pipe(read=("wait", 0.0)), without("storage")),
-    Planted("decoding JPEGs", ("decode",), Pipe(jpeg=512), Pipe(decode=("burn", 0.0)), without("decode")),
-    Planted(
+    Case("cold files", ("storage",), Pipe(file=4 << 20), Pipe(read=("wait", 0.0)), without("storage")),
+    Case("decoding JPEGs", ("decode",), Pipe(jpeg=512), Pipe(decode=("burn", 0.0)), without("decode")),
+    Case(
         "a transform, GIL held",
         ("augmentation",),
         Pipe(augment=("burn", 0.003)),
         Pipe(augment=("burn", 0.0)),
         without("Augment"),
     ),
-    Planted(
+    Case(
         "a transform, GIL free",
         ("augmentation",),
         Pipe(augment=("crunch", 0.003)),
         Pipe(augment=("burn", 0.0)),
         without("Augment"),
     ),
-    Planted(
+    Case(
         "the data set's own code",
         ("dataset",),
         Pipe(other=("burn", 0.003)),
         Pipe(other=("burn", 0.0)),
         without("getitem"),
     ),
-    Planted(
-        "slow collate", ("collate",), Pipe(collate=("burn", 0.020)), Pipe(collate=("burn", 0.0)), without("collate")
-    ),
-    Planted(
+    Case("slow collate", ("collate",), Pipe(collate=("burn", 0.020)), Pipe(collate=("burn", 0.0)), without("collate")),
+    Case(
         "large arrays",
         ("transport",),
         Pipe(form="array", shape=(6, 512, 512), step=("wait", 0.002)),
         Pipe(form="array", shape=(4, 512, 512), step=("wait", 0.002)),
         Change(factors={"getitem": 2 / 3}, transport=2 / 3),
     ),
-    Planted(
+    Case(
         "many tensors",
         ("transport",),
         Pipe(form="many", shape=(60,), step=("wait", 0.002)),
         Pipe(form="many", shape=(40,), step=("wait", 0.002)),
         Change(factors={"getitem": 2 / 3}, transport=2 / 3),
     ),
-    Planted(
+    Case(
         "epochs that start slowly",
         ("epoch",),
         Pipe(start=0.15, epoch=24),
         Pipe(start=0.15, epoch=24, options={"persistent_workers": True}),
     ),
-    Planted("a model that waits", ("model",), Pipe(step=("wait", 0.020)), Pipe(step=("wait", 0.0)), without("model")),
-    Planted(
+    Case("a model that waits", ("model",), Pipe(step=("wait", 0.020)), Pipe(step=("wait", 0.0)), without("model")),
+    Case(
         "a model that computes",
         ("model",),
         Pipe(step=("crunch", 0.020), workers=1),
         Pipe(step=("wait", 0.0), workers=1),
         without("model"),
     ),
-    Planted(
+    Case(
         "a wait in the step",
         ("sync",),
         Pipe(step=("wait", 0.015), mark="sync"),
         Pipe(step=("wait", 0.0)),
         without("sync"),
     ),
-    Planted(
+    Case(
         "a heavy tail", ("tail",), Pipe(read=("wait", 0.0006), tail=(0.015, 120.0)), Pipe(read=("wait", 0.0006)), None
     ),
-    Planted("one slow worker", ("worker",), Pipe(read=("wait", 0.002), slow=5.0), Pipe(read=("wait", 0.002)), None),
-    Planted(
+    Case("one slow worker", ("worker",), Pipe(read=("wait", 0.002), slow=5.0), Pipe(read=("wait", 0.002)), None),
+    Case(
         "more processes than cores",
         ("cores",),
         Pipe(augment=("crunch", 0.002), workers=6),
         Pipe(augment=("burn", 0.0), workers=6),
         without("Augment"),
     ),
-    Planted(  # forked, OpenMP may hang; spawned, workers with threads abort at their end
+    Case(  # forked, OpenMP may hang; spawned, workers with threads abort at their end
         "more threads than cores",
         ("threads",),
         Pipe(augment=("threaded", 0.003), threads=4, options={"multiprocessing_context": "forkserver"}),
         Pipe(augment=("threaded", 0.003), threads=1, options={"multiprocessing_context": "forkserver"}),
     ),
-    Planted("other jobs on the cores", ("cores",), Pipe(augment=("burn", 0.002), workers=2), hogs=4),
-    Planted(
+    Case("other jobs on the cores", ("cores",), Pipe(augment=("burn", 0.002), workers=2), hogs=4),
+    Case(
         "a tie of data and model",
         ("tie",),
         Pipe(read=("wait", 0.002), decode=("wait", 0.0), augment=("wait", 0.0), step=("wait", 0.0082)),
         None,
         None,
     ),
-    Planted(
+    Case(
         "a tie of two stages",
         ("tie",),
         Pipe(decode=("burn", 0.0015), augment=("burn", 0.0015)),
         Pipe(decode=("burn", 0.0), augment=("burn", 0.0015)),
         without("decode"),
     ),
-    Planted(
+    Case(
         "no workers",
         ("augmentation",),
         Pipe(augment=("burn", 0.002), workers=0),
         Pipe(augment=("burn", 0.0), workers=0),
         without("Augment"),
     ),
-    Planted("nothing wrong", ("model",), Pipe(step=("wait", 0.030)), None, None),
+    Case("nothing wrong", ("model",), Pipe(step=("wait", 0.030)), None, None),
 )

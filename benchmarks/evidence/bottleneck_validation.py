@@ -1,9 +1,8 @@
-"""Planted bottlenecks: pipelines whose limit is known, what the profiler says, and what it predicts.
+"""Validate the profiler on pipelines with known bottlenecks: its verdicts, and its predicted gains.
 
-`python -m benchmarks.evidence.bottleneck_validation` runs them all, several times, and writes
-`benchmarks/results/planted.json`: the label,
-the gain that was predicted for taking the planted cost away, and the gain that was measured when it was taken away.
-Before and after run in turns; nothing else should run beside them.
+`python -m benchmarks.evidence.bottleneck_validation` runs all cases several times, and writes with `--json`, for each
+run: the verdict, the predicted gain of removing the bottleneck, and the gain measured when it is removed. Pipelines
+with and without the bottleneck run in turns; nothing else should run on the machine.
 """
 
 from __future__ import annotations
@@ -22,14 +21,14 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
+from gpuaug.profiler.conclude import conclude, epoch_start, join
 from gpuaug.profiler.judge.verdict import groups, judge
 from gpuaug.profiler.machine import CHANGED, Drift, effective_cores
-from gpuaug.profiler.measure import passes as ladder
+from gpuaug.profiler.measure import passes
 from gpuaug.profiler.model.costs import Costs
-from gpuaug.profiler.session import conclude, edge, join
 
 from ..locations import RESULTS
-from .bottleneck_cases import CASES, Pipe, Planted, loader_of, step_of
+from .bottleneck_cases import CASES, Case, Pipe, loader_of, step_of
 
 __all__ = ["RESULTS", "Result", "overhead", "run", "summary"]
 
@@ -39,13 +38,21 @@ SIGN = 0.05  # effects below it may have either sign
 
 @dataclass
 class Result:
-    """What came of one case.
+    """The result of one run of a case; a field of the results file has the same name.
 
     Attributes:
-        said: kind, place and cause of the verdict. right: one of them was planted.
-        predicted, low, high, measured: gains; None where the case has no cure to predict.
-        error: predicted against measured. sign: whether an effect above a twentieth had the wrong sign.
-        drift: change of the cores' speed meanwhile; reliable: it was small.
+        name: Name of the case.
+        planted: Right labels of the case.
+        said: Kind, place and cause of the verdict.
+        text: The verdict in one sentence.
+        right: Whether the verdict is right.
+        predicted, low, high, measured: Gains; None if the case predicts none.
+        error: predicted / measured - 1.
+        wrong_sign: Whether an effect above 5 % was predicted with the wrong sign.
+        residual: Replayed time / measured time - 1.
+        alarm: Whether something was recommended.
+        drift: Change of the cores' speed during the run, a fraction.
+        reliable: Whether `drift` is small.
     """
 
     name: str
@@ -65,8 +72,15 @@ class Result:
     reliable: bool
 
 
-def run(case: Planted, seconds: float = 2.0, turns: int = 2, free: float | None = None) -> Result:
-    """Profile a case, cure it, and compare; both in turns of `seconds`. free: cores; None: they are asked."""
+def run(case: Case, seconds: float = 2.0, turns: int = 2, free: float | None = None) -> Result:
+    """Profile a case with and without its bottleneck, in turns.
+
+    Args:
+        case: Case.
+        seconds: Duration of each turn.
+        turns: Number of turns of each.
+        free: Number of free cores. None: it is measured.
+    """
     with tempfile.TemporaryDirectory() as folder:
         if case.pipe.file:
             for number in range(16):
@@ -81,28 +95,28 @@ def run(case: Planted, seconds: float = 2.0, turns: int = 2, free: float | None 
                 hog.wait()
 
 
-def _run(case: Planted, folder: str, seconds: float, turns: int, free: float | None) -> Result:
+def _run(case: Case, folder: str, seconds: float, turns: int, free: float | None) -> Result:
     drift = Drift()
     drift.look()
     free = effective_cores() if free is None else free
     origin = time.perf_counter_ns()
     before, after, traces = [], [], []
     if case.labels == ("epoch",):
-        seconds *= 3  # an epoch cut in two must weigh little
+        seconds *= 3  # so that the epoch that ends early matters little
     for _ in range(turns):
         pipe = case.pipe
-        found, trace = ladder.recorded("before", loader_of(pipe, folder), step_of(pipe), seconds, warm(pipe), origin)
+        found, trace = passes.recorded("before", loader_of(pipe, folder), step_of(pipe), seconds, warm(pipe), origin)
         before.append(found.pace)
         traces.append(trace)
         if case.cured is not None:
             cured = case.cured
             loader, step = loader_of(cured, folder), step_of(cured)  # clocks run there, too
-            after.append(ladder.recorded("after", loader, step, seconds, warm(cured), origin)[0].pace)
+            after.append(passes.recorded("after", loader, step, seconds, warm(cured), origin)[0].pace)
         drift.look()
     trace = join(traces)
-    alone = ladder.alone(step_of(case.pipe), [None], min(0.5, seconds / 2)).pace
+    alone = passes.alone(step_of(case.pipe), [None], min(0.5, seconds / 2)).pace
     costs = Costs(trace, free, alone)
-    _, start = edge(costs)
+    _, start = epoch_start(costs)
     verdict = judge(costs, groups(costs), start)
     predicted = low = high = None
     if case.labels == ("epoch",) and start is not None:
@@ -129,9 +143,10 @@ def warm(pipe: Pipe) -> int:
 
 
 def overhead(seconds: float = 1.0, turns: int = 40) -> dict[str, dict[str, float]]:
-    """Times as long with clocks as without, on batches of 10 ms: where the workers bind, and where the step does.
+    """Time with tracing / time without, on batches of 10 ms, where the workers are the limit and where the step is.
 
-    With and without run in pairs, either one first in turn. Of the pairs' ratios: the median and its 95 % interval.
+    Runs with and without tracing are paired, in alternating order. The result is the median of the pairs' ratios, with
+    its 95 % interval.
     """
     busy = Pipe(augment=("burn", 0.001), workers=1, step=("wait", 0.001))
     idle = Pipe(step=("wait", 0.010))
@@ -141,9 +156,9 @@ def overhead(seconds: float = 1.0, turns: int = 40) -> dict[str, dict[str, float
         for turn in range(turns):
             for which in (0, 1) if turn % 2 else (1, 0):
                 if which:
-                    clocked.append(ladder.recorded("", loader_of(pipe), step_of(pipe), seconds, warm(pipe), 0)[0].pace)
+                    clocked.append(passes.recorded("", loader_of(pipe), step_of(pipe), seconds, warm(pipe), 0)[0].pace)
                 else:
-                    plain.append(ladder.timed("", loader_of(pipe), step_of(pipe), seconds, warm(pipe)).pace)
+                    plain.append(passes.timed("", loader_of(pipe), step_of(pipe), seconds, warm(pipe)).pace)
         ratios = sorted(c / p for c, p in zip(clocked, plain, strict=True))
         away = round(1.96 * math.sqrt(turns) / 2)  # ranks from the median: a binomial's
         low, high = ratios[max(0, turns // 2 - away)], ratios[min(turns - 1, turns // 2 + away)]
@@ -153,7 +168,7 @@ def overhead(seconds: float = 1.0, turns: int = 40) -> dict[str, dict[str, float
 
 
 def summary(results: Sequence[Result]) -> dict[str, float]:
-    """The figures that are promised: labels, errors, signs, false alarms."""
+    """Summary: right verdicts, errors of the gains, wrong signs, false alarms."""
     errors = sorted(abs(one.error) for one in results if one.error is not None)
     quiet = [one for one in results if one.planted == ("model",) and one.name == "nothing wrong"]
     return {
@@ -173,12 +188,12 @@ def main() -> None:
         "--rounds",
         type=int,
         default=3,
-        help="of all cases; 0, with --quiet 0: the overhead alone, beside the file's results",
+        help="Rounds of all cases. 0, with --quiet 0: only the overhead; the file keeps its results.",
     )
-    parser.add_argument("--quiet", type=int, default=20, help="runs of the case in which nothing is wrong")
-    parser.add_argument("--seconds", type=float, default=2.0, help="of each run")
-    parser.add_argument("--only", nargs="*", help="names of cases, in part")
-    parser.add_argument("--json", type=Path, default=None, help=f"where results go, such as {RESULTS.name}")
+    parser.add_argument("--quiet", type=int, default=20, help="Runs of the case without a bottleneck.")
+    parser.add_argument("--seconds", type=float, default=2.0, help="Duration of each run.")
+    parser.add_argument("--only", nargs="*", help="Parts of the names of the cases to run.")
+    parser.add_argument("--json", type=Path, default=None, help=f"File for the results, such as {RESULTS.name}.")
     options = parser.parse_args()
     cases = [case for case in CASES if not options.only or any(part in case.name for part in options.only)]
     results: list[Result] = []

@@ -15,7 +15,7 @@ from ..cases import BATCH, PARITY, SIZE, SOURCE, STD, square, timed
 from ..measure import Run, take_turns
 from ..peers import Peer, PeerError, enter
 from ..peers.peer import exhaust, levels, words
-from ..worker_pool import Crew
+from ..worker_pool import WorkerPool
 
 __all__ = ["Row", "as_peer_error", "contest", "missing"]
 
@@ -82,7 +82,7 @@ class _Field:
         self.absent: list[Row] = []
         self._peers: dict[str, tuple[Peer, Any]] = {}
         self._stack = stack
-        self._crew: Crew | None = None
+        self._pool: WorkerPool | None = None
         self._reference = enter(REFERENCE, 1)
 
     def add(self, name: str) -> None:
@@ -93,8 +93,8 @@ class _Field:
             self._miss(name, None, error)
             return
         if peer.alone and self.threads > 1:
-            if self._crew is None:
-                self._crew = self._stack.enter_context(Crew(self.threads, self.images, self.batch))
+            if self._pool is None:
+                self._pool = self._stack.enter_context(WorkerPool(self.threads, self.images, self.batch))
             self._peers[name] = peer, None
         else:
             self._peers[name] = peer, peer.prepare(self._given(peer), self.batch)
@@ -130,8 +130,8 @@ class _Field:
 
     def _run(self, name: str, peer: Peer, prepared: Any, case: str) -> Run:
         if prepared is None:
-            assert self._crew is not None
-            return self._crew.run(name, self.kind, case)
+            assert self._pool is not None
+            return self._pool.run(name, self.kind, case)
         with as_peer_error():
             transform = peer.recipe(case) if self.kind == "recipes" else peer.op(case, False)
             exhaust(peer.run(transform, prepared))

@@ -78,7 +78,8 @@ def show(report: Report, quiet: bool) -> None:
     """Print the report; when quiet, its verdict alone."""
     from rich.console import Console
 
-    from gpuaug.profiler.show.terminal import card, doubts
+    from gpuaug.profiler.show.terminal import card
+    from gpuaug.profiler.show.words import doubts
 
     if quiet:
         typer.echo(report.verdict.text + (f" UNRELIABLE: {doubt}." if (doubt := doubts(report)) else ""))

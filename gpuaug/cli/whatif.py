@@ -32,7 +32,7 @@ def command(
     """Predict a job's speed with other settings, from its report; the job does not run."""
     with profiler_errors():
         from gpuaug.profiler.report import load
-        from gpuaug.profiler.show.terminal import doubts
+        from gpuaug.profiler.show.words import doubts
 
         found = load(report)
         scaled = [pair(text) for text in scale or ()]

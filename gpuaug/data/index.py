@@ -63,30 +63,36 @@ class Index(Tensor):
 
     __torch_function__ = compat.without_torch_function()
 
-    def __getitem__(self, samples: Any) -> Any:
+    def __getitem__(self, samples: Any) -> Tensor:  # whatever a tensor accepts
         return _as_index(super().__getitem__(samples))
 
-    def clone(self, *arguments: Any, **options: Any) -> Any:
-        return _as_index(super().clone(*arguments, **options))
+    def clone(self, *, memory_format: torch.memory_format | None = None) -> Tensor:
+        """A copy, which is an Index too."""
+        options = {} if memory_format is None else {"memory_format": memory_format}
+        return _as_index(super().clone(**options))
 
-    def detach(self) -> Any:
+    def detach(self) -> Tensor:
+        """The index without gradients, which is an Index too."""
         return _as_index(super().detach())
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Any:
+    def __deepcopy__(self, memo: dict[int, object]) -> Tensor:
         return self.clone()
 
-    def to(self, *arguments: Any, **options: Any) -> Any:
+    def to(self, *arguments: object, **options: object) -> Tensor:
+        """The index itself for a device; an ordinary tensor on the CPU for another dtype."""
         dtype = compat.wanted_dtype(*arguments, **options)
         return self if dtype in (None, self.dtype) else self.as_subclass(Tensor).to(dtype)
 
-    def cuda(self, *arguments: Any, **options: Any) -> Any:
+    def cuda(self, *arguments: object, **options: object) -> Tensor:
+        """The index itself."""
         return self
 
-    def pin_memory(self, *arguments: Any, **options: Any) -> Any:
+    def pin_memory(self, *arguments: object, **options: object) -> Tensor:
+        """The index itself."""
         return self
 
 
-def _as_index(result: Any) -> Any:
+def _as_index(result: Tensor) -> Tensor:
     return result.as_subclass(Index) if result.ndim == 1 and result.dtype == torch.int64 else result
 
 

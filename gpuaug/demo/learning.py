@@ -1,4 +1,4 @@
-"""Does augmentation help a small network that sees few labels? The same training with and without it."""
+"""Train a small network on few labels, with and without augmentation."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ STEPS = 300
 
 @dataclass(frozen=True)
 class Task:
-    """A data set in memory, and what to do to it.
+    """A data set in memory, and the augmentation for it.
 
-    Args:
-        name: in words.
+    Attributes:
+        name: Name of the data set.
         images: uint8 (N, C, H, W).
-        labels: (N,) class numbers.
-        per_class: training images of each class, drawn by the seed; the rest is for testing.
-        augment: transforms for training, before ToDtype and Normalize.
-        words: what they are, in words.
+        labels: Class numbers, (N,) int64.
+        per_class: Number of training images of each class, chosen by the seed; the others are test images.
+        augment: Transforms for training, before ToDtype and Normalize.
+        words: Description of the transforms.
     """
 
     name: str
@@ -47,10 +47,11 @@ class Task:
 
     @property
     def classes(self) -> int:
+        """Number of classes."""
         return int(self.labels.max()) + 1
 
     def split(self, seed: int) -> tuple[Tensor, Tensor]:
-        """Numbers of the training and of the test images; every class has `per_class` of the first."""
+        """Numbers of the training images, `per_class` of each class, and of the test images."""
         order = torch.randperm(len(self.labels), generator=torch.Generator().manual_seed(seed))
         ranks = torch.zeros_like(order)
         for number in range(self.classes):
@@ -60,7 +61,7 @@ class Task:
 
 
 def digits(per_class: int = 10) -> Task:
-    """scikit-learn's 1797 handwritten digits, 8x8 made 16x16, so that a small turn moves something."""
+    """scikit-learn's 1797 handwritten digits, resized from 8x8 to 16x16, so that small rotations have an effect."""
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
@@ -75,10 +76,15 @@ def digits(per_class: int = 10) -> Task:
 
 
 def folder(path: Path, most_classes: int = 10, most_images: int = 200) -> Task:
-    """The largest classes of an ImageFolder as 32x32 images, half of each class for training.
+    """The largest classes of a folder as 32x32 images, half of each class for training.
+
+    Args:
+        path: Folder with a folder of images for each class.
+        most_classes: Number of classes, at most.
+        most_images: Number of images of each class, at most.
 
     Raises:
-        ValueError: if fewer than two classes have four images.
+        ValueError: If fewer than two classes have four images.
     """
     from torchvision.datasets import ImageFolder
 
@@ -92,7 +98,7 @@ def folder(path: Path, most_classes: int = 10, most_images: int = 200) -> Task:
     if len(largest) < 2:
         remedy = "Give a folder with more images for each class to compare accuracies."
         raise checks.argument_error(
-            "folder", "path", "an ImageFolder with two classes of at least 4 images", str(path), remedy
+            "folder", "path", "a folder with two classes of at least 4 images", str(path), remedy
         )
     resize = Augment(train=[Resize((32, 32))])
     images = [resize(Ragged.from_images([decode_file(file) for file in group])) for group in largest]
@@ -112,15 +118,15 @@ def folder(path: Path, most_classes: int = 10, most_images: int = 200) -> Task:
 def accuracies(
     task: Task, seeds: int = 5, *, backend: str = "auto", steps: int = STEPS
 ) -> Iterator[tuple[str, int, float]]:
-    """Train without and with augmentation on the same images for each seed.
+    """Train without and with augmentation, on the same images for each seed.
 
     Yields:
-        ("none" or "augmented", seed, percent of the test images that are classified right).
+        ("none" or "augmented", seed, test accuracy in percent).
     """
     for seed in range(seeds):
         for name, transforms in (("none", []), ("augmented", task.augment)):
             threads = torch.get_num_threads()
-            torch.set_num_threads(1)  # more only wait for one another in a network this small
+            torch.set_num_threads(1)  # the network is too small for more
             try:
                 accuracy = _train(task, transforms, seed, backend, steps)
             finally:
@@ -129,7 +135,7 @@ def accuracies(
 
 
 def _train(task: Task, transforms: list[Any], seed: int, backend: str, steps: int) -> float:
-    """Percent of the test images that are classified right after training."""
+    """Test accuracy in percent after training."""
     channels, side = task.images.shape[1], task.images.shape[-1]
     to_float = [ToDtype(torch.float32, scale=True), Normalize([0.5] * channels, [0.5] * channels)]
     augment = Augment(train=[*transforms, *to_float], eval=to_float, seed=seed, backend=backend)
@@ -142,7 +148,7 @@ def _train(task: Task, transforms: list[Any], seed: int, backend: str, steps: in
     generator = torch.Generator().manual_seed(seed)
     for step in range(steps):
         chosen = train[torch.randperm(len(train), generator=generator)[:BATCH]]
-        augment.set_epoch(step)  # the same image looks different at every step
+        augment.set_epoch(step)  # new random draws in every step
         loss = F.cross_entropy(model(augment(task.images[chosen], index=chosen)), task.labels[chosen])
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -156,7 +162,7 @@ def _train(task: Task, transforms: list[Any], seed: int, backend: str, steps: in
 
 
 def network(channels: int, classes: int, stride: int) -> nn.Sequential:
-    """Four convolutions, about 63 thousand weights; the first strides, so that the rest sees 16x16."""
+    """Four convolutions with about 63 thousand weights. The first one's stride reduces the image to 16x16."""
 
     def block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
         return [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]

@@ -1,4 +1,4 @@
-"""`gpuaug demo`: what the augmentations look like, how fast they are here, and whether they help a network learn."""
+"""`gpuaug demo`: what augmentation looks like, how fast it is on this machine, and whether it helps a network learn."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from gpuaug.engine.render import choose
 __all__ = ["run", "verdict"]
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm"}
-SHOWN = 6  # photographs in the picture
+SHOWN = 6  # photographs in the preview
 
 
 def run(
@@ -35,17 +35,17 @@ def run(
     quick: bool = False,
     console: Console | None = None,
 ) -> None:
-    """Run the three parts and print what they found.
+    """Run the three parts, and print their results.
 
     Args:
-        data: an ImageFolder to use in place of the photographs and digits that need no download.
-        out: where the picture goes.
-        backend: of Augment.
-        quick: a few seconds of each part; the figures are then rough.
-        console: where to print.
+        data: Folder with a folder of images for each class. None: photographs and digits that need no download.
+        out: Path of the preview image.
+        backend: Backend of Augment.
+        quick: Whether to spend only a few seconds on each part; the numbers are then rough.
+        console: Console to print to. None: standard output.
 
     Raises:
-        ValueError: if `data` holds no images.
+        ValueError: If `data` contains no images.
     """
     console = console or Console()
     files = paths() if data is None else images_in(data)
@@ -53,27 +53,30 @@ def run(
     used = choose(backend, torch.device("cpu"))
     console.print(f"Backend {used}, {torch.get_num_threads()} threads, {speed.cores()} cores.", highlight=False)
     with _progress(console) as progress:
-        task = progress.add_task("1/3 drawing the picture", total=None)
+        task = progress.add_task("1/3 drawing the preview", total=None)
         shown = files[:: max(1, len(files) // SHOWN)][:SHOWN]
         preview(Augment(train=speed.standard(), seed=0, backend=backend), [decode_file(file) for file in shown], out)
         progress.update(task, total=1, completed=1)
         speeds = _speeds(files, backend, quick, progress)
         task_or_reason = _task(data)
         scores = {} if isinstance(task_or_reason, str) else _scores(task_or_reason, backend, quick, progress)
-    console.print(f"\n[bold]1. What it looks like:[/] {out}, each version with what was done to it.\n", highlight=False)
+    console.print(
+        f"\n[bold]1. What it looks like:[/] {out}, with the transforms of each version.\n",
+        highlight=False,
+    )
     _print_speeds(console, speeds, data)
     if isinstance(task_or_reason, str):
         console.print(f"[bold]3. Does it help?[/] {task_or_reason}", highlight=False)
     else:
         _print_scores(console, task_or_reason, scores)
-    console.print(f"\n{time.perf_counter() - start:.0f} seconds in all.", highlight=False, style="dim")
+    console.print(f"\nTotal time: {time.perf_counter() - start:.0f} seconds.", highlight=False, style="dim")
 
 
 def images_in(data: Path) -> list[Path]:
     """Every image file below a folder."""
     files = sorted(path for path in data.rglob("*") if path.suffix.lower() in ENDINGS)
     if not files:
-        raise checks.argument_error("demo", "data", "a folder with images in it", str(data))
+        raise checks.argument_error("demo", "data", "a folder that contains images", str(data))
     return files
 
 
@@ -86,7 +89,7 @@ def _progress(console: Console) -> Progress:
 
 
 def _speeds(files: Sequence[Path], backend: str, quick: bool, progress: Progress) -> dict[str, list[float]]:
-    """Images per second of each way, one number for each round."""
+    """Images per second of each data path, one number for each round."""
     count, repeats = (48, 2) if quick else (384, 5)
     task = progress.add_task("2/3 measuring speed", total=3 * (repeats + 1))
     speeds: dict[str, list[float]] = {speed.TORCHVISION: [], speed.GPUAUG: [], speed.DECODE: []}
@@ -102,8 +105,8 @@ def _speeds(files: Sequence[Path], backend: str, quick: bool, progress: Progress
 
 def _print_speeds(console: Console, speeds: dict[str, list[float]], data: Path | None) -> None:
     repeats = len(speeds[speed.GPUAUG])
-    console.print("[bold]2. How fast it is:[/] images per second that reach the training loop", highlight=False)
-    table = Table("way", box=None, padding=(0, 2), header_style="dim")
+    console.print("[bold]2. How fast it is:[/] images per second that the training loop receives", highlight=False)
+    table = Table("data path", box=None, padding=(0, 2), header_style="dim")
     for heading in ("median", "lowest", "highest"):
         table.add_column(heading, justify="right")
     for name, values in speeds.items():
@@ -112,10 +115,10 @@ def _print_speeds(console: Console, speeds: dict[str, list[float]], data: Path |
     own, other, ceiling = (statistics.median(speeds[name]) for name in (speed.GPUAUG, speed.TORCHVISION, speed.DECODE))
     files, count = "the photographs" if data is None else "your files", speed.cores()
     console.print(
-        f"Here gpuaug gives {own / other:.2f} times what the standard loader gives, and {100 * own / ceiling:.0f}% of "
-        f"what decoding alone gives. The files are copies of {files}; RandomResizedCrop(224), flip, "
-        f"RandAugment(2, 9), normalise; {count} worker processes each, gpuaug's threads beside them on the same "
-        f"{count} cores; {repeats} rounds in turn.\n",
+        f"On this machine gpuaug is {own / other:.2f} times as fast as torchvision's transforms in the workers, and "
+        f"reaches {100 * own / ceiling:.0f}% of the speed of decoding alone. Files: copies of {files}. Transforms: "
+        f"RandomResizedCrop(224), flip, RandAugment(2, 9), normalise. Each data path has {count} worker processes; "
+        f"gpuaug's threads share the same {count} cores. {repeats} rounds, in turns.\n",
         highlight=False,
     )
 
@@ -124,15 +127,15 @@ def _print_speeds(console: Console, speeds: dict[str, list[float]], data: Path |
 
 
 def _task(data: Path | None) -> learning.Task | str:
-    """What to learn, or why nothing can be learnt."""
+    """The learning task, or why there is none."""
     try:
         return learning.digits() if data is None else learning.folder(data)
     except (ValueError, FileNotFoundError) as error:
-        return f"Left out. {error}"
+        return f"Not run. {error}"
 
 
 def _scores(task: learning.Task, backend: str, quick: bool, progress: Progress) -> dict[str, list[float]]:
-    """Test accuracies in percent, one for each seed."""
+    """Test accuracies in percent, without and with augmentation, one for each seed."""
     seeds, steps = (3, 60) if quick else (5, learning.STEPS)
     bar = progress.add_task("3/3 training", total=2 * seeds)
     scores: dict[str, list[float]] = {"none": [], "augmented": []}
@@ -144,13 +147,13 @@ def _scores(task: learning.Task, backend: str, quick: bool, progress: Progress) 
 
 def _print_scores(console: Console, task: learning.Task, scores: dict[str, list[float]]) -> None:
     console.print(
-        f"[bold]3. Does it help?[/] test accuracy on {task.name}, {task.per_class * task.classes} labels, a small CNN",
+        f"[bold]3. Does it help?[/] test accuracy of a small CNN, {task.name}, {task.per_class * task.classes} labels",
         highlight=False,
     )
     table = Table("training images", box=None, padding=(0, 2), header_style="dim")
     for heading in ("mean", "lowest", "highest"):
         table.add_column(heading, justify="right")
-    for name, words in (("none", "as they are"), ("augmented", task.words)):
+    for name, words in (("none", "not augmented"), ("augmented", task.words)):
         values = scores[name]
         table.add_row(words, *(f"{value:.1f}%" for value in (statistics.mean(values), min(values), max(values))))
     console.print(table)
@@ -158,11 +161,11 @@ def _print_scores(console: Console, task: learning.Task, scores: dict[str, list[
 
 
 def verdict(none: Sequence[float], augmented: Sequence[float]) -> str:
-    """What the accuracies of the same seeds without and with augmentation say, no more."""
+    """One sentence on the accuracies of the same seeds without and with augmentation."""
     gains = [after - before for before, after in zip(none, augmented, strict=True)]
     mean, better = statistics.mean(gains), sum(gain > 0 for gain in gains)
     if better == len(gains):
-        return f"It helps here: {mean:+.1f} points on average, and on each of {len(gains)} seeds."
+        return f"It helps: {mean:+.1f} points on average, better with each of {len(gains)} seeds."
     if mean > 0:
-        return f"It helps on average ({mean:+.1f} points), but on {better} of {len(gains)} seeds only."
-    return f"No gain here: {mean:+.1f} points on average, better on {better} of {len(gains)} seeds."
+        return f"It helps on average ({mean:+.1f} points), but only with {better} of {len(gains)} seeds."
+    return f"It does not help: {mean:+.1f} points on average, better with {better} of {len(gains)} seeds."

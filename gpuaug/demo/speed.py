@@ -1,4 +1,4 @@
-"""Images per second that reach a training loop: transforms in the loader's workers, against `Augment` after it."""
+"""Images per second that a training loop receives, with transforms in the workers and with `Augment` after them."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from gpuaug.transforms.policy import RandAugment
 
 __all__ = ["DECODE", "GPUAUG", "TORCHVISION", "cores", "rounds", "standard", "write_files"]
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, for pixels in [0, 1]
 DECODE, TORCHVISION, GPUAUG = "decode only", "torchvision v2 in the workers", "decode in the workers, gpuaug after"
 BATCH = 32
 
 
 def standard() -> list[Any]:
-    """The recipe that is measured and shown: ImageNet's crop and flip, RandAugment, floats."""
+    """The transforms of the demo: ImageNet's crop and flip, RandAugment, normalised floats."""
     return [
         RandomResizedCrop(224),
         RandomHorizontalFlip(),
@@ -42,7 +42,7 @@ def standard() -> list[Any]:
 
 
 def standard_torchvision() -> v2.Compose:
-    """The same with torchvision's classes, for one image."""
+    """The same transforms of torchvision, for one image."""
     return v2.Compose(
         [
             v2.RandomResizedCrop(224),
@@ -55,7 +55,7 @@ def standard_torchvision() -> v2.Compose:
 
 
 def write_files(files: Sequence[Path], folder: Path, count: int) -> Path:
-    """An ImageFolder of one class: copies of `files` in turn until there are `count`, each a file of its own."""
+    """Write a folder with one class of `count` files, copies of `files` in turn."""
     (folder / "all").mkdir()
     for number in range(count):
         source = files[number % len(files)]
@@ -64,12 +64,12 @@ def write_files(files: Sequence[Path], folder: Path, count: int) -> Path:
 
 
 def _folder(folder: Path) -> ImageFolder:
-    """The files that torchvision's takes."""
+    """The files that torchvision's ImageFolder finds."""
     return ImageFolder(folder, extensions=datasets.folder.IMG_EXTENSIONS)
 
 
 def _loader(folder: Path, transform: Any, batch: int, workers: int) -> DataLoader[Any]:
-    """Both kinds decode alike."""
+    """A DataLoader: torchvision's with a transform, else gpuaug's. Both decode with the same function."""
     plain = transform is None
     return DataLoader(
         _folder(folder) if plain else datasets.ImageFolder(folder, transform, loader=decode_file),
@@ -85,18 +85,21 @@ def _loader(folder: Path, transform: Any, batch: int, workers: int) -> DataLoade
 def rounds(
     folder: Path, *, backend: str = "auto", repeats: int = 5, seconds: float = 60, workers: int | None = None
 ) -> Iterator[tuple[str, float | None]]:
-    """Read all files three ways in turn; yield (way, images per second), None for the first round, which warms up.
+    """Measure three data paths in turns: decoding alone, torchvision in the workers, gpuaug after the loader.
 
-    All three decode alike, use the same batch size and as many worker processes as there are cores, which work on one
-    thread each. gpuaug augments in the main process, on as many threads as torch uses, next to the workers. The clock
-    runs from asking for the first batch to having the last one as float32 (B, 3, 224, 224).
+    All decode with the same function and have the same batch size and number of worker processes, each with one thread.
+    gpuaug augments in the main process, on as many threads as torch uses, while the workers run. The time is that from
+    the request of the first batch to the last batch, which is float32 (B, 3, 224, 224).
 
     Args:
-        folder: an ImageFolder.
-        backend: of Augment.
-        repeats: rounds after the first, at most.
-        seconds: no new round begins after that long.
-        workers: worker processes; None is one for each core.
+        folder: Folder with a folder of images for each class.
+        backend: Backend of Augment.
+        repeats: Number of rounds after the first, at most.
+        seconds: Duration after which no new round begins.
+        workers: Number of worker processes. None: one for each core.
+
+    Yields:
+        (name of the data path, images per second); None instead of the speed in the first round, which warms up.
     """
     workers = workers or cores()
     count = len(_folder(folder))
@@ -115,7 +118,7 @@ def rounds(
 
 
 def read_all(loader: Any) -> float:
-    """Images a second that a loader gives, from asking for the first batch on."""
+    """Images per second of a loader, from the request of the first batch on."""
     start, count = time.perf_counter(), 0
     for batch in loader:
         count += len(batch[0])
@@ -123,7 +126,7 @@ def read_all(loader: Any) -> float:
 
 
 def _fits(workers: int) -> int:
-    """The largest batch whose prefetched copies fit into shared memory, which is small in some containers."""
+    """The largest batch size whose prefetched batches fit into shared memory, which is small in some containers."""
     shared = Path("/dev/shm")
     if not shared.exists():
         return BATCH

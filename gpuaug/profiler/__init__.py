@@ -1,4 +1,4 @@
-"""Where a training job waits for data, what changing it would gain, and the proof. Imports torch, not the engine."""
+"""Find where a training job waits for data, predict the gain of changes, and measure it. Does not import the engine."""
 
 from gpuaug.profiler.measure.clock import stage
 from gpuaug.profiler.report import Report, load

@@ -1,4 +1,4 @@
-"""`gpuaug doctor`: what this machine gives a data path, in seconds."""
+"""`gpuaug doctor`: a quick check of what this machine offers a data path."""
 
 from __future__ import annotations
 
@@ -17,14 +17,21 @@ from gpuaug.profiler.machine import Machine, effective_cores, speed
 
 __all__ = ["Finding", "examine"]
 
-SIDE = 500, 375  # pixels of the picture that is decoded: ImageNet's usual size
+SIZE = 500, 375  # (width, height) of the decoded image in pixels: the usual size of ImageNet
 DECODES = 0.25  # seconds for each decoder
-COPIED = 64 << 20  # bytes of the buffers that are copied
+COPIED = 64 << 20  # bytes of the copied buffers
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line: what, its value, and what to do about it, if anything. Ok is None where nothing was to be expected."""
+    """One line of the result.
+
+    Attributes:
+        what: Name of what was examined.
+        value: Result as text.
+        ok: Whether the result is as it should be; None if there is nothing to compare it with.
+        remedy: What to do if it is not.
+    """
 
     what: str
     value: str
@@ -33,7 +40,7 @@ class Finding:
 
 
 def examine() -> list[Finding]:
-    """All findings."""
+    """Examine the machine: all findings."""
     machine = Machine.here()
     return [*_machine(machine), *_decoders(), *_copies(), *_backends(), *_versions(machine)]
 
@@ -41,10 +48,10 @@ def examine() -> list[Finding]:
 def _machine(machine: Machine) -> list[Finding]:
     free = effective_cores()
     quota = f", quota {machine.quota:g}" if machine.quota else ""
-    cores = f"{machine.affinity} to use{quota}; {free:.2f} free now; {machine.processor}"
+    cores = f"{machine.affinity} available{quota}; {free:.2f} free now; {machine.processor}"
     threads = machine.torch_threads <= machine.cores
     found = [
-        Finding("cores", cores, free > 0.85 * machine.cores, "other jobs run here: figures will not hold"),
+        Finding("cores", cores, free > 0.85 * machine.cores, "other jobs use the cores, so times are unreliable"),
         Finding("core speed", f"{speed():.1f} million loop steps a second"),
         Finding("torch threads", str(machine.torch_threads), threads, f"torch.set_num_threads({round(machine.cores)})"),
         Finding("memory", f"{machine.memory / 1e9:.1f} GB"),
@@ -56,7 +63,7 @@ def _machine(machine: Machine) -> list[Finding]:
                 "shared memory",
                 text,
                 machine.shared_memory_free > 0.5e9,
-                "docker run --shm-size=8g, or fewer batches ahead",
+                "docker run --shm-size=8g, or a smaller prefetch_factor",
             )
         )
     found.append(Finding("sharing strategy", machine.sharing))
@@ -64,16 +71,16 @@ def _machine(machine: Machine) -> list[Finding]:
 
 
 def _decoders() -> list[Finding]:
-    """Pictures a second on one core, for each decoder that is here."""
+    """Images per second on one core, for each installed decoder."""
     try:
         from PIL import Image
     except ImportError:
         return [Finding("decode", "Pillow is not installed", None)]
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (24, 32, 3), np.uint8)
-    picture = Image.fromarray(coarse).resize(SIDE, Image.Resampling.BICUBIC)
+    image = Image.fromarray(coarse).resize(SIZE, Image.Resampling.BICUBIC)
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=90)
+    image.save(buffer, "JPEG", quality=90)
     encoded = buffer.getvalue()
     flat = np.frombuffer(encoded, np.uint8)
     ways: dict[str, Callable[[], Any]] = {"Pillow": lambda: np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB"))}
@@ -108,7 +115,7 @@ def _rate(function: Callable[[], Any]) -> str:
                 count += 1
     except Exception as error:
         return f"does not run: {' '.join(str(error).split()):.60}"
-    return f"{count / (time.perf_counter() - start):,.0f} JPEG/s a core ({SIDE[0]} x {SIDE[1]})"
+    return f"{count / (time.perf_counter() - start):,.0f} JPEG/s per core ({SIZE[0]} x {SIZE[1]})"
 
 
 def _module(name: str) -> Any:
@@ -121,7 +128,7 @@ def _module(name: str) -> Any:
 
 
 def _copies() -> list[Finding]:
-    """Bytes a second from memory to memory, and to the device."""
+    """Bytes per second from memory to memory, and to the device."""
     source, target = torch.empty(COPIED, dtype=torch.uint8), torch.empty(COPIED, dtype=torch.uint8)
     target.copy_(source)
     start = time.perf_counter()
@@ -129,7 +136,7 @@ def _copies() -> list[Finding]:
         target.copy_(source)
     found = [Finding("memory copy", f"{4 * COPIED / (time.perf_counter() - start) / 1e9:.1f} GB/s")]
     if not torch.cuda.is_available():
-        return [*found, Finding("pinned memory", "no CUDA device here: not measured")]
+        return [*found, Finding("pinned memory", "not measured: no CUDA device")]
     device = torch.empty(COPIED, dtype=torch.uint8, device="cuda")
     for name, host in (("pageable", source), ("pinned", source.pin_memory())):
         device.copy_(host, non_blocking=True)
@@ -143,14 +150,14 @@ def _copies() -> list[Finding]:
 
 
 def _backends() -> list[Finding]:
-    """Which of the engine's backends run here; the profiler itself needs none."""
+    """Which of gpuaug's backends run on this machine. The profiler itself needs none."""
     try:
         from gpuaug.augment import Augment
         from gpuaug.transforms import RandomHorizontalFlip
 
         images = torch.zeros(2, 3, 8, 8, dtype=torch.uint8)
     except ImportError as error:
-        return [Finding("gpuaug", f"the engine does not import: {error}", False, 'pip install "gpuaug[cpu]"')]
+        return [Finding("gpuaug", f"cannot be imported: {error}", False, 'pip install "gpuaug[cpu]"')]
     found = []
     for backend in ("triton", "numba", "torch"):
         device = "cuda" if backend == "triton" else "cpu"

@@ -1,4 +1,4 @@
-"""What the machine gives: cores that are really ours, how fast they are now, memory, and what works here."""
+"""The machine: the cores that this process can use, their present speed, memory, and versions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -25,19 +24,19 @@ begin, used = time.perf_counter(), time.process_time()
 while time.perf_counter() - begin < {}: pass
 print(time.process_time() - used)
 """
-PIECES, STEPS = 12, 1_000_000  # of a look at a core's speed: about a tenth of a second
-CHANGED = 0.10  # of the cores' speed: beyond it, no comparison of before and after holds
+PIECES, STEPS = 12, 1_000_000  # repetitions and loop steps of a speed measurement: about a tenth of a second
+CHANGED = 0.10  # change of the cores' speed from which on comparisons of times are unreliable
 
 
 def cores() -> float:
-    """Cores this process may use: its affinity, or less where the control group has a quota."""
+    """Number of cores that this process may use: its affinity, or the quota of its control group if that is less."""
     found = float(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
     quota = _quota()
     return min(found, quota) if quota else found
 
 
 def _quota() -> float | None:
-    """Cores that the control group grants, by version 2's file or version 1's."""
+    """Quota of the control group (version 2 or 1) in cores; None without one."""
     try:
         limit, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
         return None if limit == "max" else int(limit) / int(period)
@@ -52,9 +51,9 @@ def _quota() -> float | None:
 
 
 def speed() -> float:
-    """Millions of steps of a counting loop in a second on a core; the fastest of some pieces, others may be disturbed.
+    """Speed of a core: millions of steps of a counting loop per second, in the fastest of some short repetitions.
 
-    Time is the thread's own, so that whoever shares the core does not count: workers of a run that has just ended.
+    The time is that of the thread on the core, so other processes on the core do not count.
     """
     rates = []
     for _ in range(PIECES):
@@ -66,7 +65,7 @@ def speed() -> float:
 
 
 def effective_cores(seconds: float = 0.4) -> float:
-    """Core seconds a second that as many processes as there are cores really get; other jobs take the rest."""
+    """Number of cores that this job really gets: CPU time per second of one busy process per core."""
     count = math.ceil(cores())
     command = [sys.executable, "-S", "-c", SPIN.format(seconds)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(count)]
@@ -74,29 +73,46 @@ def effective_cores(seconds: float = 0.4) -> float:
 
 
 class Drift:
-    """How fast the cores were, each time somebody looked."""
+    """The speed of the cores at several moments."""
 
     def __init__(self) -> None:
         self.speeds: list[float] = []
 
     def look(self) -> None:
+        """Measure the speed now."""
         self.speeds.append(speed())
 
     @property
     def change(self) -> float:
-        """The widest difference, as a fraction of the median."""
+        """Difference between fastest and slowest, a fraction of the median."""
         if len(self.speeds) < 2:
             return 0.0
         return (max(self.speeds) - min(self.speeds)) / statistics.median(self.speeds)
 
     @property
     def reliable(self) -> bool:
+        """Whether the speed changed by at most 10 %."""
         return self.change <= CHANGED
 
 
 @dataclass(frozen=True)
 class Machine:
-    """Where a report was made. Sizes are bytes."""
+    """The machine of a report. Sizes are bytes.
+
+    Attributes:
+        platform: Operating system.
+        processor: Name of the processor.
+        cores: Number of cores that the process may use.
+        affinity: Number of cores in the process's affinity.
+        quota: Quota of the control group in cores; None without one.
+        memory: Size of the memory.
+        shared_memory, shared_memory_free: Size of /dev/shm, and what is free of it; 0 without it.
+        python, torch: Versions.
+        torch_threads: Number of threads that torch uses.
+        sharing: torch's sharing strategy.
+        device: Name of the CUDA device; None without one.
+        versions: {package: version} of the packages that may take part in a data path.
+    """
 
     platform: str
     processor: str
@@ -115,6 +131,7 @@ class Machine:
 
     @classmethod
     def here(cls) -> Machine:
+        """This machine."""
         shm = _disk("/dev/shm")
         return cls(
             platform=platform.platform(terse=True),
@@ -133,7 +150,8 @@ class Machine:
             versions=versions(),
         )
 
-    def asdict(self) -> dict[str, Any]:
+    def asdict(self) -> dict[str, object]:
+        """The machine as plain values."""
         return asdict(self)
 
 
@@ -144,7 +162,7 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Of what is installed and takes part in a data path."""
+    """{package: version} of the installed packages that may take part in a data path."""
     found = {}
     for package in PACKAGES:
         try:

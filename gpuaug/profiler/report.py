@@ -1,4 +1,4 @@
-"""What a profile found, as one object that is saved, read again, shown and compared."""
+"""The result of a profile, as one object that can be saved, loaded, shown and compared."""
 
 from __future__ import annotations
 
@@ -18,28 +18,36 @@ from gpuaug.profiler.model.trace import Trace
 
 __all__ = ["VERSION", "Report", "load", "schema"]
 
-MOST = 4096  # batches under way in a replay
-VERSION = 1  # of the JSON; higher when a field's meaning changes or one goes
+MAX_PREFETCHED = 4096  # workers times prefetch in a replay
+VERSION = 1  # of the JSON; increased when a field is removed or changes its meaning
 
 
 @dataclass
 class Report:
-    """All that a profile measured and concluded. Times are seconds, gains are ratios.
+    """The measurements and conclusions of a profile. Times are seconds, gains are ratios.
 
     Attributes:
-        machine: where it ran; see `gpuaug.profiler.machine.Machine`.
-        cores: that the job could use, as far as others left them.
-        trace: the batches. passes: what was measured beside it. skipped: pass -> why it was not run.
-        pace: seconds a batch, measured. samples: of a batch.
-        residual: the replay of the trace against what was measured, a fraction.
-        overhead: of tracing, a fraction; None if it was not measured.
-        alone: seconds of a step on batches that are there.
-        edge: seconds that the start of an epoch costs.
-        verdict, stages, groups, advice, receipt: conclusions.
-        drift: change of the cores' speed meanwhile, a fraction. reliable: it was small.
+        machine: Machine of the profile, see `gpuaug.profiler.machine.Machine`.
+        cores: Number of cores that the job could use, without those that other jobs used.
+        trace: Batches, see `gpuaug.profiler.model.trace.Trace`.
+        passes: Measured passes.
+        skipped: {pass: reason why it was not run}.
+        pace: Measured seconds per batch.
+        samples: Mean number of samples in a batch.
+        residual: Replayed time / measured time - 1.
+        overhead: Cost of tracing, a fraction of the time; None if not measured.
+        alone: Seconds of a step alone, on batches in memory; None if not measured.
+        edge: Extra seconds of the first step of an epoch.
+        verdict: What limits the job.
+        stages: Time of a batch in each stage.
+        groups: Stages by kind.
+        advice: Recommendations, the largest gain first.
+        receipt: Measured gain of the first recommendation; None if not measured.
+        drift: Change of the cores' speed during the profile, a fraction.
+        reliable: Whether `drift` is at most 10 %.
     """
 
-    machine: dict[str, Any]
+    machine: dict[str, object]
     cores: float
     trace: Trace
     passes: list[Pass]
@@ -60,28 +68,37 @@ class Report:
 
     @property
     def exposed(self) -> float:
-        """Share of the step that waits for data."""
+        """Fraction of the step that waits for data."""
         return self.verdict.exposed
 
     @property
     def images_per_second(self) -> float:
+        """Measured samples per second."""
         return self.samples / self.pace
 
     @property
     def epoch_seconds(self) -> float:
-        """Of a whole epoch with its start; infinite if its length is not known."""
+        """Seconds of an epoch; infinite if its length is unknown."""
         return self.edge + self.pace * (self.trace.loader.length or math.inf)
 
     @property
     def costs(self) -> Costs:
+        """Costs of the trace, for the replay."""
         return Costs(self.trace, self.cores, self.alone)
 
-    def slowest(self, count: int = 20) -> list[tuple[Any, float]]:
-        """(index, seconds) of the slowest samples, the slowest first; an index is named once, if there is one."""
+    def slowest(self, count: int = 20) -> list[tuple[int | str | None, float]]:
+        """The slowest samples, the slowest first. Each index is listed once.
+
+        Args:
+            count: Number of samples, at most.
+
+        Returns:
+            (index, seconds) of each; the index is None for an iterable data set.
+        """
         worst: dict[Any, tuple[Any, float]] = {}
         for number, batch in enumerate(self.trace.batches):
-            for place, (index, seconds) in enumerate(batch.samples):
-                key = (number, place) if index is None else index
+            for position, (index, seconds) in enumerate(batch.samples):
+                key = (number, position) if index is None else index
                 if seconds > worst.get(key, (index, 0.0))[1]:
                     worst[key] = index, seconds
         return sorted(worst.values(), key=lambda pair: -pair[1])[:count]
@@ -97,22 +114,28 @@ class Report:
         in_order: bool | None = None,
         scale: Mapping[str, float] | None = None,
     ) -> Gain:
-        """How many times as fast the job would be with other settings; a replay, nothing runs.
+        """Predict the gain of other settings by a replay; the loader does not run.
 
         Args:
-            augment: "device" takes every transform out of the workers; a number multiplies their time.
-            device_seconds: that a batch's augmentation takes on the device; None: what was probed.
-            workers, prefetch, pin_memory, in_order: of the loader.
-            scale: group or row -> what its time is multiplied by, such as {"decode": 0.5}.
+            augment: "device" moves every transform to the device; a number is a factor of their time.
+            device_seconds: Seconds to augment a batch on the device, for augment="device". None: the measured time.
+            workers: Number of worker processes, in [0, 1024].
+            prefetch: Prefetched batches per worker, in [1, 1024].
+            pin_memory: Whether batches pass through the pinning thread.
+            in_order: Whether batches come in the sampler's order.
+            scale: {group or stage: factor of its time}, such as {"decode": 0.5}.
+
+        Returns:
+            Gain: How many times as fast the job would be, with an interval.
 
         Raises:
-            ValueError: if a setting is out of range, or a row does not exist.
+            ValueError: If a setting is out of range, or if a stage does not exist.
         """
         return gain(
-            self.costs, self.change(augment, device_seconds, workers, prefetch, pin_memory, in_order, scale or {})
+            self.costs, self._change(augment, device_seconds, workers, prefetch, pin_memory, in_order, scale or {})
         )
 
-    def change(
+    def _change(
         self,
         augment: str | float | None,
         device_seconds: float | None,
@@ -130,17 +153,17 @@ class Report:
         added, ahead = (0.0, 0.0), (0.0, 1.0)
         augments = [stage.name for stage in self.stages if stage.group == "augmentation"]
         if augment is not None and not augments:
-            raise ValueError("whatif: `augment` needs transforms that were timed by name, and this report has none.")
+            raise ValueError("whatif: `augment` needs transforms that were timed, and this report has none.")
         if augment == "device":
             probed = next((one.change for one in self.advice if one.id == "augment-on-device" and one.change), None)
             if probed is not None and device_seconds is None:
                 factors, added, ahead = dict(probed.factors), probed.added, probed.ahead
             else:
                 if device_seconds is None:
-                    why = self.skipped.get("augment on the device", "it was not probed")
+                    why = self.skipped.get("augment on the device", "it was not measured")
                     raise ValueError(
-                        f"whatif: `augment` cannot be device without the seconds that it takes there ({why}). "
-                        "Give device_seconds, --device-ms on the command line."
+                        f"whatif: `augment` can only be device with the seconds that augmenting takes there ({why}). "
+                        "Pass device_seconds, or --device-ms on the command line."
                     )
                 factors = dict.fromkeys(augments, 0.0)
                 added = (0.0, factor("device_seconds", device_seconds))
@@ -154,8 +177,10 @@ class Report:
                 raise ValueError(f"whatif: `scale` must name one of {', '.join(names)}, got {name!r}.")
             for row in names[name]:
                 factors[row] = factors.get(row, 1.0) * factor(f"scale of {name}", value)
-        if (found := workers or self.trace.loader.workers) * (prefetch or self.trace.loader.prefetch) > MOST:
-            raise ValueError(f"whatif: `workers` times `prefetch` must be at most {MOST}, got {found} workers.")
+        if (found := workers or self.trace.loader.workers) * (prefetch or self.trace.loader.prefetch) > MAX_PREFETCHED:
+            raise ValueError(
+                f"whatif: `workers` times `prefetch` must be at most {MAX_PREFETCHED}, got {found} workers."
+            )
         return Change(
             workers=workers,
             prefetch=prefetch,
@@ -166,8 +191,8 @@ class Report:
             ahead=ahead,
         )
 
-    def asdict(self) -> dict[str, Any]:
-        """Plain values, as they are saved."""
+    def asdict(self) -> dict[str, object]:
+        """The report as plain values, as in the JSON."""
         derived = {
             "schema": VERSION,
             "images_per_second": self.images_per_second,
@@ -176,7 +201,11 @@ class Report:
         return json.loads(json.dumps({**asdict(self), **derived}, allow_nan=False))  # tuples become lists
 
     def save(self, path: str | Path) -> None:
-        """Write it as JSON, whole or not at all."""
+        """Write the report as JSON. If writing fails, an earlier file is unchanged.
+
+        Raises:
+            OSError: If the file cannot be written.
+        """
         target = Path(path)
         part = target.with_name(target.name + ".part")
         part.write_text(json.dumps(self.asdict()) + "\n", encoding="utf-8")
@@ -191,10 +220,10 @@ def factor(what: str, value: Any) -> float:
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
 
-DERIVED = ("schema", "images_per_second", "slowest")  # in the JSON, for readers without Python
+DERIVED = ("schema", "images_per_second", "slowest")  # fields of the JSON only, for readers without Python
 
 
-def schema() -> dict[str, Any]:
+def schema() -> dict[str, object]:
     """The JSON Schema of a saved report."""
     from pydantic import TypeAdapter
 
@@ -215,11 +244,11 @@ def schema() -> dict[str, Any]:
 
 
 def load(path: str | Path) -> Report:
-    """Read a report that was saved.
+    """Read a report that `Report.save` wrote.
 
     Raises:
-        ValueError: if the file is not a report, or of another version.
-        OSError: if it cannot be read.
+        ValueError: If the file is no report, or one of another version.
+        OSError: If the file cannot be read.
     """
     from pydantic import TypeAdapter, ValidationError
 
@@ -235,21 +264,21 @@ def load(path: str | Path) -> Report:
     if given["schema"] != VERSION:
         found = f"{given['schema']} in {path}"
         raise ValueError(
-            f"profile: `report` must be of schema {VERSION}, got {found}. Make it again with this version."
+            f"profile: `report` must be of schema {VERSION}, got {found}. Profile again with this version."
         )
     try:
         report = TypeAdapter(Report).validate_python({name: given[name] for name in given if name not in DERIVED})
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
-        raise ValueError(f"profile: `report` must be whole, and in {path} `{place}` is not: {first['msg']}.") from None
+        raise ValueError(f"profile: `report` must be complete, got `{place}` in {path}: {first['msg']}.") from None
     loader = report.trace.loader
     times = [batch.done for batch in report.trace.batches]
     whole = min(report.pace, report.samples, report.cores) > 0 and times == sorted(times)
-    if not whole or not 0 <= loader.workers * loader.prefetch <= MOST:
-        raise ValueError(f"{expected}, got {path}, whose figures no run can have.")
+    if not whole or not 0 <= loader.workers * loader.prefetch <= MAX_PREFETCHED:
+        raise ValueError(f"{expected}, got {path}, whose numbers are impossible.")
     return report
 
 
 def _refuse(name: str) -> float:
-    raise ValueError(f"{name} is no number of JSON")
+    raise ValueError(f"{name} is no JSON number")

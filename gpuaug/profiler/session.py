@@ -1,4 +1,4 @@
-"""The main flow of a profile: measure the whole, each part alone, replay, conclude, and prove the first advice."""
+"""The main flow of a profile: measure the whole loop and its parts, conclude, and prove the first recommendation."""
 
 from __future__ import annotations
 
@@ -6,47 +6,54 @@ import math
 import statistics
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 
-from gpuaug.profiler.judge import advice as advices
+from gpuaug.profiler.conclude import conclude, join
 from gpuaug.profiler.judge import receipt
-from gpuaug.profiler.judge.apply import Moved, Probe, move, probe
-from gpuaug.profiler.judge.verdict import Gain, groups, judge, stages
-from gpuaug.profiler.machine import Drift, Machine, cores, effective_cores
-from gpuaug.profiler.measure import passes as ladder
+from gpuaug.profiler.judge.advice import Advice, check_ids
+from gpuaug.profiler.judge.apply import MovedLoader, Probe, move, probe
+from gpuaug.profiler.judge.verdict import Gain, Stage, Verdict
+from gpuaug.profiler.machine import Drift, cores, effective_cores
+from gpuaug.profiler.measure import passes
+from gpuaug.profiler.measure.loaders import data_loader
 from gpuaug.profiler.measure.passes import Pass
-from gpuaug.profiler.measure.recorder import Recorder, data_loader
-from gpuaug.profiler.model.costs import Costs
+from gpuaug.profiler.measure.recorder import Recorder
 from gpuaug.profiler.model.trace import Trace
 from gpuaug.profiler.report import Report
 
-__all__ = ["Profile", "conclude", "measure"]
+__all__ = ["Profile", "measure"]
 
-Step = Callable[[Any], Any]
+Step = Callable[[Any], object]
 
-# Parts of the budget
-WHOLE, ALONE, LOADER, COLD, PROOF = 0.40, 0.10, 0.10, 0.05, 0.30
-RUNS, EPOCHS = 2 * receipt.TURNS, 3  # of a receipt, and those that each run must have if they are what changes
-TURNS = 2  # of untraced and traced runs
-BUSY = 0.05  # of the cores that others take: below it, none do
+WHOLE, ALONE, LOADER, COLD, PROOF = 0.40, 0.10, 0.10, 0.05, 0.30  # fractions of the budget
+TURNS = 2  # untraced runs, and traced runs
+RUNS = 2 * receipt.TURNS  # runs of a receipt
+EPOCHS = 3  # epochs of each run, if the recommendation concerns the start of epochs
 
 
 class Profile(Recorder):
-    """Profile the loops over a loader that are in the `with` block; iterating over the profile itself does the same.
+    """Profile the loops over a loader inside a `with` block.
 
-    Nothing is measured but the loop itself: no step alone, no receipt. `gpuaug profile` measures those.
+    Loops over the loader and loops over the profile itself are measured alike. The step alone and a receipt are not
+    measured; `gpuaug profile` and `measure` do that.
 
     Args:
-        loader: a torch DataLoader, or what holds one as its `loader`.
+        loader: A torch DataLoader, or an object with one as its attribute `loader`.
+
+    Attributes:
+        report: Report on the batches so far.
+        trace: Batches so far, see `gpuaug.profiler.model.trace.Trace`.
 
     Raises:
-        ValueError: if the loader is something else.
+        ValueError: If the loader has another type, or cannot be traced.
+        RuntimeError: If a profile is entered twice.
     """
 
-    def __init__(self, loader: Any) -> None:
+    def __init__(self, loader: Iterable[object]) -> None:
         super().__init__(loader)
         self._drift = Drift()
         self._report: Report | None = None
@@ -54,7 +61,7 @@ class Profile(Recorder):
 
     def __enter__(self) -> Profile:
         if self._twin is not None:
-            raise RuntimeError("profile: this profile is open already. Make another one for another loop.")
+            raise RuntimeError("profile: this profile is open already. Create another one for another loop.")
         self._cores = effective_cores()
         self._drift.look()
         super().__enter__()
@@ -69,7 +76,7 @@ class Profile(Recorder):
             object.__setattr__(self.loader, "__class__", kind)
         except TypeError:
             warnings.warn(
-                f"profile: loops over this {self._kind.__name__} cannot be seen. Iterate over the profile itself.",
+                f"profile: loops over this {self._kind.__name__} cannot be traced. Iterate over the profile itself.",
                 stacklevel=2,
             )
         except BaseException:
@@ -84,119 +91,70 @@ class Profile(Recorder):
 
     @property
     def report(self) -> Report:
-        """What was found so far."""
+        """Report on the batches so far.
+
+        Raises:
+            ValueError: If there are too few batches.
+        """
         trace = self.trace
         if self._report is None or self._report.trace.batches[-1:] != trace.batches[-1:]:
             self._report = conclude(trace, self.inner, cores=self._cores, drift=self._drift)
         return self._report
 
     @property
-    def verdict(self) -> Any:
+    def verdict(self) -> Verdict:
+        """What limits the job."""
         return self.report.verdict
 
     @property
-    def stages(self) -> Any:
+    def stages(self) -> list[Stage]:
+        """Time of a batch in each stage."""
         return self.report.stages
 
     @property
-    def advice(self) -> Any:
+    def advice(self) -> list[Advice]:
+        """Recommendations, the largest gain first."""
         return self.report.advice
 
-    def whatif(self, **settings: Any) -> Gain:
-        """See `Report.whatif`."""
-        return self.report.whatif(**settings)
+    def whatif(
+        self,
+        *,
+        augment: str | float | None = None,
+        device_seconds: float | None = None,
+        workers: int | None = None,
+        prefetch: int | None = None,
+        pin_memory: bool | None = None,
+        in_order: bool | None = None,
+        scale: Mapping[str, float] | None = None,
+    ) -> Gain:
+        """Predict the gain of other settings, see `Report.whatif`."""
+        return self.report.whatif(
+            augment=augment,
+            device_seconds=device_seconds,
+            workers=workers,
+            prefetch=prefetch,
+            pin_memory=pin_memory,
+            in_order=in_order,
+            scale=scale,
+        )
 
-    def save(self, path: Any) -> None:
-        """Write the report as JSON."""
+    def save(self, path: str | Path) -> None:
+        """Write the report as JSON, see `Report.save`."""
         self.report.save(path)
 
     def __str__(self) -> str:
-        from gpuaug.profiler.show.terminal import text
+        from gpuaug.profiler.show.terminal import to_text
 
-        return text(self.report)
+        return to_text(self.report)
 
     def _repr_html_(self) -> str:
-        from gpuaug.profiler.show.html import page
+        from gpuaug.profiler.show.html import to_html
 
-        return page(self.report)
-
-
-def conclude(
-    trace: Trace,
-    loader: Any = None,
-    *,
-    cores: float,
-    drift: Drift,
-    passes: Iterable[Pass] = (),
-    skipped: dict[str, str] | None = None,
-    alone: float | None = None,
-    overhead: float | None = None,
-    moved: Moved | None = None,
-    probed: Probe | None = None,
-    ignore: Iterable[str] = (),
-) -> Report:
-    """From what was measured to a report."""
-    machine = Machine.here()
-    costs = Costs(trace, cores, alone)
-    edge_seconds, edge_gain = edge(costs)
-    found = groups(costs)
-    verdict = judge(costs, found, edge_gain)
-    busy = max(0.0, 1 - cores / machine.cores)
-    given = advices.advise(
-        costs,
-        verdict,
-        loader=loader,
-        moved=moved,
-        probed=probed,
-        edge=edge_gain,
-        busy=busy if busy > BUSY else 0.0,
-        ignore=ignore,
-    )
-    return Report(
-        machine=machine.asdict(),
-        cores=cores,
-        trace=trace,
-        passes=list(passes),
-        skipped=skipped or {},
-        pace=costs.pace,
-        samples=costs.samples,
-        residual=costs.residual,
-        overhead=overhead,
-        alone=alone,
-        edge=edge_seconds,
-        verdict=verdict,
-        stages=stages(costs),
-        groups=found,
-        advice=given,
-        receipt=None,
-        drift=drift.change,
-        reliable=drift.reliable,
-    )
-
-
-def edge(costs: Costs) -> tuple[float, Gain | None]:
-    """(seconds that an epoch's start costs beyond an ordinary step, the gain without them); epochs after the first."""
-    trace = costs.trace
-    length = trace.loader.length
-    later = trace.starts[1:] or trace.starts
-    if not later or not length or not trace.loader.workers:
-        return 0.0, None
-    ends = statistics.median(trace.ends) if trace.ends else 0.0
-    lost = [first - begun + ends for begun, _, first in later]
-    firsts = {batch.epoch: batch for batch in reversed(trace.batches)}
-    fetch = statistics.median(batch.fetch[1] - batch.fetch[0] for batch in firsts.values())
-    receive = sum(row.seconds for row in costs.rows if row.place in ("feeder", "receive", "pin"))
-    least = min(fetch + receive, *lost)  # workers that stay still have to fetch the first batch
-    seconds = max(0.0, statistics.median(lost) - least)
-    if trace.loader.persistent or len(trace.starts) < 2:
-        return seconds, None
-    rest = costs.pace * (length - 1) + least
-    times, low, high = (1 + max(0.0, one - least) / rest for one in (statistics.median(lost), min(lost), max(lost)))
-    return seconds, Gain(times, low, high)
+        return to_html(self.report)
 
 
 def measure(
-    loader: Any,
+    loader: Iterable[object],
     step: Step | None = None,
     *,
     budget: float = 60.0,
@@ -206,80 +164,43 @@ def measure(
     device: torch.device | str | None = None,
     report: Callable[[str], None] = lambda what: None,
 ) -> Report:
-    """Profile a loader, with a training step if there is one, within about `budget` seconds.
+    """Profile a loader, and a training step if there is one, in about `budget` seconds.
 
     Args:
-        loader: a torch DataLoader, or what holds one as its `loader`.
-        step: takes a batch and trains on it. None: the loader alone is profiled.
-        budget: seconds for all passes together.
-        cold: also run with the data set's files out of the page cache.
-        proof: apply the first advice that can be applied, and measure it.
-        ignore: ids of advice to leave away.
-        device: where augmentation could move; None: CUDA where there is one, else the CPU.
-        report: called with the name of each pass as it begins.
+        loader: A torch DataLoader, or an object with one as its attribute `loader`.
+        step: Function of a batch that trains on it. None: only the loader is profiled.
+        budget: Duration of all passes together in seconds, at least 1.
+        cold: Whether to also measure the loader with its files outside of the page cache.
+        proof: Whether to apply the first recommendation that can be applied, and measure its gain.
+        ignore: Ids of recommendations to leave out.
+        device: Device that augmentation could move to. None: CUDA if available, else the CPU.
+        report: Function that is called with the name of each pass before it runs.
+
+    Returns:
+        Report: All measurements and conclusions.
 
     Raises:
-        ValueError: if an argument is out of range, or the loader gives too few batches.
+        ValueError: If an argument has a wrong type or value, or if the loader has too few batches.
     """
     if not isinstance(budget, (int, float)) or not 1 <= budget < math.inf:
         raise ValueError(f"profile: `budget` must be seconds of at least 1, got {budget!r}.")
-    advices.check(ignore)
-    inner = data_loader(loader)
-    drift, skipped = Drift(), {}
-    passes: list[Pass] = []
-    warm = inner.num_workers * (inner.prefetch_factor or 2) + 2
-    origin = time.perf_counter_ns()
-    drift.look()
-    report("cores")
-    free = effective_cores()
-    report("the whole loop, with and without clocks")
-    plain, clocked, traces = [], [], []
-    for _ in range(TURNS):
-        plain.append(ladder.timed("whole, untraced", loader, step, budget * WHOLE / (2 * TURNS), warm))
-        found, trace = ladder.recorded("whole, traced", loader, step, budget * WHOLE / (2 * TURNS), warm, origin)
-        clocked.append(found)
-        traces.append(trace)
-    drift.look()
-    passes += [*plain, *clocked]
-    overhead = statistics.median(p.pace for p in clocked) / statistics.median(p.pace for p in plain) - 1
-    alone = None
-    if step is None:
-        skipped["model alone"] = "no step was given"
-    else:
-        report("the step alone, on batches that are there")
-        kept = ladder.batches_of(loader)
-        passes.append(ladder.alone(step, kept, budget * ALONE))
-        alone = passes[-1].pace
-        report("the loader alone")
-        passes.append(ladder.timed("loader alone", loader, None, budget * LOADER, warm))
+    check_ids(ignore)
+    run = _Run(loader, step, budget, report)
+    overhead, trace = run.whole_loop()
+    alone = run.parts()
     if cold:
-        report("the loader alone, files out of the page cache")
-        files = ladder.cold_files(inner.dataset)
-        if files:
-            try:
-                passes.append(ladder.timed("loader alone, cached files", loader, None, budget * COLD, 1, once=True))
-                ladder.evict(files)
-                passes.append(ladder.timed("loader alone, cold files", loader, None, budget * COLD, 1, once=True))
-            except (ValueError, RuntimeError) as error:
-                skipped["cold"] = str(error)
-        else:
-            skipped["cold"] = "the data set names no files"
+        run.cold_files()
     else:
-        skipped["cold"] = "not asked for (--cold)"
-    if loader is not inner:
-        skipped[f"inside {type(loader).__name__}"] = (
-            "what it does to a batch has no row, and counts as waiting for data"
-        )
+        run.skipped["cold"] = "not requested (--cold)"
     report("augmentation on the device")
-    moved, probed = _moved(loader, inner, device, skipped)
-    trace = join(traces)
+    moved, probed = run.moved(device)
     result = conclude(
         trace,
-        inner,
-        cores=free,
-        drift=drift,
-        passes=passes,
-        skipped=skipped,
+        run.inner,
+        cores=run.free,
+        drift=run.drift,
+        passes=run.passes,
+        skipped=run.skipped,
         alone=alone,
         overhead=overhead,
         moved=moved,
@@ -287,74 +208,115 @@ def measure(
         ignore=ignore,
     )
     if probed is not None and "augment-on-device" not in {one.id for one in result.advice} | set(ignore):
-        skipped["augment on the device"] = (
-            f"as nothing would be gained: a batch takes {probed.augment * 1e3:.3g} ms there"
-        )
+        reason = f"no gain: a batch takes {probed.augment * 1e3:.3g} ms there"
+        run.skipped["augment on the device"] = reason
     if proof:
-        _prove(result, loader, inner, moved, step, budget * PROOF, warm, drift, report)
+        run.prove(result, moved)
     else:
-        skipped["receipt"] = "not asked for"
-    drift.look()
-    result.drift, result.reliable = drift.change, drift.reliable
+        run.skipped["receipt"] = "not requested"
+    run.drift.look()
+    result.drift, result.reliable = run.drift.change, run.drift.reliable
     return result
 
 
-def _moved(
-    loader: Any, inner: Any, device: torch.device | str | None, skipped: dict[str, str]
-) -> tuple[Moved | None, Probe | None]:
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    try:
-        moved = move(loader, where)
-        return moved, probe(loader, moved)
-    except (ValueError, ImportError) as error:
-        skipped["augment on the device"] = str(error).rstrip(".")
-    except Exception as error:  # of the user's own code, called in another way: what was measured must not be lost
-        skipped["augment on the device"] = f"{type(error).__name__}: {error}"
-    return None, None
+class _Run:
+    """The passes of one `measure`, and what they found."""
 
+    def __init__(self, loader: Any, step: Step | None, budget: float, report: Callable[[str], None]) -> None:
+        self.loader, self.step, self.budget, self.report = loader, step, budget, report
+        self.inner = data_loader(loader)
+        self.passes: list[Pass] = []
+        self.skipped: dict[str, str] = {}  # pass -> reason
+        self.warm = self.inner.num_workers * (self.inner.prefetch_factor or 2) + 2
+        self.origin = time.perf_counter_ns()
+        self.drift = Drift()
+        self.drift.look()
+        report("cores")
+        self.free = effective_cores()
 
-def _prove(
-    result: Report,
-    loader: Any,
-    inner: Any,
-    moved: Moved | None,
-    step: Step | None,
-    seconds: float,
-    warm: int,
-    drift: Drift,
-    report: Callable[[str], None],
-) -> None:
-    """Try the first advice that can be tried."""
-    for one in result.advice:
-        if one.gain is None:
-            continue
-        after = receipt.changed(inner, one, moved) if loader is inner else None
-        if after is None:
-            continue
-        if one.id == "persistent-workers" and seconds < RUNS * EPOCHS * (epoch := result.epoch_seconds):
-            least = RUNS * EPOCHS * epoch / PROOF
-            result.skipped["receipt"] = f"{one.id} needs runs of {EPOCHS} epochs each; give --budget {least:.0f}s"
-            continue
-        report(f"the receipt of {one.id}")
-        workers = (one.settings or {}).get("num_workers", inner.num_workers)
-        ahead = workers * ((one.settings or {}).get("prefetch_factor") or inner.prefetch_factor or 2) + 2
+    def whole_loop(self) -> tuple[float, Trace]:
+        """(overhead of tracing, trace) of loader and step together, untraced and traced in turns."""
+        self.report("the whole loop, with and without tracing")
+        seconds = self.budget * WHOLE / (2 * TURNS)
+        plain, traced, traces = [], [], []
+        for _ in range(TURNS):
+            plain.append(passes.timed("whole, untraced", self.loader, self.step, seconds, self.warm))
+            found, trace = passes.recorded("whole, traced", self.loader, self.step, seconds, self.warm, self.origin)
+            traced.append(found)
+            traces.append(trace)
+        self.drift.look()
+        self.passes += [*plain, *traced]
+        overhead = statistics.median(p.pace for p in traced) / statistics.median(p.pace for p in plain) - 1
+        return overhead, join(traces)
+
+    def parts(self) -> float | None:
+        """The step alone, and the loader alone; returns the seconds of the step, None without one."""
+        alone = None
+        if self.step is None:
+            self.skipped["model alone"] = "no step was given"
+        else:
+            self.report("the step alone, on batches in memory")
+            batches = passes.batches_of(self.loader)
+            self.passes.append(passes.alone(self.step, batches, self.budget * ALONE))
+            alone = self.passes[-1].pace
+            self.report("the loader alone")
+            self.passes.append(passes.timed("loader alone", self.loader, None, self.budget * LOADER, self.warm))
+        if self.loader is not self.inner:
+            reason = "its own work on a batch has no row, and counts as waiting for data"
+            self.skipped[f"inside {type(self.loader).__name__}"] = reason
+        return alone
+
+    def cold_files(self) -> None:
+        """The loader alone, with its files in the page cache and outside of it."""
+        self.report("the loader alone, files outside of the page cache")
+        files = passes.cold_files(self.inner.dataset)
+        if not files:
+            self.skipped["cold"] = "the data set does not list its files"
+            return
+        seconds = self.budget * COLD
         try:
-            result.receipt = receipt.prove(loader, after, one, step, seconds, (warm, ahead), drift)
-        except Exception as error:  # as above
-            result.skipped["receipt"] = f"{type(error).__name__}: {error}"
-        return
-    why = "no advice that could be tried without you" if result.advice else "nothing to advise"
-    result.skipped.setdefault("receipt", why)
+            cached = passes.timed("loader alone, cached files", self.loader, None, seconds, 1, once=True)
+            self.passes.append(cached)
+            passes.evict(files)
+            self.passes.append(passes.timed("loader alone, cold files", self.loader, None, seconds, 1, once=True))
+        except (ValueError, RuntimeError) as error:
+            self.skipped["cold"] = str(error)
 
+    def moved(self, device: torch.device | str | None) -> tuple[MovedLoader | None, Probe | None]:
+        """The loader with its augmentation moved to the device, and what that costs, if it can be moved."""
+        target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        try:
+            moved = move(self.loader, target)
+            return moved, probe(self.loader, moved)
+        except (ValueError, ImportError) as error:
+            self.skipped["augment on the device"] = str(error).rstrip(".")
+        except Exception as error:  # the user's own code, called in another way: the measurements must not be lost
+            self.skipped["augment on the device"] = f"{type(error).__name__}: {error}"
+        return None, None
 
-def join(traces: list[Trace]) -> Trace:
-    """Runs one after the other, as epochs of one trace."""
-    first = traces[0]
-    for trace in traces[1:]:
-        epochs = max((batch.epoch for batch in first.batches), default=-1) + 1
-        for batch in trace.batches:
-            batch.epoch += epochs
-        first.batches += trace.batches
-        first.starts += trace.starts
-        first.ends += trace.ends
-    return first
+    def prove(self, result: Report, moved: MovedLoader | None) -> None:
+        """Apply the first recommendation that can be applied, and measure its gain."""
+        seconds, inner = self.budget * PROOF, self.inner
+        for one in result.advice:
+            if one.gain is None:
+                continue
+            after = receipt.changed(inner, one, moved) if self.loader is inner else None
+            if after is None:
+                continue
+            if one.id == "persistent-workers" and seconds < RUNS * EPOCHS * (epoch := result.epoch_seconds):
+                needed = RUNS * EPOCHS * epoch / PROOF
+                result.skipped["receipt"] = f"{one.id} needs runs of {EPOCHS} epochs each; pass --budget {needed:.0f}s"
+                continue
+            self.report(f"the receipt of {one.id}")
+            settings = one.settings or {}
+            workers = settings.get("num_workers", inner.num_workers)
+            warm = workers * (settings.get("prefetch_factor") or inner.prefetch_factor or 2) + 2
+            try:
+                result.receipt = receipt.prove(
+                    self.loader, after, one, self.step, seconds, (self.warm, warm), self.drift
+                )
+            except Exception as error:  # as in `moved`
+                result.skipped["receipt"] = f"{type(error).__name__}: {error}"
+            return
+        why = "you must apply each recommendation yourself" if result.advice else "there is no recommendation"
+        result.skipped.setdefault("receipt", why)

@@ -25,7 +25,7 @@ from benchmarks.peers import PEERS, PeerError, enter
 from benchmarks.regimes.op_regimes import contest
 from benchmarks.regimes.scaling import PASSES, parts, scaling
 from benchmarks.report import tables
-from benchmarks.worker_pool import Crew
+from benchmarks.worker_pool import WorkerPool
 from gpuaug.demo.photographs import photographs
 
 ROOT = Path(__file__).parents[2]
@@ -166,14 +166,14 @@ def test_recipes_are_compared_without_chance_first() -> None:
 
 def test_contestants_of_one_image_get_processes() -> None:
     images = photographs()[:4]
-    with Crew(2, images, 4) as crew:
-        crew.run(THEIRS, "recipes", "crop + flip")()
-        crew._processes[0].kill()
-        crew._processes[0].join()
+    with WorkerPool(2, images, 4) as pool:
+        pool.run(THEIRS, "recipes", "crop + flip")()
+        pool._processes[0].kill()
+        pool._processes[0].join()
         with pytest.raises((PeerError, OSError)):
-            crew.run(THEIRS, "recipes", "crop + flip")
-    with Crew(1, images, 4) as crew, pytest.raises(PeerError, match="mixes work on batches"):
-        crew.run(THEIRS, "ops", "MixUp")
+            pool.run(THEIRS, "recipes", "crop + flip")
+    with WorkerPool(1, images, 4) as pool, pytest.raises(PeerError, match="mixes work on batches"):
+        pool.run(THEIRS, "ops", "MixUp")
 
 
 def test_what_is_chosen_once_for_a_batch_is_less_work() -> None:

@@ -226,7 +226,7 @@ def test_a_damaged_file_on_the_device(play: Callable[..., Player]) -> None:
     files = {"a.jpg": FILES["a.jpg"], "cut.jpg": CUT, "d.jpg": FILES["d.jpg"]}
     with pytest.raises(ImageError, match=r"got cut\.jpg \("):
         batch(files).decode("cuda")
-    with pytest.warns(UserWarning, match=r"skipped cut\.jpg .*; d\.jpg stands"):
+    with pytest.warns(UserWarning, match=r"skipped cut\.jpg .*; d\.jpg replaces"):
         images, shown = batch(files, "skip").decode("cuda")
     assert shown.tolist() == [0, 2, 2]
     assert torch.equal(images[1], images[2])

@@ -187,7 +187,7 @@ def test_a_run_goes_on_wherever_it_was_left(name: str) -> None:
 
 
 def in_rank(monkeypatch: pytest.MonkeyPatch, world: int, rank: int) -> None:
-    for place in ("numbering", "counter", "data.sampler"):
+    for place in ("engine.numbering", "engine.counter", "data.sampler"):
         monkeypatch.setattr(f"gpuaug.{place}.world", lambda: (world, rank))
 
 

@@ -136,9 +136,7 @@ LABELS: dict[str, Any] = {
 def test_targets_beside_a_moving_step(name: str, target: str) -> None:
     augment = ga.Augment([ga.RandomInvert(), MOVING[name]], eval=[MOVING[name]], backend="torch", seed=0)
     for module in (augment, augment.eval()):
-        with pytest.raises(
-            ValueError, match=r"^Augment: `labels` must be \(4,\).* beside \w+, which moves pixels, got"
-        ):
+        with pytest.raises(ValueError, match=r"^Augment: `labels` must be \(4,\).* with \w+, which moves pixels, got"):
             module(X, TARGETS[target])
     assert used(augment)["counter"] == 0
 
@@ -163,7 +161,7 @@ def test_targets_beside_a_mix() -> None:
     for good in (hot, hot.float(), hot.bool(), torch.rand(4)):
         assert augment(X, good)[1].shape == good.shape
     with pytest.raises(
-        ValueError, match=r"beside RandomHorizontalFlip, which moves pixels, got int64 \(4, 4\)\. Masks"
+        ValueError, match=r"with RandomHorizontalFlip, which moves pixels, got int64 \(4, 4\)\. Pass no masks"
     ):
         augment(X, TARGETS["a box each"])
 

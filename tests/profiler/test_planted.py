@@ -1,4 +1,4 @@
-"""A fast part of the planted bottlenecks: waits, which mind little what else runs. The rest:
+"""Fast cases of the known bottlenecks: waits, which depend little on other jobs. All cases:
 benchmarks.evidence.bottleneck_validation."""
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.evidence.bottleneck_cases import CASES, Pipe, Planted
+from benchmarks.evidence.bottleneck_cases import CASES, Case, Pipe
 from benchmarks.evidence.bottleneck_validation import RESULTS, Result, run, summary
 from gpuaug.profiler.model.costs import Change
 
@@ -37,7 +37,7 @@ def test_what_was_planted_is_found(name: str) -> None:
     pytest.fail("; ".join(found))
 
 
-def wrong(case: Planted, result: Result) -> str:
+def wrong(case: Case, result: Result) -> str:
     """What a result got wrong, if anything."""
     if not result.right:
         return f"said {result.said}: {result.text}"
@@ -51,7 +51,7 @@ def wrong(case: Planted, result: Result) -> str:
 
 def test_the_label_follows_the_cost() -> None:
     """The same pipe with the cost elsewhere is called otherwise: the check above can fail."""
-    elsewhere = Planted("moved", ("storage",), Pipe(collate=("wait", 0.02)), None, None)
+    elsewhere = Case("moved", ("storage",), Pipe(collate=("wait", 0.02)), None, None)
     found = run(elsewhere, seconds=0.6, turns=1, free=2.0)
     assert wrong(elsewhere, found)
     assert found.said[1] == "collate"
@@ -100,7 +100,7 @@ BOUND = ("workers bind", "the step binds")
 
 
 def test_the_stored_run_keeps_the_promise() -> None:
-    """What README says of the planted runs is what is stored; `python -m benchmarks.evidence.bottleneck_validation
+    """The README shows the stored runs; `python -m benchmarks.evidence.bottleneck_validation
     --json` writes it."""
     stored = json.loads(RESULTS.read_text())
     results = [Result(**one) for one in stored["results"]]

@@ -13,9 +13,9 @@ from torchvision.transforms import v2
 
 from gpuaug.profiler.report import Report
 from gpuaug.profiler.session import measure
-from gpuaug.profiler.show.html import page
-from gpuaug.profiler.show.png import draw
-from gpuaug.profiler.show.terminal import text
+from gpuaug.profiler.show.html import to_html
+from gpuaug.profiler.show.png import save_png
+from gpuaug.profiler.show.terminal import to_text
 from gpuaug.profiler.show.timeline import events
 from tests.support import profiler_cases as cases
 
@@ -47,7 +47,7 @@ def browser() -> Iterator[Any]:
 def opened(browser: Any, report: Report, tmp_path: Path) -> Iterator[Any]:
     """The page, and what it asked for and complained of."""
     path = tmp_path / "report.html"
-    path.write_text(page(report), encoding="utf-8")
+    path.write_text(to_html(report), encoding="utf-8")
     tab = browser.new_page(viewport=WIDE)
     tab.requests, tab.complaints = [], []
     tab.on("request", lambda request: tab.requests.append(request.url))
@@ -168,14 +168,14 @@ def test_boxes_lie_in_the_drawing(opened: Any) -> None:
 
 
 def test_every_form_tells_the_same(report: Report, tmp_path: Path) -> None:
-    shown = text(report)
+    shown = to_text(report)
     assert report.verdict.text in " ".join(shown.replace("│", " ").split())
     for stage in report.stages:
         assert stage.name[:12] in shown
-    written = page(report)
+    written = to_html(report)
     assert f"{report.images_per_second:,.0f}" in shown
     assert f"{report.images_per_second:,.0f}" in written
-    draw(report, tmp_path / "a.png")
+    save_png(report, tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 10_000
-    draw(report, tmp_path / "a.svg")
+    save_png(report, tmp_path / "a.svg")
     assert len([e for e in events(report) if e["ph"] == "s"]) == len(report.trace.batches)

@@ -21,7 +21,8 @@ from torchvision.transforms import v2
 import gpuaug as ga
 from gpuaug.profiler import stage
 from gpuaug.profiler.measure import clock
-from gpuaug.profiler.measure.recorder import Recorder, count, traced
+from gpuaug.profiler.measure.loaders import traced
+from gpuaug.profiler.measure.recorder import Recorder, count
 from gpuaug.profiler.measure.tracing import TracedBatch, TracedDataset
 from gpuaug.profiler.model.trace import Trace
 from tests.support import profiler_cases as cases
@@ -162,7 +163,7 @@ def test_decoders_are_put_back() -> None:
 def test_pillow_is_timed_before_it_has_opened_anything() -> None:
     """Its decoder's module is imported with the first file, which workers may be the first to open."""
     code = (
-        "import sys, PIL.Image; assert 'PIL.ImageFile' not in sys.modules; from gpuaug.profiler import instrument; "
+        "import sys, PIL.Image; assert 'PIL.ImageFile' not in sys.modules; from gpuaug.profiler.measure import instrument; "
         "instrument.decoders(); import PIL.ImageFile; assert hasattr(PIL.ImageFile.ImageFile.load, '__wrapped__')"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,13 +13,15 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from gpuaug.profiler.judge.advice import IDS, Advice, advise, best_workers, check, checks_of, moved_change
-from gpuaug.profiler.judge.apply import Probe, reloaded
+from gpuaug.profiler.conclude import epoch_start
+from gpuaug.profiler.judge.advice import IDS, Advice, check_ids
+from gpuaug.profiler.judge.apply import Probe, with_settings
+from gpuaug.profiler.judge.code_checks import code_checks
+from gpuaug.profiler.judge.recommend import best_workers, moved_change, recommend
 from gpuaug.profiler.judge.verdict import free, groups, judge, slow_worker, stages
 from gpuaug.profiler.model.costs import Change, Costs
 from gpuaug.profiler.model.replay import Load, Setting, replay
 from gpuaug.profiler.model.trace import Batch, Loader, Trace
-from gpuaug.profiler.session import edge
 from tests.support import profiler_cases as cases
 
 MS = 1e-3
@@ -291,13 +293,13 @@ def test_epochs_that_start_slowly() -> None:
     trace = made(PLAIN, count=20)
     trace.starts = [(0.0, 0.1, 0.5), (1.0, 1.1, 1.5), (2.0, 2.1, 2.5)]
     costs = Costs(trace, 100.0)
-    seconds, gained = edge(costs)
+    seconds, gained = epoch_start(costs)
     assert seconds == pytest.approx(0.5, abs=0.02)
     assert gained is not None
     assert gained.times > 3
     assert judge(costs, groups(costs), gained).kind == "epoch"
     stays = replace(trace.loader, persistent=True)
-    assert edge(Costs(Trace(stays, trace.batches, trace.starts), 100.0))[1] is None
+    assert epoch_start(Costs(Trace(stays, trace.batches, trace.starts), 100.0))[1] is None
 
 
 # ---- advice ----------------------------------------------------------------------------------------------------------
@@ -305,7 +307,7 @@ def test_epochs_that_start_slowly() -> None:
 
 def advice_of(trace: Trace, cores: float = 8.0, **more: Any) -> dict[str, Advice]:
     costs = Costs(trace, cores)
-    return {one.id: one for one in advise(costs, judge(costs, groups(costs)), **more)}
+    return {one.id: one for one in recommend(costs, judge(costs, groups(costs)), **more)}
 
 
 def test_more_workers_where_they_help() -> None:
@@ -348,7 +350,7 @@ def test_what_travels() -> None:
 
 def test_a_collate_that_only_stacks_is_not_blamed() -> None:
     costly = slow("collate", (20.0, 0.0))
-    assert "25% of mine's time" in advice_of(made(costly))["collate"].title
+    assert "25% of the time of mine" in advice_of(made(costly))["collate"].title
     assert "collate" not in advice_of(made(costly, collate="default_collate"))
 
 
@@ -370,15 +372,15 @@ def test_nothing_to_advise() -> None:
 def test_the_largest_gain_comes_first_and_ids_are_known() -> None:
     trace = made({**PLAIN, "read": (0.1, 20.0), "decode": (20.0, 0.0), "collate": (8.0, 0.0)}, cores=8.0)
     costs = Costs(trace, 8.0)
-    found = advise(costs, judge(costs, groups(costs)))
+    found = recommend(costs, judge(costs, groups(costs)))
     gains = [one.gain.times for one in found if one.gain]
     assert gains == sorted(gains, reverse=True)
     assert {one.id for one in found} <= set(IDS)
     assert {"faster-storage", "pack-data", "num-workers"} <= {one.id for one in found}
-    muted = advise(costs, judge(costs, groups(costs)), ignore=["num-workers"])
+    muted = recommend(costs, judge(costs, groups(costs)), ignore=["num-workers"])
     assert "num-workers" not in {one.id for one in muted}
     with pytest.raises(ValueError, match="must name one of augment-on-device"):
-        check(["everything"])
+        check_ids(["everything"])
 
 
 # ---- checks of the code ----------------------------------------------------------------------------------------------
@@ -396,7 +398,7 @@ class Seeded(Dataset[Any]):
 
 
 def ids(loader: DataLoader[Any]) -> set[str]:
-    return {one.id for one in checks_of(loader)}
+    return {one.id for one in code_checks(loader)}
 
 
 def test_a_generator_that_every_worker_repeats() -> None:
@@ -429,7 +431,7 @@ def test_normalize_comes_last() -> None:
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")
 def test_a_reloaded_loader_gives_the_same_batches(workers: int) -> None:
     loader = DataLoader(cases.Images(), 4, shuffle=True, generator=torch.Generator().manual_seed(1), num_workers=1)
-    other = reloaded(loader, num_workers=workers)
+    other = with_settings(loader, num_workers=workers)
     assert other.num_workers == workers
     state = loader.generator.get_state()
     plain = [batch[4].tolist() for batch in loader]

@@ -39,8 +39,8 @@ __all__ = ["Address", "Mapped", "attach", "empty", "open_segment", "pinned", "se
 # A segment is a uint8 tensor: the header, then the bytes of a batch.
 HEADER = 64  # bytes; keeps the batch aligned
 WORKER, READER = 0, 1  # header bytes: the state of the batch in the worker, and in the reader
-NOBODY, HELD = 0, 1  # states: no tensor of the batch is left; there are some
-SENT = 2  # state of READER: the batch is on its way to it
+RELEASED, HELD = 0, 1  # states: all tensors of the batch are deleted; some exist
+SENT = 2  # state of READER: the batch was sent, and has not arrived
 FORKED = 3  # state: the process forked while it held the batch, so its child may hold it for ever
 ABANDONED = 2  # header byte: 1 if the worker will not recycle the segment
 READER_SLACK = 2  # segments with the reader that a worker does not abandon: the current batch and the one before
@@ -90,7 +90,7 @@ def empty(size: int) -> Tensor:
     worker = get_worker_info()
     if worker is None:
         return torch.empty(size, dtype=torch.uint8, device="cpu")
-    fitting = [segment for segment in _in_state(NOBODY, NOBODY) if len(segment) >= HEADER + size]
+    fitting = [segment for segment in _in_state(RELEASED, RELEASED) if len(segment) >= HEADER + size]
     if fitting:
         return attach(min(fitting, key=len), size, WORKER)
     _make_room(READER_SLACK // worker.num_workers)
@@ -152,7 +152,7 @@ def _make_room(slack: int) -> None:
     A free segment, which is too small; if there is none, all but `slack` of those that the reader holds. In both cases
     those that a forked child may hold.
     """
-    free, with_reader = _in_state(NOBODY, NOBODY), _in_state(NOBODY, HELD)
+    free, with_reader = _in_state(RELEASED, RELEASED), _in_state(RELEASED, HELD)
     abandoned = [min(free, key=len)] if free else with_reader[: max(0, len(with_reader) - slack)]
     abandoned += [segment for segment in _segments if FORKED in segment[: READER + 1].tolist()]
     for segment in abandoned:
@@ -167,7 +167,7 @@ def segment_of(data: Tensor) -> Tensor | Address | None:
     """
     address = data.untyped_storage().data_ptr()
     for segment in _segments:
-        if segment.data_ptr() + HEADER == address and segment[READER] == NOBODY:
+        if segment.data_ptr() + HEADER == address and segment[READER] == RELEASED:
             segment[READER] = SENT
             return _addresses.get(segment.data_ptr(), segment)
     return None
@@ -189,7 +189,9 @@ def open_segment(sent: Tensor | Address) -> Tensor:
         try:
             descriptor = os.open(f"/proc/{sent.process}/fd/{sent.descriptor}", os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
-            raise RuntimeError(f"gpuaug: the batch of worker process {sent.process} is gone ({error}).") from None
+            raise RuntimeError(
+                f"gpuaug: worker process {sent.process} ended before its batch was read ({error})."
+            ) from None
         try:
             status = os.fstat(descriptor)
             if (status.st_dev, status.st_ino) != sent[2:4]:  # another process has the same id now
@@ -213,7 +215,7 @@ def attach(segment: Tensor, size: int, holder: int = READER) -> Tensor:
 
 def _release(segment: Tensor, holder: int, process: int, forks: int) -> None:
     if os.getpid() == process:  # in a forked child it says nothing about the parent
-        segment[holder] = NOBODY if forks == _forks else FORKED
+        segment[holder] = RELEASED if forks == _forks else FORKED
 
 
 def pinned(data: Tensor) -> Tensor:

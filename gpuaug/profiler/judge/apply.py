@@ -1,4 +1,4 @@
-"""Changes to a user's loader: the same loader with other settings, or with augmentation moved to the device."""
+"""Apply a recommendation to a user's loader: other settings, or augmentation moved to the device."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import torch
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 from torch.utils.data._utils.collate import default_collate
 
-from gpuaug.profiler.measure.recorder import data_loader
+from gpuaug.profiler.measure.loaders import data_loader
 from gpuaug.profiler.model.trace import batch_size
 
-__all__ = ["Moved", "Probe", "move", "probe", "reloaded"]
+__all__ = ["MovedLoader", "Probe", "move", "probe", "with_settings"]
 
-DEPTH = 4  # of data sets within data sets
+DEPTH = 4  # nested data sets that are searched, at most
 
 
-def reloaded(loader: DataLoader[Any], **settings: Any) -> DataLoader[Any]:
-    """A copy of a loader with other settings; it shares the sampler and the generator."""
+def with_settings(loader: DataLoader[Any], **settings: Any) -> DataLoader[Any]:
+    """A copy of a loader with other attributes; it shares the sampler and the generator."""
     twin = copy.copy(loader)
     workers = settings.get("num_workers", loader.num_workers)
     if workers == 0:
@@ -36,16 +36,21 @@ def reloaded(loader: DataLoader[Any], **settings: Any) -> DataLoader[Any]:
 
 
 @dataclass
-class Moved:
-    """A loader whose workers only decode, and the module that augments what they give.
+class MovedLoader:
+    """A loader whose workers only decode, with an Augment that runs the data set's transform on a device.
+
+    Iterating gives (images, labels) on the device.
 
     Attributes:
-        loader: of ragged uint8 batches. decoded: what is left in its workers. augment: a gpuaug.Augment on `device`.
-        code: the lines to change.
+        loader: Loader of ragged uint8 batches.
+        to_tensor: Transform that is left in its workers.
+        augment: A gpuaug.Augment on `device`.
+        device: Device that augments.
+        code: Lines of code to change.
     """
 
     loader: DataLoader[Any]
-    decoded: _Decoded
+    to_tensor: _ToTensor
     augment: Any
     device: torch.device
     code: str
@@ -56,16 +61,16 @@ class Moved:
         return iter(DeviceLoader(self.loader, self.device, self.augment))
 
 
-class _Decoded:
-    """What is left of a transform in the workers: the picture as uint8 (C, H, W). Attribute `taken`: seconds so far."""
+class _ToTensor:
+    """The transform that is left in the workers: an image to uint8 (C, H, W). `seconds` is its time so far."""
 
     def __init__(self) -> None:
-        self.taken = 0.0
+        self.seconds = 0.0
 
     def __call__(self, image: Any) -> torch.Tensor:
         start = time.perf_counter()
         found = self._tensor(image)
-        self.taken += time.perf_counter() - start
+        self.seconds += time.perf_counter() - start
         return found
 
     def _tensor(self, image: Any) -> torch.Tensor:
@@ -73,7 +78,7 @@ class _Decoded:
 
         found = image if isinstance(image, torch.Tensor) else pil_to_tensor(image)
         if found.dtype != torch.uint8:
-            raise ValueError(f"profile: the data set must give uint8 images to its transform, got {found.dtype}.")
+            raise ValueError(f"profile: the data set must pass uint8 images to its transform, got {found.dtype}.")
         return found
 
     def __repr__(self) -> str:
@@ -81,7 +86,7 @@ class _Decoded:
 
 
 def owner_of(dataset: Any) -> tuple[list[Any], Any] | None:
-    """The data sets from the outer one to the one whose `transform` is set; None if there is none."""
+    """(data sets, transform): the nested data sets down to the first with a `transform`; None if there is none."""
     chain, found = [], dataset
     for _ in range(DEPTH):
         chain.append(found)
@@ -93,11 +98,11 @@ def owner_of(dataset: Any) -> tuple[list[Any], Any] | None:
     return None
 
 
-def move(loader: Any, device: torch.device) -> Moved:
-    """Move a data set's transform behind the loader.
+def move(loader: Any, device: torch.device) -> MovedLoader:
+    """Move a data set's transform out of the loader, to a device.
 
     Raises:
-        ValueError: if it cannot be moved; the text says why.
+        ValueError: If it cannot be moved; the message says why.
     """
     from gpuaug.augment import Augment
     from gpuaug.data import ragged_collate
@@ -108,22 +113,22 @@ def move(loader: Any, device: torch.device) -> Moved:
     if isinstance(inner.dataset, IterableDataset):
         raise ValueError("the data set is iterable")
     if found is None:
-        raise ValueError("the data set has no `transform` that could be moved")
+        raise ValueError("the data set has no `transform` to move")
     if batch_size(inner) is None:
-        raise ValueError("the loader does not batch, or its sampler does not say how much")
+        raise ValueError("the loader makes no batches, or its batch size is unknown")
     if inner.collate_fn is not default_collate:
         raise ValueError("the loader has a collate_fn of its own")
     chain, transform = found
     converted = from_torchvision(transform)
     dataset = copy.copy(chain[-1])
-    decoded = dataset.__dict__["transform"] = _Decoded()
+    to_tensor = dataset.__dict__["transform"] = _ToTensor()
     if hasattr(dataset, "transforms") and hasattr(dataset.transforms, "transform"):
-        dataset.__dict__["transforms"] = type(dataset.transforms)(decoded, dataset.transforms.target_transform)
+        dataset.__dict__["transforms"] = type(dataset.transforms)(to_tensor, dataset.transforms.target_transform)
     for outer in reversed(chain[:-1]):
         twin = copy.copy(outer)
         twin.__dict__["dataset"] = dataset
         dataset = twin
-    changed = reloaded(inner, dataset=dataset, collate_fn=ragged_collate)
+    changed = with_settings(inner, dataset=dataset, collate_fn=ragged_collate)
     augment = Augment(train=converted).to(device)
     steps = "\n".join(f"    ga.{step!r}," for step in converted)
     code = (
@@ -135,19 +140,20 @@ def move(loader: Any, device: torch.device) -> Moved:
         "loader = DataLoader(dataset, ..., collate_fn=ga.ragged_collate)\n"
         f'for images, labels in ga.DeviceLoader(loader, "{device}", augment):'
     )
-    return Moved(changed, decoded, augment, device, code)
+    return MovedLoader(changed, to_tensor, augment, device, code)
 
 
 @dataclass(frozen=True)
 class Probe:
-    """What a batch costs once augmentation has moved: measured on real samples in this process.
+    """Costs of a batch after augmentation has moved, measured on real samples in this process.
 
     Attributes:
-        made: collating and pickling a decoded batch, against the batch as it is now: a ratio.
-        received: unpickling, in the same way.
-        kept: seconds of a batch that making tensors of whole pictures takes, which stays in the workers.
-        augment: seconds of augmenting a batch on the device. threads: that it takes, if the device is the CPU.
-        device: its type.
+        made: Time to collate and pickle a decoded batch / the same time now.
+        received: Time to unpickle a decoded batch / the same time now.
+        kept: Seconds per batch to convert images to tensors, which the workers still do.
+        augment: Seconds to augment a batch on the device.
+        threads: Number of threads that augmenting uses, if the device is the CPU.
+        device: Type of the device.
     """
 
     made: float
@@ -158,22 +164,21 @@ class Probe:
     device: str
 
 
-def probe(loader: Any, moved: Moved, repeats: int = 3) -> Probe:
-    """Measure a moved batch's parts, each `repeats` times, the median."""
+def probe(loader: Any, moved: MovedLoader, repeats: int = 3) -> Probe:
+    """Measure the costs of a moved batch: of each part the median of `repeats` runs."""
     inner = data_loader(loader)
     size = batch_size(inner) or 1
     count = min(size, len(inner.dataset))  # type: ignore[arg-type]
-    places = list(range(count))
-    now = [inner.dataset[k] for k in places]
-    start = moved.decoded.taken
-    decoded = [moved.loader.dataset[k] for k in places]
-    kept = (moved.decoded.taken - start) * size / count
+    now = [inner.dataset[k] for k in range(count)]
+    start = moved.to_tensor.seconds
+    decoded = [moved.loader.dataset[k] for k in range(count)]
+    kept = (moved.to_tensor.seconds - start) * size / count
     assert inner.collate_fn is not None
     assert moved.loader.collate_fn is not None
     before = _transport(inner.collate_fn, now, repeats)
     after = _transport(moved.loader.collate_fn, decoded, repeats)
     batch = moved.loader.collate_fn(decoded)
-    taken, used = [], []
+    walls, cpus = [], []
     for turn in range(repeats + 2):
         start, spent = time.perf_counter(), time.process_time()
         images = batch.images.to(moved.device) if moved.device.type != "cpu" else batch.images
@@ -181,16 +186,16 @@ def probe(loader: Any, moved: Moved, repeats: int = 3) -> Probe:
         if moved.device.type == "cuda":
             torch.cuda.synchronize(moved.device)
         if turn >= 2:  # the first calls compile
-            taken.append(time.perf_counter() - start)
-            used.append(time.process_time() - spent)
-    seconds = median(taken)
-    threads = max(1.0, median(used) / seconds)
-    made, received = (then / now for then, now in zip(after, before, strict=True))
+            walls.append(time.perf_counter() - start)
+            cpus.append(time.process_time() - spent)
+    seconds = median(walls)
+    threads = max(1.0, median(cpus) / seconds)
+    made, received = (new / old for new, old in zip(after, before, strict=True))
     return Probe(made, received, kept, seconds * size / count, threads, moved.device.type)
 
 
 def _transport(collate: Callable[[Any], Any], samples: list[Any], repeats: int) -> tuple[float, float]:
-    """Seconds of collating and pickling as for a queue, and of unpickling."""
+    """Seconds to collate and pickle a batch as for a worker's queue, and seconds to unpickle it."""
     made, received = [], []
     for _ in range(repeats + 1):  # the first one warms up
         start = time.perf_counter()
@@ -204,8 +209,8 @@ def _transport(collate: Callable[[Any], Any], samples: list[Any], repeats: int) 
 
 
 def tuned_source(module: str, name: str, advice_id: str, settings: dict[str, Any]) -> str:
-    """The text of a module whose loader is a script's, with an advice applied."""
-    head = f'"""`{module}.{name}` with `{advice_id}` applied, as gpuaug profile advised."""\n\n'
+    """The source of a module that returns a script's loader with a recommendation applied."""
+    head = f'"""`{module}.{name}` with `{advice_id}` applied, as gpuaug profile recommended."""\n\n'
     if advice_id == "augment-on-device":
         return (
             f"{head}import torch\n\nfrom gpuaug.profiler.judge.apply import move\n"
@@ -216,6 +221,6 @@ def tuned_source(module: str, name: str, advice_id: str, settings: dict[str, Any
         )
     listed = ", ".join(f"{key}={value!r}" for key, value in settings.items())
     return (
-        f"{head}from gpuaug.profiler.judge.apply import reloaded\nfrom {module} import {name} as original\n\n\n"
-        f"def {name}():\n    return reloaded(original(), {listed})\n"
+        f"{head}from gpuaug.profiler.judge.apply import with_settings\nfrom {module} import {name} as original\n\n\n"
+        f"def {name}():\n    return with_settings(original(), {listed})\n"
     )

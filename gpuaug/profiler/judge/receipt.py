@@ -1,4 +1,4 @@
-"""The receipt: what was advised is done, and before and after are run in turns."""
+"""The receipt: apply a recommendation, and run the loop before and after the change in turns."""
 
 from __future__ import annotations
 
@@ -8,25 +8,28 @@ from statistics import median
 from typing import Any
 
 from gpuaug.profiler.judge.advice import Advice
-from gpuaug.profiler.judge.apply import Moved, reloaded
+from gpuaug.profiler.judge.apply import MovedLoader, with_settings
 from gpuaug.profiler.judge.verdict import Gain
 from gpuaug.profiler.machine import Drift
-from gpuaug.profiler.measure import passes as ladder
-from gpuaug.profiler.measure.passes import Pass
+from gpuaug.profiler.measure.passes import Pass, timed
 
 __all__ = ["Receipt", "prove"]
 
-TURNS = 3  # of before and after
+TURNS = 3  # runs of before, and of after
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """What an advice promised, and what it brought.
+    """The predicted and the measured gain of a recommendation.
 
     Attributes:
-        id: of the advice. predicted: the replay's gain. measured: of the runs; its ends are the worst and best pairs.
-        error: predicted against measured, a fraction. reliable: the cores kept their speed meanwhile.
-        before, after: seconds a batch of each run.
+        id: Id of the recommendation.
+        predicted: Gain that the replay predicted.
+        measured: Measured gain; its interval is that of the worst and the best pair of runs.
+        error: predicted / measured - 1.
+        reliable: Whether the speed of the cores changed by at most 10 % during the runs.
+        drift: Change of the cores' speed, a fraction.
+        before, after: Seconds per batch of each run.
     """
 
     id: str
@@ -39,11 +42,11 @@ class Receipt:
     after: list[float]
 
 
-def changed(loader: Any, advice: Advice, moved: Moved | None) -> Any:
-    """The loader with an advice applied; None if only the user can apply it."""
+def changed(loader: Any, advice: Advice, moved: MovedLoader | None) -> Any:
+    """The loader with a recommendation applied; None if only the user can apply it."""
     if advice.id == "augment-on-device":
         return moved
-    return reloaded(loader, **advice.settings) if advice.settings else None
+    return with_settings(loader, **advice.settings) if advice.settings else None
 
 
 def prove(
@@ -55,14 +58,16 @@ def prove(
     warm: tuple[int, int],
     drift: Drift,
 ) -> Receipt:
-    """Run the loader as it is and as advised, in turns, and compare.
+    """Run the loader and the changed loader in turns, and compare.
 
     Args:
-        loader, after: before and after.
-        advice: with its predicted gain.
-        step: of the training loop, the same for both.
-        seconds: of all runs together. warm: batches left out of each run, before and after.
-        drift: looks at the cores' speed between the runs.
+        loader: Loader before the change.
+        after: Loader after the change.
+        advice: Recommendation, with its predicted gain.
+        step: Training step for both; None: only iterate.
+        seconds: Duration of all runs together.
+        warm: Number of first batches that are left out of each run: (before, after).
+        drift: Measures the speed of the cores between the runs.
     """
     assert advice.gain is not None
     each = seconds / (2 * TURNS)
@@ -71,7 +76,7 @@ def prove(
     for turn in range(TURNS):
         for which in (0, 1) if turn % 2 == 0 else (1, 0):  # before after, after before, before after
             source = (loader, after)[which]
-            runs[which].append(ladder.timed(("before", "after")[which], source, step, each, warm[which]))
+            runs[which].append(timed(("before", "after")[which], source, step, each, warm[which]))
         drift.look()
     before, later = ([run.pace for run in some] for some in runs)
     ratios = sorted(b / a for b, a in zip(before, later, strict=True))

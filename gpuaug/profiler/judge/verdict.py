@@ -1,4 +1,4 @@
-"""Which place limits the job, why, and by how much: gains from the replay, with intervals, never from utilisation."""
+"""Which stage limits the job, why, and by how much. Gains come from the replay, not from utilisation."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from gpuaug.profiler.model.trace import Trace
 
 __all__ = ["Gain", "Group", "Stage", "Verdict", "cause_of", "crowded", "groups", "judge", "stages"]
 
-FINE, HIGH = 0.05, 0.20  # shares of a step: below the one nothing is wrong, above the other much is
-MATTERS = 1.05  # a gain below it is not worth a change
-NOTHING, LITTLE, SOME = 1.03, 1.10, 1.25  # gains of data path and step, between which they balance
-SLOW_WORKER = 1.3  # times the others' median
-TAIL = 1.10  # gain of even costs that makes a tail the cause
-THREADS = 1.5  # of a worker that compute at once: above it, several do
-CONTENDED = 0.15  # of the fetch spent waiting for a core
+FINE, HIGH = 0.05, 0.20  # fractions of a step that wait for data: low below the first, high above the second
+MATTERS = 1.05  # the smallest gain that is worth a change
+NOTHING, LITTLE, SOME = 1.03, 1.10, 1.25  # limits of the gains for which data path and step balance, see `balanced`
+SLOW_WORKER = 1.3  # time of a slow worker / median of the others, at least
+TAIL = 1.10  # gain of equal batches, from which on the cause is a tail
+THREADS = 1.5  # threads of a worker that compute at once, from which on there are several
+CONTENDED = 0.15  # fraction of the fetch that waits for a core, from which on the cause is cores
 
 WORDS = {
     "storage": "storage",
@@ -38,7 +38,12 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Gain:
-    """How many times as fast the job would be: expected, and the interval's ends."""
+    """How many times as fast the job would be.
+
+    Attributes:
+        times: Expected ratio; 1 is no change.
+        low, high: Ends of the interval.
+    """
 
     times: float
     low: float
@@ -50,14 +55,19 @@ class Gain:
 
 @dataclass(frozen=True)
 class Stage:
-    """One row of the report, a batch's mean in seconds.
+    """One row of the report; times are the mean of a batch in seconds.
 
     Attributes:
-        seconds: that the batch spends there; computing and waiting are its parts.
-        capacity: samples a second that this place could give on its own, all of its processes together.
-        exposed: seconds of the step that would be saved if this place and all before it were free, less those saved by
-            the ones before it alone. The column adds up to the step.
-        share: of the step. gain: if only this place took no time.
+        name: Name of the stage.
+        group: Kind of the stage, a key of WORDS or the stage's name.
+        place: Thread that the stage runs in: worker, feeder, receive, pin or step.
+        seconds: Time of a batch in this stage.
+        computing, waiting: Parts of `seconds`: on a core, and not.
+        capacity: Samples per second that this stage could handle alone, with all of its processes; None if unlimited.
+        exposed: Time that a step would save if this stage and all before it took no time, minus the time it would save
+            if only those before it did. The sum over all rows is the step.
+        share: exposed / step.
+        gain: Gain if only this stage took no time.
     """
 
     name: str
@@ -74,7 +84,13 @@ class Stage:
 
 @dataclass(frozen=True)
 class Group:
-    """Rows of one kind, and the gain if all of them took no time."""
+    """The stages of one kind.
+
+    Attributes:
+        name: Kind of the stages.
+        rows: Names of the stages.
+        gain: Gain if all of them took no time.
+    """
 
     name: str
     rows: tuple[str, ...]
@@ -87,10 +103,12 @@ class Verdict:
 
     Attributes:
         kind: data, model, tie or epoch.
-        place: the group that binds; of a tie the first one. second: the other one of a tie, or what binds next.
-        cause: tail, worker, threads, cores or None: what makes the place slow, if it is not its ordinary work.
-        text: one sentence. exposed: share of the step that waits for data.
-        ceiling: the gain if the whole data path took no time.
+        place: Group that limits the job; of a tie the first one.
+        second: The other group of a tie, or the next limit; None if there is none.
+        cause: Why the place is slow, if not for its ordinary work: tail, worker, threads, cores or None.
+        text: The verdict in one sentence.
+        exposed: Fraction of the step that waits for data.
+        ceiling: Gain if the whole data path took no time.
     """
 
     kind: str
@@ -103,7 +121,7 @@ class Verdict:
 
 
 def group_of(name: str, augments: bool, place: str) -> str:
-    """The group a row belongs to."""
+    """The group of a row."""
     if augments:
         return "augmentation"
     if place in ("feeder", "receive"):
@@ -116,15 +134,17 @@ def group_of(name: str, augments: bool, place: str) -> str:
 
 
 def free(names: Sequence[str]) -> Change:
+    """The change after which these rows take no time."""
     return Change(factors=dict.fromkeys(names, 0.0))
 
 
 def gain(costs: Costs, change: Change) -> Gain:
+    """The predicted gain of a change."""
     return Gain(*costs.gain(change))
 
 
 def stages(costs: Costs) -> list[Stage]:
-    """Every row, in the order of a batch's way."""
+    """All stages, in the order in which a batch passes them."""
     found = []
     before = costs.pace
     gone: list[str] = []
@@ -154,7 +174,7 @@ def stages(costs: Costs) -> list[Stage]:
 
 
 def groups(costs: Costs) -> list[Group]:
-    """The kinds of places, each with its gain."""
+    """The stages by kind, each group with its gain."""
     names: dict[str, list[str]] = {}
     for row in costs.rows:
         names.setdefault(group_of(row.name, row.augments, row.place), []).append(row.name)
@@ -162,12 +182,12 @@ def groups(costs: Costs) -> list[Group]:
 
 
 def judge(costs: Costs, found: Sequence[Group], edge: Gain | None = None) -> Verdict:
-    """Name what limits the job, or say that two places tie, or that nothing in the data path is worth changing.
+    """Find what limits the job: one group, a tie of two, the start of epochs, or the model.
 
     Args:
-        costs: of the trace.
-        found: its groups.
-        edge: the gain if epochs began at once.
+        costs: Costs of the trace.
+        found: Groups of the trace.
+        edge: Gain if each epoch started without delay; None if that is not known.
     """
     steps = {row.name for row in costs.rows if row.place == "step"}
     data = [group for group in found if not steps.issuperset(group.rows)]
@@ -183,42 +203,44 @@ def judge(costs: Costs, found: Sequence[Group], edge: Gain | None = None) -> Ver
         return Verdict(kind, place, other, cause if kind in ("data", "tie") else None, text, exposed, ceiling)
 
     if edge is not None and edge.times >= MATTERS and edge.times > first.gain.times:
-        return say("epoch", "epoch", first.name, f"The start of each epoch limits the job: without it {edge}.")
+        return say("epoch", "epoch", first.name, f"The start of each epoch limits the job. Without it: {edge}.")
     top = max(consumer, key=lambda group: group.gain.times)
     what = WORDS.get(top.name, top.name)
     if balanced(ceiling.times, model.times):
-        text = f"A tie: without the data path {ceiling}, without {what} {top.gain}; only both together give more."
+        text = f"A tie. Without the data path: {ceiling}; without {what}: {top.gain}. Only both together gain more."
         return say("tie", first.name, top.name, text)
     if model.times >= ceiling.times:
-        rest = "the data path comes next"
+        rest = "the data path is the next limit"
         if ceiling.times < LITTLE:
             small = ceiling.times < MATTERS
-            rest = "nothing in the data path is worth changing" if small else "the data path adds a little"
-        return say(
-            "model", top.name, first.name, f"{what[0].upper() + what[1:]} is the limit: {rest} ({ceiling} at most)."
-        )
+            rest = "nothing in the data path is worth changing" if small else "the data path costs little"
+        text = f"{what[0].upper() + what[1:]} limits the job: {rest} (at most {ceiling})."
+        return say("model", top.name, first.name, text)
     word = WORDS.get(first.name, first.name)
     if second is not None and second.gain.high >= first.gain.low and near(first, second):
         other = WORDS.get(second.name, second.name)
-        text = f"A tie of {word} and {other}: without the one {first.gain}, the other {second.gain}, both {ceiling}."
+        text = (
+            f"A tie of {word} and {other}. Without the first: {first.gain}; without the second: {second.gain}; "
+            f"without all data work: {ceiling}."
+        )
         return say("tie", first.name, second.name, text)
-    text = f"{word[0].upper() + word[1:]} limits the job: without it {first.gain}, without all data work {ceiling}."
+    text = f"{word[0].upper() + word[1:]} limits the job. Without it: {first.gain}; without all data work: {ceiling}."
     return say("data", first.name, second.name if second else "model", text)
 
 
 def balanced(data: float, model: float) -> bool:
-    """Whether the data path and the step take about the same time, so that neither alone limits the job."""
+    """Whether data path and step take about the same time, by the gains without each: neither alone limits the job."""
     low, high = sorted((data, model))
     return high < LITTLE or (low > NOTHING and high < SOME and high / low < LITTLE)
 
 
 def near(a: Group, b: Group) -> bool:
-    """Gains that differ by less than a tenth of what the larger one brings."""
+    """Whether the logarithm of b's gain is more than 90 % of that of a's gain."""
     return math.log(max(b.gain.times, 1e-9)) > 0.9 * math.log(max(a.gain.times, 1 + 1e-9))
 
 
 def cause_of(costs: Costs) -> str | None:
-    """Why a place is slow, if not for its ordinary work."""
+    """Why a stage is slow, if not for its ordinary work: worker, threads, cores, tail or None."""
     if slow_worker(costs.trace) is not None:
         return "worker"
     if crowded(costs):
@@ -233,13 +255,13 @@ def cause_of(costs: Costs) -> str | None:
 
 
 def crowded(costs: Costs) -> bool:
-    """Whether the workers' threads are more than the cores, and more than the workers."""
+    """Whether a worker computes on several threads, and all workers together have more threads than cores."""
     threads = costs.setting.worker_threads
     return threads > THREADS and costs.setting.workers * threads > costs.cores
 
 
 def slow_worker(trace: Trace) -> int | None:
-    """A worker whose samples take longer than the others', by far; None if there is none."""
+    """A worker whose samples take far longer than the others'; None if there is none."""
     times: dict[int, list[float]] = {}
     for batch in trace.batches:
         if batch.size and batch.worker >= 0:
@@ -254,7 +276,7 @@ def slow_worker(trace: Trace) -> int | None:
 
 
 def tail_gain(costs: Costs) -> float:
-    """How much faster the job would be if every batch cost the mean."""
+    """How many times as fast the job would be if every batch had the mean costs."""
     order = np.arange(len(costs.batches))
     loads = costs.loads(Change(), order)
     means = {name: np.mean([getattr(load, name) for load in loads], 0) for name in ("fetch", "send", "receive", "step")}

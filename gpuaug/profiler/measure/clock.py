@@ -1,4 +1,4 @@
-"""The clocks of a stage: the wall, the thread's own time, and the time it waited for a core."""
+"""The three clocks of a stage: wall time, the thread's time on a core, and its time waiting for a core."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 __all__ = ["Clocks", "Moment", "Notes", "Span", "Timed", "clocks", "mine", "moment", "stage"]
 
 Span = tuple[int, int]  # perf_counter nanoseconds
-Clocks = tuple[int, int, int]  # nanoseconds: wall, this thread on a core, this thread waiting for a core
+Clocks = tuple[int, int, int]  # nanoseconds of this thread: wall, on a core, waiting for a core
 
 
 class _Queue:
-    """A thread's open schedstat file; -1 where there is none (Linux alone has it)."""
+    """A thread's open schedstat file; -1 where there is none (only Linux has it)."""
 
     def __init__(self) -> None:
         self.owner = threading.get_native_id()
@@ -25,13 +25,13 @@ class _Queue:
             self.file = -1
 
     def __del__(self, close: Callable[[int], None] = os.close) -> None:  # at the interpreter's end `os` may be gone
-        """With its thread, or when a fork's child finds its parent's."""
+        """Close the file when its thread ends, or when a forked child replaces its parent's."""
         if self.file >= 0:
             close(self.file)
 
 
 class Mine(threading.local):
-    """What this thread knows of its clocks and its batch."""
+    """The notes of this thread's present batch, and its schedstat file."""
 
     notes: Notes | None = None
     queue: _Queue | None = None
@@ -41,9 +41,9 @@ mine = Mine()
 
 
 def _waited() -> int:
-    """Nanoseconds this thread has waited for a core (Linux); 0 where the kernel does not say."""
+    """Nanoseconds that this thread has waited for a core; 0 on systems other than Linux."""
     queue = mine.queue
-    if queue is None or queue.owner != threading.get_native_id():  # a fork brings its parent's
+    if queue is None or queue.owner != threading.get_native_id():  # a forked child has its parent's
         queue = mine.queue = _Queue()
     return int(os.pread(queue.file, 64, 0).split()[1]) if queue.file >= 0 else 0
 
@@ -54,18 +54,19 @@ def clocks() -> Clocks:
 
 
 class Notes:
-    """What was noted of one batch.
+    """The times of one batch.
 
     Attributes:
-        process: id of the process that made it.
-        fetch: from the first sample's start to the end of collating.
-        clocks: wall, cpu and queue of the fetch, ns; see `Clocks`.
-        samples: (index, wall) of each sample, ns; the index is None where the data set is iterable.
-        stages: name -> [wall, cpu, queue, calls], ns, without what inner stages took; None if not timed in detail.
-        threads: time of all the process's threads, ns.
-        sent, received, pinned: spans of pickling, unpickling and `pin_memory`; None where it did not happen.
-        moved: time on a core of pickling and unpickling, ns.
-        fetching: these are of a fetch, not of a step. before: the thread's notes when they were begun.
+        process: Id of the process that made the batch.
+        fetch: Span from the start of the first sample to the end of collating.
+        clocks: Wall, cpu and queue time of the fetch in ns, see `Clocks`.
+        samples: (index, wall time in ns) of each sample; the index is None for an iterable data set.
+        stages: {name: [wall, cpu, queue, calls]} in ns, without the time of inner stages; None if not timed in detail.
+        threads: Time of all threads of the process on cores, in ns.
+        sent, received, pinned: Spans of pickling, unpickling and `pin_memory`; None if it did not happen.
+        moved: Time on a core of pickling and of unpickling, in ns.
+        fetching: Whether these are the notes of a fetch; else of a step.
+        before: Notes of this thread before these.
     """
 
     __slots__ = (
@@ -85,15 +86,15 @@ class Notes:
         self.received: Span | None = None
         self.pinned: Span | None = None
         self.moved = (0, 0)
-        self.inner: stage | None = None  # the stage that is under way
+        self.inner: stage | None = None  # the present stage
 
     def __reduce__(self) -> Any:
-        """Numbers alone, so that it travels cheaply, and the moment at which it leaves."""
+        """Pickle as plain numbers, which is fast, with the moment of pickling."""
         found = (self.process, self.fetch, self.clocks, self.samples, self.stages, self.threads, moment())
         return _arrived, found
 
 
-Moment = tuple[int, int]  # nanoseconds: the wall, and this thread on a core
+Moment = tuple[int, int]  # nanoseconds of this thread: wall, on a core
 
 
 def moment() -> Moment:
@@ -103,7 +104,7 @@ def moment() -> Moment:
 def _arrived(
     process: int, fetch: Span, clocks: Clocks, samples: Any, stages: Any, threads: int, left: Moment
 ) -> tuple[Notes, Moment, Moment]:
-    """The notes, when they left, and when they arrived."""
+    """(notes, moment of pickling, moment of unpickling)."""
     notes = Notes(False)
     notes.process, notes.fetch, notes.clocks, notes.threads = process, fetch, clocks, threads
     notes.samples, notes.stages = samples, stages
@@ -111,10 +112,13 @@ def _arrived(
 
 
 class stage:  # noqa: N801  # used as a statement, like contextlib's
-    """Time a part of a data set's or a training step's work under a name of your own.
+    """Time a part of a data set or a training step under a name: `with stage("read"): ...`.
 
-    Use it as `with stage("read"): ...`. Names `read` and `decode` are known to the report; any other name becomes a row
-    of its own. Where no profiler listens it reads no clock.
+    The report counts `read` as storage and `decode` as decoding; any other name gets its own row. Outside of a profile,
+    a stage reads no clock.
+
+    Args:
+        name: Name of the stage.
     """
 
     __slots__ = ("below", "name", "notes", "outer", "start")
@@ -149,7 +153,7 @@ class stage:  # noqa: N801  # used as a statement, like contextlib's
 
 
 class Timed:
-    """A callable under a stage's name. To everyone who asks it is the callable: its attributes, its class."""
+    """A callable that is timed as a stage. It has the attributes and the class of the callable."""
 
     def __init__(self, function: Callable[..., Any], name: str) -> None:
         self.__dict__.update(_function=function, _name=name)
@@ -166,7 +170,7 @@ class Timed:
         return type(self._function)
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("_function", "_name"):  # not there yet
+        if name in ("_function", "_name"):  # not set yet
             raise AttributeError(name)
         return getattr(self._function, name)
 

@@ -1,7 +1,7 @@
-"""Names for what a data set does: its transforms one by one, and the decoders that people use, timed while we listen.
+"""Time the transforms of a data set one by one, and common decoders, while a profile is open.
 
-A data set's attributes are replaced in place and put back, so that what the user's own code changes on it meanwhile is
-changed on the one data set there is.
+Attributes of the user's data set are replaced in place and restored afterwards. The data set is not copied, so changes
+that the user's code makes during the profile are kept.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from gpuaug.profiler.measure.clock import Timed
 
 __all__ = ["Patches", "decoders", "steps", "transforms"]
 
-DISPATCHED = ("apply_without_invocation", "apply_in_invocation")  # what AlbumentationsX' compositions call of a step
-DEPTH = 4  # of data sets within data sets
+DISPATCHED = ("apply_without_invocation", "apply_in_invocation")  # methods of a step that AlbumentationsX calls
+DEPTH = 4  # nested data sets, at most
 
-# module, class or "", function, and what it does
+# (module, class or "", function, name of the stage)
 DECODERS = (
     ("PIL.Image", "", "open", "decode"),
     ("PIL.ImageFile", "ImageFile", "load", "decode"),
@@ -39,13 +39,13 @@ DECODERS = (
 
 
 class Patches:
-    """Attributes that were replaced, and what they were."""
+    """Attributes that were replaced, and their former values."""
 
     def __init__(self) -> None:
         self._undo: list[tuple[Any, str, Any, Any, bool]] = []
 
     def put(self, owner: Any, name: str, value: Any) -> None:
-        """Set an attribute; an owner that does not let itself be changed is left alone."""
+        """Set an attribute, if the owner allows it."""
         before = getattr(owner, name)
         own = name in getattr(owner, "__dict__", ()) or not hasattr(type(owner), name)
         try:
@@ -55,14 +55,14 @@ class Patches:
         self._undo.append((owner, name, before, value, own))
 
     def put_all(self, owner: list[Any], values: list[Any]) -> None:
-        """Set the elements of a list, which stays the list it is."""
-        for place, (before, value) in enumerate(zip(owner, values, strict=True)):
+        """Set the elements of a list in place."""
+        for position, (before, value) in enumerate(zip(owner, values, strict=True)):
             if value is not before:
-                owner[place] = value
+                owner[position] = value
                 self._undo.append((owner, "", before, value, True))
 
     def restore(self) -> None:
-        """Put back what was there, but for what someone else has replaced since."""
+        """Restore the former values, except where other code has set a new one since."""
         while self._undo:
             owner, name, before, value, own = self._undo.pop()
             if isinstance(owner, list):
@@ -75,10 +75,10 @@ class Patches:
 
 
 def decoders(patches: Patches | None = None) -> None:
-    """Time the decoders that this process has imported; for ever, if nobody keeps the patches."""
+    """Time the decoders that this process has imported. Without `patches` they are timed until the process ends."""
     patches = patches or Patches()
     if "PIL.Image" in sys.modules:
-        importlib.import_module("PIL.ImageFile")  # Pillow itself imports it with the first file
+        importlib.import_module("PIL.ImageFile")  # Pillow imports it when it opens its first file
     for module, kind, name, what in DECODERS:
         owner = sys.modules.get(module)
         if kind and owner is not None:
@@ -89,7 +89,7 @@ def decoders(patches: Patches | None = None) -> None:
 
 
 def _timed(function: Callable[..., Any], name: str) -> Callable[..., Any]:
-    """A plain function, since `Timed` would not become a method."""
+    """The function, timed: a plain function, since `Timed` cannot be a method."""
     from functools import wraps
 
     from gpuaug.profiler.measure.clock import stage
@@ -103,7 +103,7 @@ def _timed(function: Callable[..., Any], name: str) -> Callable[..., Any]:
 
 
 def transforms(dataset: Any, patches: Patches) -> list[str]:
-    """Time the transforms of a data set, and of the data sets inside it, by name; returns the names."""
+    """Time the transforms of a data set and of its nested data sets. Returns their names."""
     names: list[str] = []
     _transforms(dataset, patches, names, DEPTH, set())
     return names
@@ -127,7 +127,7 @@ def _transforms(dataset: Any, patches: Patches, names: list[str], depth: int, se
 
 
 def is_transform(name: str, value: Any) -> bool:
-    """By the attribute's name, or by where its class comes from."""
+    """Whether an attribute is a transform, by its name or by the library of its class."""
     home = type(value).__module__.partition(".")[0]
     known = any(word in name.lower() for word in ("transform", "augment", "preprocess", "tfm"))
     return (
@@ -138,9 +138,9 @@ def is_transform(name: str, value: Any) -> bool:
 
 
 def steps(transform: Any, names: list[str], patches: Patches) -> Any:
-    """A transform with its steps timed by their class names; of a composition each step, of anything else the whole.
+    """Time a transform under its class name; of a composition, time each step.
 
-    A composition stays the object it is, so that what is changed on it meanwhile is not lost.
+    A composition is changed in place, so that changes by the user's code are kept.
     """
     if isinstance(transform, Timed) or type(transform) is Timed:
         return transform

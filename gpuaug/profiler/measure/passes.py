@@ -1,6 +1,6 @@
-"""What is measured: the whole, the loader alone, the step alone, and the loader with its files out of the page cache.
+"""Passes: the whole loop, the loader alone, the step alone, and the loader with files outside of the page cache.
 
-Every pass runs a fresh iteration of the loader for some seconds, and leaves the first batches out.
+Each pass iterates anew over the loader for some seconds, and leaves out the first batches.
 """
 
 from __future__ import annotations
@@ -19,14 +19,21 @@ from gpuaug.profiler.model.trace import Trace
 
 __all__ = ["Pass", "alone", "batches_of", "cold_files", "evict", "recorded", "timed"]
 
-CACHED = 4  # batches that the step is fed again and again
-WINDOWS = 5  # parts of a pass, whose spread is told
-KEEP_FILES = 200_000
+CACHED = 4  # batches on which the step alone runs again and again
+WINDOWS = 5  # parts of a pass, of which the fastest and the slowest are reported
+MAX_FILES = 200_000  # that are evicted from the page cache
 
 
 @dataclass(frozen=True)
 class Pass:
-    """A measured pass: seconds a batch over all of it, in its fastest and slowest window, and batches."""
+    """A measured pass.
+
+    Attributes:
+        name: Name of the pass.
+        pace: Seconds per batch over the whole pass.
+        low, high: Seconds per batch in its fastest and its slowest window.
+        batches: Number of batches.
+    """
 
     name: str
     pace: float
@@ -36,7 +43,7 @@ class Pass:
 
 
 def repeat(source: Any) -> Iterator[Any]:
-    """Epoch after epoch."""
+    """The batches of one epoch after another."""
     while True:
         empty = True
         for batch in source:
@@ -44,12 +51,12 @@ def repeat(source: Any) -> Iterator[Any]:
             yield batch
         if empty:
             raise ValueError(
-                "profile: the loader must give at least one batch, got none. Check its data set and drop_last."
+                "profile: `loader` must yield at least one batch, got none. Check its data set and drop_last."
             )
 
 
 def synchronize() -> None:
-    """The device's work is over; once in a window, never in a step."""
+    """Wait for the device."""
     if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.synchronize()
 
@@ -57,19 +64,19 @@ def synchronize() -> None:
 def timed(
     name: str, source: Any, step: Callable[[Any], Any] | None, seconds: float, warm: int, once: bool = False
 ) -> Pass:
-    """Run a loop for about that long, one epoch at most if `once`, and see how long its batches take."""
+    """Measure the time per batch of a loop that runs for about `seconds`, with `once` for at most one epoch."""
     stream = (batch for batch in source) if once else repeat(source)
     marks = run(stream, step, seconds, warm)
     stream.close()  # type: ignore[attr-defined]
     if len(marks) < 3:
         raise ValueError(
-            f"profile: the loader must give more than {warm + 2} batches an epoch for this. Use smaller ones."
+            f"profile: `loader` must yield more than {warm + 2} batches an epoch, got fewer. Use smaller batches."
         )
     return summary(name, marks)
 
 
 def run(stream: Iterator[Any], step: Callable[[Any], Any] | None, seconds: float, warm: int) -> list[float]:
-    """Moments between batches, for about so long after the first `warm` ones; the device is waited for twice."""
+    """The times between batches, from the end of the first `warm` ones on. Waits for the device twice in all."""
     for batch in itertools.islice(stream, warm):
         if step is not None:
             step(batch)
@@ -87,7 +94,7 @@ def run(stream: Iterator[Any], step: Callable[[Any], Any] | None, seconds: float
 
 
 def summary(name: str, marks: list[float]) -> Pass:
-    """Of moments between batches."""
+    """The pass of these times between batches."""
     count = len(marks) - 1
     edges = [round(count * k / WINDOWS) for k in range(WINDOWS + 1)]
     paces = [(marks[b] - marks[a]) / (b - a) for a, b in itertools.pairwise(edges) if b > a]
@@ -97,14 +104,14 @@ def summary(name: str, marks: list[float]) -> Pass:
 def recorded(
     name: str, loader: Any, step: Callable[[Any], Any] | None, seconds: float, warm: int, origin: int
 ) -> tuple[Pass, Trace]:
-    """The same with stamps, in seconds since `origin`."""
+    """Measure a loop as `timed`, and trace its batches in seconds since `origin`."""
     with Recorder(loader, origin) as recorder:
         found = timed(name, recorder, step, seconds, warm)
         return found, recorder.trace
 
 
 def batches_of(loader: Any, count: int = CACHED) -> list[Any]:
-    """The first batches, cloned: shared memory and pinned buffers are given back."""
+    """Copies of the first batches, so that shared memory and pinned buffers are released."""
     found = []
     for batch in itertools.islice(repeat(loader), count):
         found.append(clone(batch))
@@ -124,7 +131,7 @@ def clone(batch: Any) -> Any:
 
 
 def alone(step: Callable[[Any], Any], batches: list[Any], seconds: float) -> Pass:
-    """The step on batches that are there: the ceiling, whatever the data path does."""
+    """Measure the step on batches in memory: no data path can be faster."""
     return summary("model alone", run(itertools.cycle(batches), step, seconds, 2))
 
 
@@ -132,18 +139,18 @@ def alone(step: Callable[[Any], Any], batches: list[Any], seconds: float) -> Pas
 
 
 def cold_files(dataset: Any) -> list[str]:
-    """Files of a data set, as far as it names them: torchvision's `samples`, lists of paths, in data sets inside."""
+    """Files that a data set lists: torchvision's `samples`, lists of paths; also those of nested data sets."""
     found: list[str] = []
     seen: set[int] = set()
 
     def look(value: Any, depth: int) -> None:
-        if depth == 0 or id(value) in seen or len(found) >= KEEP_FILES:
+        if depth == 0 or id(value) in seen or len(found) >= MAX_FILES:
             return
         seen.add(id(value))
         if isinstance(value, (str, os.PathLike)):
             found.append(os.fspath(value))
         elif isinstance(value, (list, tuple)):
-            for part in value[:KEEP_FILES]:
+            for part in value[:MAX_FILES]:
                 if isinstance(part, (str, os.PathLike)):
                     found.append(os.fspath(part))
                 elif isinstance(part, (list, tuple)) and part and isinstance(part[0], (str, os.PathLike)):
@@ -159,9 +166,13 @@ def cold_files(dataset: Any) -> list[str]:
 
 
 def evict(paths: list[str]) -> tuple[int, int]:
-    """Drop files from the page cache, without root: (files, bytes) that were dropped. Linux; others: RuntimeError."""
+    """Drop files from the page cache: (files, bytes) that were dropped. Needs no root.
+
+    Raises:
+        RuntimeError: If the system is not Linux.
+    """
     if not hasattr(os, "posix_fadvise"):
-        raise RuntimeError("profile: --cold needs posix_fadvise, which this system does not have. Leave --cold away.")
+        raise RuntimeError("profile: --cold needs posix_fadvise, which this system does not have. Remove --cold.")
     files = size = 0
     for path in paths:
         try:
@@ -169,7 +180,7 @@ def evict(paths: list[str]) -> tuple[int, int]:
         except OSError:
             continue
         try:
-            os.fsync(descriptor)  # dirty pages stay
+            os.fsync(descriptor)  # unwritten pages would stay in the cache
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
             files, size = files + 1, size + os.fstat(descriptor).st_size
         finally:

@@ -1,8 +1,7 @@
-"""Iterate over a loader as one always does, and keep what its batches tell."""
+"""Iterate over a loader in the usual way, and record where each batch spent its time."""
 
 from __future__ import annotations
 
-import copy
 import operator
 import os
 import sys
@@ -13,31 +12,24 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, IterableDataset, IterDataPipe, MapDataPipe
+from torch.utils.data import DataLoader
 
 from gpuaug.profiler.measure import instrument
 from gpuaug.profiler.measure.clock import Notes, clocks, mine
-from gpuaug.profiler.measure.tracing import (
-    TracedBatch,
-    TracedBatches,
-    TracedCollate,
-    TracedDataset,
-    TracedIterable,
-    reset,
-)
+from gpuaug.profiler.measure.loaders import check_traceable, data_loader, rewrapped, traced
+from gpuaug.profiler.measure.tracing import TracedBatch, reset
 from gpuaug.profiler.model.trace import Batch, Interval, Loader, Trace
 
-__all__ = ["Recorder", "data_loader"]
+__all__ = ["Recorder", "count"]
 
-COUNTED, COUNTED_AGAIN = 4, 32  # batches whose contents are looked at: the first ones, and then one in so many
-LOOKED, LOOKED_AGAIN = 16, 7  # steps that all clocks are read for: the first ones, and then one in so many
-DEPTH = 4  # of wrappers around a loader
-KEPT = 4096  # batches; of a longer run the last ones
-SECOND = 1e-9  # of a nanosecond
+COUNTED, COUNTED_AGAIN = 4, 32  # batches whose contents are counted: the first 4, then every 32nd
+LOOKED, LOOKED_AGAIN = 16, 7  # steps for which all clocks are read: the first 16, then every 7th
+RECORDED = 4096  # batches that are recorded; of a longer run the last ones
+SECOND = 1e-9  # seconds of a nanosecond
 
 
-class _Standing:
-    """Stands for a loader: its length, and whatever else is asked of it."""
+class _Proxy:
+    """Forwards length and attributes to a loader."""
 
     loader: Any
 
@@ -45,30 +37,30 @@ class _Standing:
         return len(self.loader)
 
     def __getattr__(self, name: str) -> Any:
-        if name == "loader":  # not there yet
+        if name == "loader":  # not set yet
             raise AttributeError(name)
         return getattr(self.loader, name)
 
 
-class Recorder(_Standing):
-    """Iterate over a loader as one always does, and keep what its batches tell.
+class Recorder(_Proxy):
+    """Iterate over a loader in the usual way, and record where each batch spent its time.
 
     Args:
-        loader: a DataLoader, or what holds one as its `loader` (timm's PrefetchLoader, gpuaug's DeviceLoader).
-        origin: time.perf_counter_ns() from which seconds count; None: now.
+        loader: A DataLoader, or an object with one as its `loader` (timm's PrefetchLoader, gpuaug's DeviceLoader).
+        origin: Value of time.perf_counter_ns() at second 0 of the trace. None: now.
 
     Attributes:
-        trace: what was seen so far.
+        trace: Trace of the batches so far.
     """
 
     def __init__(self, loader: Any, origin: int | None = None) -> None:
         self.loader = loader
         self.inner = data_loader(loader)
-        traceable(self.inner)
+        check_traceable(self.inner)
         self.origin = time.perf_counter_ns() if origin is None else origin
         self.patches = instrument.Patches()
         self._names: list[str] = []
-        self._seen: deque[_Seen] = deque(maxlen=KEPT)
+        self._seen: deque[_Seen] = deque(maxlen=RECORDED)
         self._starts: list[tuple[float, float, float]] = []
         self._ends: list[float] = []
         self._twin: DataLoader[Any] | None = None
@@ -87,7 +79,7 @@ class Recorder(_Standing):
                 self._view = _View(self, self._twin)
                 self._wrapper = rewrapped(self.loader, self._view)
             self._names = instrument.transforms(self.inner.dataset, self.patches)
-            if not self.inner.num_workers:  # workers time their own
+            if not self.inner.num_workers:  # workers time their decoders themselves
                 instrument.decoders(self.patches)
         except BaseException:
             self._restore()
@@ -103,7 +95,7 @@ class Recorder(_Standing):
 
     @property
     def trace(self) -> Trace:
-        """Of the batches whose step is over."""
+        """The trace of all batches whose step has ended."""
         before: Any = None
         workers: dict[int, dict[int, int]] = {}
         batches = []
@@ -116,9 +108,9 @@ class Recorder(_Standing):
         return Trace(Loader.of(self.inner, self._names), batches, list(self._starts), list(self._ends))
 
     def __iter__(self) -> Iterator[Any]:
-        """One epoch. A batch's step is what happens between two batches."""
+        """Iterate over one epoch. The step of a batch lasts until the next batch is requested."""
         if self._twin is None:
-            raise RuntimeError("Profile: the loader can be iterated inside `with gpuaug.profile(loader) as p:` only.")
+            raise RuntimeError("profile: a profile can only be iterated inside `with gpuaug.profile(loader) as p:`.")
         yield from self._epoch_of(self._twin if self._wrapper is None else self._wrapper)
 
     def _seconds(self, moment: int) -> float:
@@ -128,7 +120,7 @@ class Recorder(_Standing):
         return None if span is None else (self._seconds(span[0]), self._seconds(span[1]))
 
     def _epoch_of(self, source: Any) -> Iterator[Any]:
-        """A wrapper pulls batches as it likes; a step is what happens between two of its own."""
+        """One epoch. A wrapper may request batches ahead; its steps lie between the batches that it yields."""
         begun = time.perf_counter_ns()
         iterator = iter(source)
         there = time.perf_counter_ns()
@@ -153,10 +145,10 @@ class Recorder(_Standing):
                 notes = self._view.passed.popleft()
             elif self._twin is not None and source is self._twin:
                 raise ValueError(
-                    f"profile: `loader` must give what its collate_fn made, and {type(self.inner).__name__} does not. "
-                    "Pass the DataLoader that feeds it."
+                    f"profile: `loader` must yield what its collate_fn returns, and {type(self.inner).__name__} does "
+                    "not. Pass the DataLoader that it reads from."
                 )
-            else:  # a wrapper that makes more batches than it takes
+            else:  # a wrapper that yields more batches than it reads
                 yield found
                 continue
             self._steps += 1
@@ -168,7 +160,7 @@ class Recorder(_Standing):
             last = seen.end[0]
 
     def _count(self, batch: Any) -> None:
-        """What travels differs little from batch to batch, and looking costs time."""
+        """Count the contents of some batches: they differ little, and counting takes time."""
         self._counted += 1
         if self._counted <= COUNTED or self._counted % COUNTED_AGAIN == 0:
             self._contents = count(batch)
@@ -208,7 +200,7 @@ class Recorder(_Standing):
 
 
 def _named(index: Any) -> int | str | None:
-    """What a sample is called: its index, if that is one."""
+    """The name of a sample: its index, if that is a string or an integer."""
     if isinstance(index, str):
         return index
     try:
@@ -222,9 +214,9 @@ def _stages(notes: Notes) -> dict[str, tuple[float, float, float]]:
 
 
 class _Seen:
-    """What was seen of one batch in the main process; its step lies between entering and leaving.
+    """Times of one batch in the main process; the `with` block is its step.
 
-    All clocks are read if one is to `look`; else the wall alone, for right after a step they are slow.
+    With `look` all clocks are read, else only the wall clock: right after a step, reading the others is slow.
     """
 
     __slots__ = ("asked", "before", "contents", "end", "epoch", "events", "given", "marks", "notes", "over", "process",
@@ -247,7 +239,7 @@ class _Seen:
         return self
 
     def __exit__(self, *error: object) -> None:
-        """Of a batch that was left, too."""
+        """Also called if the loop ends with this batch."""
         if self.marks is None:
             self.end = (time.perf_counter_ns(), 0, 0)
         else:
@@ -260,16 +252,16 @@ class _Seen:
         self.over = True
 
 
-class _View(_Standing):
-    """A traced loader to a wrapper that must not see tracing."""
+class _View(_Proxy):
+    """The loader that a wrapper reads from: it removes the notes from the batches and keeps them."""
 
     def __init__(self, recorder: Recorder, loader: DataLoader[Any]) -> None:
         self.recorder, self.loader = recorder, loader
         self.passed: deque[Notes] = deque()
 
     def __iter__(self) -> Iterator[Any]:
-        """Workers start at once, as they would: the wrapper's threads must not be the ones that fork."""
-        self.passed.clear()  # of an epoch that was left early
+        """Start the workers at once: a thread of the wrapper must not be the one that forks."""
+        self.passed.clear()  # notes of an epoch that was not finished
         return self._through(iter(self.loader))
 
     def _through(self, batches: Iterator[Any]) -> Iterator[Any]:
@@ -279,68 +271,11 @@ class _View(_Standing):
             yield one.batch
 
 
-def data_loader(loader: Any) -> DataLoader[Any]:
-    """The DataLoader itself, or the one inside; ValueError if there is none."""
-    found = loader
-    for _ in range(DEPTH):
-        if isinstance(found, DataLoader):
-            return found
-        found = getattr(found, "loader", None)
-    raise ValueError(
-        f"profile: `loader` must be a torch DataLoader or hold one as its `loader`, got {type(loader).__name__}. "
-        "Pass the DataLoader that feeds it."
-    )
-
-
-def rewrapped(wrapper: Any, view: Any) -> Any:
-    """A copy of a wrapper, and of those inside it, around something else than the DataLoader."""
-    inner = view if isinstance(wrapper.loader, DataLoader) else rewrapped(wrapper.loader, view)
-    twin = copy.copy(wrapper)
-    try:
-        twin.__dict__["loader"] = inner
-    except AttributeError:
-        raise ValueError(
-            f"profile: `loader` must let its `loader` be set, and {type(wrapper).__name__} has no __dict__. "
-            "Pass the DataLoader that feeds it."
-        ) from None
-    return twin
-
-
-def traceable(loader: DataLoader[Any]) -> None:
-    """Raise ValueError for a loader whose batches would be others if they were traced."""
-    home = str(getattr(type(loader).__iter__, "__module__", "")).partition(".")[0]
-    if home not in ("torch", "torchdata"):
-        raise ValueError(
-            f"profile: `loader` must iterate as torch's DataLoader does; {type(loader).__name__} has an __iter__ of "
-            "its own, or is being profiled already. Pass a plain DataLoader with its settings."
-        )
-    if isinstance(loader.dataset, (IterDataPipe, MapDataPipe)):
-        raise ValueError(
-            "profile: `loader` must have a Dataset or IterableDataset, got a data pipe, whose shuffling torch treats "
-            "apart. Wrap it in an IterableDataset."
-        )
-
-
-def traced(loader: DataLoader[Any]) -> DataLoader[Any]:
-    """A copy of a loader whose batches are TracedBatches; the loader itself is left as it is.
-
-    The copy draws what the loader would have drawn: it shares the sampler and the generator.
-    """
-    twin = copy.copy(loader)
-    dataset = loader.dataset
-    if isinstance(dataset, IterableDataset):
-        wrapped: Any = TracedIterable(dataset)
-    else:
-        wrapped = (TracedBatches if callable(getattr(dataset, "__getitems__", None)) else TracedDataset)(dataset)
-    twin.__dict__.update(dataset=wrapped, collate_fn=TracedCollate(loader.collate_fn), _iterator=None)
-    return twin
-
-
 # ---- devices and contents --------------------------------------------------------------------------------------------
 
 
 def _events() -> tuple[Any, Any] | None:
-    """Two CUDA events, the first one recorded; nothing waits for them before the report."""
+    """Two CUDA events, the first one recorded; they are synchronized only for the report."""
     if not (torch.cuda.is_available() and torch.cuda.is_initialized()):  # type: ignore[no-untyped-call]
         return None
     pair: Any = tuple(torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
@@ -349,7 +284,7 @@ def _events() -> tuple[Any, Any] | None:
 
 
 def _elapsed(pair: tuple[Any, Any], before: tuple[Any, Any] | None) -> Interval:
-    """Seconds from the step's start to its end on the device, and from the end of the step before it."""
+    """(seconds of the step on the device, seconds that the device was idle before it)."""
     pair[1].synchronize()
     idle = before[1].elapsed_time(pair[0]) / 1e3 if before is not None else 0.0
     return pair[0].elapsed_time(pair[1]) / 1e3, max(0.0, idle)

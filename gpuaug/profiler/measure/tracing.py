@@ -1,9 +1,9 @@
-"""Stamps that ride in the batch: a stock DataLoader tells when each batch was at each place, without patching torch.
+"""Trace each batch on its way through a DataLoader, without changing torch: the times travel with the batch.
 
-The data set and the collate function of a loader's copy are wrapped. In the worker they note how long each sample took
-and, for as many batches as is cheap, each stage. The collated batch becomes a `TracedBatch`, whose pickling and
-unpickling note when it was sent and received, and whose `pin_memory`, which torch calls, notes pinning. All processes
-of a machine read one clock. The user gets the batch alone, and it is the batch that the loader would have given anyway.
+A copy of the loader has a wrapped data set and a wrapped collate function. In the worker they record the time of each
+sample and, for as many batches as is cheap, of each stage. The collated batch becomes a `TracedBatch`: its pickling and
+unpickling record when it was sent and received, and its `pin_memory`, which torch calls, records pinning. All processes
+of a machine use the same clock. The user gets the batch without the times, the same batch as without tracing.
 """
 
 from __future__ import annotations
@@ -21,51 +21,51 @@ from gpuaug.profiler.measure.clock import Moment, Notes, clocks, mine, moment, s
 
 __all__ = ["TracedBatch", "TracedBatches", "TracedCollate", "TracedDataset", "TracedIterable", "reset"]
 
-DETAIL = 0.001  # of a worker's time may go into the clocks of stages; all tracing may take 0.01
-ALWAYS = 2  # batches of each worker that are timed in detail whatever it costs
-CALIBRATION = 8, 8  # times as many stages, timed to learn what timing one costs
+DETAIL = 0.001  # limit: time of timing stages / time of the worker. The limit for all tracing is 0.01
+ALWAYS = 2  # batches of each worker that are always timed in detail
+CALIBRATION = 8, 8  # (runs, stages in each) to measure the time of timing one stage
 
 
 class _Process:
-    """What detail has cost this process so far."""
+    """What timing in detail has cost in this process so far."""
 
     def __init__(self) -> None:
         self.pid = os.getpid()
         self.batches = 0
         self.elapsed = 0  # ns of fetching
-        self.spent = 0  # ns of timing stages, about
-        self.each = 0  # ns of timing one
+        self.spent = 0  # ns of timing stages, estimated
+        self.each = 0  # ns of timing one stage
 
 
 _process = _Process()
 
 
 def reset() -> None:
-    """Forget what detail has cost; a new trace begins."""
+    """Start a new trace: forget the costs of earlier ones."""
     global _process
     _process = _Process()
-    _leave()
+    _end_fetch()
 
 
 # ---- in the worker ---------------------------------------------------------------------------------------------------
 
 
 def _notes() -> Notes:
-    """Of the fetch that is under way, begun if need be."""
+    """The notes of the present fetch; new ones if there is none."""
     found = mine.notes
     return found if found is not None and found.fetching else _open()
 
 
-def _leave() -> None:
-    """A fetch is over, or was given up."""
+def _end_fetch() -> None:
+    """End the present fetch, finished or not."""
     if mine.notes is not None and mine.notes.fetching:
         mine.notes = mine.notes.before
 
 
 def _open() -> Notes:
-    """New notes of this thread."""
+    """Start a fetch: new notes for this thread."""
     global _process
-    if _process.pid != os.getpid():  # a worker that was forked
+    if _process.pid != os.getpid():  # a forked worker
         _process = _Process()
         instrument.decoders()
     if not _process.each:
@@ -80,12 +80,12 @@ def _open() -> Notes:
 
 
 def _close(notes: Notes) -> None:
-    """The batch is made."""
+    """Finish the notes of a fetch."""
     end = clocks()
     notes.clocks = (end[0] - notes.clocks[0], end[1] - notes.clocks[1], end[2] - notes.clocks[2])
     notes.threads = time.process_time_ns() - notes.threads
     notes.fetch = notes.fetch[0], end[0]
-    _leave()
+    _end_fetch()
     _process.batches += 1
     _process.elapsed += end[0] - notes.fetch[0]
     if notes.stages is not None:
@@ -93,7 +93,7 @@ def _close(notes: Notes) -> None:
 
 
 def _cost() -> int:
-    """Nanoseconds that timing one stage takes, if nothing comes between."""
+    """Nanoseconds that timing one stage takes, at best."""
     before, mine.notes = mine.notes, Notes(True)
     times, stages = CALIBRATION
     taken = []
@@ -108,7 +108,7 @@ def _cost() -> int:
 
 
 class _Wrapper:
-    """Stands for a data set: what is read from it, and written to it, goes to the data set itself."""
+    """A wrapper of a data set. Its attributes are read from and written to the data set."""
 
     dataset: Any
 
@@ -116,7 +116,7 @@ class _Wrapper:
         self.__dict__["dataset"] = dataset
 
     def __getattr__(self, name: str) -> Any:
-        if name == "dataset":  # not there yet while it is unpickled
+        if name == "dataset":  # not set yet during unpickling
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
@@ -131,7 +131,7 @@ class _Wrapper:
 
 
 def _revive(kind: type[_Wrapper], dataset: Any) -> _Wrapper:
-    """In a worker that was spawned, decoders are not timed yet."""
+    """Unpickle the wrapper in a spawned worker, and time the decoders there."""
     instrument.decoders()
     return kind(dataset)
 
@@ -150,14 +150,14 @@ class TracedDataset(_Wrapper, Dataset[Any]):
         try:
             sample = self.dataset[index]
         except BaseException:
-            _leave()
+            _end_fetch()
             raise
         notes.samples.append((index, time.perf_counter_ns() - start))
         return sample
 
 
 class TracedBatches(TracedDataset):
-    """One that fetches a whole batch at once; the time is spread over its samples."""
+    """A data set that fetches a whole batch at once. Each sample gets the same part of the time."""
 
     def __getitems__(self, indices: Any) -> Any:
         notes = _notes()
@@ -165,7 +165,7 @@ class TracedBatches(TracedDataset):
         try:
             samples = self.dataset.__getitems__(indices)
         except BaseException:
-            _leave()
+            _end_fetch()
             raise
         each = (time.perf_counter_ns() - start) // max(1, len(indices))
         notes.samples += [(index, each) for index in indices]
@@ -179,7 +179,7 @@ class TracedIterable(_Wrapper, IterableDataset[Any]):
         return len(self.dataset)
 
     def __iter__(self) -> Iterator[Any]:
-        _leave()  # an epoch that was left early
+        _end_fetch()  # of an epoch that was not finished
         samples = iter(self.dataset)
         while True:
             notes = _notes()
@@ -188,17 +188,17 @@ class TracedIterable(_Wrapper, IterableDataset[Any]):
                 sample = next(samples)
             except StopIteration:
                 if not notes.samples:  # a last, short batch is still collated
-                    _leave()
+                    _end_fetch()
                 return
             except BaseException:
-                _leave()
+                _end_fetch()
                 raise
             notes.samples.append((None, time.perf_counter_ns() - start))
             yield sample
 
 
 class TracedCollate:
-    """A collate function that closes a batch's notes and sends them along."""
+    """A collate function that finishes a batch's notes and adds them to the batch."""
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self.function = function
@@ -215,7 +215,7 @@ class TracedCollate:
 
 
 class _First:
-    """Notes when it is pickled, and when it is unpickled."""
+    """Records when it is pickled, and when it is unpickled."""
 
     def __reduce__(self) -> Any:
         return _first, (moment(),)
@@ -232,11 +232,11 @@ class TracedBatch:
         self.batch, self.notes = batch, notes
 
     def __reduce__(self) -> Any:
-        """The parts of a tuple are pickled and unpickled in order: what lies between the first and the notes is it."""
+        """Pickle the batch between two time records: a tuple is pickled and unpickled in order."""
         return _unpack, (_First(), self.batch, self.notes)
 
     def pin_memory(self, device: Any = None) -> TracedBatch:
-        """Called by torch's own pinning thread."""
+        """Pin the batch and record the time. torch's pinning thread calls it."""
         start = time.perf_counter_ns()
         self.batch = pin_memory(self.batch, device)  # type: ignore[no-untyped-call]
         self.notes.pinned = start, time.perf_counter_ns()

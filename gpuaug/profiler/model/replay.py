@@ -1,8 +1,8 @@
-"""torch's own queue rules, replayed on measured times: what a loader would give with other settings or other costs.
+"""Replay the queues of torch's DataLoader with measured times, to predict other settings or other costs.
 
-A DataLoader asks each worker in turn for batches, `prefetch_factor` ahead, gives them out in order, and asks for one
-more when it has taken one. So one slow batch blocks the line behind it, and a mean says too much. What runs at one
-moment shares the cores evenly, so that a stage costs more time while others compute, and less once they are gone.
+A DataLoader requests batches from its workers in turn, `prefetch_factor` in advance, delivers them in order, and
+requests one more for each one delivered. So one slow batch delays all batches behind it, and mean times are too
+optimistic. Everything that computes at the same moment shares the cores evenly.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from dataclasses import dataclass, field
 
 __all__ = ["Load", "Outcome", "Setting", "replay"]
 
-CHUNKS = 4  # a fetch alternates between computing and waiting this often
+CHUNKS = 4  # a fetch alternates between computing and waiting this many times
 TINY = 1e-12
 
 
 @dataclass(frozen=True)
 class Load:
-    """What one batch costs, in seconds that a core or a wait takes when nothing else runs.
+    """The costs of one batch, in seconds when nothing else runs.
 
     Attributes:
         fetch: (computing, waiting) in the worker: samples and collating.
-        send: (computing, waiting) of pickling, in the worker's feeder thread, beside the fetch of the next batch.
-        receive: of reading and unpickling, where the batch arrives: in the main thread, or in the pinning one.
-        pin: copying into pinned memory, in the pinning thread.
-        ahead: computing in a thread of the main process that works ahead of the consumer, as gpuaug's DeviceLoader.
-        step: (computing, waiting) of the consumer, from having a batch to asking for the next one.
+        send: (computing, waiting) of pickling in the worker's feeder thread, during the fetch of the next batch.
+        receive: (computing, waiting) of reading and unpickling, in the main thread or in the pinning thread.
+        pin: Copying into pinned memory, in the pinning thread.
+        ahead: Computing in a thread of the main process that works ahead of the consumer, as in gpuaug's DeviceLoader.
+        step: (computing, waiting) of the consumer, from receiving a batch to requesting the next one.
     """
 
     fetch: tuple[float, float]
@@ -40,16 +40,17 @@ class Load:
 
 @dataclass(frozen=True)
 class Setting:
-    """How a loader is set up, and on what.
+    """The settings of a loader, and its machine.
 
     Attributes:
-        workers: processes; 0 fetches in the main process.
-        prefetch: batches asked for ahead of each worker.
-        pinning: batches pass through a thread of the main process, which pins them or works ahead.
-        in_order: batches come in the order they were asked for.
-        cores: that may be used at once.
-        threads: of the consumer's step while it computes. ahead_threads: of what works ahead. worker_threads: of each
-            worker's fetch.
+        workers: Number of worker processes; with 0 the main process fetches.
+        prefetch: Prefetched batches per worker.
+        pinning: Whether batches pass through a thread of the main process, which pins them or works ahead.
+        in_order: Whether batches come in the order in which they were requested.
+        cores: Number of cores that can be used at once.
+        threads: Threads of the consumer's step while it computes.
+        ahead_threads: Threads of the work ahead of the step.
+        worker_threads: Threads of each worker's fetch while it computes.
     """
 
     workers: int
@@ -64,17 +65,22 @@ class Setting:
 
 @dataclass
 class Outcome:
-    """What came of a replay, in seconds: `ends` of the steps since the start, and each batch's `waits` before them."""
+    """The result of a replay, in seconds.
+
+    Attributes:
+        ends: End of each step since the start.
+        waits: Wait before each step.
+    """
 
     ends: list[float] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
 
 
-Phase = tuple[float, float]  # threads that compute, 0 where it waits; and seconds
+Phase = tuple[float, float]  # (number of threads that compute, 0 while waiting; seconds)
 
 
 class _Task:
-    """Something that is under way: phases, one after the other."""
+    """A task: its phases, one after another, and the event at its end."""
 
     __slots__ = ("left", "phases", "then")
 
@@ -84,27 +90,27 @@ class _Task:
 
 
 class _Replay:
-    """The state of one replay: who does what, and what waits where."""
+    """The state of one replay: running tasks, queues and their batches."""
 
     def __init__(self, loads: Sequence[Load], setting: Setting) -> None:
         self.loads, self.setting = loads, setting
         self.clock = 0.0
         self.tasks: list[_Task] = []
-        self.over: deque[tuple[str, int]] = deque()  # what has ended at this moment
+        self.over: deque[tuple[str, int]] = deque()  # events at this moment
         workers = range(setting.workers)
-        self.asked: list[deque[int]] = [deque() for _ in workers]  # batches each worker was asked for
+        self.asked: list[deque[int]] = [deque() for _ in workers]  # batches requested from each worker
         self.fetching = [False for _ in workers]
         self.made: list[deque[int]] = [deque() for _ in workers]  # for each worker's feeder thread
         self.sending = [False for _ in workers]
         self.owner: dict[int, int] = {}
-        self.held = [0 for _ in workers]  # batches asked for and not yet taken
+        self.held = [0 for _ in workers]  # batches requested and not yet delivered
         self.arrived: deque[int] = deque()
         self.pinning = False
         self.pinned: deque[int] = deque()
         self.stash: set[int] = set()
-        self.next, self.turn = 0, 0  # the next batch to ask for, and whose turn it is
-        self.given = 0  # batches that have been handed out
-        self.since: float | None = None  # when the consumer began to wait
+        self.next, self.turn = 0, 0  # the next batch to request, and the next worker
+        self.given = 0  # delivered batches
+        self.since: float | None = None  # moment at which the consumer began to wait
         self.receiving = False
         self.outcome = Outcome()
 
@@ -116,7 +122,7 @@ class _Replay:
             self.over.append(then)
 
     def ask(self) -> None:
-        """One more batch, from the worker whose turn it is; out of order, from the next one that has room."""
+        """Request a batch from the next worker; without in_order, from the next worker with room in its queue."""
         if self.next == len(self.loads):
             return
         workers = self.setting.workers
@@ -135,7 +141,7 @@ class _Replay:
         self.fetch(worker)
 
     def fetching_of(self, number: int) -> list[Phase]:
-        """Of a batch's samples: waiting and computing in turns."""
+        """The phases of a fetch: waiting and computing in turns."""
         computing, waiting = self.loads[number].fetch
         return [(0.0, waiting / CHUNKS), (self.setting.worker_threads, computing / CHUNKS)] * CHUNKS
 
@@ -163,7 +169,7 @@ class _Replay:
         self.start(phases, ("pinned", number))
 
     def want(self) -> None:
-        """The consumer asks for a batch."""
+        """The consumer requests a batch."""
         if self.given == len(self.loads):
             return
         if self.since is None:
@@ -182,7 +188,7 @@ class _Replay:
             self.start(once(self.loads[number].receive), ("received", number))
 
     def sort(self, number: int) -> None:
-        """A batch is here: is it the one that was wanted?"""
+        """Deliver a batch that arrived, or store it if an earlier one is due first."""
         if self.setting.in_order and number != self.given:
             self.stash.add(number)
             self.want()
@@ -243,7 +249,7 @@ class _Replay:
             self.start([*self.fetching_of(self.given), (1.0, load.pin)], ("made", self.given))
 
     def advance(self) -> None:
-        """To the next moment at which something ends."""
+        """Advance the clock to the next end of a phase."""
         demand = sum(task.phases[0][0] for task in self.tasks)
         rate = min(1.0, self.setting.cores / demand) if demand else 1.0
         ahead = min(task.left / rate if task.phases[0][0] else task.left for task in self.tasks)
@@ -273,19 +279,19 @@ class _Replay:
 
 
 def once(part: tuple[float, float]) -> list[Phase]:
-    """Computing, then waiting."""
+    """The phases of a cost: computing, then waiting."""
     return [(1.0, part[0]), (0.0, part[1])]
 
 
 def replay(loads: Sequence[Load], setting: Setting) -> Outcome:
-    """Run an epoch of batches under a setting.
+    """Replay an epoch.
 
     Args:
-        loads: what each batch costs, in the order the sampler gives them.
-        setting: of the loader and the machine.
+        loads: Costs of each batch, in the sampler's order.
+        setting: Settings of the loader and the machine.
 
     Raises:
-        ValueError: if a setting or a cost is out of range.
+        ValueError: If a setting or a cost is out of range.
     """
     positive = min(setting.cores, setting.threads, setting.ahead_threads, setting.worker_threads) > 0
     if setting.workers < 0 or setting.prefetch < 1 or not positive:
@@ -293,5 +299,5 @@ def replay(loads: Sequence[Load], setting: Setting) -> Outcome:
             f"replay: `setting` must have workers >= 0, prefetch >= 1, cores and threads > 0, got {setting}."
         )
     if any(min(*load.fetch, *load.send, *load.receive, load.pin, load.ahead, *load.step) < 0 for load in loads):
-        raise ValueError("replay: `loads` must be of at least 0 seconds. Check the trace's clocks.")
+        raise ValueError("replay: `loads` must be at least 0 seconds each. Check the clocks of the trace.")
     return _Replay(loads, setting).run()

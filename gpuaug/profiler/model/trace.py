@@ -1,4 +1,4 @@
-"""What a loader's batches told: one `Batch` for each, in seconds from the start, and the loader's settings."""
+"""A trace: the times of each batch, in seconds since the start, and the loader's settings."""
 
 from __future__ import annotations
 
@@ -15,26 +15,29 @@ Interval = tuple[float, float]
 
 @dataclass
 class Batch:
-    """One batch; times are seconds since the trace began, durations are seconds.
+    """The times of one batch. Moments are seconds since the trace began; durations are seconds.
 
     Attributes:
-        epoch: that it belongs to, from 0.
-        worker: that made it, from 0 in order of appearance; -1 is the main process.
-        size: samples in it.
-        fetch: from the first sample's start to the end of collating.
-        cpu, queue: of the fetch: on a core, and waiting for one. What is left is waiting for something else.
-        threads: of the fetch: time of all the process's threads on cores.
-        samples: (index, seconds) of each sample; the index is None where the data set is iterable.
-        stages: name -> (wall, cpu, queue), without what inner stages took; None if it was not timed in detail.
-        sent, received, pinned: spans of pickling, unpickling and pinning; None where it did not happen.
-        moved: seconds on a core of pickling and unpickling.
-        asked, given, done: when the main process asked for it, had it, and had done its step with it.
-        step: (cpu, queue) of the main thread in the step, and the time of all the process's threads; None if only the
-            wall was looked at.
-        marks: name -> (wall, cpu, queue) of the stages that the user marked in the step, if it was looked at.
-        device: seconds of the device from the step's start to its end, and idle before it; None without one.
-        tensors, tensor_bytes, other_bytes, float_bytes: what travels: tensors, their bytes, of arrays and bytes objects
-            that are pickled, and of float32 images.
+        epoch: Number of the epoch, from 0.
+        worker: Number of the worker, from 0 in order of appearance; -1 is the main process.
+        size: Number of samples.
+        fetch: Span from the start of the first sample to the end of collating.
+        cpu, queue: Time of the fetch on a core, and waiting for a core. The rest is waiting for something else.
+        threads: Time of all threads of the process on cores during the fetch.
+        samples: (index, seconds) of each sample; the index is None for an iterable data set.
+        stages: {name: (wall, cpu, queue)} without the time of inner stages; None if not timed in detail.
+        sent, received, pinned: Spans of pickling, unpickling and pinning; None if it did not happen.
+        moved: Time on a core of pickling, and of unpickling.
+        asked: Moment at which the main process requested the batch.
+        given: Moment at which the main process received the batch.
+        done: Moment at which the step ended.
+        step: (cpu, queue, threads) of the step: the main thread on a core and waiting for one, and all threads of the
+            process on cores. None if only the wall clock was read.
+        marks: {name: (wall, cpu, queue)} of the stages that the user marked in the step.
+        device: (seconds of the step on the device, seconds that the device was idle before it); None without a device.
+        tensors: Number of tensors in the batch.
+        tensor_bytes, other_bytes: Bytes of the tensors, and of arrays and bytes objects, which are pickled.
+        float_bytes: Bytes of float32 images.
     """
 
     epoch: int
@@ -63,13 +66,13 @@ class Batch:
 
     @property
     def blocked(self) -> float:
-        """Seconds of the fetch spent waiting, not for a core: storage, the network, a lock, a sleep."""
+        """Time of the fetch spent waiting for something else than a core: storage, the network, a lock, a sleep."""
         return max(0.0, self.fetch[1] - self.fetch[0] - self.cpu - self.queue)
 
 
 @dataclass(frozen=True)
 class Loader:
-    """A loader's settings."""
+    """The settings of a loader."""
 
     kind: str
     dataset: str
@@ -88,7 +91,7 @@ class Loader:
 
     @classmethod
     def of(cls, loader: DataLoader[Any], transforms: list[str]) -> Loader:
-        """Read them off a loader."""
+        """The settings of a DataLoader; `transforms` are the names of its data set's transforms."""
         try:
             length = len(loader)
         except TypeError:
@@ -113,11 +116,12 @@ class Loader:
 
 
 def batch_size(loader: DataLoader[Any]) -> int | None:
-    """Samples of a batch, as far as the loader or its batch sampler says."""
+    """Number of samples in a batch; None if the loader and its batch sampler do not say."""
     return loader.batch_size or getattr(loader.batch_sampler, "batch_size", None)
 
 
 def start_method(context: Any) -> str:
+    """fork, spawn or forkserver."""
     if context is None:
         return str(torch.multiprocessing.get_start_method())
     return str(context if isinstance(context, str) else context.get_start_method())
@@ -128,10 +132,10 @@ class Trace:
     """The batches of one or more epochs.
 
     Attributes:
-        loader: settings.
-        batches: in the order they were given.
-        starts: for each epoch: when iteration began, when its iterator was there, and when its first batch was.
-        ends: for each epoch that came to its end: from the last batch's step to the end of iteration.
+        loader: Settings of the loader.
+        batches: Batches in the order in which the main process received them.
+        starts: For each epoch: the moments at which iteration began, the iterator existed, and the first batch arrived.
+        ends: For each finished epoch: seconds from the end of the last step to the end of iteration.
     """
 
     loader: Loader

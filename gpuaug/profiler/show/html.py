@@ -6,20 +6,19 @@ from dataclasses import dataclass
 
 from gpuaug.profiler.model.trace import Batch
 from gpuaug.profiler.report import Report
-from gpuaug.profiler.show.png import colour
-from gpuaug.profiler.show.terminal import confidence, ms, percent, receipt, said, where, why
+from gpuaug.profiler.show.words import colour, confidence, gain_or_reason, ms, percent, receipt, where, why
 
-__all__ = ["page"]
+__all__ = ["to_html"]
 
 SHOWN = 14  # batches in the timeline
 WIDTH, LANE, GAP, LEFT = 1000, 22, 6, 92  # of the timeline, in SVG units
 BAR = 64  # height of the stacked bar
-LEAST = 0.4  # width that is still drawn
+MIN_WIDTH = 0.4  # of a box that is drawn, in SVG units
 
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle of a drawing, and what it says."""
+    """A rectangle of a drawing, with its tooltip and its label."""
 
     x: float
     y: float
@@ -30,8 +29,8 @@ class Box:
     label: str = ""
 
 
-def page(report: Report) -> str:
-    """The page's text."""
+def to_html(report: Report) -> str:
+    """The HTML text of the page."""
     from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
     environment = Environment(
@@ -59,7 +58,7 @@ def page(report: Report) -> str:
         lane=LANE,
         height=height,
         colour=colour,
-        said=said,
+        gain_or_reason=gain_or_reason,
         groups=list(dict.fromkeys(stage.group for stage in report.stages)),
         slowest=report.slowest(20),
         most=max([one.gain.high for one in report.advice if one.gain], default=1.0),
@@ -67,12 +66,12 @@ def page(report: Report) -> str:
 
 
 def bar(report: Report) -> list[Box]:
-    """The step, stage by stage."""
+    """The boxes of the stacked bar: the step, stage by stage."""
     total = sum(stage.exposed for stage in report.stages) or 1.0
     found, x = [], 0.0
     for stage in report.stages:
         width = WIDTH * stage.exposed / total
-        if width >= LEAST:
+        if width >= MIN_WIDTH:
             title = f"{stage.name}: {ms(stage.exposed)} ms of {ms(report.pace)} ms, {percent(stage.share)}"
             label = stage.name if width > 8 * len(stage.name) + 8 else ""
             found.append(Box(x, 0, width, BAR, colour(stage.group), title, label))
@@ -81,7 +80,7 @@ def bar(report: Report) -> list[Box]:
 
 
 def timeline(report: Report) -> tuple[list[tuple[str, float]], list[Box], list[tuple[float, str]], float]:
-    """(lanes with their heights, boxes, ticks of the axis, height) of some batches from the middle of an epoch."""
+    """The timeline of some batches from the middle of an epoch: (lanes and their tops, boxes, axis ticks, height)."""
     batches = middle(report.trace.batches)
     workers = sorted({b.worker for b in batches if b.worker >= 0})
     names = [f"worker {w}" for w in workers] + (["transport"] if workers else []) + ["main"]
@@ -96,14 +95,14 @@ def timeline(report: Report) -> tuple[list[tuple[str, float]], list[Box], list[t
             return
         begin, end = max(span[0], first), min(span[1], last)
         width = (end - begin) * scale
-        if width >= LEAST:
+        if width >= MIN_WIDTH:
             shown = label if width > 7 * len(label) + 4 else ""
             boxes.append(Box(LEFT + (begin - first) * scale, tops[lane], width, LANE, fill, title, shown))
 
     for number, b in enumerate(batches):
         lane = f"worker {b.worker}" if b.worker >= 0 else "main"
-        said = f"batch {number}: fetched in {ms(b.fetch[1] - b.fetch[0])} ms, {ms(b.cpu)} ms of it computing"
-        add(lane, b.fetch, colour("augmentation"), said, str(number))
+        title = f"batch {number}: fetched in {ms(b.fetch[1] - b.fetch[0])} ms, {ms(b.cpu)} ms of it computing"
+        add(lane, b.fetch, colour("augmentation"), title, str(number))
         if workers:
             add(
                 "transport",
@@ -126,7 +125,7 @@ def timeline(report: Report) -> tuple[list[tuple[str, float]], list[Box], list[t
 
 
 def middle(batches: list[Batch]) -> list[Batch]:
-    """Some consecutive batches of one epoch, the longest one, from its middle."""
+    """Consecutive batches from the middle of the longest epoch."""
     epochs: dict[int, list[Batch]] = {}
     for batch in batches:
         epochs.setdefault(batch.epoch, []).append(batch)

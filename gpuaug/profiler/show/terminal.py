@@ -1,4 +1,4 @@
-"""A report in the terminal: verdict, why, next; the same numbers as in every other form of it."""
+"""A report in the terminal: the verdict, the reasons, the stages and the recommendations."""
 
 from __future__ import annotations
 
@@ -7,93 +7,45 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from gpuaug.profiler.doctor import Finding
-from gpuaug.profiler.judge.advice import CORRECTNESS, Advice
-from gpuaug.profiler.judge.verdict import FINE, HIGH, WORDS
 from gpuaug.profiler.report import Report
+from gpuaug.profiler.show.words import confidence, doubts, gain_or_reason, ms, percent, receipt, where, why
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-__all__ = ["card", "compared", "confidence", "examined", "level", "text", "why"]
+__all__ = ["compared", "examined", "to_rich", "to_text"]
 
-WIDTH = 80
-MISSES = 0.15  # of the pace, by the replay: beyond it, gains are guesses
-CAUSES = {
-    "tail": "a few batches take far longer than the rest, and batches come in order",
-    "worker": "one worker is slower than the others",
-    "threads": "each worker computes on several threads, and together they are more than the cores",
-    "cores": "its processes wait for cores",
-}
-
-
-def level(exposed: float) -> str:
-    """What a share of waiting is called: the cuts are TensorFlow's profiler's, 5 and 20 %."""
-    return "low" if exposed < FINE else "high" if exposed > HIGH else "moderate"
+WIDTH = 80  # characters
+COLUMNS = (("spent", 6), ("waits", 6), ("samples/s", 9), ("exposed", 7), ("step", 5), ("gain if free", 17))
+LEGEND = (
+    "spent: time of a batch in the process that does this work. waits: the part of it not on a core. exposed: time "
+    "that a step would save without this row and those above it. gain if free: times as fast without this row alone, "
+    "with the interval."
+)
 
 
-def ms(seconds: float) -> str:
-    return f"{seconds * 1e3:,.2f}" if seconds < 0.1 else f"{seconds * 1e3:,.0f}"
-
-
-def percent(share: float) -> str:
-    return f"{share:.0%}" if abs(share) >= 0.1 else f"{share:.1%}"
-
-
-def why(report: Report) -> list[str]:
-    """The reasons, a sentence each."""
-    found = [
-        f"{percent(report.exposed)} of a step of {ms(report.pace)} ms waits for data ({level(report.exposed)}); "
-        f"{report.images_per_second:,.0f} samples/s."
-    ]
-    if report.alone is not None:
-        found.append(
-            f"The step alone takes {ms(report.alone)} ms: at most {report.samples / report.alone:,.0f} samples/s."
-        )
-    else:
-        found.append(f"Without any data work: {report.verdict.ceiling}.")
-    if report.verdict.cause:
-        found.append(f"Cause: {CAUSES[report.verdict.cause]}.")
-    second = report.verdict.second
-    if report.verdict.kind == "data" and second:
-        found.append(f"Next in line: {WORDS.get(second, second)}.")
-    paces = {one.name: one.pace for one in report.passes}
-    if "loader alone, cold files" in paces:
-        cold, cached = paces["loader alone, cold files"], paces["loader alone, cached files"]
-        found.append(
-            f"Files out of the page cache: {ms(cold)} ms a batch from the loader, {ms(cached)} with them in it."
-        )
-    if report.edge > 0.02 * report.pace * (report.trace.loader.length or 1):
-        found.append(f"Each epoch starts {report.edge:.2f} s late.")
-    return found
-
-
-def confidence(report: Report) -> str:
-    """How far the figures hold."""
-    cost = "" if report.overhead is None else f"; the clocks cost {percent(max(0.0, report.overhead))}"
-    found = (
-        f"The replay of the trace misses the measured pace by {percent(abs(report.residual))}{cost}; "
-        f"{len(report.trace.batches)} batches."
-    )
-    doubt = doubts(report)
-    return f"UNRELIABLE: {doubt}. {found}" if doubt else f"{found} Core speed changed by {percent(report.drift)}."
-
-
-def doubts(report: Report) -> str:
-    """Why the figures may not hold; empty if they should."""
-    found = []
-    if not report.reliable:
-        found.append(f"the cores' speed changed by {percent(report.drift)} meanwhile")
-    if abs(report.residual) > MISSES:
-        found.append(f"the replay misses what was measured by {percent(abs(report.residual))}")
-    return " and ".join(found)
-
-
-def card(report: Report) -> RenderableType:
-    """What the terminal shows."""
-    from rich import box
+def to_rich(report: Report) -> RenderableType:
+    """The report as an object that rich prints."""
     from rich.console import Group
+    from rich.text import Text
+
+    parts: list[RenderableType] = [_summary(report), _stages(report), Text(LEGEND, "dim"), *_recommendations(report)]
+    if report.receipt is not None:
+        parts.append(Text(f"\nReceipt: {receipt(report)}", "bold" if report.receipt.reliable else "bold red"))
+    slow = [pair for pair in report.slowest(5) if pair[0] is not None]
+    if slow:
+        parts.append(Text("\nSlowest samples: " + ", ".join(f"{index} ({ms(seconds)} ms)" for index, seconds in slow)))
+    if report.skipped:
+        reasons = "; ".join(f"{name} ({reason})" for name, reason in report.skipped.items())
+        parts.append(Text(f"Not run: {reasons}.", "dim"))
+    parts.append(Text(where(report), "dim"))
+    return Group(*parts)
+
+
+def _summary(report: Report) -> RenderableType:
+    """Verdict, reasons, first recommendation, reliability."""
+    from rich import box
     from rich.panel import Panel
-    from rich.table import Table
     from rich.text import Text
 
     colour = {"model": "green", "tie": "yellow"}.get(report.verdict.kind, "red")
@@ -110,23 +62,25 @@ def card(report: Report) -> RenderableType:
         lines.append("Nothing in the data path is worth changing.\n")
     lines.append("Trust    ", "bold")
     lines.append(confidence(report), "bold red" if doubts(report) else None)
+    return Panel(lines, title="gpuaug profile", box=box.ROUNDED, title_align="left")
+
+
+def _stages(report: Report) -> RenderableType:
+    """A row for each stage."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
         expand=True,
-        title="Where a batch spends its time, ms",
+        title="Where a batch spends its time, in ms",
         title_justify="left",
         pad_edge=False,
     )
     table.add_column("stage", no_wrap=True, overflow="ellipsis", ratio=1)
-    for name, width in (
-        ("spent", 6),
-        ("waits", 6),
-        ("samples/s", 9),
-        ("exposed", 7),
-        ("step", 5),
-        ("gain if free", 17),
-    ):
+    for name, width in COLUMNS:
         table.add_column(name, justify="right", no_wrap=True, width=width)
     for stage in report.stages:
         table.add_row(
@@ -139,77 +93,47 @@ def card(report: Report) -> RenderableType:
             f"{stage.gain.times:.2f} ({stage.gain.low:.2f}-{stage.gain.high:.2f})",
         )
     table.add_row("step", "", "", f"{report.images_per_second:,.0f}", ms(report.pace), "100%", "", style="bold")
-    legend = (
-        "spent: of a batch, by the process that does it; waits: of that, not on a core. exposed: what a step would "
-        "save without this row and those above it. gain if free: times as fast without this row alone (interval)."
-    )
-    panel = Panel(lines, title="gpuaug profile", box=box.ROUNDED, title_align="left")
-    parts: list[RenderableType] = [panel, table, Text(legend, "dim")]
-    if report.advice:
-        parts.append(Text("What to change", "italic"))
-        for one in report.advice:
-            row = Text(" ")
-            row.append(said(one), "bold")
-            row.append(f"  {one.title}  ")
-            row.append(f"[{one.id}]", "dim")
-            parts.append(row)
-        how = next((one for one in report.advice if one.how), None)
-        if how is not None:
-            parts.append(Text(f"\nThe lines of {how.id}:", "italic"))
-            parts.append(Text("\n".join("  " + line for line in how.how.splitlines())))
-    if report.receipt is not None:
-        parts.append(Text(f"\nReceipt: {receipt(report)}", "bold" if report.receipt.reliable else "bold red"))
-    slow = [pair for pair in report.slowest(5) if pair[0] is not None]
-    if slow:
-        parts.append(Text("\nSlowest samples: " + ", ".join(f"{index} ({ms(seconds)} ms)" for index, seconds in slow)))
-    if report.skipped:
-        parts.append(
-            Text("Not run: " + "; ".join(f"{name}, {reason}" for name, reason in report.skipped.items()) + ".", "dim")
-        )
-    parts.append(Text(where(report), "dim"))
-    return Group(*parts)
+    return table
 
 
-def said(advice: Advice) -> str:
-    """The gain, or why there is none."""
-    if advice.gain is not None:
-        return str(advice.gain)
-    return "correctness" if advice.id in CORRECTNESS else "seen, not replayed"
+def _recommendations(report: Report) -> list[RenderableType]:
+    """A line for each recommendation, and the code of the first."""
+    from rich.text import Text
+
+    if not report.advice:
+        return []
+    parts: list[RenderableType] = [Text("What to change", "italic")]
+    for one in report.advice:
+        row = Text(" ")
+        row.append(gain_or_reason(one), "bold")
+        row.append(f"  {one.title}  ")
+        row.append(f"[{one.id}]", "dim")
+        parts.append(row)
+    first = next((one for one in report.advice if one.how), None)
+    if first is not None:
+        parts.append(Text(f"\nThe lines of {first.id}:", "italic"))
+        parts.append(Text("\n".join("  " + line for line in first.how.splitlines())))
+    return parts
 
 
-def receipt(report: Report) -> str:
-    """Predicted, measured, error, in one line."""
-    found = report.receipt
-    assert found is not None
-    said = f"{found.id} was predicted {found.predicted} and measured {found.measured}; error {found.error:+.1%}."
-    return said if found.reliable else f"UNRELIABLE (core speed changed by {percent(found.drift)}): {said}"
+def to_text(report: Report, width: int = WIDTH) -> str:
+    """The report as plain text.
 
-
-def where(report: Report) -> str:
-    """The machine and the loader, in a line."""
-    loader, machine = report.trace.loader, report.machine
-    ahead = f", prefetch_factor={loader.prefetch}, {loader.start}" if loader.workers else ""
-    return (
-        f"{loader.kind}({loader.dataset}, batch_size={loader.batch_size}, num_workers={loader.workers}{ahead}); "
-        f"{machine['processor']}, {machine['cores']:g} cores, "
-        f"{report.cores:.2f} of them free; {machine['device'] or 'no GPU'}; torch {machine['torch']}."
-    )
-
-
-def text(report: Report, width: int = WIDTH) -> str:
-    """The card as plain text."""
+    Raises:
+        ModuleNotFoundError: If rich is not installed.
+    """
     try:
         from rich.console import Console
     except ImportError:
-        raise ModuleNotFoundError('profile: a card needs rich. Run pip install "gpuaug[profile]".') from None
+        raise ModuleNotFoundError('profile: a report as text needs rich. Run pip install "gpuaug[profile]".') from None
 
     console = Console(width=width, file=io.StringIO(), force_terminal=False)
-    console.print(card(report))
+    console.print(to_rich(report))
     return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
 
 
 def compared(before: Report, after: Report, tolerance: float) -> tuple[bool, str]:
-    """(whether the second one is slower by more than the tolerance, the table)."""
+    """Compare two reports: (whether the second is slower by more than the tolerance, a table as text)."""
     ratio = before.pace / before.samples / (after.pace / after.samples)
     rows: list[tuple[str, str, str, str]] = [
         ("samples/s", f"{before.images_per_second:,.0f}", f"{after.images_per_second:,.0f}", f"{ratio:.2f}x"),
@@ -235,7 +159,7 @@ def compared(before: Report, after: Report, tolerance: float) -> tuple[bool, str
     ]
     slower = ratio < 1 - tolerance
     if any(before.machine.get(what) != after.machine.get(what) for what in ("processor", "cores")):
-        lines.append("The reports are of different machines.")
+        lines.append("The reports come from different machines.")
     for name, report in (("before", before), ("after", after)):
         if doubt := doubts(report):
             lines.append(f"UNRELIABLE, {name}: {doubt}.")
@@ -245,7 +169,7 @@ def compared(before: Report, after: Report, tolerance: float) -> tuple[bool, str
 
 
 def examined(findings: Sequence[Finding]) -> str:
-    """The doctor's findings, a line each; what is wrong has its remedy."""
+    """The doctor's findings as text, one line each, with a remedy below each problem."""
     from rich import box
     from rich.console import Console
     from rich.table import Table

@@ -1,6 +1,6 @@
-"""The batches as a timeline for ui.perfetto.dev and chrome://tracing: a track for each worker, and the steps.
+"""The batches as a timeline for ui.perfetto.dev and chrome://tracing: one track for each worker, and one for the steps.
 
-The format is Chrome's trace event format. Arrows lead from a batch's fetch to its step.
+The format is Chrome's trace event format. Arrows connect a batch's fetch and its step.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PROCESS = 1
 
 
 def events(report: Report) -> list[dict[str, Any]]:
-    """All events, times in microseconds since the first batch was begun."""
+    """All trace events; times are microseconds since the start of the first batch."""
     batches = report.trace.batches
     origin = min(min(b.fetch[0], b.asked) for b in batches)
     found: list[dict[str, Any]] = [
@@ -66,7 +66,7 @@ def _name(kind: str, thread: int, name: str) -> dict[str, Any]:
 
 
 def save(report: Report, path: str | Path) -> None:
-    """Write the timeline; compressed if the name ends with .gz."""
+    """Write the timeline as JSON, compressed if the file name ends with .gz."""
     data = json.dumps({"traceEvents": events(report), "displayTimeUnit": "ms"}).encode()
     target = Path(path)
     target.write_bytes(gzip.compress(data, mtime=0) if target.suffix == ".gz" else data)

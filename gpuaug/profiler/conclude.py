@@ -1,0 +1,130 @@
+"""From measured traces to a report: costs, verdict, recommendations."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from gpuaug.profiler.judge.apply import MovedLoader, Probe
+from gpuaug.profiler.judge.recommend import recommend
+from gpuaug.profiler.judge.verdict import Gain, groups, judge, stages
+from gpuaug.profiler.machine import Drift, Machine
+from gpuaug.profiler.measure.passes import Pass
+from gpuaug.profiler.model.costs import Costs
+from gpuaug.profiler.model.trace import Trace
+from gpuaug.profiler.report import Report
+
+__all__ = ["conclude", "epoch_start", "join"]
+
+BUSY = 0.05  # fraction of the cores that other jobs use, from which on it counts
+
+
+def conclude(
+    trace: Trace,
+    loader: DataLoader[Any] | None = None,
+    *,
+    cores: float,
+    drift: Drift,
+    passes: Iterable[Pass] = (),
+    skipped: dict[str, str] | None = None,
+    alone: float | None = None,
+    overhead: float | None = None,
+    moved: MovedLoader | None = None,
+    probed: Probe | None = None,
+    ignore: Iterable[str] = (),
+) -> Report:
+    """Make a report of what was measured.
+
+    Args:
+        trace: Batches of one or more epochs.
+        loader: The user's loader, for checks of its code.
+        cores: Number of cores that the job can use, without those that other jobs use.
+        drift: Measured speeds of the cores.
+        passes: Measured passes.
+        skipped: {pass: reason why it was not run}.
+        alone: Seconds of a step alone, if measured.
+        overhead: Cost of tracing, a fraction of the time, if measured.
+        moved: The loader with its augmentation moved to the device, if that is possible.
+        probed: Measured costs of `moved`.
+        ignore: Ids of recommendations to leave out.
+
+    Raises:
+        ValueError: If the trace has too few batches, or an id in `ignore` does not exist.
+    """
+    machine = Machine.here()
+    costs = Costs(trace, cores, alone)
+    edge_seconds, edge_gain = epoch_start(costs)
+    found = groups(costs)
+    verdict = judge(costs, found, edge_gain)
+    busy = max(0.0, 1 - cores / machine.cores)
+    advice = recommend(
+        costs,
+        verdict,
+        loader=loader,
+        moved=moved,
+        probed=probed,
+        edge=edge_gain,
+        busy=busy if busy > BUSY else 0.0,
+        ignore=ignore,
+    )
+    return Report(
+        machine=machine.asdict(),
+        cores=cores,
+        trace=trace,
+        passes=list(passes),
+        skipped=skipped or {},
+        pace=costs.pace,
+        samples=costs.samples,
+        residual=costs.residual,
+        overhead=overhead,
+        alone=alone,
+        edge=edge_seconds,
+        verdict=verdict,
+        stages=stages(costs),
+        groups=found,
+        advice=advice,
+        receipt=None,
+        drift=drift.change,
+        reliable=drift.reliable,
+    )
+
+
+def epoch_start(costs: Costs) -> tuple[float, Gain | None]:
+    """(extra seconds of the first step of an epoch, the gain without them), from the epochs after the first.
+
+    The gain is None if it is unknown, or if the workers are kept between epochs.
+    """
+    trace = costs.trace
+    length = trace.loader.length
+    later = trace.starts[1:] or trace.starts
+    if not later or not length or not trace.loader.workers:
+        return 0.0, None
+    ends = statistics.median(trace.ends) if trace.ends else 0.0
+    starts = [first - begun + ends for begun, _, first in later]
+    firsts = {batch.epoch: batch for batch in reversed(trace.batches)}
+    fetch = statistics.median(batch.fetch[1] - batch.fetch[0] for batch in firsts.values())
+    receive = sum(row.seconds for row in costs.rows if row.place in ("feeder", "receive", "pin"))
+    needed = min(fetch + receive, *starts)  # even persistent workers have to fetch the first batch
+    seconds = max(0.0, statistics.median(starts) - needed)
+    if trace.loader.persistent or len(trace.starts) < 2:
+        return seconds, None
+    rest = costs.pace * (length - 1) + needed
+    middle = statistics.median(starts)
+    times, low, high = (1 + max(0.0, start - needed) / rest for start in (middle, min(starts), max(starts)))
+    return seconds, Gain(times, low, high)
+
+
+def join(traces: list[Trace]) -> Trace:
+    """Join the traces of several runs: their epochs become epochs of one trace."""
+    first = traces[0]
+    for trace in traces[1:]:
+        epochs = max((batch.epoch for batch in first.batches), default=-1) + 1
+        for batch in trace.batches:
+            batch.epoch += epochs
+        first.batches += trace.batches
+        first.starts += trace.starts
+        first.ends += trace.ends
+    return first

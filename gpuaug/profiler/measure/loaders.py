@@ -1,0 +1,79 @@
+"""Find the DataLoader that a user passed, check that it can be traced, and make a traced copy."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch.utils.data import DataLoader, IterableDataset, IterDataPipe, MapDataPipe
+
+from gpuaug.profiler.measure.tracing import TracedBatches, TracedCollate, TracedDataset, TracedIterable
+
+__all__ = ["check_traceable", "data_loader", "rewrapped", "traced"]
+
+DEPTH = 4  # nested wrappers around a loader, at most
+
+
+def data_loader(loader: Any) -> DataLoader[Any]:
+    """The DataLoader itself, or the one inside a wrapper.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    found = loader
+    for _ in range(DEPTH):
+        if isinstance(found, DataLoader):
+            return found
+        found = getattr(found, "loader", None)
+    raise ValueError(
+        f"profile: `loader` must be a torch DataLoader or have one as its `loader`, got {type(loader).__name__}. "
+        "Pass the DataLoader that it reads from."
+    )
+
+
+def rewrapped(wrapper: Any, view: Any) -> Any:
+    """A copy of a wrapper, and of the wrappers inside it, around `view` instead of the DataLoader."""
+    inner = view if isinstance(wrapper.loader, DataLoader) else rewrapped(wrapper.loader, view)
+    twin = copy.copy(wrapper)
+    try:
+        twin.__dict__["loader"] = inner
+    except AttributeError:
+        raise ValueError(
+            f"profile: `loader` must have a writable attribute `loader`, got {type(wrapper).__name__}, which has no "
+            "__dict__. Pass the DataLoader that it reads from."
+        ) from None
+    return twin
+
+
+def check_traceable(loader: DataLoader[Any]) -> None:
+    """Check that tracing does not change a loader's batches.
+
+    Raises:
+        ValueError: If it could.
+    """
+    home = str(getattr(type(loader).__iter__, "__module__", "")).partition(".")[0]
+    if home not in ("torch", "torchdata"):
+        raise ValueError(
+            f"profile: `loader` must iterate as torch's DataLoader does, got {type(loader).__name__}, which has an "
+            "__iter__ of its own or is being profiled already. Pass a plain DataLoader with its settings."
+        )
+    if isinstance(loader.dataset, (IterDataPipe, MapDataPipe)):
+        raise ValueError(
+            "profile: `loader` must have a Dataset or IterableDataset, got a data pipe, which torch shuffles in "
+            "another way. Wrap it in an IterableDataset."
+        )
+
+
+def traced(loader: DataLoader[Any]) -> DataLoader[Any]:
+    """A copy of a loader whose batches are TracedBatches. The loader itself is not changed.
+
+    The copy shares the sampler and the generator, so its batches are those that the loader would give.
+    """
+    twin = copy.copy(loader)
+    dataset = loader.dataset
+    if isinstance(dataset, IterableDataset):
+        wrapped: Any = TracedIterable(dataset)
+    else:
+        wrapped = (TracedBatches if callable(getattr(dataset, "__getitems__", None)) else TracedDataset)(dataset)
+    twin.__dict__.update(dataset=wrapped, collate_fn=TracedCollate(loader.collate_fn), _iterator=None)
+    return twin

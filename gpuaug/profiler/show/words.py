@@ -1,0 +1,126 @@
+"""Numbers, phrases and colours that the terminal, the HTML page and the PNG share."""
+
+from __future__ import annotations
+
+from gpuaug.profiler.judge.advice import CORRECTNESS, Advice
+from gpuaug.profiler.judge.verdict import FINE, HIGH, WORDS
+from gpuaug.profiler.report import Report
+
+__all__ = ["colour", "confidence", "doubts", "gain_or_reason", "level", "ms", "percent", "receipt", "where", "why"]
+
+LARGE_RESIDUAL = 0.15  # of the measured time per batch: if the replay differs by more, its gains are unreliable
+CAUSES = {
+    "tail": "a few batches take far longer than the others, and batches are delivered in order",
+    "worker": "one worker is slower than the others",
+    "threads": "each worker computes on several threads, and all workers together have more threads than cores",
+    "cores": "its processes wait for cores",
+}
+
+# By group. Readers with colour vision deficiency can tell them apart (Okabe and Ito); the parts have labels too.
+COLOURS = {
+    "storage": "#999999",
+    "decode": "#56B4E9",
+    "dataset": "#0072B2",
+    "augmentation": "#E69F00",
+    "collate": "#F0E442",
+    "transport": "#CC79A7",
+    "pinning": "#D55E00",
+    "model": "#009E73",
+}
+OTHER = "#BBBBBB"
+
+
+def colour(group: str) -> str:
+    """The colour of a group of stages."""
+    return COLOURS.get(group, OTHER)
+
+
+def ms(seconds: float) -> str:
+    """Seconds in milliseconds: `1.23` below 100 ms, else `1,234`."""
+    return f"{seconds * 1e3:,.2f}" if seconds < 0.1 else f"{seconds * 1e3:,.0f}"
+
+
+def percent(fraction: float) -> str:
+    """A fraction in percent: `1.2%` below 10 %, else `12%`."""
+    return f"{fraction:.0%}" if abs(fraction) >= 0.1 else f"{fraction:.1%}"
+
+
+def level(exposed: float) -> str:
+    """low, moderate or high: the fraction of a step that waits for data. TensorFlow has the same limits."""
+    return "low" if exposed < FINE else "high" if exposed > HIGH else "moderate"
+
+
+def why(report: Report) -> list[str]:
+    """The reasons for the verdict, one sentence each."""
+    found = [
+        f"{percent(report.exposed)} of a step of {ms(report.pace)} ms waits for data ({level(report.exposed)}); "
+        f"{report.images_per_second:,.0f} samples/s."
+    ]
+    if report.alone is not None:
+        found.append(
+            f"The step alone takes {ms(report.alone)} ms: at most {report.samples / report.alone:,.0f} samples/s."
+        )
+    else:
+        found.append(f"Without any data work: {report.verdict.ceiling}.")
+    if report.verdict.cause:
+        found.append(f"Cause: {CAUSES[report.verdict.cause]}.")
+    second = report.verdict.second
+    if report.verdict.kind == "data" and second:
+        found.append(f"The next limit: {WORDS.get(second, second)}.")
+    paces = {one.name: one.pace for one in report.passes}
+    if "loader alone, cold files" in paces:
+        cold, cached = paces["loader alone, cold files"], paces["loader alone, cached files"]
+        found.append(
+            f"The loader takes {ms(cold)} ms a batch with files outside of the page cache, {ms(cached)} ms with files "
+            "in it."
+        )
+    if report.edge > 0.02 * report.pace * (report.trace.loader.length or 1):
+        found.append(f"The start of each epoch takes {report.edge:.2f} s.")
+    return found
+
+
+def confidence(report: Report) -> str:
+    """How reliable the numbers are."""
+    cost = "" if report.overhead is None else f"; measuring costs {percent(max(0.0, report.overhead))}"
+    found = (
+        f"The replay differs from the measured time by {percent(abs(report.residual))}{cost}; "
+        f"{len(report.trace.batches)} batches."
+    )
+    doubt = doubts(report)
+    return f"UNRELIABLE: {doubt}. {found}" if doubt else f"{found} Core speed changed by {percent(report.drift)}."
+
+
+def doubts(report: Report) -> str:
+    """Why the numbers may be unreliable; empty if they are not."""
+    found = []
+    if not report.reliable:
+        found.append(f"the speed of the cores changed by {percent(report.drift)} during the measurement")
+    if abs(report.residual) > LARGE_RESIDUAL:
+        found.append(f"the replay differs from the measured time by {percent(abs(report.residual))}")
+    return " and ".join(found)
+
+
+def gain_or_reason(advice: Advice) -> str:
+    """The predicted gain of a recommendation, or why there is none."""
+    if advice.gain is not None:
+        return str(advice.gain)
+    return "correctness" if advice.id in CORRECTNESS else "observed, no gain predicted"
+
+
+def receipt(report: Report) -> str:
+    """The receipt in one line: predicted gain, measured gain, error."""
+    found = report.receipt
+    assert found is not None
+    text = f"{found.id}: predicted {found.predicted}, measured {found.measured}, error {found.error:+.1%}."
+    return text if found.reliable else f"UNRELIABLE (core speed changed by {percent(found.drift)}): {text}"
+
+
+def where(report: Report) -> str:
+    """The loader and the machine in one line."""
+    loader, machine = report.trace.loader, report.machine
+    more = f", prefetch_factor={loader.prefetch}, {loader.start}" if loader.workers else ""
+    return (
+        f"{loader.kind}({loader.dataset}, batch_size={loader.batch_size}, num_workers={loader.workers}{more}); "
+        f"{machine['processor']}, {machine['cores']:g} cores, "
+        f"{report.cores:.2f} of them free; {machine['device'] or 'no GPU'}; torch {machine['torch']}."
+    )
