@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gpuaug import checks
+from gpuaug import checks, compat
 from gpuaug.engine.capture import Captured
 from gpuaug.engine.counter import Counter
 from gpuaug.engine.evaluation import DefaultEvaluation
@@ -130,7 +130,7 @@ class Augment(nn.Module):
             RuntimeError: while it is traced or exported; see `eval_module`.
         """
         # else one batch's result would become a constant
-        if torch._C._get_tracing_state() is not None or torch.compiler.is_exporting():
+        if compat.is_tracing() or torch.compiler.is_exporting():
             raise RuntimeError(NOT_TRACED)
         mode = self._mode()
         self._check(images, labels, mode.training)

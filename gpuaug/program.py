@@ -18,14 +18,39 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gpuaug.instructions import (
+    BICUBIC,
+    BILINEAR,
+    CIRCULAR,
+    CONSTANT,
+    EDGE,
+    NEAREST,
+    NEAREST_EXACT,
+    OPERANDS,
+    REFLECT,
+    SYMMETRIC,
+    Feature,
+    Op,
+)
 from gpuaug.philox import LOOK, NUMBERS, fold
 
 __all__ = [
+    "BICUBIC",
+    "BILINEAR",
+    "CIRCULAR",
+    "CONSTANT",
+    "EDGE",
+    "NEAREST",
+    "NEAREST_EXACT",
+    "OPERANDS",
+    "REFLECT",
+    "SYMMETRIC",
     "Alike",
     "Blend",
     "Boxes",
     "BySize",
     "Erase",
+    "Feature",
     "Finish",
     "Instruction",
     "Keys",
@@ -42,58 +67,14 @@ __all__ = [
 
 Array = NDArray[Any]
 
-OPERANDS = 16  # floats per instruction; the widest user is a channel permutation
-
-
-class Op:
-    """Opcodes, with the operands each one reads. All arithmetic is float32, round to nearest, unless it says integer.
-
-    `fma(a, b, c)` is a * b + c rounded once, as ATen computes `c.add_(b, alpha=a)`. Grey is
-    floor(fma(b, 0.114, fma(g, 0.587, r * 0.2989))).
-    """
-
-    IDENTITY = 0
-    TABLE = 1  # table (256,): v -> table[v], every channel
-    CONTRAST = 2  # [factor, 1 - factor]: as SATURATION, with the mean of the grey image in place of grey
-    AUTOCONTRAST = 3  # per channel: trunc(clamp((v - low) / ((high - low) * (1 / 255)))), flat channels unchanged
-    EQUALIZE = 4  # per channel, integer, Pillow's rule
-    SATURATION = 5  # [factor, 1 - factor]: trunc(clamp(fma(grey, 1 - factor, v * factor)))
-    GRAYSCALE = 6  # every channel becomes grey
-    HUE = 7  # [6 * hue_factor]: see kernels/torch/step.py
-    PERMUTE = 8  # [c0, c1, ...]: output channel i is input channel c_i
-    SHARPNESS = 9  # [factor, 1 - factor]: trunc(clamp(fma(soft - v, 1 - factor, v))), integer soft, border unchanged
-    WARP = 10  # [a b c d e f g h i, interpolation, has_fill, projective] + fill: inverse, pixel index to pixel index
-    FLIP = 11  # [horizontal, vertical]
-    BLUR = 12  # [width, height] + kernel (width weights, then height weights), integer, Q14, reflected border
-    CONVOLVE = 13  # [size, border] + kernel (size * size), integer, Q14
-    NOISE = 14  # [mean * 255, sigma * 255, clip, op]: v + trunc(z * sigma + mean), z by Philox from the normal table
-    JPEG = 15  # [quality], integer
-    ERASE = 16  # [top, left, height, width] + fill
-    BRANCH = 17  # [weight]: keep the canvas as the base, total = weight * canvas
-    JOIN = 18  # [weight]: total += weight * canvas, then go back to the base
-    MERGE = 19  # canvas = trunc(total)
-
-
-class Feature:
-    """What `Instruction.possible` holds beside opcodes: the kinds of WARP that need code of their own."""
-
-    BILINEAR = 24
-    BICUBIC = 25
-    PROJECTIVE = 26
-
-
-NEAREST, NEAREST_EXACT, BILINEAR, BICUBIC = range(4)  # `Window.interpolation` and WARP operand 9
-CONSTANT, EDGE, REFLECT, SYMMETRIC, CIRCULAR = range(5)  # `Window.padding_mode` and CONVOLVE operand 1
-
 
 @dataclass
 class Instruction:
-    """One instruction per sample: opcode (B,) int32, operands (B, 16) float32, and what else its opcodes need.
+    """One instruction per sample: opcode (B,) int32, operands (B, OPERANDS) float32, and what else its opcodes need.
 
     possible: the opcodes that any draw could put here, and `Feature`. What a backend launches follows from this,
-    never from
-    the opcodes that were drawn. fill: (B, C) float32 levels. table: (B, 256) uint8. kernel: (B, n) int16 in Q14
-    (16384 is one).
+    never from the opcodes that were drawn. fill: (B, C) float32 levels. table: (B, 256) uint8. kernel: (B, n) int16,
+    where `Q14` is one.
     """
 
     possible: frozenset[int]
@@ -122,7 +103,7 @@ class Instruction:
 
     def where(self, applied: Array) -> Instruction:
         """The same instruction, IDENTITY for the samples that are not `applied` (B,)."""
-        opcode = np.where(applied, self.opcode, Op.IDENTITY)
+        opcode = np.where(applied, self.opcode, np.int32(Op.IDENTITY))
         return Instruction(self.possible | {Op.IDENTITY}, opcode, self.operands, self.fill, self.table, self.kernel)
 
 
@@ -134,7 +115,7 @@ class ListedInstruction(Instruction):
     """
 
     def __init__(self, listed: Instruction, chosen: Array, words: Array | None = None) -> None:
-        """`words` (n, 1 + 16 + C + 64) int32: opcode, operands, fill and table of each instruction, as in a block."""
+        """`words` (n, instruction_words) int32: each instruction, as in a block."""
         self.possible, self.listed, self.chosen, self.words = listed.possible, listed, chosen, words
 
     @property

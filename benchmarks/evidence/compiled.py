@@ -28,7 +28,7 @@ from gpuaug.program import Program
 __all__ = ["AMD", "NVIDIA", "Launch", "distinct", "emulate", "launches", "recompiled", "resources"]
 
 PACKAGE = "gpuaug.kernels.triton"
-PASSES = ("crop", "filter", "finish", "jpeg", "labels", "step", "tone")
+PASSES = ("crop", "filter", "finish", "jpeg", "instructions", "labels", "statistics")
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 
 

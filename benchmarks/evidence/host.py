@@ -34,7 +34,7 @@ from triton.backends.compiler import GPUTarget
 triton.knobs.runtime.interpret = False
 
 import gpuaug as ga  # noqa: E402
-from gpuaug.engine import render  # noqa: E402
+from gpuaug.engine import backends, render  # noqa: E402
 
 BATCHES = (64, 256, 1024)
 SOURCE, SIZE, CLASSES = 32, 28, 1000
@@ -94,7 +94,7 @@ def install() -> Driver:
     torch.set_num_threads(1)
     driver = Driver()
     triton.runtime.driver.set_active(driver)
-    render.interpreted = lambda: True
+    backends.interpreted = lambda: True
     return driver
 
 

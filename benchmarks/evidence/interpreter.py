@@ -55,8 +55,8 @@ KEPT = May.READ | May.WRITE | May.AGAIN
 RULES = {  # what is not said here is not allowed
     "taps_kernel": {"block": May.READ, "taps": May.WRITE},
     "crop_kernel": {"source": May.READ, "block": May.READ, "taps": May.READ, "out": RESULT},
-    "tone_kernel": {"canvas": May.READ, "block": May.READ, "normals": May.READ, "luts": May.READ | May.WRITE},
-    "step_kernel": {
+    "statistics_kernel": {"canvas": May.READ, "block": May.READ, "normals": May.READ, "luts": May.READ | May.WRITE},
+    "run_fused_kernel": {
         **dict.fromkeys(("canvas", "block", "luts", "normals"), May.READ),
         "base": KEPT,
         "total": KEPT,

@@ -12,7 +12,7 @@ from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
-from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
+from gpuaug import compat
 
 __all__ = ["Ahead", "LeftError"]
 
@@ -82,7 +82,7 @@ class Ahead:
         """
         with self._lock:
             self._left = True
-            if isinstance(self._source, _MultiProcessingDataLoaderIter):
+            if compat.is_of_worker_processes(self._source):
                 _interrupt(self._thread)
         self._jobs.put(None)
         if wait and threading.current_thread() is not self._thread:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data._utils.collate import default_collate_fn_map
 
+from gpuaug import compat
 from gpuaug.philox import LOOK, LOOKS, NUMBERS
 
 __all__ = ["Index", "Numbered", "index_of"]
@@ -51,7 +52,7 @@ class Index(Tensor):
     `index.as_subclass(torch.Tensor).to(device)`.
     """
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+    __torch_function__ = compat.without_torch_function()
 
     def __getitem__(self, rows: Any) -> Any:
         return _kept(super().__getitem__(rows))
@@ -66,7 +67,7 @@ class Index(Tensor):
         return self.clone()
 
     def to(self, *arguments: Any, **options: Any) -> Any:
-        dtype = torch._C._nn._parse_to(*arguments, **options)[1]
+        dtype = compat.wanted_dtype(*arguments, **options)
         return self if dtype in (None, self.dtype) else self.as_subclass(Tensor).to(dtype)
 
     def cuda(self, *arguments: Any, **options: Any) -> Any:

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gpuaug import checks
+from gpuaug import checks, compat
 from gpuaug.engine.builder import Item
 from gpuaug.kernels.resample import positions, taps
 from gpuaug.program import Op, Program, Window
@@ -94,7 +94,7 @@ class EvalModule(nn.Module):
         Returns:
             (B, C, h, w) as `Augment` returns it in evaluation.
         """
-        if torch._C._get_tracing_state() is None and (images.ndim != 4 or tuple(images.shape[1:]) != self.shape):
+        if not compat.is_tracing() and (images.ndim != 4 or tuple(images.shape[1:]) != self.shape):
             expected = f"(B, {', '.join(map(str, self.shape))}), for which this module was made"
             raise checks.bad(
                 "Augment.eval_module", "images", expected, checks.describe(images), "Make one for this size."

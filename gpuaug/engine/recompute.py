@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gpuaug.compat import in_backward
 from gpuaug.program import Keys
 
 __all__ = ["Recent", "in_backward", "token"]
@@ -19,12 +20,6 @@ LOST = (
     "{what}. If it comes from torch.utils.checkpoint, leave preserve_rng_state=True: the draws are found by a number "
     "from torch's generator."
 )
-
-
-def in_backward() -> bool:
-    """True inside the backward pass, where activation checkpointing runs a part of the network again."""
-    current = getattr(torch._C, "_current_graph_task_id", None)  # since torch 2.1; without it nothing is recognised
-    return current is not None and current() != -1
 
 
 def token() -> int:

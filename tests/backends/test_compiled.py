@@ -14,6 +14,7 @@ import triton
 import gpuaug as ga
 from benchmarks.evidence.compiled import AMD, NVIDIA, Launch, distinct, launches, recompiled, resources
 from benchmarks.evidence.occupancy import occupancy
+from gpuaug.instructions import Feature, bits
 from tests.support.lists import cases, channel_counts
 from tests.support.recipes import RECIPES
 
@@ -34,7 +35,7 @@ MORE: dict[str, dict[tuple[str, int], tuple[int, str]]] = {
 SPILLS: dict[str, dict[tuple[str, int], tuple[int, str]]] = {
     "3.6": {
         **{
-            ("tone_kernel", capability): (24, "AugMix: six registers wait until the loop over the image is over")
+            ("statistics_kernel", capability): (24, "AugMix: six registers wait until the loop over the image is over")
             for capability in (75, 80, 90, 100)
         },
     },
@@ -43,7 +44,7 @@ SPILLS: dict[str, dict[tuple[str, int], tuple[int, str]]] = {
 # bytes of shared memory of a program; none else: where threads exchange something
 SHARED: dict[str, dict[str, tuple[int, str]]] = {
     version: {
-        "tone_kernel": (1024, "256 counts"),
+        "statistics_kernel": (1024, "256 counts"),
         "jpeg_code_kernel": (1024, "DCT blocks"),
         "taps_kernel": (1024, "a chunk of taps, for stores of four at a time"),
         "finish_kernel": (128, "whether any pixel of the tile is erased or pasted"),
@@ -113,7 +114,7 @@ def test_arithmetic_is_exact(name: str) -> None:
 
 
 # stores of a byte: tables of a sample, and blocks of 8 x 8 pixels, which lie eight bytes in a row
-NARROW = ("tone_kernel", "jpeg_code_kernel")
+NARROW = ("statistics_kernel", "jpeg_code_kernel")
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -130,7 +131,9 @@ def test_stores_are_wide(name: str) -> None:
 def narrow(launch: Launch) -> int:
     """Bits of the narrowest store: of four pixels, but what reads many taps has registers for two or one."""
     may = launch.constants.get("MAY", 0)
-    return 8 if may >> 25 & 1 else 16 if may >> 24 & 1 and launch.name == "step_kernel" else 32
+    if may & bits([Feature.BICUBIC]):
+        return 8
+    return 16 if may & bits([Feature.BILINEAR]) and launch.name == "run_fused_kernel" else 32
 
 
 @pytest.mark.parametrize("name", RECIPES)

@@ -47,7 +47,8 @@ def twin(device: Pretend, run: Callable[[], Any], monkeypatch: pytest.MonkeyPatc
     """What the CPU gives; its multiply-adds round as those of the device."""
     with monkeypatch.context() as patch:
         if device.device.type == "mps":  # without float64 a product is rounded, too
-            patch.setattr(sys.modules["gpuaug.kernels.torch.step"], "fma", lambda a, b, c: a * b + c)
+            for module in ("common", "point", "instructions"):
+                patch.setattr(sys.modules[f"gpuaug.kernels.torch.{module}"], "fma", lambda a, b, c: a * b + c)
         return run()
 
 

@@ -28,7 +28,7 @@ def gpu(test: Any) -> Any:
 
 @gpu
 def test_kernels_are_compiled() -> None:
-    from gpuaug.engine.render import choose, interpreted
+    from gpuaug.engine.backends import choose, interpreted
 
     assert not interpreted()
     assert choose("auto", torch.device("cuda")) == "triton"

@@ -93,7 +93,7 @@ def test_it_sees_every_test_of_a_device(dry: tuple[Path, str]) -> None:
 
 def test_it_sweeps_over_the_kernels_of_the_recipes(dry: tuple[Path, str]) -> None:
     rows = found(dry[0])["tuning"]["rows"]
-    assert {row["kernel"] for row in rows if row.get("best")} == {"crop", "step", "tone", "finish"}
+    assert {row["kernel"] for row in rows if row.get("best")} == {"crop", "run_fused", "statistics", "finish"}
     tried = [row for row in rows if "same_bits" in row]
     assert len(tried) >= 4
     assert all(row["same_bits"] for row in tried)
@@ -345,7 +345,7 @@ def a_run(failures: int = 0) -> dict[str, Any]:
         "speed": speed,
         "training": training,
         "sanitizer": [{"tool": "memcheck", "errors": 0}],
-        "tuning": [{"kernel": "tone", "variant": "16 x 64, 8 warps", "gain": 1.2, "best": True}],
+        "tuning": [{"kernel": "statistics", "variant": "16 x 64, 8 warps", "gain": 1.2, "best": True}],
     }
     run = {
         name: {"part": name, "status": "done", "taken_s": 9.0, "failed": [], "rows": own} for name, own in rows.items()
@@ -446,17 +446,17 @@ MEMCHECK = """========= COMPUTE-SANITIZER
 =========     at void at::native::vectorized_elementwise_kernel<4>(int)+0x80
 =========     by thread (3,0,0) in block (0,1,0)
 =========
-launched: crop_kernel 2, step_kernel 1
+launched: crop_kernel 2, run_fused_kernel 1
 ========= ERROR SUMMARY: 2 errors
 """
 RACES = """========= COMPUTE-SANITIZER
-========= Error: Race reported between Write access at tone_kernel+0x1 in tone.py:90
-=========     and Read access at tone_kernel+0x9 in tone.py:91 [16 hazards]
+========= Error: Race reported between Write access at statistics_kernel+0x1 in statistics.py:90
+=========     and Read access at statistics_kernel+0x9 in statistics.py:91 [16 hazards]
 =========
-launched: tone_kernel 2
+launched: statistics_kernel 2
 ========= RACECHECK SUMMARY: 1 hazard displayed (1 error, 0 warnings)
 """
-CLEAN = "========= COMPUTE-SANITIZER\nlaunched: tone_kernel 2\n========= ERROR SUMMARY: 0 errors\n"
+CLEAN = "========= COMPUTE-SANITIZER\nlaunched: statistics_kernel 2\n========= ERROR SUMMARY: 0 errors\n"
 REFUSED = "========= COMPUTE-SANITIZER\n========= Error: Device not supported. Please refer to the documentation.\n"
 
 
@@ -464,9 +464,9 @@ def test_only_errors_of_our_kernels_count() -> None:
     verdict = sanitizer.read(MEMCHECK, KERNELS)
     assert (verdict.errors, verdict.others, verdict.total) == ({"crop_kernel": 1}, 1, 2)
     assert "crop.py:250" in verdict.texts[0]
-    assert verdict.launched == "crop_kernel 2, step_kernel 1"
+    assert verdict.launched == "crop_kernel 2, run_fused_kernel 1"
     verdict = sanitizer.read(RACES, KERNELS)
-    assert (verdict.errors, verdict.others, verdict.total) == ({"tone_kernel": 1}, 0, 1)
+    assert (verdict.errors, verdict.others, verdict.total) == ({"statistics_kernel": 1}, 0, 1)
     assert sanitizer.read(REFUSED, KERNELS).refused
     verdict = sanitizer.read(CLEAN, KERNELS)
     assert (verdict.errors, verdict.others, verdict.total) == ({}, 0, 0)
@@ -498,7 +498,8 @@ def test_the_tool_is_run_and_judged(
 
 
 def a_launch(arguments: tuple[Any, ...], **constants: Any) -> tuning.Kept:
-    kernel = SimpleNamespace(__name__="step_kernel", arg_names=["out", "height", "width"], warmup=lambda *_, **__: None)
+    names = ["out", "height", "width"]
+    kernel = SimpleNamespace(__name__="run_fused_kernel", arg_names=names, warmup=lambda *_, **__: None)
     return tuning.Kept("a", kernel, (49, 3, 1), arguments, 4, {"BH": 32, "BW": 32, **constants}, [arguments[0]])
 
 

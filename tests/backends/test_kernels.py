@@ -37,7 +37,7 @@ from gpuaug.kernels.triton.runtime import launch
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 SMALL = (18, 35)  # two tiles high or three, and two wide, the last ones cut off
-WIDE = (18, 70)  # more than one tile of `tone`, too
+WIDE = (18, 70)  # more than one tile of `statistics`, too
 Items = list[Any]
 
 
@@ -138,7 +138,7 @@ def test_long_sides() -> None:
         check([ga.Resize(size)], batch("noise", 1, 1, source))
 
 
-# --- step, tone and filters --------------------------------------------------------------------------------------
+# --- instructions, statistics and filters ------------------------------------------------------------------------
 
 JITTER = ga.ColorJitter(0.4, 0.4, 0.4, 0.1)
 BORDERS = ("constant", "reflect", "replicate", "circular")

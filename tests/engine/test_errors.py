@@ -14,7 +14,7 @@ from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 import gpuaug as ga
-from gpuaug.engine import render
+from gpuaug.engine import backends
 from gpuaug.transforms.base import Transform
 from tests.support.errors import FORM, assert_form
 from tests.support.helpers import CLASSES, FAST, call, labels, noise, photographs, recipe, used
@@ -150,7 +150,7 @@ def test_a_bad_epoch_leaves_the_epoch(epoch: Any) -> None:
 
 
 def test_numba_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(render, "installed", lambda name: name != "numba")
+    monkeypatch.setattr(backends, "installed", lambda name: name != "numba")
     with pytest.raises(RuntimeError, match=r'`backend` "numba" needs Numba, which is not installed\. Run pip install'):
         ga.Augment([INVERT], backend="numba")
     assert torch.equal(ga.Augment([ga.RandomInvert(p=1)])(X), 255 - X)  # "auto" does without
@@ -158,10 +158,10 @@ def test_numba_where_it_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])
 def test_triton_where_there_is_no_cuda(monkeypatch: pytest.MonkeyPatch, device: str) -> None:
-    monkeypatch.setattr(render, "interpreted", lambda: False)
+    monkeypatch.setattr(backends, "interpreted", lambda: False)
     message = rf'`backend` "triton" runs on a CUDA or ROCm device, got images on {device}\. Move them with'
     with pytest.raises(RuntimeError, match=message):
-        render.choose("triton", torch.device(device))
+        backends.choose("triton", torch.device(device))
     if not torch.cuda.is_available():
         with pytest.raises(RuntimeError, match="runs on a CUDA or ROCm device"):
             ga.Augment([INVERT], backend="triton")
@@ -176,7 +176,7 @@ def test_triton_where_there_is_no_cuda(monkeypatch: pytest.MonkeyPatch, device: 
     ],
 )
 def test_what_the_kernels_cannot_count(shape: tuple[int, ...], message: str) -> None:
-    if not render.interpreted():
+    if not backends.interpreted():
         pytest.skip("Triton's interpreter is not at hand")
     images = torch.zeros((1, 1, 1, 1), dtype=torch.uint8).expand(shape)
     with pytest.raises(ValueError, match=message):
@@ -227,11 +227,11 @@ def test_an_array_is_described_in_one_line() -> None:
 
 def test_auto_is_triton_on_cuda_if_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
     cuda = torch.device("cuda")
-    monkeypatch.setattr(render, "_works", lambda name: True)
-    assert render.choose("auto", cuda) == "triton"
-    assert render.choose("auto", torch.device("mps")) == "torch"
-    monkeypatch.setattr(render, "_works", lambda name: False)
-    assert render.choose("auto", cuda) == "torch"
+    monkeypatch.setattr(backends, "_works", lambda name: True)
+    assert backends.choose("auto", cuda) == "triton"
+    assert backends.choose("auto", torch.device("mps")) == "torch"
+    monkeypatch.setattr(backends, "_works", lambda name: False)
+    assert backends.choose("auto", cuda) == "torch"
 
 
 def test_numba_on_a_device_it_does_not_run_on() -> None:

@@ -26,7 +26,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("transforms",),
     ("ragged",),
     ("program",),
-    ("philox", "checks", "compat"),
+    ("philox", "checks", "instructions", "compat"),
 )
 
 

@@ -93,19 +93,19 @@ def seeded(where: Any, name: str, change: Callable[[Any], Any]) -> Any:
         yield
 
 
-def asks(tone: Any) -> Any:
+def asks(statistics: Any) -> Any:
     def asking(canvas: Any, *arguments: Any) -> Any:
         if canvas.sum().item() == 0:  # item
             return canvas
-        return tone(canvas, *arguments)
+        return statistics(canvas, *arguments)
 
     return asking
 
 
-def skips(tone: Any) -> Any:
+def skips(statistics: Any) -> Any:
     def skipping(canvas: Any, layout: Any, *arguments: Any) -> Any:
         needed = layout.program.uses(Op.CONTRAST, Op.AUTOCONTRAST, Op.EQUALIZE)
-        return tone(canvas, layout, *arguments) if needed else canvas
+        return statistics(canvas, layout, *arguments) if needed else canvas
 
     return skipping
 
@@ -124,7 +124,7 @@ def faults() -> dict[str, Any]:
         return lambda *arguments: run(*arguments) + 1
 
     found = {}
-    with seeded(backend, "tone", asks):
+    with seeded(backend, "statistics", asks):
         found["item"] = calls(case)["later"]["findings"]
     with seeded(launch, "staging", pageable):
         found["pageable"] = calls(case)["later"]["findings"]
@@ -132,7 +132,7 @@ def faults() -> dict[str, Any]:
         found["twice"] = calls(case)["later"]["uploads"]
     with seeded(backend, "_run", nudged):
         found["nudged"] = calls(case)["same"]
-    with seeded(backend, "tone", skips):
+    with seeded(backend, "statistics", skips):
         found["skips"] = sequences(case, FEWER)
     return found
 

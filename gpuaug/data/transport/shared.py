@@ -31,6 +31,8 @@ from torch import Tensor
 from torch.utils.data import get_worker_info
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from gpuaug import compat
+
 __all__ = ["Address", "Mapped", "attach", "empty", "lease", "pinned", "segment"]
 
 HEADER = 64  # bytes before the batch; keeps it aligned
@@ -132,8 +134,7 @@ def _forget(address: int, descriptor: int) -> None:
 def _by_torch(size: int) -> Tensor:
     if not _segments:  # torch counts users in a file that has a name, and an ending process does not sign off by itself
         util.Finalize(None, _segments.clear, exitpriority=0)
-    storage = torch.UntypedStorage._new_shared(size)  # type: ignore[no-untyped-call]
-    return torch.empty(0, dtype=torch.uint8, device="cpu").set_(storage)
+    return torch.empty(0, dtype=torch.uint8, device="cpu").set_(compat.shared_storage(size))
 
 
 def _in_state(worker: int, reader: int) -> list[Tensor]:

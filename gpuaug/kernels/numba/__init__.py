@@ -14,23 +14,25 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gpuaug.instructions import OPERANDS, Jpeg, Op
+from gpuaug.kernels.defaults import drawn
 from gpuaug.kernels.numba import finish as finishing
 from gpuaug.kernels.numba.crop import make_scratch
 from gpuaug.kernels.numba.filter import blur, convolve
-from gpuaug.kernels.numba.group import crop_group, finish_group, run_group, spread_group
+from gpuaug.kernels.numba.group import crop_group, finish_group, finish_group_by_table, run_group
+from gpuaug.kernels.numba.instructions import needs_own_kernel, scratch_size
 from gpuaug.kernels.numba.jpeg import jpeg
 from gpuaug.kernels.numba.jpeg import scratch_size as jpeg_scratch_size
 from gpuaug.kernels.numba.noise import noise
 from gpuaug.kernels.numba.philox import fill  # noqa: F401 - `gpuaug.philox` uses it from now on
 from gpuaug.kernels.numba.runtime import buffers
-from gpuaug.kernels.numba.runtime.pool import SAMPLES_AT_ONCE, share
-from gpuaug.kernels.numba.step import rare, scratch_size
-from gpuaug.kernels.numba.warp import bicubic, bilinear
+from gpuaug.kernels.numba.runtime.pool import SAMPLES_AT_ONCE, parallel_for
+from gpuaug.kernels.numba.warp import warp
 from gpuaug.philox import MASK, normal_table
-from gpuaug.program import BICUBIC, OPERANDS, Finish, Op, Program, Window
+from gpuaug.program import Finish, Program, Window
 from gpuaug.ragged import Ragged, layout
 
-__all__ = ["render"]
+__all__ = ["Job", "drawn", "each", "prepare", "render"]
 
 Array = NDArray[Any]
 
@@ -44,14 +46,31 @@ KINDS = {  # output dtype -> (numpy dtype that holds its bits, code for `finish`
 }
 
 
+class Job:
+    """The programs of one call; each is prepared when it runs, as it needs the canvas of what ran before it."""
+
+    def __init__(self, programs: Sequence[Program], source: Tensor | Ragged) -> None:
+        self.programs = programs
+
+    def run(self, number: int, source: Tensor | Ragged) -> Tensor:
+        """Program `number`, on the canvas of what ran before it."""
+        return render(self.programs[number], source)
+
+    def labels(self, given: Tensor, num_classes: int | None) -> None:
+        """None: they are few, and the twin mixes them."""
+
+
+prepare = Job
+
+
 def render(program: Program, source: Tensor | Ragged) -> Tensor:
     """Run one segment: (B, C, h, w) uint8, or what its finish says."""
     threads = torch.get_num_threads()
-    job = _Job(program, source)
-    share(job.work, job.batch, threads)
-    if job.mixes:  # a sample needs its partner's canvas, so all canvases came first
-        share(job.mix, job.batch, threads)
-    return job.out
+    batch = _Batch(program, source)
+    parallel_for(batch.work, batch.size, threads)
+    if batch.mixes:  # a sample needs its partner's canvas, so all canvases came first
+        parallel_for(batch.mix, batch.size, threads)
+    return batch.out
 
 
 def each(work: Callable[[int], None], counts: Sequence[int]) -> None:
@@ -69,7 +88,7 @@ def each(work: Callable[[int], None], counts: Sequence[int]) -> None:
             for number in small[start:stop]:
                 work(number)
 
-    share(together, len(small), torch.get_num_threads(), 1)
+    parallel_for(together, len(small), torch.get_num_threads(), 1)
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -100,19 +119,19 @@ def tables(given: Array | None, channels: int, dtype: torch.dtype) -> tuple[Arra
     return found[1], found[2]
 
 
-class _Job:
+class _Batch:
     """One batch: its program as arrays with one row per sample, its source and its result."""
 
     def __init__(self, program: Program, source: Tensor | Ragged) -> None:
         self.program, self.source = program, source
         data, self.offsets, strides, self.channels = layout(source)
         self.data, self.strides = data.numpy(), np.ascontiguousarray(strides)
-        self.batch = len(self.offsets)
-        self.at_once = min(SAMPLES_AT_ONCE, self.batch)
+        self.size = len(self.offsets)
+        self.at_once = min(SAMPLES_AT_ONCE, self.size)
         window = program.window
         if window is None:
             assert isinstance(source, Tensor)
-            window = _whole(self.batch, (source.shape[2], source.shape[3]))
+            window = _whole(self.size, (source.shape[2], source.shape[3]))
         self.window = window
         self.height, self.width = window.size
         self.pixels = self.height * self.width
@@ -123,22 +142,22 @@ class _Job:
         finish = program.finish or Finish()
         self.mixes = finish.mix is not None
         self.plain = not self.mixes and not finish.erases
-        shape = (self.batch, self.channels, self.height, self.width)
+        shape = (self.size, self.channels, self.height, self.width)
         self.out = buffers.empty(shape, finish.dtype, finish.memory_format)
         self.channels_last = finish.memory_format == torch.channels_last
         self.kind, self.code = KINDS[finish.dtype]
         dense = self.out.permute(0, 2, 3, 1) if self.channels_last else self.out
         bits = dense.view(torch.int16) if self.kind is np.uint16 else dense
-        self.result = bits.reshape(self.batch, -1).numpy().view(self.kind)
+        self.result = bits.reshape(self.size, -1).numpy().view(self.kind)
         self.table, self.cast = tables(finish.table, self.channels, finish.dtype)
         if self.mixes:
-            self.canvases = scratch("batch", (self.batch, 1, self.channels, self.pixels), np.uint8)
-            self.pending = np.empty((self.batch, self.channels, 256), np.uint8)
+            self.canvases = scratch("batch", (self.size, 1, self.channels, self.pixels), np.uint8)
+            self.pending = np.empty((self.size, self.channels, 256), np.uint8)
             self.pending[:] = np.arange(256)  # the canvases have no table pending
         self._set_up_finish(finish)
 
     def _stack(self, program: Program) -> None:
-        instructions, size, channels = program.instructions, self.batch, self.channels
+        instructions, size, channels = program.instructions, self.size, self.channels
         count = len(instructions)
         self.opcodes = np.zeros((size, count), np.int32)
         self.operands = np.zeros((size, count, OPERANDS), np.float32)
@@ -152,13 +171,13 @@ class _Job:
                 self.fills[:, k] = instruction.fill
             if instruction.table is not None:
                 self.tables[:, k] = instruction.table
-        self.rare = rare(self.opcodes, self.operands)
-        self.rare_slots = np.flatnonzero(self.rare.any(axis=0))
-        self.common = np.where(self.rare, Op.IDENTITY, self.opcodes).astype(np.int32)
+        self.apart = needs_own_kernel(self.opcodes, self.operands)
+        self.interrupts = np.flatnonzero(self.apart.any(axis=0))
+        self.fused = np.where(self.apart, Op.IDENTITY, self.opcodes).astype(np.int32)
         self.branches = bool((self.opcodes == Op.BRANCH).any())
 
     def _set_up_finish(self, finish: Finish) -> None:
-        size, erases, mix = self.batch, finish.erases, finish.mix
+        size, erases, mix = self.size, finish.erases, finish.mix
         self.boxes = np.zeros((size, len(erases), 4), np.int32)
         for e, erase in enumerate(erases):
             self.boxes[:, e] = erase.box
@@ -184,57 +203,60 @@ class _Job:
         )  # fmt: skip
         side[:] = 0
         done = 0
-        for k in map(int, self.rare_slots):
-            if self.rare[start:stop, k].any():
+        for k in map(int, self.interrupts):
+            if self.apart[start:stop, k].any():
                 if done < k:
-                    self._run(start, stop, done, k, canvases, side, pending, flush=True)
-                self._run_rare(start, stop, k, canvases, side)
+                    self._run_fused(start, stop, done, k, canvases, side, pending, flush=True)
+                self._run_apart(start, stop, k, canvases, side)
                 done = k
         if done < len(self.program.instructions):
-            self._run(start, stop, done, len(self.program.instructions), canvases, side, pending, flush=self.mixes)
-        else:  # nothing (left) to run; a list with no instructions then never compiles `run`
+            self._run_fused(
+                start, stop, done, len(self.program.instructions), canvases, side, pending, flush=self.mixes
+            )
+        else:  # nothing (left) to run; a list with no instructions then never compiles `run_instructions`
             pending[:] = np.arange(256)
         if self.plain:
             composed = scratch("composed", (self.channels + 1, 256), self.kind)
-            spread_group(start, stop, canvases, side, pending, self.cast, self.channels_last, self.result, composed)
+            finish_group_by_table(
+                start, stop, canvases, side, pending, self.cast, self.channels_last, self.result, composed
+            )
         elif self.mixes:
             for g in range(stop - start):
                 self.canvases[start + g, 0] = canvases[g, side[g]]
         else:
-            self._finish(start, stop, canvases, np.arange(self.batch) % self.at_once, side, pending)
+            self._finish(start, stop, canvases, np.arange(self.size) % self.at_once, side, pending)
 
     def mix(self, start: int, stop: int) -> None:
         """Samples start..stop from their canvas and their partner's to the result."""
-        rows, side = np.arange(self.batch), np.zeros(self.batch, np.int64)
+        rows, side = np.arange(self.size), np.zeros(self.size, np.int64)
         self._finish(start, stop, self.canvases, rows, side, self.pending)
 
-    def _run(
+    def _run_fused(
         self, start: int, stop: int, first: int, last: int, canvases: Array, side: Array, pending: Array, flush: bool
     ) -> None:
         kept = (self.at_once if self.branches else 1, self.channels, self.pixels if self.branches else 0)
         run_group(
-            start, stop, first, last, self.common, self.operands, self.fills, self.tables, canvases, side,
+            start, stop, first, last, self.fused, self.operands, self.fills, self.tables, canvases, side,
             scratch("bases", kept, np.uint8), scratch("totals", kept, np.float32), self.height, self.width,
-            scratch("step", (scratch_size(self.channels, self.height, self.width),), np.int32), pending, flush,
+            scratch("instructions", (scratch_size(self.channels, self.height, self.width),), np.int32), pending, flush,
         )  # fmt: skip
 
-    def _run_rare(self, start: int, stop: int, k: int, canvases: Array, side: Array) -> None:
+    def _run_apart(self, start: int, stop: int, k: int, canvases: Array, side: Array) -> None:
         """Instruction k of the samples whose instruction there has a kernel of its own."""
         instruction, keys = self.program.instructions[k], self.program.keys
-        for b in start + np.flatnonzero(self.rare[start:stop, k]):
+        for b in start + np.flatnonzero(self.apart[start:stop, k]):
             g, opcode, operands = b - start, int(self.opcodes[b, k]), self.operands[b, k]
             flat, flat_out = canvases[g, side[g]], canvases[g, 1 - side[g]]
             shape = (self.channels, self.height, self.width)
-            memory = scratch("step", (scratch_size(*shape),), np.int32)
+            memory = scratch("instructions", (scratch_size(*shape),), np.int32)
             if opcode == Op.NOISE:  # in place
                 number, look = int(keys.index[b]), int(keys.look[b])
                 noise(flat, operands, *_seed(keys.key), number, look, normal_table(), memory)
                 continue
             if opcode == Op.JPEG:
                 space = scratch("jpeg", (jpeg_scratch_size(*shape),), np.int16)
-                jpeg(flat.reshape(shape), int(operands[0]), flat_out.reshape(shape), space)
+                jpeg(flat.reshape(shape), int(operands[Jpeg.QUALITY]), flat_out.reshape(shape), space)
             elif opcode == Op.WARP:
-                warp = bicubic if operands[9] == BICUBIC else bilinear
                 warp(flat, self.height, self.width, operands, self.fills[b, k], flat_out, memory)
             else:
                 assert instruction.kernel is not None

@@ -8,11 +8,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from gpuaug.instructions import NEAREST_EXACT, SMALL
 from gpuaug.kernels.numba.crop_taps import NEAREST_EXACT_SMALL, taps, weights
 from gpuaug.kernels.numba.cut import cut, place
 from gpuaug.kernels.numba.llvm.crop import ROWS, horizontal_four, horizontal_rgb, interleave, prefetch, vertical
 from gpuaug.kernels.numba.runtime.jit import kernel
-from gpuaug.program import NEAREST_EXACT
 
 __all__ = ["crop", "make_scratch"]
 
@@ -79,7 +79,7 @@ def crop(
         cut(src, base, stride_y, stride_x, stride_c, index[WHERE_X], index[WHERE_Y], fill, out)
         return
     kind = filter_
-    if filter_ == NEAREST_EXACT and resized[0] + resized[1] <= 128:
+    if filter_ == NEAREST_EXACT and resized[0] + resized[1] <= SMALL:
         kind = NEAREST_EXACT_SMALL
     planes, height, width = out.shape
     base = offset + box[0] * stride_y + box[1] * stride_x

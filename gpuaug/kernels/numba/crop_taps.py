@@ -7,11 +7,11 @@ import math
 import numpy as np
 from numba import njit
 
-from gpuaug.program import BILINEAR, NEAREST_EXACT
+from gpuaug.instructions import BILINEAR, NEAREST_EXACT
 
 __all__ = ["NEAREST_EXACT_SMALL", "taps", "weights"]
 
-NEAREST_EXACT_SMALL = -1  # ATen's other rounding of NEAREST_EXACT, where output height + width <= 128
+NEAREST_EXACT_SMALL = -1  # ATen's other rounding of NEAREST_EXACT, where output height + width is at most SMALL
 
 
 @njit(nogil=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from gpuaug.instructions import CONSTANT, EDGE, REFLECT
 from gpuaug.kernels.numba.llvm.crop import PIXELS, copy_gray, copy_rgb, mirror_gray, mirror_rgb
-from gpuaug.program import CONSTANT, EDGE, REFLECT
 
 __all__ = ["cut", "place"]
 

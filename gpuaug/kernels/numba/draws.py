@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuaug.instructions import KEY_WORDS, KeyWord, MixWord
+from gpuaug.kernels.numba.common import HEIGHT, LEFT, TOP, WIDTH
 from gpuaug.kernels.numba.philox import BYTE, HALF, LOW, M0, M1, W0, W1
 from gpuaug.kernels.numba.runtime.jit import inner, kernel
 from gpuaug.philox import ROUNDS
@@ -18,6 +20,10 @@ from gpuaug.philox import ROUNDS
 __all__ = ["begin", "boxes", "flips", "listed", "mixes", "ratios", "single"]
 
 Array = NDArray[Any]
+
+KEY_LOW, KEY_HIGH, LOOK = int(KeyWord.KEY_LOW), int(KeyWord.KEY_HIGH), int(KeyWord.LOOK)
+INDEX_LOW, INDEX_HIGH = int(KeyWord.INDEX_LOW), int(KeyWord.INDEX_HIGH)
+PARTNER, WEIGHT, REST, SHARE = (int(word) for word in (MixWord.PARTNER, MixWord.WEIGHT, MixWord.REST, MixWord.SHARE))
 
 
 @inner
@@ -41,7 +47,7 @@ def _unit(word: Any) -> Any:
 def begin(
     words: Array, rows: Array, head: Array, first: Array, last: Array, low: Any, high: Any, index: Array, look: Array
 ) -> None:
-    """What is the same for every draw, and the keys of per-pixel draws in the first five words of each row.
+    """What is the same for every draw, and the keys of per-pixel draws in the first words of each row.
 
     words: the whole block, which begins with `head`. first: of a row, after its keys. last: of a row, its end.
     """
@@ -49,12 +55,13 @@ def begin(
     end = rows.shape[1] - last.size
     for b in range(index.size):
         for word in range(first.size):
-            rows[b, 5 + word] = first[word]
+            rows[b, KEY_WORDS + word] = first[word]
         for word in range(last.size):
             rows[b, end + word] = last[word]
-        rows[b, 0], rows[b, 1] = np.int32(np.uint32(low)), np.int32(np.uint32(high))
-        rows[b, 2] = np.int32(np.uint32(look[b]))
-        rows[b, 3], rows[b, 4] = np.int32(np.uint32(index[b] & LOW)), np.int32(np.uint32(index[b] >> HALF))
+        rows[b, KEY_LOW], rows[b, KEY_HIGH] = np.int32(np.uint32(low)), np.int32(np.uint32(high))
+        rows[b, LOOK] = np.int32(np.uint32(look[b]))
+        rows[b, INDEX_LOW] = np.int32(np.uint32(index[b] & LOW))
+        rows[b, INDEX_HIGH] = np.int32(np.uint32(index[b] >> HALF))
 
 
 @kernel
@@ -106,7 +113,8 @@ def boxes(
             w = max(np.rint(height * highest), 1.0) if whole > highest else np.float64(width)
             h = max(np.rint(width / lowest), 1.0) if whole < lowest else np.float64(height)
             top, left = np.floor((height - h) / 2), np.floor((width - w) / 2)
-        rows[b, at], rows[b, at + 1], rows[b, at + 2], rows[b, at + 3] = int(top), int(left), int(h), int(w)
+        rows[b, at + TOP], rows[b, at + LEFT] = int(top), int(left)
+        rows[b, at + HEIGHT], rows[b, at + WIDTH] = int(h), int(w)
 
 
 @kernel
@@ -163,10 +171,11 @@ def mixes(rows: Array, at: int, index: Array, partner: Array, weight: float, res
         p = partner[b]
         if p != b and index[p] == index[b]:
             return False
-        rows[b, at] = p
-        _put(rows, b, at + 1, one)
-        _put(rows, b, at + 2, other)
-        rows[b, at + 7], rows[b, at + 8] = np.int32(np.uint32(share & 0xFFFFFFFF)), np.int32(share >> 32)
+        rows[b, at + PARTNER] = p
+        _put(rows, b, at + WEIGHT, one)
+        _put(rows, b, at + REST, other)
+        rows[b, at + SHARE] = np.int32(np.uint32(share & 0xFFFFFFFF))
+        rows[b, at + SHARE + 1] = np.int32(share >> 32)
     return True
 
 

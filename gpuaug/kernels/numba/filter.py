@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuaug.instructions import CIRCULAR, CONSTANT, EDGE, REFLECT
+from gpuaug.kernels.numba.common import BORDER, SIZE, WEIGHTS_ACROSS, WEIGHTS_DOWN, copy
 from gpuaug.kernels.numba.llvm.filter import COLUMNS, across, correlate, down
 from gpuaug.kernels.numba.runtime.jit import inner, kernel
 
@@ -15,7 +17,6 @@ __all__ = ["blur", "convolve"]
 Array = NDArray[Any]
 Scalar = Any  # typed by Numba
 
-CONSTANT, EDGE, REFLECT, SYMMETRIC, CIRCULAR = range(5)
 ZERO = np.uint8(0)
 STEP = 4  # pairs of rows at a time
 
@@ -36,12 +37,6 @@ def _place(i: Scalar, size: Scalar, border: Scalar) -> Scalar:
 
 
 @inner
-def _copy(source: Array, target: Array) -> None:
-    for x in range(source.size):
-        target[x] = source[x]
-
-
-@inner
 def _edges(size: Scalar, before: Scalar, border: Scalar, edges: Array) -> None:
     """Where the `before` columns on the left of a row of `size` read, and then as many on its right."""
     for n in range(before):
@@ -56,7 +51,7 @@ def _pad(row: Array, edges: Array, padded: Array) -> None:
     for n in range(before):
         left[n] = row[edges[n]] if edges[n] >= 0 else ZERO
         right[n] = row[edges[before + n]] if edges[before + n] >= 0 else ZERO
-    _copy(row, padded[before : before + size])
+    copy(row, padded[before : before + size])
 
 
 @inner
@@ -99,7 +94,7 @@ def _support(weights: Array) -> tuple[Scalar, Scalar]:
 def _narrow(source: Array, height: Scalar, width: Scalar, out: Array) -> None:
     """The first `width` of COLUMNS columns."""
     for y in range(height):
-        _copy(source[y * COLUMNS : y * COLUMNS + width], out[y * width : (y + 1) * width])
+        copy(source[y * COLUMNS : y * COLUMNS + width], out[y * width : (y + 1) * width])
 
 
 @kernel
@@ -108,7 +103,7 @@ def blur(canvas: Array, height: int, width: int, operands: Array, weights: Array
 
     Rows go through `lines` by pairs, STEP pairs at a time; the last `kept` of them are needed by the next rows, too.
     """
-    kx, ky = int(operands[0]), int(operands[1])
+    kx, ky = int(operands[WEIGHTS_ACROSS]), int(operands[WEIGHTS_DOWN])
     first, end = _support(weights[kx : kx + ky])
     offsets, table, for_a, for_b = scratch[:64], scratch[64:128], scratch[128:192], scratch[192:256]
     taps = _taps(weights[:kx], 0, 0, offsets, table)
@@ -124,7 +119,7 @@ def blur(canvas: Array, height: int, width: int, operands: Array, weights: Array
     for c in range(canvas.shape[0]):
         target = narrow if width < COLUMNS else out[c]
         for y in range(-2 * STEP * -(-kept // STEP), height, 2 * STEP):  # below 0 only to fill `lines`
-            _copy(lines[STEP * line : size], lines[: kept * line])
+            copy(lines[STEP * line : size], lines[: kept * line])
             steps = min(STEP, (height - y + 1) // 2)
             for n in range(2 * steps):
                 at = _place(y + 2 * kept + n + top, height, REFLECT) * width
@@ -147,7 +142,7 @@ def convolve(
     canvas: Array, height: int, width: int, operands: Array, weights: Array, out: Array, scratch: Array
 ) -> None:
     """Correlate. Args as `blur`, for `Op.CONVOLVE`."""
-    size, border = int(operands[0]), int(operands[1])
+    size, border = int(operands[SIZE]), int(operands[BORDER])
     wide, most = max(width, COLUMNS), size * (size + 1) // 2
     pitch = wide + size
     offsets, table, edges = scratch[:most], scratch[most : 2 * most], scratch[2 * most : 2 * most + size - 1]

@@ -1,4 +1,7 @@
-"""The last pass of one sample: table, erase, mix, cast, layout. `spread` is the table alone, `finish` is all of it."""
+"""The last pass of one sample: table, erase, mix, cast, layout.
+
+`finish_by_table` is the table alone, `finish` is all of it.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuaug.kernels.numba.common import HEIGHT, LEFT, TOP, WIDTH, copy
 from gpuaug.kernels.numba.llvm.intrinsics import rint
 from gpuaug.kernels.numba.llvm.lookup import look_up
-from gpuaug.kernels.numba.noise import draw
+from gpuaug.kernels.numba.noise import pixel_words
 from gpuaug.kernels.numba.runtime.jit import inner, kernel
 
-__all__ = ["BFLOAT16", "FLOAT16", "FLOAT32", "UINT8", "finish", "spread"]
+__all__ = ["BFLOAT16", "FLOAT16", "FLOAT32", "UINT8", "finish", "finish_by_table"]
 
 Array = NDArray[Any]
 Scalar = Any  # typed by Numba
@@ -53,11 +57,13 @@ def _compose(table: Array, pending: Array, out: Array) -> None:
 
 
 @kernel
-def spread(canvas: Array, pending: Array, table: Array, channels_last: bool, out: Array, composed: Array) -> None:
+def finish_by_table(
+    canvas: Array, pending: Array, table: Array, channels_last: bool, out: Array, composed: Array
+) -> None:
     """Finish a sample that is neither erased nor mixed.
 
     Args:
-        canvas: (C, H * W) uint8; pending: (C, 256) uint8, as `run` left it.
+        canvas: (C, H * W) uint8; pending: (C, 256) uint8, as `run_instructions` left it.
         table: (C, 256), already cast to the output's type (16-bit floats as uint16 bits).
         out: (C * H * W,) of that type, dense in either layout.
         composed: (C + 1, 256) of that type, scratch.
@@ -116,9 +122,9 @@ def _erase(
     """Overwrite the boxes of one plane (H * W,), in order."""
     halves = words.view(np.uint16)
     for e in range(boxes.shape[0]):
-        top, left = boxes[e, 0], boxes[e, 1]
-        bottom = min(top + boxes[e, 2], values.size // width)
-        right = min(left + boxes[e, 3], width)
+        top, left = boxes[e, TOP], boxes[e, LEFT]
+        bottom = min(top + boxes[e, HEIGHT], values.size // width)
+        right = min(left + boxes[e, WIDTH], width)
         for y in range(top, bottom if left < right else top):
             row = values[y * width + left : y * width + right]
             if scale[e, c] == ZERO:
@@ -126,16 +132,10 @@ def _erase(
                 continue
             element = c * values.size + y * width + left
             block = element // 8
-            draw(block, (element + row.size + 7) // 8 - block, ops[e], seed_lo, seed_hi, index, look, words)
+            pixel_words(block, (element + row.size + 7) // 8 - block, ops[e], seed_lo, seed_hi, index, look, words)
             drawn = halves[element - 8 * block :]
             for x in range(row.size):
                 row[x] = shift[e, c] + scale[e, c] * normals[drawn[x]]
-
-
-@inner
-def _copy(target: Array, source: Array) -> None:
-    for i in range(target.size):
-        target[i] = source[i]
 
 
 @inner
@@ -145,9 +145,10 @@ def _mix(values: Array, other: Array, box: Array, width: Scalar, weight: Scalar,
         for i in range(values.size):
             theirs, own = other[i] * one_minus, values[i] * weight
             values[i] = theirs + own
-    for y in range(box[0], box[0] + box[2]):
-        start, end = y * width + box[1], y * width + box[1] + box[3]
-        _copy(values[start:end], other[start:end])
+    for y in range(box[TOP], box[TOP] + box[HEIGHT]):
+        start = y * width + box[LEFT]
+        end = start + box[WIDTH]
+        copy(other[start:end], values[start:end])
 
 
 @kernel
@@ -161,7 +162,7 @@ def finish(
     """Finish a sample that may be erased and mixed.
 
     Args:
-        canvas, partner: (C, H * W) uint8; `pending` and `partner_pending` (C, 256) uint8, as `run` left them.
+        canvas, partner: (C, H * W) uint8; pending, partner_pending: (C, 256) uint8, as run_instructions left.
         table: (C, 256) float32.
         mixes: False ignores `partner`, `weight` (of one's own pixels), `one_minus` and `mix_box` (4,) int32.
         boxes, partner_boxes: (E, 4) int32, the erases of this sample and of its partner.
@@ -198,6 +199,6 @@ def finish(
         elif dtype == UINT8:
             _to_byte(own, target)
         else:
-            _copy(target, own)
+            copy(own, target)
         if channels_last:
             _store(target, out, start, stride)

@@ -7,11 +7,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from gpuaug.kernels.numba.crop import crop
-from gpuaug.kernels.numba.finish import finish, spread
+from gpuaug.kernels.numba.finish import finish, finish_by_table
+from gpuaug.kernels.numba.instructions import run_instructions
 from gpuaug.kernels.numba.runtime.jit import kernel
-from gpuaug.kernels.numba.step import run
 
-__all__ = ["crop_group", "finish_group", "run_group", "spread_group"]
+__all__ = ["crop_group", "finish_group", "finish_group_by_table", "run_group"]
 
 Array = NDArray[Any]
 
@@ -43,7 +43,7 @@ def run_group(
     for b in range(start, stop):
         g = b - start
         k = g if bases.shape[0] > g else 0
-        side[g] ^= run(
+        side[g] ^= run_instructions(
             opcodes[b], operands[b], fills[b], tables[b], first, last,
             canvases[g, side[g]], canvases[g, 1 - side[g]], bases[k], totals[k], height, width,
             scratch, pending[g], flush,
@@ -51,14 +51,14 @@ def run_group(
 
 
 @kernel
-def spread_group(
+def finish_group_by_table(
     start: int, stop: int, canvases: Array, side: Array, pending: Array, table: Array,
     channels_last: bool, out: Array, composed: Array,
 ) -> None:  # fmt: skip
     """Finish samples that are neither erased nor mixed; out (B, C * H * W)."""
     for b in range(start, stop):
         g = b - start
-        spread(canvases[g, side[g]], pending[g], table, channels_last, out[b], composed)
+        finish_by_table(canvases[g, side[g]], pending[g], table, channels_last, out[b], composed)
 
 
 @kernel

@@ -7,23 +7,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuaug import philox
+from gpuaug.kernels.numba.common import CLIP, MEAN, OP, SIGMA
+from gpuaug.kernels.numba.philox import HALF, LOW, M0, M1, W0, W1
 from gpuaug.kernels.numba.runtime.jit import inner, kernel
+from gpuaug.philox import ROUNDS
 
-__all__ = ["draw", "noise"]
+__all__ = ["noise", "pixel_words"]
 
 Array = NDArray[Any]
 Scalar = Any  # typed by Numba
 
-MASK, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
-MULTIPLIER_0, MULTIPLIER_1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)
-WEYL_0, WEYL_1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)
-PIXELS = np.uint64(1 << 15)  # marks an op's per-pixel stream
 ZERO, FULL = np.int32(0), np.int32(255)
+PIXELS = np.uint64(philox.PIXELS)
 CHUNK = 512  # blocks drawn at a time: 4096 pixels
 
 
 @inner
-def draw(
+def pixel_words(
     block: Scalar,
     count: Scalar,
     op: Scalar,
@@ -35,17 +36,17 @@ def draw(
 ) -> None:
     """Write blocks `block` to `block + count` into `words` (4 count,) uint32; as uint16, half j is element 8 b + j."""
     counter = np.uint64(op) | PIXELS | ((np.uint64(index) >> HALF) << np.uint64(16))
-    low, high, age = np.uint64(index) & MASK, np.uint64(0), np.uint64(look)
+    low, high, age = np.uint64(index) & LOW, np.uint64(0), np.uint64(look)
     key_0, key_1 = np.uint64(seed_lo), np.uint64(seed_hi)
     for i in range(count):
         c0, c1, c2, c3 = np.uint64(block + i), counter, low, age
         k0, k1 = key_0, key_1
-        for _ in range(10):
-            p0, p1 = c0 * MULTIPLIER_0, c2 * MULTIPLIER_1
+        for _ in range(ROUNDS):
+            p0, p1 = c0 * M0, c2 * M1
             high = (p1 >> HALF) ^ c1 ^ k0
             c2 = (p0 >> HALF) ^ c3 ^ k1
-            c0, c1, c3 = high, p1 & MASK, p0 & MASK
-            k0, k1 = (k0 + WEYL_0) & MASK, (k1 + WEYL_1) & MASK
+            c0, c1, c3 = high, p1 & LOW, p0 & LOW
+            k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
         words[4 * i], words[4 * i + 1] = np.uint32(c0), np.uint32(c1)
         words[4 * i + 2], words[4 * i + 3] = np.uint32(c2), np.uint32(c3)
 
@@ -72,5 +73,5 @@ def noise(
     halves = words.view(np.uint16)
     for start in range(0, flat.size, 8 * CHUNK):
         part = flat[start : start + 8 * CHUNK]
-        draw(start // 8, (part.size + 7) // 8, int(operands[3]), seed_lo, seed_hi, index, look, words)
-        _add(part, halves, normals, operands[0], operands[1], operands[2] != np.float32(0), change)
+        pixel_words(start // 8, (part.size + 7) // 8, int(operands[OP]), seed_lo, seed_hi, index, look, words)
+        _add(part, halves, normals, operands[MEAN], operands[SIGMA], operands[CLIP] != np.float32(0), change)

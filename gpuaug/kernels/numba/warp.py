@@ -12,16 +12,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from gpuaug.instructions import BICUBIC, CUBIC, Warp
+from gpuaug.kernels.numba.common import HAS_FILL, MATRIX, PROJECTIVE, copy
 from gpuaug.kernels.numba.llvm.intrinsics import floor, rint
 from gpuaug.kernels.numba.runtime.jit import inner, kernel
 
-__all__ = ["bicubic", "bilinear", "move", "nearest"]
+__all__ = ["move", "nearest", "warp"]
 
 Array = NDArray[Any]
 Scalar = Any  # typed by Numba
 
 ZERO, ONE, TWO, FULL = np.float32(0), np.float32(1), np.float32(2), np.float32(255)
-CUBIC = np.float32(-0.75)  # grid_sample's bicubic
+CUBIC_A = np.float32(CUBIC)
 BYTE = np.uint32(255)
 
 
@@ -44,16 +46,10 @@ def _read(cells: Array, at: Array, line: Array) -> None:
 
 
 @inner
-def _copy(source: Array, target: Array) -> None:
-    for x in range(target.size):
-        target[x] = source[x]
-
-
-@inner
 def move(canvas: Array, height: Scalar, width: Scalar, m: Array, fill: Array, out: Array) -> bool:
     """Nearest where rows stay rows (a = 1, d = 0): move them whole. False if halves, rounded to even, break one."""
     for y in range(height):
-        start, sy = m[1] * np.float32(y) + m[2], rint(m[4] * np.float32(y) + m[5])
+        start, sy = m[MATRIX + 1] * np.float32(y) + m[MATRIX + 2], rint(m[MATRIX + 4] * np.float32(y) + m[MATRIX + 5])
         first = rint(start)
         broken = np.int32(0)
         for x in range(width):
@@ -65,12 +61,12 @@ def move(canvas: Array, height: Scalar, width: Scalar, m: Array, fill: Array, ou
         begin, end = min(max(-by, 0), width), max(min(width, width - by), 0)
         source = np.int64(sy) * width + by if reads else 0
         for c in range(canvas.shape[0]):
-            level = np.uint8(_outside(fill[c], m[10] != ZERO))
+            level = np.uint8(_outside(fill[c], m[HAS_FILL] != ZERO))
             target = out[c, y * width : (y + 1) * width]
             if begin > 0 or end < width:
                 target[:] = level
             if begin < end:
-                _copy(canvas[c, source + begin : source + end], target[begin:end])
+                copy(canvas[c, source + begin : source + end], target[begin:end])
     return True
 
 
@@ -91,8 +87,8 @@ def _unpack(line: Array, a: Array, b: Array, c: Array) -> None:
 @inner
 def _nearest_cells(m: Array, y: Scalar, height: Scalar, width: Scalar, at: Array) -> None:
     right, bottom = np.float32(width - 1), np.float32(height - 1)
-    ax, bx, ay, by = m[0], m[1] * y + m[2], m[3], m[4] * y + m[5]
-    aw, bw, projective = m[6], m[7] * y + m[8], m[11] != ZERO
+    ax, bx, ay, by = m[MATRIX], m[MATRIX + 1] * y + m[MATRIX + 2], m[MATRIX + 3], m[MATRIX + 4] * y + m[MATRIX + 5]
+    aw, bw, projective = m[MATRIX + 6], m[MATRIX + 7] * y + m[MATRIX + 8], m[PROJECTIVE] != ZERO
     outside = np.int32(height * width)
     for i in range(width):
         x = np.float32(i)
@@ -110,7 +106,7 @@ def nearest(canvas: Array, height: Scalar, width: Scalar, m: Array, fill: Array,
     """Scratch: (H W + 2 W + 1,) int32."""
     channels, size = canvas.shape
     at, line, cells = scratch[:width], scratch[width : 2 * width], scratch[2 * width :]
-    has_fill = m[10] != ZERO
+    has_fill = m[HAS_FILL] != ZERO
     for a in range(0, channels, 3):  # the last of fewer than three is read, and written, more than once
         b, c = min(a + 1, channels - 1), min(a + 2, channels - 1)
         _pack(canvas[a], canvas[b], canvas[c], cells)
@@ -129,8 +125,8 @@ def _coordinates(
 ) -> None:
     """Where row `y` reads, and 1 in `near` if any tap of it can be inside; else the coordinates are zero."""
     right, bottom = np.float32(width) + (reach - ONE), np.float32(height) + (reach - ONE)
-    ax, bx, ay, by = m[0], m[1] * y + m[2], m[3], m[4] * y + m[5]
-    aw, bw, projective = m[6], m[7] * y + m[8], m[11] != ZERO
+    ax, bx, ay, by = m[MATRIX], m[MATRIX + 1] * y + m[MATRIX + 2], m[MATRIX + 3], m[MATRIX + 4] * y + m[MATRIX + 5]
+    aw, bw, projective = m[MATRIX + 6], m[MATRIX + 7] * y + m[MATRIX + 8], m[PROJECTIVE] != ZERO
     for i in range(width):
         x = np.float32(i)
         px, py = ax * x + bx, ay * x + by
@@ -193,7 +189,7 @@ def _sum_taps(line: Array, weights: Array, fill: Scalar, has_fill: bool, out: Ar
 
 @kernel
 def bilinear(canvas: Array, height: int, width: int, m: Array, fill: Array, out: Array, scratch: Array) -> None:
-    """Args: canvas, out (C, H W) uint8; m (16,) as `Op.WARP`; fill (C,); scratch (10 W + C (H + 1) (W + 1),) int32."""
+    """Args: canvas, out (C, H W) uint8; m as `Op.WARP`; fill (C,); scratch (10 W + C (H + 1) (W + 1),) int32."""
     channels, size = canvas.shape[0], (height + 1) * (width + 1)
     at, line = scratch[:width], scratch[width : 2 * width].view(np.uint32)
     floats = scratch[2 * width : 10 * width].view(np.float32).reshape(8, width)
@@ -206,18 +202,18 @@ def bilinear(canvas: Array, height: int, width: int, m: Array, fill: Array, out:
         _weigh(sx, sy, near, height, width, at, weights)
         for c in range(channels):
             _read(cells[c], at, line)
-            _sum_taps(line, weights, fill[c], m[10] != ZERO, out[c, y * width : (y + 1) * width])
+            _sum_taps(line, weights, fill[c], m[HAS_FILL] != ZERO, out[c, y * width : (y + 1) * width])
 
 
 @inner
 def _inner(x: Scalar) -> Scalar:
-    return (((CUBIC + TWO) * x - (CUBIC + np.float32(3))) * x) * x + ONE
+    return (((CUBIC_A + TWO) * x - (CUBIC_A + np.float32(3))) * x) * x + ONE
 
 
 @inner
 def _outer(x: Scalar) -> Scalar:
-    five, eight, four = np.float32(5) * CUBIC, np.float32(8) * CUBIC, np.float32(4) * CUBIC
-    return ((CUBIC * x - five) * x + eight) * x - four
+    five, eight, four = np.float32(5) * CUBIC_A, np.float32(8) * CUBIC_A, np.float32(4) * CUBIC_A
+    return ((CUBIC_A * x - five) * x + eight) * x - four
 
 
 @inner
@@ -284,4 +280,10 @@ def bicubic(canvas: Array, height: int, width: int, m: Array, fill: Array, out: 
                 _add_line(line, across, down[j], j == 0, total)
             target = out[c, y * width : (y + 1) * width]
             for x in range(width):
-                target[x] = _level((total[x] - fill[c]) * mask[x] + fill[c] if m[10] != ZERO else total[x])
+                target[x] = _level((total[x] - fill[c]) * mask[x] + fill[c] if m[HAS_FILL] != ZERO else total[x])
+
+
+def warp(canvas: Array, height: int, width: int, m: Array, fill: Array, out: Array, scratch: Array) -> None:
+    """A WARP above nearest, as its operands say."""
+    kernel = bicubic if m[Warp.INTERPOLATION] == BICUBIC else bilinear
+    kernel(canvas, height, width, m, fill, out, scratch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,17 +10,40 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gpuaug.instructions import Op
+from gpuaug.kernels.defaults import drawn, each
 from gpuaug.kernels.torch.common import chunks
 from gpuaug.kernels.torch.crop import crop
 from gpuaug.kernels.torch.finish import finish
+from gpuaug.kernels.torch.instructions import Branches, run_instruction
 from gpuaug.kernels.torch.labels import labels
-from gpuaug.kernels.torch.step import Branches, step
-from gpuaug.program import Op, Program
+from gpuaug.program import Program
 from gpuaug.ragged import Ragged
 
-__all__ = ["labels", "render"]
+__all__ = ["Job", "drawn", "each", "labels", "prepare", "render"]
 
 Array = NDArray[Any]
+
+
+class Job:
+    """The programs of one call; there is nothing to prepare."""
+
+    def __init__(self, programs: Sequence[Program], source: Tensor | Ragged) -> None:
+        self.programs = programs
+
+    def run(self, number: int, source: Tensor | Ragged) -> Tensor:
+        """Program `number`, on the canvas of what ran before it."""
+        return render(self.programs[number], source)
+
+    def labels(self, given: Tensor, num_classes: int | None) -> Tensor:
+        """Labels, mixed as the last program mixes its samples."""
+        finish = self.programs[-1].finish
+        assert finish is not None
+        assert finish.mix is not None
+        return labels(given, num_classes, finish.mix)
+
+
+prepare = Job
 
 
 def _parts(program: Program, canvas: Tensor) -> list[Array]:
@@ -39,5 +63,5 @@ def render(program: Program, source: Tensor | Ragged) -> Tensor:
     for rows in _parts(program, canvas):
         part, keys, branches = canvas[rows[0] : rows[-1] + 1], program.keys.take(rows), Branches()
         for instruction in program.instructions:
-            step(part, instruction.take(rows), keys, branches)
+            run_instruction(part, instruction.take(rows), keys, branches)
     return canvas if program.finish is None else finish(canvas, program.finish, program.keys)

@@ -1,4 +1,4 @@
-"""What the twin's passes share: uploads that do not wait, chunks that bound memory, a multiply-add rounded once."""
+"""What the twin's passes share: uploads that do not wait, chunks that bound memory, and the arithmetic of levels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["PIXELS_AT_ONCE", "chunks", "fma", "upload"]
+from gpuaug.instructions import LUMA
+
+__all__ = ["PIXELS_AT_ONCE", "byte", "chunks", "fma", "luma", "upload"]
 
 Array = NDArray[Any]
 
@@ -41,3 +43,18 @@ def fma(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     if a.device.type == "mps":
         return a * b + c
     return (a.double() * b.double() + c.double()).float()
+
+
+def byte(values: Tensor) -> Tensor:
+    """Floats to levels as torchvision's kernels do it: clamp, then truncate."""
+    return values.clamp(0, 255).to(torch.uint8)
+
+
+def luma(images: Tensor) -> Tensor:
+    """(n, 1, H, W) float32 whole levels of grey; a grey image is its own."""
+    if images.shape[1] == 1:
+        return images.float()
+    r, g, b = (images[:, c].float() for c in range(3))
+    weights = np.array(LUMA, np.float32).tolist()
+    total = fma(b, torch.full_like(b, weights[2]), fma(g, torch.full_like(g, weights[1]), r * weights[0]))
+    return total.floor_()[:, None]

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gpuaug.instructions import SMALL
 from gpuaug.kernels.resample import positions, taps
 from gpuaug.kernels.torch.common import PIXELS_AT_ONCE, upload
 from gpuaug.program import Window
@@ -31,7 +32,7 @@ def crop(source: Tensor | Ragged, window: Window) -> Tensor:
     for start in range(0, len(offsets), step):
         part = slice(start, start + step)
         box, resized = window.box[part].astype(np.int64), window.resized[part]
-        how = window.interpolation, window.antialias, resized.sum(axis=1) <= 128
+        how = window.interpolation, window.antialias, resized.sum(axis=1) <= SMALL
         taps_x = taps(box[:, 3], resized[:, 1], columns[part], *how)
         taps_y = taps(box[:, 2], resized[:, 0], rows[part], *how)
         lines = _horizontal(data, offsets[part], strides[part], channels, box, taps_x)

@@ -1,4 +1,4 @@
-"""Filters: separable blur and small two-dimensional kernels, in integers. Weights are Q14: 16384 is one."""
+"""Filters: separable blur and small two-dimensional kernels, in integers. Weights are Q14."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from gpuaug.program import CIRCULAR, CONSTANT, EDGE, REFLECT
+from gpuaug.instructions import CIRCULAR, CONSTANT, EDGE, FRACTION, LINE_FRACTION, REFLECT
 
 __all__ = ["blur", "convolve"]
 
@@ -18,6 +18,11 @@ def _padded(images: Tensor, x: int, y: int, border: int) -> Tensor:
     return F.pad(images.float(), (x, x, y, y), mode=MODES[border]).int()
 
 
+def _shifted(total: Tensor, shift: int) -> Tensor:
+    """total / 2**shift, rounded."""
+    return (total + (1 << (shift - 1))) >> shift
+
+
 def blur(images: Tensor, kernel: Tensor, width: int) -> Tensor:
     """(n, C, H, W) uint8; `kernel` (n, width + height) int32: the horizontal weights, then the vertical ones."""
     across, down = kernel[:, :width], kernel[:, width:]
@@ -26,11 +31,11 @@ def blur(images: Tensor, kernel: Tensor, width: int) -> Tensor:
     total = torch.zeros_like(padded[..., :columns])
     for k in range(width):
         total += padded[..., k : k + columns] * across[:, k, None, None, None]
-    lines = (total + 64) >> 7  # 8 bits of level and 7 of fraction, as an int16 holds
+    lines = _shifted(total, FRACTION - LINE_FRACTION)
     total = torch.zeros_like(images, dtype=torch.int32)
     for k in range(height):
         total += lines[:, :, k : k + rows] * down[:, k, None, None, None]
-    return ((total + (1 << 20)) >> 21).clamp_(0, 255).byte()
+    return _shifted(total, FRACTION + LINE_FRACTION).clamp_(0, 255).byte()
 
 
 def convolve(images: Tensor, kernel: Tensor, border: int) -> Tensor:
@@ -42,4 +47,4 @@ def convolve(images: Tensor, kernel: Tensor, border: int) -> Tensor:
     for tap in range(size * size):
         y, x = divmod(tap, size)
         total += padded[:, :, y : y + rows, x : x + columns] * kernel[:, tap, None, None, None]
-    return ((total + 8192) >> 14).clamp_(0, 255).byte()
+    return _shifted(total, FRACTION).clamp_(0, 255).byte()

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gpuaug.kernels.torch.common import chunks, upload
 from gpuaug.kernels.torch.noise import pixel_normals
-from gpuaug.kernels.torch.step import in_box
+from gpuaug.kernels.torch.point import in_box
 from gpuaug.program import Finish, Keys, Mix
 
 __all__ = ["finish"]

@@ -14,7 +14,7 @@ from gpuaug.kernels.torch.common import upload
 from gpuaug.philox import MASK, MULTIPLIER_0, MULTIPLIER_1, PIXELS, ROUNDS, WEYL_0, WEYL_1, normal_table
 from gpuaug.program import Keys
 
-__all__ = ["pixel_normals"]
+__all__ = ["noise", "pixel_normals"]
 
 Array = NDArray[Any]
 
@@ -41,3 +41,10 @@ def pixel_normals(keys: Keys, rows: Array, op: int, shape: Sequence[int], device
     halves = torch.stack([half for word in words for half in (word & 0xFFFF, word >> 16)], dim=-1)
     table = upload(normal_table().copy(), device)
     return table[halves.flatten(1)[:, :count]].view(len(rows), *shape)
+
+
+def noise(images: Tensor, normals: Tensor, mean: Tensor, sigma: Tensor, clip: Tensor) -> Tensor:
+    """Levels plus noise: clamped where `clip`, else wrapped. The operands are (n, 1, 1, 1) float32."""
+    change = (normals * sigma + mean).to(torch.int16)  # truncated, as torchvision
+    total = images + change
+    return torch.where(clip != 0, total.clamp(0, 255), total & 255).to(torch.uint8)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from gpuaug.program import BICUBIC, NEAREST
+from gpuaug.instructions import BICUBIC, CUBIC, MATRIX_SIZE, NEAREST
 
 __all__ = ["warp"]
-
-CUBIC = -0.75  # grid_sample's bicubic
 
 
 def warp(images: Tensor, inverse: Tensor, fill: Tensor | None, interpolation: int, projective: bool) -> Tensor:
@@ -21,7 +19,7 @@ def warp(images: Tensor, inverse: Tensor, fill: Tensor | None, interpolation: in
     height, width = images.shape[2:]
     x = torch.arange(width, device=images.device, dtype=torch.float32)
     y = torch.arange(height, device=images.device, dtype=torch.float32)[:, None]
-    a, b, c, d, e, f, g, h, i = (inverse[:, k, None, None] for k in range(9))
+    a, b, c, d, e, f, g, h, i = (inverse[:, k, None, None] for k in range(MATRIX_SIZE))
     sx, sy = a * x + (b * y + c), d * x + (e * y + f)
     if projective:
         depth = g * x + (h * y + i)

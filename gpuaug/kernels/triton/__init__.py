@@ -8,30 +8,32 @@ replay it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-import triton
 from torch import Tensor
 
+from gpuaug import compat
+from gpuaug.instructions import KEY_WORDS, Op
+from gpuaug.kernels.defaults import each
 from gpuaug.kernels.triton.crop import crop
 from gpuaug.kernels.triton.filter import blur
 from gpuaug.kernels.triton.finish import finish
+from gpuaug.kernels.triton.instructions import Branches, run_fused
 from gpuaug.kernels.triton.jpeg import jpeg
 from gpuaug.kernels.triton.labels import labels
 from gpuaug.kernels.triton.runtime import tape
 from gpuaug.kernels.triton.runtime.launch import Block, Room, interpreted, kind, upload
-from gpuaug.kernels.triton.runtime.plan import KEYS, Layout, Params, Run, lay_out, write, write_keys
+from gpuaug.kernels.triton.runtime.plan import Layout, Params, Run, lay_out, write, write_keys
 from gpuaug.kernels.triton.runtime.tape import Tape, clone, noting
 from gpuaug.kernels.triton.runtime.writer import Writer
-from gpuaug.kernels.triton.step import Branches, step
-from gpuaug.kernels.triton.tone import tone
-from gpuaug.program import Alike, Keys, Op, Program
+from gpuaug.kernels.triton.statistics import statistics
+from gpuaug.program import Alike, Keys, Program
 from gpuaug.ragged import Ragged
 
-__all__ = ["Job"]
+__all__ = ["Job", "drawn", "each", "prepare"]
 
 LONGEST = 2**22  # pixels of a canvas side: `rint` is exact below
 LARGEST = 2**31  # bytes of an image
@@ -43,9 +45,9 @@ NOTHING = nullcontext()
 class Plan:
     """What the calls of a list with batches of one shape have in common: where parameters lie, and what is launched."""
 
-    def __init__(self, programs: list[Program], source: Tensor | Ragged | None, repeats: bool) -> None:
+    def __init__(self, programs: Sequence[Program], source: Tensor | Ragged | None, repeats: bool) -> None:
         self.room, self.repeats = Room(), repeats
-        self.room.row(KEYS)
+        self.room.row(KEY_WORDS)
         ragged = isinstance(source, Ragged)
         self.layouts = [lay_out(program, self.room, not n and ragged) for n, program in enumerate(programs)]
         self.tapes: dict[Any, Tape] = {}
@@ -55,11 +57,11 @@ class Plan:
     def run(self, key: Any, given: tuple[Tensor, ...], device: torch.device, work: Callable[[], Tensor]) -> Tensor:
         """What `work` does with what is `given`: the first time it compiles, the second time its steps are noted."""
         with on_device(device):
-            if not self.repeats or not tape.ENABLED or _hooked():
+            if not self.repeats or not tape.ENABLED or compat.has_launch_hooks():
                 return work()
             tape_ = self.tapes.get(key)
             if tape_ is not None and tape_.whole:
-                return tape_.play(given, triton.runtime.driver.active.get_current_stream(device.index))
+                return tape_.play(given, compat.current_stream(device.index))
             with noting(*given) as noted:
                 result = work()
             noted.close(result)
@@ -67,11 +69,11 @@ class Plan:
             return result
 
 
-def known(alike: Alike | None, source: Tensor | Ragged, programs: list[Program] | None = None) -> Plan | None:
+def known(alike: Alike | None, source: Tensor | Ragged, programs: Sequence[Program] | None = None) -> Plan | None:
     """The plan of calls that are alike, made of `programs` if it is not known; None if no calls are."""
     if alike is None or not isinstance(source, Tensor) or interpreted():
         return None
-    stream = triton.runtime.driver.active.get_current_stream(source.device.index)
+    stream = compat.current_stream(source.device.index)
     plans: dict[Any, Plan] = alike.plans
     key = (source.device, stream, source.stride(), kind(source))
     plan = plans.get(key)
@@ -86,7 +88,7 @@ def known(alike: Alike | None, source: Tensor | Ragged, programs: list[Program] 
 class Job:
     """The programs of one call: their parameters in host memory, then on the device, then the launches."""
 
-    def __init__(self, programs: list[Program], source: Tensor | Ragged) -> None:
+    def __init__(self, programs: Sequence[Program], source: Tensor | Ragged) -> None:
         plan = known(programs[0].alike, source, programs)
         if plan is None:
             _check(source, programs)
@@ -116,7 +118,7 @@ class Job:
         with on_device(self.device):
             self.params = Params(upload(block.words, self.device), room.head_words, room.row_words)
 
-    def _pack(self, programs: list[Program], source: Tensor | Ragged | None) -> Block:
+    def _pack(self, programs: Sequence[Program], source: Tensor | Ragged | None) -> Block:
         """The parameters in one block of memory."""
         plan = self.plan
         block = Block(plan.room, len(programs[0].keys.index), self.device)
@@ -125,7 +127,7 @@ class Job:
             write(layout, program, block, None if number else source)
         return block
 
-    def replace(self, programs: list[Program]) -> None:
+    def replace(self, programs: Sequence[Program]) -> None:
         """Put another draw of the same list into the same block, for a graph that has its address."""
         other = Plan(programs, None, repeats=False)
         room, mine = other.room, self.plan.room
@@ -155,16 +157,13 @@ class Job:
         return self.plan.run(key, both, self.device, lambda: labels(given, num_classes, layout, params))
 
 
+prepare, drawn = Job, Job.drawn
+
+
 def on_device(device: torch.device) -> AbstractContextManager[object]:
     """Inside, the device is the current one."""
     here = device.type != "cuda" or device.index == torch.cuda.current_device()
     return NOTHING if here else torch.cuda.device(device)
-
-
-def _hooked() -> bool:
-    """True if somebody, a profiler of Triton's, wants to hear of each launch."""
-    runtime = triton.knobs.runtime
-    return any(getattr(hook, "calls", hook) for hook in (runtime.launch_enter_hook, runtime.launch_exit_hook))
 
 
 def _run(layout: Layout, params: Params, source: Tensor | Ragged) -> Tensor:
@@ -173,7 +172,7 @@ def _run(layout: Layout, params: Params, source: Tensor | Ragged) -> Tensor:
     branches = Branches.of(canvas, any(Op.BRANCH in run.possible for run in layout.runs))
     for run in layout.runs:
         canvas = _filtered(layout, run, params, canvas, source)
-        luts = tone(canvas, layout, run, params)
+        luts = statistics(canvas, layout, run, params)
         last = run is layout.runs[-1]
         if (
             last
@@ -183,7 +182,7 @@ def _run(layout: Layout, params: Params, source: Tensor | Ragged) -> Tensor:
         ):
             return finish(canvas, layout, run, params, luts, branches)
         if run.count:
-            canvas = step(canvas, layout, run, params, luts, branches)
+            canvas = run_fused(canvas, layout, run, params, luts, branches)
     if program.finish is None or program.finish.copies:
         return clone(canvas) if canvas is source else canvas  # never what the caller gave
     return finish(canvas, layout, Run(0), params, canvas, branches)
@@ -207,7 +206,7 @@ def _filtered(layout: Layout, run: Run, params: Params, canvas: Tensor, source: 
     return canvas
 
 
-def _check(source: Tensor | Ragged, programs: list[Program]) -> None:
+def _check(source: Tensor | Ragged, programs: Sequence[Program]) -> None:
     """Raise if a batch is beyond what the kernels' 32-bit offsets and a CUDA grid can count."""
     if len(source) > MOST:
         expected = f'at most {MOST} for backend "triton"'

@@ -1,9 +1,9 @@
 """What the kernels share: the opcodes they know, reading pixels, and arithmetic that is exact on every backend.
 
-All kernels are compiled without fused multiply-adds (`launch.py`), so `*` and `+` round each on their own; where the
-contract has one rounding, `tl.fma` says so. A program works on a tile of pixels of one sample. With `C` == 3 it holds
-all channels; with `C` == 1 it holds one, and images of another number of channels are taken one channel at a time.
-Levels travel as int32.
+All kernels are compiled without fused multiply-adds (`runtime/launch.py`), so `*` and `+` round each on their own;
+where the contract has one rounding, `tl.fma` says so. A program works on a tile of pixels of one sample. With `C` ==
+3 it holds all channels; with `C` == 1 it holds one, and images of another number of channels are taken one channel at
+a time. Levels travel as int32.
 """
 
 from __future__ import annotations
@@ -11,59 +11,115 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from gpuaug import program
-from gpuaug.program import Feature, Op
+from gpuaug import instructions, philox
+from gpuaug.instructions import (
+    LUMA,
+    Blur,
+    Box,
+    Branch,
+    Convolve,
+    Factor,
+    Feature,
+    Flip,
+    Hue,
+    Jpeg,
+    KeyWord,
+    MixWord,
+    Noise,
+    Op,
+    Warp,
+    WindowWord,
+    bits,
+)
 
-__all__ = ["anywhere", "byte", "gathered", "luma", "operand", "read", "rint", "tile", "wrap"]
+__all__ = ["anywhere", "byte", "float_at", "gathered", "luma", "operand", "read", "rint", "tile", "wrap"]
 
-IDENTITY = tl.constexpr(Op.IDENTITY)
-TABLE = tl.constexpr(Op.TABLE)
-CONTRAST = tl.constexpr(Op.CONTRAST)
-AUTOCONTRAST = tl.constexpr(Op.AUTOCONTRAST)
-EQUALIZE = tl.constexpr(Op.EQUALIZE)
-SATURATION = tl.constexpr(Op.SATURATION)
-GRAYSCALE = tl.constexpr(Op.GRAYSCALE)
-HUE = tl.constexpr(Op.HUE)
-PERMUTE = tl.constexpr(Op.PERMUTE)
-SHARPNESS = tl.constexpr(Op.SHARPNESS)
-WARP = tl.constexpr(Op.WARP)
-FLIP = tl.constexpr(Op.FLIP)
-CONVOLVE = tl.constexpr(Op.CONVOLVE)
-NOISE = tl.constexpr(Op.NOISE)
-ERASE = tl.constexpr(Op.ERASE)
-BRANCH = tl.constexpr(Op.BRANCH)
-JOIN = tl.constexpr(Op.JOIN)
-MERGE = tl.constexpr(Op.MERGE)
+# opcodes, as the first word of an instruction
+TABLE = tl.constexpr(int(Op.TABLE))
+CONTRAST = tl.constexpr(int(Op.CONTRAST))
+AUTOCONTRAST = tl.constexpr(int(Op.AUTOCONTRAST))
+EQUALIZE = tl.constexpr(int(Op.EQUALIZE))
+SATURATION = tl.constexpr(int(Op.SATURATION))
+GRAYSCALE = tl.constexpr(int(Op.GRAYSCALE))
+HUE = tl.constexpr(int(Op.HUE))
+PERMUTE = tl.constexpr(int(Op.PERMUTE))
+SHARPNESS = tl.constexpr(int(Op.SHARPNESS))
+WARP = tl.constexpr(int(Op.WARP))
+FLIP = tl.constexpr(int(Op.FLIP))
+BLUR = tl.constexpr(int(Op.BLUR))
+CONVOLVE = tl.constexpr(int(Op.CONVOLVE))
+NOISE = tl.constexpr(int(Op.NOISE))
+JPEG = tl.constexpr(int(Op.JPEG))
+ERASE = tl.constexpr(int(Op.ERASE))
+BRANCH = tl.constexpr(int(Op.BRANCH))
+JOIN = tl.constexpr(int(Op.JOIN))
+MERGE = tl.constexpr(int(Op.MERGE))
 # the bits of MAY. Written first, as the interpreter hands MAY on as an int, which does not know a constexpr
-HAS_AUTOCONTRAST = tl.constexpr(1 << Op.AUTOCONTRAST)
-HAS_BRANCH = tl.constexpr(1 << Op.BRANCH)
-HAS_CONTRAST = tl.constexpr(1 << Op.CONTRAST)
-HAS_CONVOLVE = tl.constexpr(1 << Op.CONVOLVE)
-HAS_EQUALIZE = tl.constexpr(1 << Op.EQUALIZE)
-HAS_ERASE = tl.constexpr(1 << Op.ERASE)
-HAS_FLIP = tl.constexpr(1 << Op.FLIP)
-HAS_GRAYSCALE = tl.constexpr(1 << Op.GRAYSCALE)
-HAS_HUE = tl.constexpr(1 << Op.HUE)
-HAS_JOIN = tl.constexpr(1 << Op.JOIN)
-HAS_BICUBIC = tl.constexpr(1 << Feature.BICUBIC)
-HAS_BILINEAR = tl.constexpr(1 << Feature.BILINEAR)
-HAS_PROJECTIVE = tl.constexpr(1 << Feature.PROJECTIVE)
-HAS_MERGE = tl.constexpr(1 << Op.MERGE)
-HAS_NOISE = tl.constexpr(1 << Op.NOISE)
-HAS_PERMUTE = tl.constexpr(1 << Op.PERMUTE)
-HAS_SATURATION = tl.constexpr(1 << Op.SATURATION)
-HAS_SHARPNESS = tl.constexpr(1 << Op.SHARPNESS)
-HAS_TABLE = tl.constexpr(1 << Op.TABLE)
-HAS_WARP = tl.constexpr(1 << Op.WARP)
+HAS_TABLE = tl.constexpr(bits([Op.TABLE]))
+HAS_CONTRAST = tl.constexpr(bits([Op.CONTRAST]))
+HAS_AUTOCONTRAST = tl.constexpr(bits([Op.AUTOCONTRAST]))
+HAS_EQUALIZE = tl.constexpr(bits([Op.EQUALIZE]))
+HAS_SATURATION = tl.constexpr(bits([Op.SATURATION]))
+HAS_GRAYSCALE = tl.constexpr(bits([Op.GRAYSCALE]))
+HAS_HUE = tl.constexpr(bits([Op.HUE]))
+HAS_PERMUTE = tl.constexpr(bits([Op.PERMUTE]))
+HAS_SHARPNESS = tl.constexpr(bits([Op.SHARPNESS]))
+HAS_WARP = tl.constexpr(bits([Op.WARP]))
+HAS_FLIP = tl.constexpr(bits([Op.FLIP]))
+HAS_CONVOLVE = tl.constexpr(bits([Op.CONVOLVE]))
+HAS_NOISE = tl.constexpr(bits([Op.NOISE]))
+HAS_ERASE = tl.constexpr(bits([Op.ERASE]))
+HAS_BRANCH = tl.constexpr(bits([Op.BRANCH]))
+HAS_JOIN = tl.constexpr(bits([Op.JOIN]))
+HAS_MERGE = tl.constexpr(bits([Op.MERGE]))
+HAS_STATISTICS = tl.constexpr(bits([Op.CONTRAST, Op.AUTOCONTRAST, Op.EQUALIZE]))
+HAS_BICUBIC = tl.constexpr(bits([Feature.BICUBIC]))
+HAS_BILINEAR = tl.constexpr(bits([Feature.BILINEAR]))
+HAS_PROJECTIVE = tl.constexpr(bits([Feature.PROJECTIVE]))
 
-NEAREST = tl.constexpr(program.NEAREST)
-NEAREST_EXACT = tl.constexpr(program.NEAREST_EXACT)
-BILINEAR = tl.constexpr(program.BILINEAR)
-BICUBIC = tl.constexpr(program.BICUBIC)
-CONSTANT = tl.constexpr(program.CONSTANT)
-EDGE = tl.constexpr(program.EDGE)
-REFLECT = tl.constexpr(program.REFLECT)
-CIRCULAR = tl.constexpr(program.CIRCULAR)
+# operands
+FACTOR, REST = tl.constexpr(int(Factor.FACTOR)), tl.constexpr(int(Factor.REST))
+TURN = tl.constexpr(int(Hue.TURN))
+MATRIX, INTERPOLATION = tl.constexpr(int(Warp.MATRIX)), tl.constexpr(int(Warp.INTERPOLATION))
+HAS_FILL, PROJECTIVE = tl.constexpr(int(Warp.HAS_FILL)), tl.constexpr(int(Warp.PROJECTIVE))
+HORIZONTAL, VERTICAL = tl.constexpr(int(Flip.HORIZONTAL)), tl.constexpr(int(Flip.VERTICAL))
+WEIGHTS_ACROSS, WEIGHTS_DOWN = tl.constexpr(int(Blur.WIDTH)), tl.constexpr(int(Blur.HEIGHT))
+SIZE, BORDER = tl.constexpr(int(Convolve.SIZE)), tl.constexpr(int(Convolve.BORDER))
+MEAN, SIGMA = tl.constexpr(int(Noise.MEAN)), tl.constexpr(int(Noise.SIGMA))
+CLIP, OP = tl.constexpr(int(Noise.CLIP)), tl.constexpr(int(Noise.OP))
+QUALITY = tl.constexpr(int(Jpeg.QUALITY))
+TOP, LEFT = tl.constexpr(int(Box.TOP)), tl.constexpr(int(Box.LEFT))
+HEIGHT, WIDTH = tl.constexpr(int(Box.HEIGHT)), tl.constexpr(int(Box.WIDTH))
+WEIGHT = tl.constexpr(int(Branch.WEIGHT))
+
+# words of an instruction, and of a row
+OPCODE_AT, ERASE_WORDS = tl.constexpr(instructions.OPCODE_AT), tl.constexpr(instructions.ERASE_WORDS)
+OPERANDS_AT, FILL_AT = tl.constexpr(instructions.OPERANDS_AT), tl.constexpr(instructions.FILL_AT)
+KEY_LOW, KEY_HIGH = tl.constexpr(int(KeyWord.KEY_LOW)), tl.constexpr(int(KeyWord.KEY_HIGH))
+LOOK = tl.constexpr(int(KeyWord.LOOK))
+INDEX_LOW, INDEX_HIGH = tl.constexpr(int(KeyWord.INDEX_LOW)), tl.constexpr(int(KeyWord.INDEX_HIGH))
+WINDOW_RESIZED, WINDOW_START = tl.constexpr(int(WindowWord.RESIZED)), tl.constexpr(int(WindowWord.START))
+WINDOW_FLIP, WINDOW_OFFSET = tl.constexpr(int(WindowWord.FLIP)), tl.constexpr(int(WindowWord.OFFSET))
+WINDOW_SOURCE_WIDTH = tl.constexpr(int(WindowWord.SOURCE_WIDTH))
+MIX_PARTNER, MIX_BOX = tl.constexpr(int(MixWord.PARTNER)), tl.constexpr(int(MixWord.BOX))
+MIX_WEIGHT, MIX_REST = tl.constexpr(int(MixWord.WEIGHT)), tl.constexpr(int(MixWord.REST))
+MIX_SHARE = tl.constexpr(int(MixWord.SHARE))
+
+# constants
+NEAREST = tl.constexpr(instructions.NEAREST)
+NEAREST_EXACT = tl.constexpr(instructions.NEAREST_EXACT)
+BILINEAR = tl.constexpr(instructions.BILINEAR)
+BICUBIC = tl.constexpr(instructions.BICUBIC)
+CONSTANT = tl.constexpr(instructions.CONSTANT)
+EDGE = tl.constexpr(instructions.EDGE)
+REFLECT = tl.constexpr(instructions.REFLECT)
+CIRCULAR = tl.constexpr(instructions.CIRCULAR)
+FRACTION = tl.constexpr(instructions.FRACTION)
+LINE_FRACTION = tl.constexpr(instructions.LINE_FRACTION)
+SMALL = tl.constexpr(instructions.SMALL)
+CUBIC = tl.constexpr(instructions.CUBIC)
+PIXELS = tl.constexpr(philox.PIXELS)
+LUMA_R, LUMA_G, LUMA_B = tl.constexpr(LUMA[0]), tl.constexpr(LUMA[1]), tl.constexpr(LUMA[2])
 
 
 @triton.jit
@@ -77,9 +133,15 @@ def tile(width, BH: tl.constexpr, BW: tl.constexpr):
 
 
 @triton.jit
+def float_at(pointer):
+    """The words at `pointer` as float32."""
+    return tl.load(pointer).to(tl.float32, bitcast=True)
+
+
+@triton.jit
 def operand(instruction, number: tl.constexpr):
     """Operand `number` of the instruction at `instruction`."""
-    return tl.load(instruction + 1 + number).to(tl.float32, bitcast=True)
+    return float_at(instruction + OPERANDS_AT + number)
 
 
 @triton.jit
@@ -96,10 +158,10 @@ def byte(x):
 
 @triton.jit
 def luma(r, g, b):
-    """Whole levels, float32. ITU-R BT.601, as torchvision."""
-    red = r.to(tl.float32) * 0.2989
-    green = tl.fma(g.to(tl.float32), tl.full(g.shape, 0.587, tl.float32), red)
-    return tl.floor(tl.fma(b.to(tl.float32), tl.full(b.shape, 0.114, tl.float32), green))
+    """Whole levels, float32."""
+    red = r.to(tl.float32) * LUMA_R
+    green = tl.fma(g.to(tl.float32), tl.full(g.shape, LUMA_G, tl.float32), red)
+    return tl.floor(tl.fma(b.to(tl.float32), tl.full(b.shape, LUMA_B, tl.float32), green))
 
 
 @triton.jit

@@ -15,14 +15,27 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from gpuaug import program
+from gpuaug import instructions
 from gpuaug.kernels.triton.common import (
     BILINEAR,
     CONSTANT,
+    CUBIC,
     EDGE,
+    HEIGHT,
+    HORIZONTAL,
+    LEFT,
     NEAREST,
     NEAREST_EXACT,
     REFLECT,
+    SMALL,
+    TOP,
+    VERTICAL,
+    WIDTH,
+    WINDOW_FLIP,
+    WINDOW_OFFSET,
+    WINDOW_RESIZED,
+    WINDOW_SOURCE_WIDTH,
+    WINDOW_START,
     anywhere,
     tile,
     write,
@@ -106,7 +119,7 @@ def _plain_tap(j, first, count, center, n_in, MODE: tl.constexpr):
     instruction = index * 0
     for k in tl.static_range(size):
         instruction = tl.where(unbound + k <= 0, 0, tl.where(unbound + k >= n_in - 1, count - 1, instruction))
-        total += tl.where(instruction == j, _filter(tl.abs(k + 1 - size // 2 - part), -0.75, MODE), 0.0)
+        total += tl.where(instruction == j, _filter(tl.abs(k + 1 - size // 2 - part), CUBIC, MODE), 0.0)
         instruction += 1
     return total
 
@@ -141,9 +154,10 @@ def taps_kernel(
     """
     sample, axis = tl.program_id(0), tl.program_id(1)
     window = block + rows_at + sample * row_words + window_at
-    n_in, n_out = tl.load(window + 2 + axis), tl.load(window + 4 + axis)
-    small = tl.load(window + 4) + tl.load(window + 5) <= 128
-    start, flip = tl.load(window + 6 + axis), tl.load(window + 9 - axis)  # flip is (horizontal, vertical)
+    n_in, n_out = tl.load(window + HEIGHT + axis), tl.load(window + WINDOW_RESIZED + axis)
+    small = tl.load(window + WINDOW_RESIZED) + tl.load(window + WINDOW_RESIZED + 1) <= SMALL
+    start = tl.load(window + WINDOW_START + axis)
+    flip = tl.load(window + WINDOW_FLIP + 1 - axis)  # (horizontal, vertical)
     length = height * (1 - axis) + width * axis  # a select would read the arguments through a pointer
     out = taps + (sample.to(tl.int64) * 2 + axis) * axis_words
     offset = tl.arange(0, CHUNK)
@@ -234,15 +248,15 @@ def crop_kernel(
     sample, channel = tl.program_id(1), tl.program_id(2)
     window = block + rows_at + sample * row_words + window_at
     if RAGGED:
-        low, high = tl.load(window + 10).to(tl.uint32, bitcast=True), tl.load(window + 11)
+        low, high = tl.load(window + WINDOW_OFFSET).to(tl.uint32, bitcast=True), tl.load(window + WINDOW_OFFSET + 1)
         offset = (high.to(tl.int64) << 32) | low.to(tl.int64)
-        stride_y = tl.load(window + 12) * channels
+        stride_y = tl.load(window + WINDOW_SOURCE_WIDTH) * channels
         stride_x = channels
         stride_c = 1
     else:
         offset = sample.to(tl.int64) * batch_stride
-    top, left = tl.load(window), tl.load(window + 1)
-    box_height, box_width = tl.load(window + 2), tl.load(window + 3)
+    top, left = tl.load(window + TOP), tl.load(window + LEFT)
+    box_height, box_width = tl.load(window + HEIGHT), tl.load(window + WIDTH)
     data = (
         source + offset + top.to(tl.int64) * stride_y + left.to(tl.int64) * stride_x + channel.to(tl.int64) * stride_c
     )
@@ -280,8 +294,10 @@ def crop_kernel(
                 c += _level(line_c, precision_x) * weight
         a, b, c = _level(a, precision_y), _level(b, precision_y), _level(c, precision_y)
     else:
-        wanted_y, inside_y = _position(y, height, tl.load(window + 9), tl.load(window + 6), box_height, PADDING)
-        wanted_x, inside_x = _position(x, width, tl.load(window + 8), tl.load(window + 7), box_width, PADDING)
+        flip_x, flip_y = tl.load(window + WINDOW_FLIP + HORIZONTAL), tl.load(window + WINDOW_FLIP + VERTICAL)
+        start_y, start_x = tl.load(window + WINDOW_START), tl.load(window + WINDOW_START + 1)
+        wanted_y, inside_y = _position(y, height, flip_y, start_y, box_height, PADDING)
+        wanted_x, inside_x = _position(x, width, flip_x, start_x, box_width, PADDING)
         inside = inside_y & inside_x & mask
         at = wanted_y * stride_y + wanted_x * stride_x
         a = tl.load(anywhere(data, at), inside, other=0).to(tl.int32)
@@ -302,11 +318,11 @@ def crop_kernel(
 def _taps(window: Window, size: tuple[int, int], layout: Layout, params: Params) -> tuple[Tensor, int]:
     """The taps of every sample's axes, and how many words an axis has, whatever box is drawn from images of `size`."""
     height, width = window.size
-    reach = 1 if window.interpolation == program.BILINEAR else 2
+    reach = 1 if window.interpolation == instructions.BILINEAR else 2
     words = 0
     for source, least, length in zip(size, window.min_resized, window.size, strict=True):
         most = 2 * math.ceil(reach * max(source / least, 1.0)) + 1 if window.antialias else 4
-        most = 1 if window.interpolation in (program.NEAREST, program.NEAREST_EXACT) else most
+        most = 1 if window.interpolation in (instructions.NEAREST, instructions.NEAREST_EXACT) else most
         words = max(words, TAPS_AHEAD.value + length * (1 + most))
     axis_words = -(-words // 16) * 16
     batch = len(window.box)

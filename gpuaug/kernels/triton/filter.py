@@ -7,21 +7,37 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from gpuaug.kernels.triton.common import CONSTANT, REFLECT, anywhere, gathered, operand, tile, wrap
+from gpuaug.kernels.triton.common import (
+    BLUR,
+    CONSTANT,
+    FRACTION,
+    LINE_FRACTION,
+    OPCODE_AT,
+    REFLECT,
+    WEIGHTS_ACROSS,
+    WEIGHTS_DOWN,
+    anywhere,
+    gathered,
+    operand,
+    tile,
+    wrap,
+)
 from gpuaug.kernels.triton.runtime.launch import launch, tiling
 from gpuaug.kernels.triton.runtime.plan import Layout, Params, Run
 from gpuaug.kernels.triton.runtime.tape import empty
-from gpuaug.program import Op
 
 __all__ = ["blur", "blur_kernel", "convolve"]
 
-BLUR = tl.constexpr(Op.BLUR)
+HALF = tl.constexpr(1 << (FRACTION.value - 1))
+SHIFT_ACROSS = tl.constexpr(FRACTION.value - LINE_FRACTION.value)  # bits that each pass of a blur shifts out
+SHIFT_DOWN = tl.constexpr(FRACTION.value + LINE_FRACTION.value)
+HALF_ACROSS, HALF_DOWN = tl.constexpr(1 << (SHIFT_ACROSS.value - 1)), tl.constexpr(1 << (SHIFT_DOWN.value - 1))
 
 
 @triton.jit
 def convolve(canvas, weights, size, border, x, y, mask, height, width, C: tl.constexpr):
     """Levels of the tile correlated with `weights` (size * size,) int16."""
-    a = tl.zeros(mask.shape, tl.int32) + 8192
+    a = tl.zeros(mask.shape, tl.int32) + HALF
     b, c = a, a
     for tap in range(size * size):
         weight = tl.load(weights + tap).to(tl.int32)
@@ -31,7 +47,7 @@ def convolve(canvas, weights, size, border, x, y, mask, height, width, C: tl.con
         index = wrap(row, height, border) * width + wrap(column, width, border)
         ta, tb, tc = gathered(canvas, index, inside, height * width, C)
         a, b, c = a + ta * weight, b + tb * weight, c + tc * weight
-    return _level(a, 14), _level(b, 14), _level(c, 14)
+    return _level(a, FRACTION), _level(b, FRACTION), _level(c, FRACTION)
 
 
 @triton.jit
@@ -39,34 +55,35 @@ def _level(total, shift: tl.constexpr):
     return tl.minimum(tl.maximum(total >> shift, 0), 255)
 
 
-@triton.jit(do_not_specialize=["rows_at", "row_words", "slot_at", "weights_at"])
+@triton.jit(do_not_specialize=["rows_at", "row_words", "instruction_at", "weights_at"])
 def blur_kernel(
-    source, target, block, rows_at, row_words, slot_at, weights_at, height, width,
+    source, target, block, rows_at, row_words, instruction_at, weights_at, height, width,
     DOWN: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr,
 ):  # fmt: skip
-    """Along x: canvas (B, channels, H, W) uint8 to lines, int16 alike with 7 bits of fraction. Along y (DOWN): back.
+    """Along x: canvas (B, channels, H, W) uint8 to lines, int16 alike with LINE_FRACTION bits of fraction. Along y
+    (DOWN): back.
 
     Only samples whose instruction is a BLUR are touched. Grid (tiles, B, channels).
     """
     sample = tl.program_id(1)
     row = block + rows_at + sample * row_words
-    instruction = row + slot_at
-    if tl.load(instruction) == BLUR:
+    instruction = row + instruction_at
+    if tl.load(instruction + OPCODE_AT) == BLUR:
         y, x = tile(width, BH, BW)
         mask = (y < height) & (x < width)
         here = (sample.to(tl.int64) * tl.num_programs(2) + tl.program_id(2)) * height * width
         weights = (row + weights_at).to(tl.pointer_type(tl.int16))
-        size = operand(instruction, 0).to(tl.int32)
+        size = operand(instruction, WEIGHTS_ACROSS).to(tl.int32)
         if DOWN:
             weights += size
-            size = operand(instruction, 1).to(tl.int32)
-        total = tl.zeros((BH, BW), tl.int32) + (1 << 20 if DOWN else 64)
+            size = operand(instruction, WEIGHTS_DOWN).to(tl.int32)
+        total = tl.zeros((BH, BW), tl.int32) + (HALF_DOWN if DOWN else HALF_ACROSS)
         for k in range(size):
             tap = k - size // 2
             at = wrap(y + tap, height, REFLECT) * width + x if DOWN else y * width + wrap(x + tap, width, REFLECT)
             pointers = source + here + at if DOWN else anywhere(source + here, at)
             total += tl.load(pointers, mask, other=0).to(tl.int32) * tl.load(weights + k).to(tl.int32)
-        result = _level(total, 21).to(tl.uint8) if DOWN else (total >> 7).to(tl.int16)
+        result = _level(total, SHIFT_DOWN).to(tl.uint8) if DOWN else (total >> SHIFT_ACROSS).to(tl.int16)
         tl.store(target + here + y * width + x, result, mask)
 
 
@@ -74,11 +91,11 @@ def blur(canvas: Tensor, layout: Layout, run: Run, params: Params) -> None:
     """BLUR in the first instruction of `run`, in place."""
     batch, channels, height, width = canvas.shape
     lines = empty(canvas.shape, torch.int16, canvas.device)
-    slot_at, _, weights_at = layout.instructions(run)
+    instruction_at, _, weights_at = layout.instructions(run)
     grid, sizes = tiling(height, width, batch, 1)
     sizes.pop("C")
     for source, target, down in ((canvas, lines, False), (lines, canvas, True)):
         launch(
-            blur_kernel, (*grid[:2], channels), source, target, *params.arguments, slot_at, weights_at, height, width,
-            DOWN=down, **sizes,
+            blur_kernel, (*grid[:2], channels), source, target, *params.arguments, instruction_at, weights_at,
+            height, width, DOWN=down, **sizes,
         )  # fmt: skip

@@ -9,34 +9,39 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from gpuaug.kernels.triton.common import anywhere, rint, tile
+from gpuaug.kernels.triton.common import (
+    ERASE_WORDS,
+    MIX_BOX,
+    MIX_PARTNER,
+    MIX_REST,
+    MIX_WEIGHT,
+    anywhere,
+    float_at,
+    rint,
+    tile,
+)
+from gpuaug.kernels.triton.instructions import Branches, evaluate
 from gpuaug.kernels.triton.noise import pixel_normals
 from gpuaug.kernels.triton.point import in_box
-from gpuaug.kernels.triton.runtime.launch import constants, launch, tiling
+from gpuaug.kernels.triton.runtime.launch import launch, normals, tiling
 from gpuaug.kernels.triton.runtime.plan import Layout, Params, Run
 from gpuaug.kernels.triton.runtime.tape import empty
-from gpuaug.kernels.triton.step import Branches, evaluate
 
 __all__ = ["finish", "finish_kernel"]
 
 
 @triton.jit
-def _float(pointer):
-    return tl.load(pointer).to(tl.float32, bitcast=True)
-
-
-@triton.jit
 def _erase(value, inside, shift, scale, row, op, element, normals, RANDOM: tl.constexpr):
     """`shift` and `scale` are this channel's."""
-    level = _float(shift)
+    level = float_at(shift)
     if RANDOM:
-        level = level + _float(scale) * pixel_normals(row, op, element, normals)
+        level = level + float_at(scale) * pixel_normals(row, op, element, normals)
     return tl.where(inside, level, value)
 
 
 @triton.jit
 def _values(
-    canvas, block, rows_at, row_words, sample, slots_at, stride, weights_at, luts, normals, base, total,
+    canvas, block, rows_at, row_words, sample, instructions_at, stride, weights_at, luts, normals, base, total,
     table_at, erases, erases_at,
     x, y, mask, height, width, channel, channels,
     C: tl.constexpr, MAY: tl.constexpr, N: tl.constexpr,
@@ -47,21 +52,21 @@ def _values(
     here = (sample.to(tl.int64) * channels + channel) * plane
     row = block + rows_at + sample * row_words
     a, b, c = evaluate(
-        canvas + here, row + slots_at, stride, N, (row + weights_at).to(tl.pointer_type(tl.int16)),
+        canvas + here, row + instructions_at, stride, N, (row + weights_at).to(tl.pointer_type(tl.int16)),
         luts + sample.to(tl.int64) * (N * channels * 256), row, normals, base + here, total + here,
         x, y, mask, height, width, channel, channels, C, MAY, N,
     )  # fmt: skip
     if TABLE:
         own = block + table_at + channel * 256
-        p = tl.load(anywhere(own, a)).to(tl.float32, bitcast=True)
+        p = float_at(anywhere(own, a))
         q, r = p, p
         if C == 3:
-            q = tl.load(anywhere(own + 256, b)).to(tl.float32, bitcast=True)
-            r = tl.load(anywhere(own + 512, c)).to(tl.float32, bitcast=True)
+            q = float_at(anywhere(own + 256, b))
+            r = float_at(anywhere(own + 512, c))
     else:
         p, q, r = a.to(tl.float32), b.to(tl.float32), c.to(tl.float32)
     for e in tl.static_range(ERASES):
-        inside = in_box(row + erases_at + 4 * e, x, y) & mask
+        inside = in_box(row + erases_at + ERASE_WORDS * e, x, y) & mask
         head = block + erases + e * (2 * channels + 1)
         op = tl.load(head)
         shift, scale = head + 1 + channel, head + 1 + channels + channel
@@ -92,7 +97,7 @@ def _store(pointer, value, mask):
     do_not_specialize=[
         "rows_at",
         "row_words",
-        "slots_at",
+        "instructions_at",
         "stride",
         "weights_at",
         "table_at",
@@ -102,7 +107,7 @@ def _store(pointer, value, mask):
     ]
 )
 def finish_kernel(
-    canvas, out, block, rows_at, row_words, slots_at, stride, weights_at, luts, normals, base, total,
+    canvas, out, block, rows_at, row_words, instructions_at, stride, weights_at, luts, normals, base, total,
     table_at, erases, erases_at, mix_at,
     out_y, out_x, out_c, height, width, channels, C: tl.constexpr, MAY: tl.constexpr, N: tl.constexpr,
     TABLE: tl.constexpr, ERASES: tl.constexpr, RANDOM: tl.constexpr, MIX: tl.constexpr,
@@ -117,24 +122,24 @@ def finish_kernel(
     mask = (y < height) & (x < width)
     if MIX:
         mix = block + rows_at + sample * row_words + mix_at
-        weight, rest = _float(mix + 1), _float(mix + 2)
-        pasted = tl.max(tl.max((in_box(mix + 3, x, y) & mask).to(tl.int32), axis=1), axis=0)
+        weight, rest = float_at(mix + MIX_WEIGHT), float_at(mix + MIX_REST)
+        pasted = tl.max(tl.max((in_box(mix + MIX_BOX, x, y) & mask).to(tl.int32), axis=1), axis=0)
         p = tl.zeros((BH, BW), tl.float32)
         q, r = p, p
         for part in range(tl.where((rest != 0) | (pasted > 0), 2, 1)):  # oneself, then the partner
             u, v, w = _values(
-                canvas, block, rows_at, row_words, tl.where(part == 0, sample, tl.load(mix)), slots_at, stride,
-                weights_at, luts, normals, base, total, table_at, erases, erases_at,
+                canvas, block, rows_at, row_words, tl.where(part == 0, sample, tl.load(mix + MIX_PARTNER)),
+                instructions_at, stride, weights_at, luts, normals, base, total, table_at, erases, erases_at,
                 x, y, mask, height, width, channel, channels, C, MAY, N, TABLE, ERASES, RANDOM,
             )  # fmt: skip
-            inside = in_box(mix + 3, x, y)
+            inside = in_box(mix + MIX_BOX, x, y)
             p = tl.where(part == 0, u, _blend(p, u, inside, weight, rest))
             if C == 3:
                 q = tl.where(part == 0, v, _blend(q, v, inside, weight, rest))
                 r = tl.where(part == 0, w, _blend(r, w, inside, weight, rest))
     else:
         p, q, r = _values(
-            canvas, block, rows_at, row_words, sample, slots_at, stride, weights_at, luts, normals, base, total,
+            canvas, block, rows_at, row_words, sample, instructions_at, stride, weights_at, luts, normals, base, total,
             table_at, erases, erases_at,
             x, y, mask, height, width, channel, channels, C, MAY, N, TABLE, ERASES, RANDOM,
         )  # fmt: skip
@@ -153,12 +158,12 @@ def finish(
     assert wanted is not None
     batch, channels, height, width = canvas.shape
     out = empty(canvas.shape, wanted.dtype, canvas.device, wanted.memory_format)
-    normals = constants("normals", canvas.device)
+    quantiles = normals(canvas.device)
     heavy = wanted.mix is not None or layout.random
     pixels = "floats" if heavy and run.tile == "levels" else run.tile
     grid, sizes = tiling(height, width, batch, channels, pixels)
     launch(
-        finish_kernel, grid, canvas, out, *params.arguments, *layout.instructions(run), luts, normals,
+        finish_kernel, grid, canvas, out, *params.arguments, *layout.instructions(run), luts, quantiles,
         branches.base, branches.total,
         layout.table_at, layout.erases, layout.erases_at, layout.mix_at,
         out.stride(2), out.stride(3), out.stride(1), height, width, channels, MAY=run.mask, N=run.count,

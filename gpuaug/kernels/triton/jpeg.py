@@ -6,29 +6,38 @@ bits; no butterfly is needed.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from typing import Any
 
+import numpy as np
 import torch
 import triton
 import triton.language as tl
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gpuaug.kernels.torch.jpeg import CHROMA_TABLE, FORWARD, INVERSE, LUMA_TABLE
-from gpuaug.kernels.triton.common import anywhere, operand, read, tile, write
+from gpuaug.kernels.triton.common import (
+    JPEG,
+    OPCODE_AT,
+    QUALITY,
+    anywhere,
+    operand,
+    read,
+    tile,
+    write,
+)
 from gpuaug.kernels.triton.runtime.launch import TILES, constants, launch, tiling
 from gpuaug.kernels.triton.runtime.plan import Layout, Params, Run
 from gpuaug.kernels.triton.runtime.tape import empty
-from gpuaug.program import Op
 
 __all__ = ["jpeg", "jpeg_code_kernel", "jpeg_decode_kernel", "matrices"]
 
-JPEG = tl.constexpr(Op.JPEG)
+Array = NDArray[Any]
 
 
-@lru_cache(maxsize=1)
-def matrices() -> Tensor:
+def matrices() -> Array:
     """(256,) int32 on the host: forward and inverse DCT, luma and chroma tables, 64 each."""
-    return torch.tensor([*FORWARD, *INVERSE, *LUMA_TABLE, *CHROMA_TABLE], dtype=torch.int32, device="cpu")
+    return np.array([*FORWARD, *INVERSE, *LUMA_TABLE, *CHROMA_TABLE], np.int32)
 
 
 @triton.jit
@@ -62,22 +71,22 @@ def _chroma(canvas, y, x, width, plane, red):
     return (tl.where(red, cr, cb) + 8421375) >> 16
 
 
-@triton.jit(do_not_specialize=["rows_at", "row_words", "slot_at"])
+@triton.jit(do_not_specialize=["rows_at", "row_words", "instruction_at"])
 def jpeg_code_kernel(
-    canvas, planes, block, rows_at, row_words, slot_at, tables, height, width, C: tl.constexpr, N: tl.constexpr
+    canvas, planes, block, rows_at, row_words, instruction_at, tables, height, width, C: tl.constexpr, N: tl.constexpr
 ):  # fmt: skip
     """canvas (B, C, H, W) to coded planes: each sample H * W luma, then two chroma planes of half size, uint8.
 
     Grid (groups of N luma blocks, B, 1 or 3).
     """
     sample, component = tl.program_id(1), tl.program_id(2)
-    instruction = block + rows_at + sample * row_words + slot_at
+    instruction = block + rows_at + sample * row_words + instruction_at
     half_height, half_width = (height + 1) // 2, (width + 1) // 2
     tall = tl.where(component == 0, height, half_height)
     wide = tl.where(component == 0, width, half_width)
     across = tl.cdiv(wide, 8)
     first = tl.program_id(0) * N
-    if (tl.load(instruction) == JPEG) & (first < across * tl.cdiv(tall, 8)):
+    if (tl.load(instruction + OPCODE_AT) == JPEG) & (first < across * tl.cdiv(tall, 8)):
         plane = height * width
         here = canvas + sample.to(tl.int64) * C * plane
         chroma_size = half_height * half_width if C == 3 else 0
@@ -99,7 +108,7 @@ def jpeg_code_kernel(
         v = _transform(v - 128, tables, 11)
         v = _turn(_transform(_turn(v), tables, 15))
         k, j = tl.arange(0, 8)[:, None], tl.arange(0, 8)[None, :]
-        quality = tl.minimum(tl.maximum(operand(instruction, 0).to(tl.int32), 1), 100)
+        quality = tl.minimum(tl.maximum(operand(instruction, QUALITY).to(tl.int32), 1), 100)
         scale = tl.where(quality < 50, 5000 // quality, 200 - 2 * quality)
         base = tl.load(tables + 128 + tl.where(component == 0, 0, 64) + 8 * k + j)
         step = tl.minimum(tl.maximum((base * scale + 50) // 100, 1), 255)[None, :, :]
@@ -128,14 +137,14 @@ def _upsample(chroma, y, x, tall, wide, mask):
     return tl.where(wide <= 2, repeated, (3 * own + other + 8 - (x & 1)) >> 4)
 
 
-@triton.jit(do_not_specialize=["rows_at", "row_words", "slot_at"])
+@triton.jit(do_not_specialize=["rows_at", "row_words", "instruction_at"])
 def jpeg_decode_kernel(
-    planes, canvas, block, rows_at, row_words, slot_at, height, width,
+    planes, canvas, block, rows_at, row_words, instruction_at, height, width,
     C: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr,
 ):  # fmt: skip
     """Coded planes back to the canvas, for the samples whose instruction is a JPEG. Grid (tiles, B)."""
     sample = tl.program_id(1)
-    if tl.load(block + rows_at + sample * row_words + slot_at) == JPEG:
+    if tl.load(block + rows_at + sample * row_words + instruction_at + OPCODE_AT) == JPEG:
         y, x = tile(width, BH, BW)
         mask = (y < height) & (x < width)
         plane = height * width
@@ -158,12 +167,12 @@ def jpeg(canvas: Tensor, layout: Layout, run: Run, params: Params) -> None:
     batch, channels, height, width = canvas.shape
     half = -(-height // 2) * -(-width // 2) if channels == 3 else 0
     planes = empty((batch, height * width + 2 * half), torch.uint8, canvas.device)
-    slot_at = layout.instructions(run)[0]
+    instruction_at = layout.instructions(run)[0]
     blocks = -(-height // 8) * -(-width // 8)
     together = TILES["blocks"][0]
     launch(
-        jpeg_code_kernel, (-(-blocks // together), batch, channels), canvas, planes, *params.arguments, slot_at,
-        constants("jpeg", canvas.device), height, width, C=channels, N=together,
+        jpeg_code_kernel, (-(-blocks // together), batch, channels), canvas, planes, *params.arguments, instruction_at,
+        constants(matrices, canvas.device), height, width, C=channels, N=together,
     )  # fmt: skip
     grid, sizes = tiling(height, width, batch, channels)
-    launch(jpeg_decode_kernel, grid, planes, canvas, *params.arguments, slot_at, height, width, **sizes)
+    launch(jpeg_decode_kernel, grid, planes, canvas, *params.arguments, instruction_at, height, width, **sizes)

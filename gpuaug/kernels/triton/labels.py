@@ -7,6 +7,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from gpuaug.kernels.triton.common import (
+    MIX_PARTNER,
+    MIX_SHARE,
+)
 from gpuaug.kernels.triton.runtime.launch import launch
 from gpuaug.kernels.triton.runtime.plan import Layout, Params
 from gpuaug.kernels.triton.runtime.tape import empty
@@ -36,11 +40,11 @@ def labels_kernel(
     mix = block + rows_at + sample * row_words + mix_at
     kind = out.dtype.element_ty
     wide = tl.float64 if kind == tl.float64 else tl.float32
-    low, high = tl.load(mix + 7).to(tl.int64) & 0xFFFFFFFF, tl.load(mix + 8).to(tl.int64) << 32
+    low, high = tl.load(mix + MIX_SHARE).to(tl.int64) & 0xFFFFFFFF, tl.load(mix + MIX_SHARE + 1).to(tl.int64) << 32
     exact = (low | high).to(tl.float64, bitcast=True)
     share, rest = exact.to(wide), (1.0 - exact).to(wide)
     own = _soft(labels, sample, column, mask, classes, ONE_HOT).to(kind)
-    other = _soft(labels, tl.load(mix), column, mask, classes, ONE_HOT).to(kind)
+    other = _soft(labels, tl.load(mix + MIX_PARTNER), column, mask, classes, ONE_HOT).to(kind)
     part = (other.to(wide) * rest).to(kind).to(wide) + (own.to(wide) * share).to(kind).to(wide)
     tl.store(out + sample.to(tl.int64) * classes + column, tl.where(rest == 0, own, part.to(kind)), mask)
 

@@ -7,8 +7,11 @@ import triton.language as tl
 
 from gpuaug.kernels.triton.common import (
     BRANCH,
+    CONTRAST,
     EQUALIZE,
     ERASE,
+    FACTOR,
+    FILL_AT,
     GRAYSCALE,
     HAS_BRANCH,
     HAS_ERASE,
@@ -19,20 +22,30 @@ from gpuaug.kernels.triton.common import (
     HAS_NOISE,
     HAS_PERMUTE,
     HAS_SATURATION,
+    HAS_STATISTICS,
     HAS_TABLE,
+    HEIGHT,
     HUE,
     JOIN,
+    LEFT,
     MERGE,
     NOISE,
+    OPCODE_AT,
     PERMUTE,
+    REST,
     SATURATION,
     TABLE,
+    TOP,
+    TURN,
+    WEIGHT,
+    WIDTH,
     anywhere,
     byte,
+    float_at,
     luma,
     operand,
 )
-from gpuaug.kernels.triton.noise import pixel_normals
+from gpuaug.kernels.triton.noise import noise
 
 __all__ = ["in_box", "point"]
 
@@ -43,8 +56,8 @@ TO_LEVEL = tl.constexpr(255.999 / 255)  # torchvision's way back from [0, 1]
 @triton.jit
 def in_box(box, x, y):
     """Inside (top, left, height, width), four int32 at `box`."""
-    top, left = tl.load(box), tl.load(box + 1)
-    return (y >= top) & (y < top + tl.load(box + 2)) & (x >= left) & (x < left + tl.load(box + 3))
+    top, left = tl.load(box + TOP), tl.load(box + LEFT)
+    return (y >= top) & (y < top + tl.load(box + HEIGHT)) & (x >= left) & (x < left + tl.load(box + WIDTH))
 
 
 @triton.jit
@@ -65,8 +78,8 @@ def _blend(level, factor, grey, weight):
 @triton.jit
 def _saturation(instruction, a, b, c):
     grey = luma(a, b, c)
-    factor = operand(instruction, 0)
-    weight = tl.zeros(a.shape, tl.float32) + operand(instruction, 1)
+    factor = operand(instruction, FACTOR)
+    weight = tl.zeros(a.shape, tl.float32) + operand(instruction, REST)
     return _blend(a, factor, grey, weight), _blend(b, factor, grey, weight), _blend(c, factor, grey, weight)
 
 
@@ -87,20 +100,13 @@ def _hue(instruction, a, b, c):
     difference = tl.where(is_red, green - blue, tl.where(is_green, blue - red, red - green))
     sector = tl.where(is_red, 0.0, tl.where(is_green, 2.0, 4.0))
     hue = tl.div_rn(difference, tl.maximum(chroma, 1.0)) + sector
-    hue = hue + operand(instruction, 0)
+    hue = hue + operand(instruction, TURN)
     return _wheel(hue + 5.0, high, chroma), _wheel(hue + 3.0, high, chroma), _wheel(hue + 1.0, high, chroma)
 
 
 @triton.jit
 def _pick(order, a, b, c):
     return tl.where(order == 0, a, tl.where(order == 1, b, c))
-
-
-@triton.jit
-def _noisy(instruction, keys, level, element, normals):
-    z = pixel_normals(keys, operand(instruction, 3).to(tl.int32), element, normals)
-    total = level + (z * operand(instruction, 1) + operand(instruction, 0)).to(tl.int32)  # truncated, as torchvision
-    return tl.where(operand(instruction, 2) != 0, tl.minimum(tl.maximum(total, 0), 255), total & 255)
 
 
 @triton.jit
@@ -122,15 +128,15 @@ def point(
 ):  # fmt: skip
     """The instruction in `instruction` on levels a, b, c; those that look at neighbours were `gather`'s, and pass.
 
-    instruction: the opcode, 16 operands, a fill level for each channel, then the table, in words of 32 bits. lut: the
-    channel's table made by `tone` for this instruction. base, total: this sample's channel, kept from BRANCH to MERGE.
+    lut: the channel's table made by `statistics` for this instruction. base, total: this sample's channel, kept from
+    BRANCH to MERGE.
     """
-    opcode = tl.load(instruction)
+    opcode = tl.load(instruction + OPCODE_AT)
     plane = height * width
     index = y * width + x
     if HAS_TABLE & MAY and opcode == TABLE:
-        a, b, c = _look_up((instruction + 17 + channels).to(tl.pointer_type(tl.uint8)), 0, a, b, c, C)
-    elif (MAY & 0b11100) != 0 and (opcode > TABLE) & (opcode <= EQUALIZE):
+        a, b, c = _look_up((instruction + FILL_AT + channels).to(tl.pointer_type(tl.uint8)), 0, a, b, c, C)
+    elif HAS_STATISTICS & MAY and (opcode >= CONTRAST) & (opcode <= EQUALIZE):
         a, b, c = _look_up(lut, 256, a, b, c, C)
     elif C == 3 and HAS_SATURATION & MAY and opcode == SATURATION:
         a, b, c = _saturation(instruction, a, b, c)
@@ -145,28 +151,31 @@ def point(
         a, b, c = _pick(p, a, b, c), _pick(q, a, b, c), _pick(r, a, b, c)
     elif HAS_NOISE & MAY and opcode == NOISE:
         element = channel * plane + index
-        a = _noisy(instruction, keys, a, element, normals)
+        a = noise(instruction, keys, a, element, normals)
         if C == 3:
-            b = _noisy(instruction, keys, b, element + plane, normals)
-            c = _noisy(instruction, keys, c, element + 2 * plane, normals)
+            b = noise(instruction, keys, b, element + plane, normals)
+            c = noise(instruction, keys, c, element + 2 * plane, normals)
     elif HAS_ERASE & MAY and opcode == ERASE:
-        top, left = operand(instruction, 0).to(tl.int32), operand(instruction, 1).to(tl.int32)
-        bottom, right = top + operand(instruction, 2).to(tl.int32), left + operand(instruction, 3).to(tl.int32)
+        top, left = operand(instruction, TOP).to(tl.int32), operand(instruction, LEFT).to(tl.int32)
+        bottom, right = (
+            top + operand(instruction, HEIGHT).to(tl.int32),
+            left + operand(instruction, WIDTH).to(tl.int32),
+        )
         inside = (y >= top) & (y < bottom) & (x >= left) & (x < right)
-        fill = instruction + 17 + channel
-        a = tl.where(inside, tl.load(fill).to(tl.float32, bitcast=True).to(tl.int32), a)
+        fill = instruction + FILL_AT + channel
+        a = tl.where(inside, float_at(fill).to(tl.int32), a)
         if C == 3:
-            b = tl.where(inside, tl.load(fill + 1).to(tl.float32, bitcast=True).to(tl.int32), b)
-            c = tl.where(inside, tl.load(fill + 2).to(tl.float32, bitcast=True).to(tl.int32), c)
+            b = tl.where(inside, float_at(fill + 1).to(tl.int32), b)
+            c = tl.where(inside, float_at(fill + 2).to(tl.int32), c)
     elif HAS_BRANCH & MAY and opcode == BRANCH:
-        weight = operand(instruction, 0)
+        weight = operand(instruction, WEIGHT)
         _branch(base, total, weight, a, index, mask)
         if C == 3:
             _branch(base + plane, total + plane, weight, b, index, mask)
             _branch(base + 2 * plane, total + 2 * plane, weight, c, index, mask)
         tl.debug_barrier()  # who reads it next may be another thread of this program
     elif HAS_JOIN & MAY and opcode == JOIN:
-        weight = operand(instruction, 0)
+        weight = operand(instruction, WEIGHT)
         a = _join(base, total, weight, a, index, mask)
         if C == 3:
             b = _join(base + plane, total + plane, weight, b, index, mask)

@@ -7,10 +7,16 @@ import triton.language as tl
 
 from gpuaug.kernels.triton.common import (
     BICUBIC,
+    CUBIC,
     HAS_BICUBIC,
     HAS_BILINEAR,
+    HAS_FILL,
     HAS_PROJECTIVE,
+    INTERPOLATION,
+    MATRIX,
     NEAREST,
+    PROJECTIVE,
+    float_at,
     gathered,
     operand,
     rint,
@@ -20,13 +26,19 @@ __all__ = ["warp"]
 
 
 @triton.jit
+def _line(instruction, first: tl.constexpr, column, row):
+    """A line of the matrix, which begins at operand `first`, times (column, row, 1)."""
+    a, b, c = operand(instruction, first), operand(instruction, first + 1), operand(instruction, first + 2)
+    return a * column + (b * row + c)
+
+
+@triton.jit
 def _source(instruction, x, y, MAY: tl.constexpr):
     """Where each pixel of the tile reads."""
     column, row = x.to(tl.float32), y.to(tl.float32)
-    sx = operand(instruction, 0) * column + (operand(instruction, 1) * row + operand(instruction, 2))
-    sy = operand(instruction, 3) * column + (operand(instruction, 4) * row + operand(instruction, 5))
-    if HAS_PROJECTIVE & MAY and operand(instruction, 11) != 0:
-        depth = operand(instruction, 6) * column + (operand(instruction, 7) * row + operand(instruction, 8))
+    sx, sy = _line(instruction, MATRIX, column, row), _line(instruction, MATRIX + 3, column, row)
+    if HAS_PROJECTIVE & MAY and operand(instruction, PROJECTIVE) != 0:
+        depth = _line(instruction, MATRIX + 6, column, row)
         sx = tl.div_rn(sx, depth)
         sy = tl.div_rn(sy, depth)
     return sx, sy
@@ -36,14 +48,14 @@ def _source(instruction, x, y, MAY: tl.constexpr):
 def warp(canvas, instruction, fill, x, y, mask, height, width, C: tl.constexpr, MAY: tl.constexpr):
     """Levels of the tile after the WARP in `instruction`; `fill` points to the channel's levels, float32 bits."""
     sx, sy = _source(instruction, x, y, MAY)
-    has_fill = operand(instruction, 10) != 0
-    f0 = tl.where(has_fill, tl.load(fill).to(tl.float32, bitcast=True), 0.0)
+    has_fill = operand(instruction, HAS_FILL) != 0
+    f0 = tl.where(has_fill, float_at(fill), 0.0)
     f1 = f0
     f2 = f0
     if C == 3:
-        f1 = tl.where(has_fill, tl.load(fill + 1).to(tl.float32, bitcast=True), 0.0)
-        f2 = tl.where(has_fill, tl.load(fill + 2).to(tl.float32, bitcast=True), 0.0)
-    interpolation = operand(instruction, 9).to(tl.int32)
+        f1 = tl.where(has_fill, float_at(fill + 1), 0.0)
+        f2 = tl.where(has_fill, float_at(fill + 2), 0.0)
+    interpolation = operand(instruction, INTERPOLATION).to(tl.int32)
     if HAS_BICUBIC & MAY and interpolation == BICUBIC:
         a, b, c = _bicubic(canvas, sx, sy, f0, f1, f2, has_fill, mask, height, width, C)
     elif HAS_BILINEAR & MAY and interpolation != NEAREST:
@@ -107,11 +119,11 @@ def _bilinear(canvas, sx, sy, f0, f1, f2, has_fill, mask, height, width, C: tl.c
 
 @triton.jit
 def _cubic(part, k):
-    """Weight of tap k of 0 to 3 for the fraction `part`: grid_sample's bicubic, a = -0.75."""
+    """Weight of tap k of 0 to 3 for the fraction `part`: grid_sample's bicubic."""
     near = tl.where(k < 2, part, 1.0 - part)
     far = near + 1.0
-    inner = ((1.25 * near - 2.25) * near) * near + 1.0
-    outer = ((-0.75 * far - -3.75) * far + -6.0) * far - -3.0
+    inner = (((CUBIC + 2.0) * near - (CUBIC + 3.0)) * near) * near + 1.0
+    outer = ((CUBIC * far - CUBIC * 5.0) * far + CUBIC * 8.0) * far - CUBIC * 4.0
     return tl.where((k == 0) | (k == 3), outer, inner)
 
 

@@ -13,9 +13,12 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from gpuaug.instructions import FRACTION, LINE_FRACTION
 from gpuaug.kernels.numba.llvm.vectors import I8, I16, I32, I64, address, c64, data_of, load, madd, splat
 
 __all__ = ["COLUMNS", "across", "correlate", "down"]
+
+ACROSS, DOWN = FRACTION - LINE_FRACTION, FRACTION + LINE_FRACTION  # bits that each pass of a blur shifts out
 
 _WORDS, _SUMS = ir.VectorType(I16, 32), ir.VectorType(I32, 16)
 COLUMNS = 32  # one call makes so many, of two rows
@@ -75,8 +78,8 @@ def _clamp(builder: ir.IRBuilder, acc: ir.Value, shift: int) -> ir.Value:
 
 def _across_codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
     padded, offsets, table, lines = (data_of(context, builder, sig, args, n) for n in (0, 3, 4, 6))
-    acc = _slide(builder, args, (padded, offsets, table), 64)
-    a_even, a_odd, b_even, b_odd = (builder.ashr(a, _all(7)) for a in acc)
+    acc = _slide(builder, args, (padded, offsets, table), 1 << (ACROSS - 1))
+    a_even, a_odd, b_even, b_odd = (builder.ashr(a, _all(ACROSS)) for a in acc)
     for n, (a, b) in enumerate(((a_even, b_even), (a_odd, b_odd))):
         to = builder.add(args[7], c64(16 * n))
         builder.store(_weave(builder, a, b, 16), address(builder, lines, to, _SUMS)).align = 4
@@ -97,7 +100,7 @@ def _across(
 
 def _correlate_codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
     padded, offsets, table, out = (data_of(context, builder, sig, args, n) for n in (0, 3, 4, 6))
-    acc = [_clamp(builder, a, 14) for a in _slide(builder, args, (padded, offsets, table), 1 << 13)]
+    acc = [_clamp(builder, a, FRACTION) for a in _slide(builder, args, (padded, offsets, table), 1 << (FRACTION - 1))]
     _store_bytes(builder, out, args[8], *acc[2:])
     _store_bytes(builder, out, args[7], *acc[:2])
     return context.get_dummy_value()
@@ -121,7 +124,7 @@ def _down_codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> i
         halves = [load(builder, lines, builder.add(at, c64(16 * odd)), _WORDS, 4) for odd in (0, 1)]
         return [(half, _weights(builder, table, n)) for table in (for_a, for_b) for half in halves]
 
-    acc = [_clamp(builder, a, 21) for a in _sums(builder, args[5], 1 << 20, step)]
+    acc = [_clamp(builder, a, DOWN) for a in _sums(builder, args[5], 1 << (DOWN - 1), step)]
     _store_bytes(builder, out, args[8], *acc[2:])
     _store_bytes(builder, out, args[7], *acc[:2])
     return context.get_dummy_value()

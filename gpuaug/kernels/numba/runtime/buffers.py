@@ -15,12 +15,13 @@ import threading
 import torch
 from torch import Tensor
 
+from gpuaug import compat
+
 __all__ = ["KEPT", "empty"]
 
 KEPT = 3  # storages remembered at most, of all sizes together
 _lock = threading.Lock()
 _kept: list[torch.UntypedStorage] = []
-_owners = getattr(torch._C, "_storage_Use_Count", None)  # how many hold a storage; torch's own CUDA graphs rely on it
 
 
 def _forget() -> None:
@@ -43,9 +44,9 @@ ALONE = _references([torch.UntypedStorage(1)], 0)  # of a Python object that onl
 
 def _is_free(number: int) -> bool:
     """True if nobody else holds the storage: no tensor, no Python object, no other process."""
-    if _owners is None or _references(_kept, number) != ALONE:  # the latter: `tensor.untyped_storage()` is this object
+    if _references(_kept, number) != ALONE:  # `tensor.untyped_storage()` is this object
         return False
-    return bool(_owners(_kept[number]._cdata) == 1 and not _kept[number].is_shared())
+    return compat.owners(_kept[number]) == 1 and not _kept[number].is_shared()
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype, memory_format: torch.memory_format) -> Tensor:

@@ -1,43 +1,70 @@
 """How the kernels are compiled: IEEE division and no exceptions, so that loops with a division vectorise.
 
 Compiled kernels are kept on disk. Numba notices changes of the file a kernel stands in only, so here the stamp of a
-kept kernel is a hash of all the files; where no folder can be written or read, each process compiles kernels anew.
+kept kernel is a hash of all the files whose values it may hold; where no folder can be written or read, each process
+compiles kernels anew.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from numba import config, njit
 
-from gpuaug import program
+from gpuaug import compat, instructions
 
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise ImportError("NUMBA_DISABLE_JIT is set")
 
 __all__ = ["inner", "kernel"]
 
-PACKAGE = Path(program.__file__).parent
-# All whose values are baked into machine code
-FILES = sorted((PACKAGE / "kernels" / "numba").rglob("*.py"))
-FILES += [PACKAGE / name for name in ("program.py", "philox.py", "kernels/torch/jpeg.py")]
-STAMP = hashlib.sha256(b"".join(file.read_bytes() for file in FILES)).hexdigest()
+PACKAGE = Path(instructions.__file__).parent
+IMPORT = re.compile(r"^ *(?:from|import) +(gpuaug[\w.]*)(?: +import +(\([^)]*\)|.*))?", re.MULTILINE)
+
+
+def baked(package: Path = PACKAGE) -> list[Path]:
+    """The files whose values machine code may hold: those of the kernels, and all of the package that they import."""
+    found: set[Path] = set()
+    waiting = sorted((package / "kernels" / "numba").rglob("*.py"))
+    while waiting:
+        file = waiting.pop()
+        if file not in found:
+            found.add(file)
+            waiting += _imported(file, package)
+    return sorted(found)
+
+
+def _imported(file: Path, package: Path) -> Iterator[Path]:
+    """The files of the package that a file imports, anywhere in it."""
+    for module, names in IMPORT.findall(file.read_text(encoding="utf-8")):
+        place = package.joinpath(*module.split(".")[1:])
+        for one in (place, *(place / name for name in re.findall(r"\w+", names))):  # a folder, a file, or a name in one
+            yield from (
+                path for path in (one / "__init__.py", one.with_suffix(".py")) if path.is_file() and one != package
+            )
+
+
+def stamp(files: Sequence[Path]) -> str:
+    """Of what the files hold."""
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+STAMP = stamp(baked())
 
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function that is called from Python."""
     try:
         compiled: Any = njit(nogil=True, cache=True, error_model="numpy")(function)
-        compiled._cache._cache_file._source_stamp = STAMP  # else a change of a callee's file goes unnoticed
-        for name in ("load_overload", "save_overload"):
-            setattr(compiled._cache, name, _forgiving(getattr(compiled._cache, name), compiled._cache.cache_path))
+        kept = compat.keep_on_disk(compiled, STAMP, _forgiving)
     except (RuntimeError, OSError):  # no folder to keep it in
-        compiled = njit(nogil=True, error_model="numpy")(function)
-    return compiled
+        kept = False
+    return compiled if kept else njit(nogil=True, error_model="numpy")(function)
 
 
 def _forgiving(method: Callable[..., Any], folder: str) -> Callable[..., Any]:

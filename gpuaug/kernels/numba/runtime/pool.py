@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from itertools import count
 
-__all__ = ["share"]
+__all__ = ["parallel_for"]
 
 SAMPLES_AT_ONCE = 4  # what a thread takes at a time: small, so that all end together
 
@@ -36,20 +36,20 @@ def _workers(threads: int) -> ThreadPoolExecutor:
         return _pool
 
 
-def share(work: Callable[[int, int], None], size: int, threads: int, at_once: int = SAMPLES_AT_ONCE) -> None:
+def parallel_for(work: Callable[[int, int], None], size: int, threads: int, at_once: int = SAMPLES_AT_ONCE) -> None:
     """Call `work(start, stop)` on `at_once` at a time until 0..size is done, on this thread and others."""
     starts = count(0, at_once)  # next() is atomic
 
-    def run() -> None:
+    def take() -> None:
         for start in starts:
             if start >= size:
                 return
             work(start, min(start + at_once, size))
 
     helpers = min(threads, -(-size // at_once)) - 1
-    others = [_workers(threads - 1).submit(run) for _ in range(helpers)]
+    others = [_workers(threads - 1).submit(take) for _ in range(helpers)]
     try:
-        run()
+        take()
     finally:
         wait(others)  # none may still be writing when this call is over
     for other in others:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from typing import Any
 
@@ -11,8 +11,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpuaug import checks
+from gpuaug import checks, compat
+from gpuaug.kernels.triton.common import tile
 from gpuaug.kernels.triton.runtime.tape import HERE
+from gpuaug.philox import normal_table
 
 __all__ = ["Block", "Room", "constants", "interpreted", "kind", "launch", "options_for", "staging", "tiling", "upload"]
 
@@ -23,15 +25,15 @@ TILES = {  # pixels of a program, (rows, columns)
     "levels": (16, 32),  # four for each of 128 threads, next to one another: a uint8 store of 32 bits
     "floats": (8, 32),  # two, and half the registers: for a mix, draws (stores of 32 bits or more), bilinear warps
     "bicubic": (4, 32),  # one: sixteen taps for two pixels need 113 registers
-    "tone": (16, 64),  # two for each of 512 threads
-    "tone floats": (16, 32),  # one
+    "statistics": (16, 64),  # two for each of 512 threads
+    "statistics floats": (16, 32),  # one
     "blocks": (4, 64),  # 8 x 8 blocks of JPEG, two pixels for each of 128 threads
 }
 OPTIONS = {  # of the compiler, for what has such a tile; warps are four else
     "floats": {"maxnreg": 64},  # half the warps of a multiprocessor; without a word ptxas takes up to 72
     "bicubic": {"maxnreg": 64},
-    "tone": {"num_warps": 16, "maxnreg": 64},  # two programs a multiprocessor; else 80 to 107, and one
-    "tone floats": {"num_warps": 16, "maxnreg": 64},
+    "statistics": {"num_warps": 16, "maxnreg": 64},  # two programs a multiprocessor; else 80 to 107, and one
+    "statistics floats": {"num_warps": 16, "maxnreg": 64},
 }
 
 PROGRAMS = 2**31 - 1  # of a launch: Triton multiplies the sides of the grid in int32
@@ -134,14 +136,9 @@ def _power(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
-@cache
 def interpreted() -> bool:
     """True if Triton's interpreter runs the kernels (TRITON_INTERPRET=1): on the CPU, slowly, to look into them."""
-    from triton.runtime.interpreter import InterpretedFunction
-
-    from gpuaug.kernels.triton.step import step_kernel
-
-    return isinstance(step_kernel, InterpretedFunction)
+    return compat.is_interpreted(tile)
 
 
 def staging(count: int, device: torch.device) -> Tensor:
@@ -158,27 +155,29 @@ def upload(words: Tensor, device: torch.device) -> Tensor:
     return words.to(device, non_blocking=True)
 
 
-def constants(name: str, device: torch.device) -> Tensor:
-    """Tables that never change, on `device`: "normals", (65536,) float32, and "jpeg".
+def normals(device: torch.device) -> Tensor:
+    """(65536,) float32: the quantiles that per-pixel draws pick from."""
+    return constants(normal_table, device)
 
-    Sent once for each stream and kept: another stream would not wait until they have arrived.
+
+def constants(make: Callable[[], Array], device: torch.device) -> Tensor:
+    """A table that never changes, int32 or float32, on `device`.
+
+    Sent once for each stream and kept: another stream would not wait until it has arrived.
     """
-    found = _constants(name, device, torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0)
+    found = _constants(make, device, torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0)
     if HERE.tape is not None:
         HERE.tape.constants.append(found)
     return found
 
 
 @cache  # a CUDA graph knows their addresses
-def _constants(name: str, device: torch.device, stream: int) -> Tensor:
-    from gpuaug.kernels.triton.jpeg import matrices
-    from gpuaug.philox import normal_table
-
-    values = matrices().numpy() if name == "jpeg" else normal_table().view(np.int32)
+def _constants(make: Callable[[], Array], device: torch.device, stream: int) -> Tensor:
+    values = make()
     words = staging(len(values), device)
-    words.numpy()[:] = values
+    words.numpy()[:] = values.view(np.int32)
     sent = upload(words, device)
-    return sent if name == "jpeg" else sent.view(torch.float32)
+    return sent.view(torch.float32) if values.dtype == np.float32 else sent
 
 
 class Room:

@@ -14,19 +14,37 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gpuaug.instructions import (
+    ERASE_WORDS,
+    FILL_AT,
+    KEY_WORDS,
+    MIX_WORDS,
+    OPCODE_AT,
+    OPERANDS_AT,
+    RAGGED_WORDS,
+    WINDOW_WORDS,
+    Feature,
+    KeyWord,
+    MixWord,
+    Op,
+    WindowWord,
+    bits,
+    instruction_words,
+    table_at,
+)
 from gpuaug.kernels.triton.runtime.launch import Block, Room
-from gpuaug.program import OPERANDS, Feature, Finish, Instruction, Keys, ListedInstruction, Op, Program, Window
+from gpuaug.program import Finish, Instruction, Keys, ListedInstruction, Program, Window
 from gpuaug.ragged import Ragged
 
-__all__ = ["KEYS", "Layout", "Params", "Run", "lay_out", "runs", "write", "write_keys"]
+__all__ = ["Layout", "Params", "Run", "lay_out", "runs", "write", "write_keys"]
 
 Array = NDArray[Any]
 
 GATHERS = frozenset({Op.WARP, Op.FLIP, Op.SHARPNESS, Op.CONVOLVE})
 FILTERS = frozenset({Op.BLUR, Op.JPEG})
+WINDOW_STATICS = ("size", "interpolation", "antialias", "padding_mode", "may_resample", "min_resized", "is_identity")
 STATISTICS = frozenset({Op.CONTRAST, Op.AUTOCONTRAST, Op.EQUALIZE})
 BRANCHES = frozenset({Op.BRANCH, Op.JOIN})
-TABLE = 64  # words of 256 bytes
 
 
 @dataclass(frozen=True)
@@ -44,7 +62,7 @@ class Params:
 
 @dataclass(frozen=True)
 class Run:
-    """Slots that one launch evaluates: the first may look at neighbours, the others are point instructions.
+    """Instructions that one launch evaluates: the first may look at neighbours, the others are point instructions.
 
     `filters` (BLUR, JPEG) are done before it, in place, for the samples whose first instruction is one.
     """
@@ -56,29 +74,25 @@ class Run:
 
     @cached_property
     def mask(self) -> int:
-        """`may` as bits, for the kernels to leave out what cannot occur."""
-        return sum(1 << kind for kind in self.possible - FILTERS - {Op.IDENTITY})
+        """`possible` as bits, for the kernels to leave out what cannot occur."""
+        return bits(self.possible - FILTERS - {Op.IDENTITY})
 
     @cached_property
-    def tones(self) -> bool:
+    def has_statistics(self) -> bool:
         return bool(self.possible & STATISTICS)
 
     @cached_property
     def tile(self) -> str:
         """Of `launch.TILES`: the more neighbours a pixel may need, the fewer pixels a thread has registers for."""
-        return (
-            "bicubic"
-            if Feature.BICUBIC in self.possible
-            else "floats"
-            if Feature.BILINEAR in self.possible
-            else "levels"
-        )
+        if Feature.BICUBIC in self.possible:
+            return "bicubic"
+        return "floats" if Feature.BILINEAR in self.possible else "levels"
 
     @cached_property
-    def tone_tile(self) -> str:
-        """The same for `tone`, which keeps statistics beside what it evaluates."""
+    def statistics_tile(self) -> str:
+        """The same for `statistics`, which keeps statistics beside what it evaluates."""
         heavy = self.tile != "levels" or (self.count > 1 and self.possible & GATHERS)
-        return "tone floats" if heavy else "tone"
+        return "statistics floats" if heavy else "statistics"
 
     @cached_property
     def pure(self) -> bool:
@@ -88,7 +102,7 @@ class Run:
 
 @lru_cache(maxsize=256)
 def runs(possible: tuple[frozenset[int], ...], channels: int) -> tuple[Run, ...]:
-    """Of the instructions whose `may` these are: at least one; the last may be empty."""
+    """Of the instructions whose `possible` these are: at least one; the last may be empty."""
     gathers = GATHERS if channels == 3 else GATHERS | {Op.PERMUTE}
     found = [Run(0)]
     for number, kinds in enumerate(possible):
@@ -112,7 +126,7 @@ class Layout:
     table_at: int = 0
     erases: int = 0
     window_at: int = 0
-    slots_at: int = 0
+    instructions_at: int = 0
     stride: int = 0
     weights_at: dict[int, int] = field(default_factory=dict)
     erases_at: int = 0
@@ -120,14 +134,13 @@ class Layout:
 
     def instructions(self, run: Run) -> tuple[int, int, int]:
         """Where the instructions of a run begin, how far they lie apart, and where the weights of its first one are."""
-        return self.slots_at + run.first * self.stride, self.stride, self.weights_at.get(run.first, 0)
+        return self.instructions_at + run.first * self.stride, self.stride, self.weights_at.get(run.first, 0)
 
     @property
     def signature(self) -> tuple[Any, ...]:
         """All that decides what is launched with which numbers; equal for every draw."""
         window, finish = self.program.window, self.program.finish
-        names = ("size", "interpolation", "antialias", "padding_mode", "scales", "least", "whole")
-        crop = [getattr(window, name, None) for name in names]
+        crop = None if window is None else [getattr(window, name) for name in WINDOW_STATICS]
         end = None if finish is None else (finish.dtype, finish.memory_format, self.random, len(finish.erases))
         places = [getattr(self, name) for name in vars(self) if name.endswith("_at") or name in ("erases", "stride")]
         return crop, end, places, [(run.first, run.count, run.mask, run.filters) for run in self.runs]
@@ -140,20 +153,15 @@ class Layout:
         return sum(1 << e for e, erase in enumerate(erases) if erase.scale.any()) if erases else 0
 
 
-KEYS = 5  # words at the start of a row: key low, high, look, index low, high
-
-
 def lay_out(program: Program, room: Room, ragged: bool) -> Layout:
     """Find room for a program's parameters. `ragged`: its source is, so that a row says where its image lies."""
     instructions, channels, finish = program.instructions, program.channels, program.finish
     layout = Layout(program, runs(tuple([instruction.possible for instruction in instructions]), channels))
     if program.window is not None:
         layout.fill_at = room.head(channels)
-        layout.window_at = room.row(13 if ragged else 10)
-    layout.slots_at = room.row_words
-    layout.stride = (
-        1 + OPERANDS + channels + (TABLE if any(instruction.has_table for instruction in instructions) else 0)
-    )
+        layout.window_at = room.row(RAGGED_WORDS if ragged else WINDOW_WORDS)
+    layout.instructions_at = room.row_words
+    layout.stride = instruction_words(channels, any(instruction.has_table for instruction in instructions))
     room.row(len(instructions) * layout.stride)
     for number, instruction in enumerate(instructions):
         if instruction.kernel is not None:
@@ -162,18 +170,23 @@ def lay_out(program: Program, room: Room, ragged: bool) -> Layout:
         if finish.table is not None:
             layout.table_at = room.head(finish.table.size)
         layout.erases = room.head(len(finish.erases) * (1 + 2 * channels))
-        layout.erases_at = room.row(4 * len(finish.erases))
+        layout.erases_at = room.row(ERASE_WORDS * len(finish.erases))
         if finish.mix is not None:
-            layout.mix_at = room.row(9)
+            layout.mix_at = room.row(MIX_WORDS)
     return layout
 
 
 def write_keys(keys: Keys, block: Block) -> None:
     """What per-pixel draws are keyed by, at the start of each row."""
-    key = keys.key
-    block.rows[:, :2] = np.array([key & 0xFFFFFFFF, key >> 32], np.uint32).view(np.int32)
-    block.rows[:, 2] = keys.look.view(np.int32)
-    block.rows[:, 3:KEYS] = np.ascontiguousarray(keys.index).view(np.int32).reshape(-1, 2)
+    key, rows = keys.key, block.rows
+    rows[:, KeyWord.KEY_LOW : KeyWord.LOOK] = np.array([key & 0xFFFFFFFF, key >> 32], np.uint32).view(np.int32)
+    rows[:, KeyWord.LOOK] = keys.look.view(np.int32)
+    rows[:, KeyWord.INDEX_LOW : KEY_WORDS] = _halves(keys.index)
+
+
+def _halves(numbers: Array) -> Array:
+    """(B, 2) int32: the low and the high word of (B,) numbers of 64 bits."""
+    return np.ascontiguousarray(numbers).view(np.int32).reshape(-1, 2)
 
 
 def write(layout: Layout, program: Program, block: Block, source: Tensor | Ragged | None) -> None:
@@ -181,34 +194,36 @@ def write(layout: Layout, program: Program, block: Block, source: Tensor | Ragge
     if program.window is not None:
         _write_window(program.window, layout, block, source)
     for number, instruction in enumerate(program.instructions):
-        _write_slot(instruction, number, layout, block)
+        _write_instruction(instruction, number, layout, block)
     if program.finish is not None:
         _write_finish(program.finish, layout, block)
 
 
 def _write_window(window: Window, layout: Layout, block: Block, source: Tensor | Ragged | None) -> None:
-    rows, at = block.rows, layout.window_at
     block.head[layout.fill_at : layout.fill_at + layout.program.channels] = 0 if window.fill is None else window.fill
-    rows[:, at : at + 4], rows[:, at + 4 : at + 6] = window.box, window.resized
-    rows[:, at + 6 : at + 8], rows[:, at + 8 : at + 10] = window.start, window.flip
+    row = block.rows[:, layout.window_at :]
+    row[:, WindowWord.BOX : WindowWord.RESIZED] = window.box
+    row[:, WindowWord.RESIZED : WindowWord.START] = window.resized
+    row[:, WindowWord.START : WindowWord.FLIP] = window.start
+    row[:, WindowWord.FLIP : WindowWord.OFFSET] = window.flip
     if isinstance(source, Ragged):
-        rows[:, at + 10 : at + 12] = source.offsets.view(np.int32).reshape(-1, 2)
-        rows[:, at + 12] = source.sizes[:, 1]
+        row[:, WindowWord.OFFSET : WindowWord.SOURCE_WIDTH] = _halves(source.offsets)
+        row[:, WindowWord.SOURCE_WIDTH] = source.sizes[:, 1]
 
 
-def _write_slot(instruction: Instruction, number: int, layout: Layout, block: Block) -> None:
+def _write_instruction(instruction: Instruction, number: int, layout: Layout, block: Block) -> None:
     """opcode, operands, fill, table; then, elsewhere, the weights of a filter."""
-    at, rows, channels = layout.slots_at + number * layout.stride, block.rows, layout.program.channels
+    at, rows, channels = layout.instructions_at + number * layout.stride, block.rows, layout.program.channels
     end = at + layout.stride
     if isinstance(instruction, ListedInstruction) and instruction.words is not None:
         rows[:, at:end] = instruction.words[instruction.chosen]
         return
-    fill_at = at + 1 + OPERANDS
-    rows[:, at] = instruction.opcode
-    block.row_floats[:, at + 1 : fill_at] = instruction.operands
-    block.row_floats[:, fill_at : fill_at + channels] = 0 if instruction.fill is None else instruction.fill
+    row, floats = rows[:, at:end], block.row_floats[:, at:end]
+    row[:, OPCODE_AT] = instruction.opcode
+    floats[:, OPERANDS_AT:FILL_AT] = instruction.operands
+    floats[:, FILL_AT : table_at(channels)] = 0 if instruction.fill is None else instruction.fill
     table = None if instruction.table is None else np.ascontiguousarray(instruction.table).view(np.int32)
-    rows[:, fill_at + channels : end] = 0 if table is None else table
+    row[:, table_at(channels) :] = 0 if table is None else table
     if instruction.kernel is not None:
         count, at = instruction.kernel.shape[1], layout.weights_at[number]
         halves = np.zeros((len(rows), count + count % 2), np.int16)
@@ -225,9 +240,11 @@ def _write_finish(finish: Finish, layout: Layout, block: Block) -> None:
         block.head[head] = erase.op
         block.head_floats[head + 1 : head + 1 + channels] = erase.shift
         block.head_floats[head + 1 + channels : head + 1 + 2 * channels] = erase.scale
-        rows[:, layout.erases_at + 4 * number : layout.erases_at + 4 * number + 4] = erase.box
+        rows[:, layout.erases_at + ERASE_WORDS * number :][:, :ERASE_WORDS] = erase.box
     if finish.mix is not None:
-        mix, at = finish.mix, layout.mix_at
-        rows[:, at], rows[:, at + 3 : at + 7] = mix.partner, mix.box
-        floats[:, at + 1], floats[:, at + 2] = mix.weight, 1.0 - mix.weight
-        rows[:, at + 7 : at + 9] = np.ascontiguousarray(mix.share, np.float64).view(np.int32).reshape(-1, 2)
+        mix, row = finish.mix, rows[:, layout.mix_at :]
+        row[:, MixWord.PARTNER] = mix.partner
+        row[:, MixWord.BOX : MixWord.SHARE] = mix.box
+        row[:, MixWord.SHARE : MIX_WORDS] = _halves(np.asarray(mix.share, np.float64))
+        floats[:, layout.mix_at + MixWord.WEIGHT] = mix.weight
+        floats[:, layout.mix_at + MixWord.REST] = 1.0 - mix.weight

@@ -16,6 +16,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gpuaug import compat
+
 __all__ = ["HERE", "Launch", "Tape", "clone", "empty", "noting"]
 
 ENABLED = True  # a tool that puts another `launch` in the place of ours turns it off, and sees each one
@@ -41,8 +43,7 @@ class Launch:
         arguments = self.arguments.copy()
         for place, number in self.places:
             arguments[place] = addresses[number]
-        known, (x, y, z) = self.compiled, self.grid
-        known.run(x, y, z, stream, known.function, known.packed_metadata, None, None, None, *arguments)
+        compat.start(self.compiled, self.grid, stream, arguments)
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug import philox
+from gpuaug.instructions import KEY_WORDS, WindowWord
 from gpuaug.kernels.triton.runtime.launch import Block
-from gpuaug.kernels.triton.runtime.plan import KEYS, Layout
+from gpuaug.kernels.triton.runtime.plan import Layout
 from gpuaug.program import Alike, Blend, Boxes, Keys, Mirror, Picks, Straight
 
 __all__ = ["Writer"]
 
 Array = NDArray[Any]
 Part = Callable[..., bool]  # (rows, key low, key high, index, look): writes what is its own, or says that it cannot
-FLIP = 8  # words of a window before its flips
 
 
 class Writer:
@@ -34,9 +34,9 @@ class Writer:
         self.parts, self.begin = parts, _compiled().begin
         self.head = block.head[: len(block.head) - block.rows.size].copy()
         row = block.rows[0].copy()
-        row[layout.window_at + FLIP : layout.slots_at] = 0
-        rest = layout.slots_at + len(layout.program.instructions) * layout.stride
-        self.first, self.last = row[KEYS : layout.slots_at], row[rest:]
+        row[layout.window_at + WindowWord.FLIP : layout.instructions_at] = 0
+        rest = layout.instructions_at + len(layout.program.instructions) * layout.stride
+        self.first, self.last = row[KEY_WORDS : layout.instructions_at], row[rest:]
 
     @classmethod
     def of(cls, alike: Alike, layouts: Sequence[Layout], block: Block) -> Writer | None:
@@ -62,13 +62,13 @@ def _compiled() -> Any:
 
 def _parts(steps: Sequence[tuple[int, Straight]], layout: Layout, count: int) -> Iterator[Part | None]:
     """What writes each step's words, in order; None for a step that stands where the builder would not put it so."""
-    window, at = layout.window_at, layout.slots_at
+    window, at = layout.window_at, layout.instructions_at
     before: type[Straight] | None = None
     for op, step in steps:
         if isinstance(step, Boxes):
             yield _boxes(step, op, window, count) if before is None else None
         elif isinstance(step, Mirror):  # the window's, until something is drawn on the canvas
-            yield _mirror(step, op, window + FLIP + step.axis) if before in (Boxes, Mirror) else None
+            yield _mirror(step, op, window + WindowWord.FLIP + step.axis) if before in (Boxes, Mirror) else None
         elif isinstance(step, Picks):
             yield _picks(step, op, at) if before is not None else None
             at += step.places * layout.stride

@@ -1,4 +1,4 @@
-"""Tables made from what the pixels say: CONTRAST, AUTOCONTRAST, EQUALIZE. Also the scalar arithmetic of colour."""
+"""Statistics: the tables that follow from the pixels. CONTRAST, AUTOCONTRAST and EQUALIZE."""
 
 from __future__ import annotations
 
@@ -7,33 +7,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuaug.kernels.numba.llvm.intrinsics import floor, fma
+from gpuaug.kernels.numba.common import AUTOCONTRAST, CONTRAST, FACTOR, REST, byte, luma
+from gpuaug.kernels.numba.llvm.intrinsics import fma
 from gpuaug.kernels.numba.runtime.jit import inner
 
-__all__ = ["AUTOCONTRAST", "CONTRAST", "EQUALIZE", "adapt", "byte", "compose", "luma"]
+__all__ = ["compose", "statistics"]
 
 Array = NDArray[Any]
 Scalar = Any  # typed by Numba
 
-ZERO, FULL = np.float32(0), np.float32(255)
-LUMA_R, LUMA_G, LUMA_B = np.float32(0.2989), np.float32(0.587), np.float32(0.114)  # ITU-R BT.601, as torchvision
 STEP = np.float32(1 / 255)
-CONTRAST, AUTOCONTRAST, EQUALIZE = 2, 3, 4
-
-
-@inner
-def byte(x: Scalar) -> Scalar:
-    x = x if x > ZERO else ZERO
-    return np.uint8(np.int32(x if x < FULL else FULL))
-
-
-@inner
-def luma(r: Scalar, g: Scalar, b: Scalar) -> Scalar:
-    return floor(fma(np.float32(b), LUMA_B, fma(np.float32(g), LUMA_G, np.float32(r) * LUMA_R)))
 
 
 @inner
 def compose(pending: Array, table: Array) -> None:
+    """`pending`, then `table`."""
     for v in range(256):
         pending[v] = table[pending[v]]
 
@@ -121,7 +109,7 @@ def _equalize_table(counts: Array, size: Scalar, table: Array) -> None:
 
 
 @inner
-def adapt(opcode: Scalar, operands: Array, canvas: Array, pending: Array, clean: bool, scratch: Array) -> None:
+def statistics(opcode: Scalar, operands: Array, canvas: Array, pending: Array, clean: bool, scratch: Array) -> None:
     """Compose the instruction's table into `pending`, which is the identity if `clean`. Scratch: (1536,) int32."""
     channels, size = canvas.shape
     table, counts = scratch[:256], scratch[256:512]
@@ -129,7 +117,7 @@ def adapt(opcode: Scalar, operands: Array, canvas: Array, pending: Array, clean:
         if opcode == CONTRAST:
             if c == 0:
                 total = _grey_sum(canvas[0], canvas[1], canvas[2]) if channels == 3 else _sum(canvas[0])
-                _contrast_table(np.float32(total) / np.float32(size), operands[0], operands[1], table)
+                _contrast_table(np.float32(total) / np.float32(size), operands[FACTOR], operands[REST], table)
         elif opcode == AUTOCONTRAST and clean:
             low, high = _extremes(canvas[c])
             _autocontrast_table(np.int64(low), np.int64(high), table)

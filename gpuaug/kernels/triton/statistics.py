@@ -1,8 +1,8 @@
-"""Tone: the tables that follow from the pixels. CONTRAST, AUTOCONTRAST and EQUALIZE, histogram and table in one launch.
+"""Statistics: the tables that follow from the pixels. CONTRAST, AUTOCONTRAST and EQUALIZE.
 
-One program per sample (and channel group) walks over the whole image, so no partial histograms are kept in memory and
-a sample without such an instruction costs nothing. An instruction later in the run sees the pixels after those before
-it, evaluated once more, without a canvas between.
+Histogram and table are one launch. One program per sample (and channel group) walks over the whole image, so no
+partial histograms are kept in memory and a sample without such an instruction costs nothing. An instruction later in
+the run sees the pixels after those before it, evaluated once more, without a canvas between.
 """
 
 from __future__ import annotations
@@ -12,31 +12,34 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from gpuaug.instructions import Op, bits
 from gpuaug.kernels.triton.common import (
     CONTRAST,
     EQUALIZE,
+    FACTOR,
     HAS_AUTOCONTRAST,
     HAS_CONTRAST,
     HAS_EQUALIZE,
+    OPCODE_AT,
+    REST,
     byte,
     luma,
     operand,
 )
-from gpuaug.kernels.triton.runtime.launch import constants, launch, tiling
+from gpuaug.kernels.triton.instructions import evaluate
+from gpuaug.kernels.triton.runtime.launch import launch, normals, tiling
 from gpuaug.kernels.triton.runtime.plan import Layout, Params, Run
 from gpuaug.kernels.triton.runtime.tape import empty
-from gpuaug.kernels.triton.step import evaluate
-from gpuaug.program import Op
 
-__all__ = ["tone", "tone_kernel"]
+__all__ = ["statistics", "statistics_kernel"]
 
 STEP = tl.constexpr(1 / 255)
-KEEPERS = sum(1 << op for op in (Op.BRANCH, Op.JOIN, Op.MERGE))  # a run has none before one that looks at statistics
+KEEPERS = bits([Op.BRANCH, Op.JOIN, Op.MERGE])  # a run has none before one that looks at statistics
 
 
 @triton.jit
 def _contrast(total, size, instruction, levels):
-    factor, weight = operand(instruction, 0), operand(instruction, 1)
+    factor, weight = operand(instruction, FACTOR), operand(instruction, REST)
     mean = tl.div_rn(total.to(tl.float32), size * 1.0)
     zero = tl.zeros(levels.shape, tl.float32)
     return byte(tl.fma(zero + mean, zero + weight, levels.to(tl.float32) * factor))
@@ -66,9 +69,9 @@ def _histogram(v, mask):
     return tl.histogram(tl.reshape(v, (flat,)), 256, tl.reshape(mask, (flat,)))
 
 
-@triton.jit(do_not_specialize=["rows_at", "row_words", "slots_at", "stride", "weights_at"])
-def tone_kernel(
-    canvas, luts, block, rows_at, row_words, slots_at, stride, weights_at, normals,
+@triton.jit(do_not_specialize=["rows_at", "row_words", "instructions_at", "stride", "weights_at"])
+def statistics_kernel(
+    canvas, luts, block, rows_at, row_words, instructions_at, stride, weights_at, normals,
     height, width, channels, C: tl.constexpr, MAY: tl.constexpr, N: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr,
 ):  # fmt: skip
     """canvas: (B, channels, H, W) uint8; luts: (B, N, channels, 256) uint8, written for the samples that need one.
@@ -83,8 +86,8 @@ def tone_kernel(
     weights = (row + weights_at).to(tl.pointer_type(tl.int16))
     levels = tl.arange(0, 256)
     for k in range(N):
-        instruction = row + slots_at + k * stride
-        opcode = tl.load(instruction)
+        instruction = row + instructions_at + k * stride
+        opcode = tl.load(instruction + OPCODE_AT)
         if (opcode >= CONTRAST) & (opcode <= EQUALIZE):
             seen_a = tl.zeros((BH, BW), tl.int32)  # the extremes, or the sum of the luma, of at most 2**21 pixels
             seen_b, seen_c = seen_a, seen_a
@@ -96,7 +99,7 @@ def tone_kernel(
                 x = ((number % across) * BW + tl.arange(0, BW))[None, :]
                 mask = (y < height) & (x < width)
                 a, b, c = evaluate(
-                    canvas + here, row + slots_at, stride, k, weights, own, row, normals, canvas, normals,
+                    canvas + here, row + instructions_at, stride, k, weights, own, row, normals, canvas, normals,
                     x, y, mask, height, width, channel, channels, C, MAY, N,
                 )  # fmt: skip
                 if HAS_CONTRAST & MAY and opcode == CONTRAST:
@@ -150,16 +153,16 @@ def _max(v):
     return tl.max(tl.max(v, axis=1), axis=0)
 
 
-def tone(canvas: Tensor, layout: Layout, run: Run, params: Params) -> Tensor:
+def statistics(canvas: Tensor, layout: Layout, run: Run, params: Params) -> Tensor:
     """(B, instructions, C, 256) uint8: the tables that a run's instructions make of the pixels; any tensor if none
     can."""
-    if not run.tones:
+    if not run.has_statistics:
         return canvas
     batch, channels, height, width = canvas.shape
     luts = empty((batch, run.count, channels, 256), torch.uint8, canvas.device)
-    grid, sizes = tiling(height, width, batch, channels, run.tone_tile)
+    grid, sizes = tiling(height, width, batch, channels, run.statistics_tile)
     launch(
-        tone_kernel, (1, *grid[1:]), canvas, luts, *params.arguments, *layout.instructions(run),
-        constants("normals", canvas.device), height, width, channels, MAY=run.mask & ~KEEPERS, N=run.count, **sizes,
+        statistics_kernel, (1, *grid[1:]), canvas, luts, *params.arguments, *layout.instructions(run),
+        normals(canvas.device), height, width, channels, MAY=run.mask & ~KEEPERS, N=run.count, **sizes,
     )  # fmt: skip
     return luts

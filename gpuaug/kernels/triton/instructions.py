@@ -1,8 +1,8 @@
-"""Step: a run of instructions on one canvas, giving the next.
+"""Instructions: a run of them on one canvas, fused, giving the next.
 
 A run begins with an instruction that may look at its neighbours (`gather`: warp, flip, sharpness, convolution) and goes
-on with point instructions, which need no barrier: they run on registers. `evaluate` is the run of one tile; `step`,
-`tone` and `finish` are what is done with it.
+on with point instructions, which need no barrier: they run on registers. `evaluate` is the run of one tile;
+`run_fused`, `statistics` and `finish` are what is done with it.
 """
 
 from __future__ import annotations
@@ -15,17 +15,26 @@ import triton.language as tl
 from torch import Tensor
 
 from gpuaug.kernels.triton.common import (
+    BORDER,
     CONVOLVE,
+    FILL_AT,
     FLIP,
     HAS_CONVOLVE,
     HAS_FLIP,
     HAS_PERMUTE,
     HAS_SHARPNESS,
     HAS_WARP,
+    HORIZONTAL,
+    OPCODE_AT,
+    OPERANDS_AT,
     PERMUTE,
+    REST,
     SHARPNESS,
+    SIZE,
+    VERTICAL,
     WARP,
     byte,
+    float_at,
     gathered,
     operand,
     read,
@@ -34,12 +43,12 @@ from gpuaug.kernels.triton.common import (
 )
 from gpuaug.kernels.triton.filter import convolve
 from gpuaug.kernels.triton.point import point
-from gpuaug.kernels.triton.runtime.launch import constants, launch, tiling
+from gpuaug.kernels.triton.runtime.launch import launch, normals, tiling
 from gpuaug.kernels.triton.runtime.plan import Layout, Params, Run
 from gpuaug.kernels.triton.runtime.tape import empty
 from gpuaug.kernels.triton.warp import warp
 
-__all__ = ["Branches", "evaluate", "step", "step_kernel"]
+__all__ = ["Branches", "evaluate", "run_fused", "run_fused_kernel"]
 
 
 @triton.jit
@@ -85,25 +94,25 @@ def gather(
 
     canvas: this sample's first channel (`channel`). weights: the kernel of a CONVOLVE, int16.
     """
-    opcode = tl.load(instruction)
+    opcode = tl.load(instruction + OPCODE_AT)
     plane = height * width
     index = y * width + x
     if HAS_WARP & MAY and opcode == WARP:
-        a, b, c = warp(canvas, instruction, instruction + 17 + channel, x, y, mask, height, width, C, MAY)
+        a, b, c = warp(canvas, instruction, instruction + FILL_AT + channel, x, y, mask, height, width, C, MAY)
     elif HAS_FLIP & MAY and opcode == FLIP:
-        column = tl.where(operand(instruction, 0) != 0, width - 1 - x, x)
-        row = tl.where(operand(instruction, 1) != 0, height - 1 - y, y)
+        column = tl.where(operand(instruction, HORIZONTAL) != 0, width - 1 - x, x)
+        row = tl.where(operand(instruction, VERTICAL) != 0, height - 1 - y, y)
         a, b, c = gathered(canvas, row * width + column, mask, plane, C)
     elif C == 1 and HAS_PERMUTE & MAY and opcode == PERMUTE:
-        other = tl.load(instruction + 1 + channel).to(tl.float32, bitcast=True).to(tl.int32) - channel
+        other = float_at(instruction + OPERANDS_AT + channel).to(tl.int32) - channel
         a, b, c = read(canvas + other * plane, index, mask, plane, C)
     elif HAS_CONVOLVE & MAY and opcode == CONVOLVE:
-        size, border = operand(instruction, 0).to(tl.int32), operand(instruction, 1).to(tl.int32)
+        size, border = operand(instruction, SIZE).to(tl.int32), operand(instruction, BORDER).to(tl.int32)
         a, b, c = convolve(canvas, weights, size, border, x, y, mask, height, width, C)
     else:
         a, b, c = read(canvas, index, mask, plane, C)
         if HAS_SHARPNESS & MAY and opcode == SHARPNESS:
-            a, b, c = _sharpen(canvas, a, b, c, x, y, height, width, operand(instruction, 1), C)
+            a, b, c = _sharpen(canvas, a, b, c, x, y, height, width, operand(instruction, REST), C)
     return a, b, c
 
 
@@ -126,9 +135,9 @@ def evaluate(
     return a, b, c
 
 
-@triton.jit(do_not_specialize=["rows_at", "row_words", "slots_at", "stride", "weights_at"])
-def step_kernel(
-    canvas, out, block, rows_at, row_words, slots_at, stride, weights_at, luts, normals, base, total,
+@triton.jit(do_not_specialize=["rows_at", "row_words", "instructions_at", "stride", "weights_at"])
+def run_fused_kernel(
+    canvas, out, block, rows_at, row_words, instructions_at, stride, weights_at, luts, normals, base, total,
     height, width, channels, C: tl.constexpr, MAY: tl.constexpr, N: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr,
 ):  # fmt: skip
     """canvas, out: (B, channels, H, W) uint8. Grid (tiles, B, channels / C)."""
@@ -139,7 +148,7 @@ def step_kernel(
     here = (sample.to(tl.int64) * channels + channel) * plane
     row = block + rows_at + sample * row_words
     a, b, c = evaluate(
-        canvas + here, row + slots_at, stride, N, (row + weights_at).to(tl.pointer_type(tl.int16)),
+        canvas + here, row + instructions_at, stride, N, (row + weights_at).to(tl.pointer_type(tl.int16)),
         luts + sample.to(tl.int64) * (N * channels * 256), row, normals, base + here, total + here,
         x, y, mask, height, width, channel, channels, C, MAY, N,
     )  # fmt: skip
@@ -157,18 +166,18 @@ class Branches:
     def of(cls, canvas: Tensor, needed: bool) -> Branches:
         """Memory for a program; where none is needed, anything a kernel can be given."""
         if not needed:
-            return cls(canvas, constants("normals", canvas.device))
+            return cls(canvas, normals(canvas.device))
         return cls(*[empty(canvas.shape, dtype, canvas.device) for dtype in (torch.uint8, torch.float32)])
 
 
-def step(canvas: Tensor, layout: Layout, run: Run, params: Params, luts: Tensor, branches: Branches) -> Tensor:
+def run_fused(canvas: Tensor, layout: Layout, run: Run, params: Params, luts: Tensor, branches: Branches) -> Tensor:
     """The canvas after a run, (B, C, H, W) uint8."""
     batch, channels, height, width = canvas.shape
-    normals = constants("normals", canvas.device)
+    quantiles = normals(canvas.device)
     out = empty(canvas.shape, torch.uint8, canvas.device)
     grid, sizes = tiling(height, width, batch, channels, run.tile)
     launch(
-        step_kernel, grid, canvas, out, *params.arguments, *layout.instructions(run), luts, normals,
+        run_fused_kernel, grid, canvas, out, *params.arguments, *layout.instructions(run), luts, quantiles,
         branches.base, branches.total, height, width, channels, MAY=run.mask, N=run.count, **sizes,
     )  # fmt: skip
     return out

@@ -12,90 +12,60 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuaug.kernels.numba.llvm.intrinsics import floor, fma
+from gpuaug.instructions import NEAREST, Op, Warp
+from gpuaug.kernels.numba.common import (
+    AUTOCONTRAST,
+    BRANCH,
+    EQUALIZE,
+    ERASE,
+    FACTOR,
+    FLIP,
+    GRAYSCALE,
+    HORIZONTAL,
+    HUE,
+    IDENTITY,
+    JOIN,
+    MATRIX,
+    MERGE,
+    PERMUTE,
+    PROJECTIVE,
+    REST,
+    SATURATION,
+    SHARPNESS,
+    TABLE,
+    TURN,
+    VERTICAL,
+    WARP,
+    WEIGHT,
+    byte,
+    copy,
+)
+from gpuaug.kernels.numba.llvm.intrinsics import fma
 from gpuaug.kernels.numba.llvm.lookup import look_up
+from gpuaug.kernels.numba.point import accumulate, erase, grayscale, hue, merge, saturation
 from gpuaug.kernels.numba.runtime.jit import inner, kernel
-from gpuaug.kernels.numba.tables import AUTOCONTRAST, EQUALIZE, adapt, byte, compose, luma
+from gpuaug.kernels.numba.statistics import compose, statistics
 from gpuaug.kernels.numba.warp import move, nearest
 
-__all__ = ["RARE", "rare", "run", "scratch_size"]
+__all__ = ["needs_own_kernel", "run_instructions", "scratch_size"]
 
 Array = NDArray[Any]
 Scalar = Any  # typed by Numba
 
-ZERO, ONE, TWO, FOUR = np.float32(0), np.float32(1), np.float32(2), np.float32(4)
-SIXTH = np.float32(1 / 6)
-TO_BYTE = np.float32(255.999 / 255)  # torchvision's way back from [0, 1]
-IDENTITY, TABLE = 0, 1
-SATURATION, GRAYSCALE, HUE, PERMUTE, SHARPNESS = range(5, 10)
-WARP, FLIP, BLUR, CONVOLVE, NOISE, JPEG, ERASE, BRANCH, JOIN, MERGE = range(10, 20)
+ZERO, ONE = np.float32(0), np.float32(1)
 COMMUTE = (TABLE, AUTOCONTRAST, EQUALIZE, FLIP)  # need no table applied first: they compose with it, or see a histogram
-RARE = (BLUR, CONVOLVE, NOISE, JPEG)  # kernels of their own, called between two runs
+OWN_KERNEL = (Op.BLUR, Op.CONVOLVE, Op.NOISE, Op.JPEG)
 
 
-def rare(opcodes: Array, operands: Array) -> Array:
-    """Which instructions `run` leaves to their own kernels: RARE, and WARP with an interpolation above nearest."""
-    return np.asarray(np.isin(opcodes, RARE) | ((opcodes == WARP) & (operands[..., 9] != 0)))
+def needs_own_kernel(opcodes: Array, operands: Array) -> Array:
+    """Which instructions `run_instructions` leaves to kernels of their own: OWN_KERNEL, and WARP above nearest."""
+    blended = (opcodes == WARP) & (operands[..., Warp.INTERPOLATION] != NEAREST)
+    return np.asarray(np.isin(opcodes, OWN_KERNEL) | blended)
 
 
 def scratch_size(channels: int, height: int, width: int) -> int:
-    """What `run` and every rare kernel but `jpeg` need, in int32."""
+    """What `run_instructions` and every other kernel but `jpeg` need, in int32."""
     return 21504 + 32 * width + 48 * height + channels * (height + 6) * (width + 3)
-
-
-@inner
-def _saturate(r: Array, g: Array, b: Array, factor: Scalar, weight: Scalar) -> None:
-    for i in range(r.size):
-        grey = luma(r[i], g[i], b[i])
-        r[i] = byte(fma(grey, weight, np.float32(r[i]) * factor))
-        g[i] = byte(fma(grey, weight, np.float32(g[i]) * factor))
-        b[i] = byte(fma(grey, weight, np.float32(b[i]) * factor))
-
-
-@inner
-def _decolour(r: Array, g: Array, b: Array) -> None:
-    for i in range(r.size):
-        grey = np.uint8(np.int32(luma(r[i], g[i], b[i])))
-        r[i] = grey
-        g[i] = grey
-        b[i] = grey
-
-
-@inner
-def _wheel(k: Scalar, high: Scalar, span: Scalar) -> Scalar:
-    """One channel: `k` is its place on the colour wheel, in sixths, before wrapping."""
-    k = k - np.float32(6) * floor(k * SIXTH)
-    t = FOUR - k
-    t = k if k < t else t
-    t = t if t < ONE else ONE
-    t = t if t > ZERO else ZERO
-    return np.uint8(np.int32((high - span * t) * TO_BYTE))
-
-
-@inner
-def _shift_hue(red: Array, green: Array, blue: Array, shift: Scalar) -> None:
-    for i in range(red.size):
-        r, g, b = np.float32(red[i]), np.float32(green[i]), np.float32(blue[i])
-        high = r if r > g else g
-        high = high if high > b else b
-        low = r if r < g else g
-        low = low if low < b else b
-        span = high - low
-        is_r = high == r
-        is_g = high == g
-        one = g - b if is_r else (b - r if is_g else r - g)
-        offset = ZERO if is_r else (TWO if is_g else FOUR)
-        h = one / (span if span > ONE else ONE) + offset
-        h = h + shift
-        red[i] = _wheel(h + np.float32(5), high, span)
-        green[i] = _wheel(h + np.float32(3), high, span)
-        blue[i] = _wheel(h + ONE, high, span)
-
-
-@inner
-def _copy(source: Array, target: Array) -> None:
-    for i in range(target.size):
-        target[i] = source[i]
 
 
 @inner
@@ -111,8 +81,8 @@ def _sharpen_plane(plane: Array, height: Scalar, width: Scalar, weight: Scalar, 
         soft = np.int32(np.int32(twice * np.int32(40330)) >> np.int32(20))  # twice // 26, exact up to 2**15
         v = np.float32(row[x + 1])
         target[x] = byte(fma(np.float32(soft) - v, weight, v))
-    _copy(plane[:width], out[:width])
-    _copy(plane[size - width :], out[size - width :])
+    copy(plane[:width], out[:width])
+    copy(plane[size - width :], out[size - width :])
     for y in range(1, height - 1):
         out[y * width] = plane[y * width]
         out[(y + 1) * width - 1] = plane[(y + 1) * width - 1]
@@ -132,29 +102,7 @@ def _flip(plane: Array, height: Scalar, width: Scalar, horizontal: bool, vertica
         if horizontal:
             _mirror(plane[y * width : (y + 1) * width], out[start : start + width])
         else:
-            _copy(plane[y * width : (y + 1) * width], out[start : start + width])
-
-
-@inner
-def _erase(plane: Array, width: Scalar, box: Array, fill: Scalar) -> None:
-    top, left, level = np.int64(box[0]), np.int64(box[1]), np.uint8(np.int32(fill))
-    bottom, right = min(top + np.int64(box[2]), plane.size // width), min(left + np.int64(box[3]), width)
-    for y in range(int(top), int(bottom)):
-        for x in range(int(y * width + left), int(y * width + right)):
-            plane[x] = level
-
-
-@inner
-def _accumulate(plane: Array, weight: Scalar, first: bool, total: Array) -> None:
-    for i in range(plane.size):
-        part = weight * np.float32(plane[i])
-        total[i] = part if first else total[i] + part
-
-
-@inner
-def _merge(total: Array, out: Array) -> None:
-    for i in range(out.size):
-        out[i] = byte(total[i])
+            copy(plane[y * width : (y + 1) * width], out[start : start + width])
 
 
 @inner
@@ -173,15 +121,15 @@ def _settle(canvas: Array, pending: Array) -> None:
 
 
 @kernel
-def run(
+def run_instructions(
     opcodes: Array, operands: Array, fills: Array, tables: Array, first: int, last: int,
     canvas: Array, spare: Array, base: Array, total: Array, height: int, width: int,
     scratch: Array, pending: Array, flush: bool,
 ) -> int:  # fmt: skip
-    """Run instructions `first` to `last` (exclusive, none of them `rare`) of one sample.
+    """Run instructions `first` to `last` (exclusive, none of which `needs_own_kernel`) of one sample.
 
     Args:
-        opcodes, operands, fills, tables: (K,) int32, (K, 16) float32, (K, C) float32, (K, 256) uint8.
+        opcodes, operands, fills, tables: (K,) int32, (K, OPERANDS) float32, (K, C) float32, (K, 256) uint8.
         canvas: (C, H * W) uint8, the input; `spare` alike. Both are overwritten.
         base, total: uint8 and float32 alike, kept from BRANCH to MERGE, also between calls.
         scratch: (scratch_size(C, H, W),) int32.
@@ -209,16 +157,16 @@ def run(
                 compose(pending[c], tables[k])
             dirty = True
         elif opcode <= EQUALIZE:
-            adapt(opcode, operand, here, pending, not dirty, scratch)
+            statistics(opcode, operand, here, pending, not dirty, scratch)
             dirty = True
         elif opcode == SATURATION:
-            _saturate(here[0], here[1], here[2], operand[0], operand[1])
+            saturation(here[0], here[1], here[2], operand[FACTOR], operand[REST])
         elif opcode == GRAYSCALE and here.shape[0] == 3:
-            _decolour(here[0], here[1], here[2])
+            grayscale(here[0], here[1], here[2])
         elif opcode == HUE:
-            _shift_hue(here[0], here[1], here[2], operand[0])
+            hue(here[0], here[1], here[2], operand[TURN])
         elif opcode == WARP:
-            if not (operand[0] == ONE and operand[3] == ZERO and operand[11] == ZERO) or not move(
+            if not (operand[MATRIX] == ONE and operand[MATRIX + 3] == ZERO and operand[PROJECTIVE] == ZERO) or not move(
                 here, height, width, operand, fill, there
             ):
                 nearest(here, height, width, operand, fill, there, scratch)
@@ -227,23 +175,23 @@ def run(
             moved = opcode != SHARPNESS or (height > 2 and width > 2)
             for c in range(here.shape[0] if moved else 0):
                 if opcode == PERMUTE:
-                    _copy(here[np.int64(operand[c])], there[c])
+                    copy(here[np.int64(operand[c])], there[c])
                 elif opcode == FLIP:
-                    _flip(here[c], height, width, operand[0] != ZERO, operand[1] != ZERO, there[c])
+                    _flip(here[c], height, width, operand[HORIZONTAL] != ZERO, operand[VERTICAL] != ZERO, there[c])
                 else:
-                    _sharpen_plane(here[c], height, width, operand[1], there[c])
+                    _sharpen_plane(here[c], height, width, operand[REST], there[c])
         else:
             for c in range(here.shape[0]):
                 if opcode == ERASE:
-                    _erase(here[c], width, operand, fill[c])
+                    erase(here[c], width, operand, fill[c])
                 elif opcode == MERGE:
-                    _merge(total[c], here[c])
+                    merge(total[c], here[c])
                 elif opcode in (BRANCH, JOIN):
-                    _accumulate(here[c], operand[0], opcode == BRANCH, total[c])
+                    accumulate(here[c], operand[WEIGHT], opcode == BRANCH, total[c])
                     if opcode == BRANCH:
-                        _copy(here[c], base[c])
+                        copy(here[c], base[c])
                     else:
-                        _copy(base[c], here[c])
+                        copy(base[c], here[c])
         if moved:
             here, there = there, here
             swapped = 1 - swapped

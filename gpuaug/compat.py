@@ -1,0 +1,191 @@
+"""Names of torch, Numba and Triton that are not public, each in one place, with a way that works without it.
+
+Checked on torch 2.11 and 2.14, Numba 0.61 to 0.68, Triton 3.6 and 3.8. A later version may drop any of these names:
+then the other way gives the same result, and a warning says once what it costs. tests/backends/test_compat.py takes
+each name away. Numba and Triton are imported where they are used only.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
+from types import FrameType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = [
+    "current_stream",
+    "has_launch_hooks",
+    "in_backward",
+    "is_interpreted",
+    "is_of_worker_processes",
+    "is_tracing",
+    "keep_on_disk",
+    "owners",
+    "shared_storage",
+    "start",
+    "wanted_dtype",
+    "without_torch_function",
+]
+
+
+@cache
+def _missing(name: str, cost: str) -> None:
+    """Say once what the absence of a name costs."""
+    owner = name.partition(".")[0]
+    version = getattr(sys.modules.get(owner), "__version__", "")
+    warnings.warn(f"gpuaug: {owner} {version} has no {name}; {cost}. Results are the same.", stacklevel=3)
+
+
+# --- torch ---------------------------------------------------------------------------------------------------------
+
+
+def owners(storage: torch.UntypedStorage) -> int | None:
+    """How many tensors and Python objects hold a storage; None if torch does not say."""
+    count = getattr(torch._C, "_storage_Use_Count", None)  # torch's own CUDA graphs rely on it
+    address = getattr(storage, "_cdata", None)
+    if count is None or address is None:
+        _missing("torch._C._storage_Use_Count", "results get new memory in each call, which is slower")
+        return None
+    return int(count(address))
+
+
+def shared_storage(size: int) -> torch.UntypedStorage:
+    """Memory that processes share, in the way of torch's sharing strategy."""
+    new = getattr(torch.UntypedStorage, "_new_shared", None)
+    if new is not None:
+        shared: torch.UntypedStorage = new(size)
+        return shared
+    memory = torch.empty(size, dtype=torch.uint8, device="cpu")
+    return memory.share_memory_().untyped_storage()  # type: ignore[no-untyped-call]  # copies it once
+
+
+def is_tracing() -> bool:
+    """True inside torch.jit.trace, and the old exporter to ONNX."""
+    state = getattr(torch._C, "_get_tracing_state", None)
+    if state is not None:
+        return state() is not None
+    public: Callable[[], bool] = vars(torch.jit)["is_tracing"]  # which has no types
+    return public()
+
+
+def in_backward() -> bool:
+    """True inside the backward pass, where activation checkpointing runs a part of the network again."""
+    task = getattr(torch._C, "_current_graph_task_id", None)
+    if task is not None:
+        return bool(task() != -1)
+    _missing("torch._C._current_graph_task_id", "each call looks through the stack for a checkpoint")
+    frame: FrameType | None = sys._getframe()
+    while frame is not None:
+        runs_again = frame.f_code.co_name in ("unpack_hook", "backward")
+        if runs_again and frame.f_globals.get("__name__") == "torch.utils.checkpoint":
+            return True
+        frame = frame.f_back
+    return False
+
+
+def without_torch_function() -> Any:
+    """What a subclass of Tensor has as `__torch_function__` if results are plain tensors."""
+    disabled = getattr(torch._C, "_disabled_torch_function_impl", None)
+    return classmethod(_plain) if disabled is None else disabled
+
+
+def _plain(cls: type, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+    with torch._C.DisableTorchFunctionSubclass():
+        return function(*arguments, **(options or {}))
+
+
+def wanted_dtype(*arguments: Any, **options: Any) -> torch.dtype | None:
+    """The dtype that `tensor.to(...)` is asked for; None if it is to stay."""
+    parse = getattr(getattr(torch._C, "_nn", None), "_parse_to", None)
+    if parse is not None:
+        dtype: torch.dtype | None = parse(*arguments, **options)[1]
+        return dtype
+    given = [*arguments, options.get("dtype"), options.get("other")]
+    return next((one if isinstance(one, torch.dtype) else one.dtype for one in given
+                 if isinstance(one, (torch.dtype, Tensor))), None)  # fmt: skip
+
+
+def is_of_worker_processes(iterator: Any) -> bool:
+    """True for the iterator of a torch DataLoader that has worker processes."""
+    from torch.utils.data import dataloader
+
+    kind = getattr(dataloader, "_MultiProcessingDataLoaderIter", None)
+    if kind is not None:
+        return isinstance(iterator, kind)
+    return type(iterator).__module__.startswith("torch.") and getattr(iterator, "_num_workers", 0) > 0
+
+
+# --- Numba ---------------------------------------------------------------------------------------------------------
+
+
+def keep_on_disk(compiled: Any, stamp: str, guard: Callable[[Callable[..., Any], str], Callable[..., Any]]) -> bool:
+    """Have a dispatcher made with `cache=True` keep its machine code under `stamp`; False if it cannot.
+
+    Numba's own stamp is of the file that the kernel stands in: a change of a callee's file would go unnoticed.
+
+    Args:
+        guard: takes a method of the cache and the cache's folder, and returns what stands in the method's place.
+    """
+    kept = getattr(compiled, "_cache", None)
+    file = getattr(kept, "_cache_file", None)
+    names = ("load_overload", "save_overload", "cache_path")
+    if not hasattr(file, "_source_stamp") or not all(hasattr(kept, name) for name in names):
+        _missing("numba.core.caching._CacheImpl", "each process compiles its kernels anew")
+        return False
+    file._source_stamp = stamp  # type: ignore[union-attr]
+    for name in names[:2]:
+        setattr(kept, name, guard(getattr(kept, name), kept.cache_path))  # type: ignore[union-attr]
+    return True
+
+
+# --- Triton --------------------------------------------------------------------------------------------------------
+
+
+def is_interpreted(kernel: Any) -> bool:
+    """True if Triton's interpreter runs the kernel."""
+    try:
+        from triton.runtime.interpreter import InterpretedFunction
+    except ImportError:
+        from triton.runtime.jit import JITFunction
+
+        return not isinstance(kernel, JITFunction)
+    return isinstance(kernel, InterpretedFunction)
+
+
+def current_stream(index: int | None) -> int:
+    """The handle of the stream that Triton launches on."""
+    import triton
+
+    try:
+        stream = triton.runtime.driver.active.get_current_stream
+    except AttributeError:
+        return int(torch.cuda.current_stream(index).cuda_stream)
+    return int(stream(index))
+
+
+def has_launch_hooks() -> bool:
+    """True if somebody, a profiler of Triton's, wants to hear of each launch; so too if Triton does not say."""
+    import triton
+
+    try:
+        hooks = triton.knobs.runtime.launch_enter_hook, triton.knobs.runtime.launch_exit_hook
+    except AttributeError:
+        _missing("triton.knobs.runtime.launch_enter_hook", "launches are not repeated from notes, which is slower")
+        return True
+    return any(getattr(hook, "calls", hook) for hook in hooks)
+
+
+def start(compiled: Any, grid: tuple[int, int, int], stream: int, arguments: Sequence[Any]) -> None:
+    """Start a compiled kernel on `stream`, the current one of the current device; tensors are given by address."""
+    try:
+        run, function, metadata = compiled.run, compiled.function, compiled.packed_metadata
+    except AttributeError:
+        _missing("triton.compiler.CompiledKernel.run", "launches go through Triton's checks, which is slower")
+        compiled[grid](*arguments)
+        return
+    run(*grid, stream, function, metadata, None, None, None, *arguments)
