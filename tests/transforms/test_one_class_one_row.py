@@ -115,6 +115,13 @@ def test_a_check_can_fail() -> None:
     assert ROWS.get(op) in (None, row)
 
 
+def test_the_page_names_the_files_of_an_opcode() -> None:
+    rows = re.findall(r"^\| `(gpuaug/\S+\.py)` \| .+ \| `(.+)` \|$", PAGE.read_text(encoding="utf-8"), re.M)
+    assert len(rows) == 9
+    for file, text in rows:
+        assert text in (PAGE.parents[1] / file).read_text(encoding="utf-8"), f"{text} is not in {file}"
+
+
 def test_nothing_stays_behind() -> None:
     inside = len(ga.OPS), len(ROWS)
     with added({}):
