@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from benchmarks.suite import PLANS, REGIMES, SCHEMA, run
+from .suite import PLANS, REGIMES, SCHEMA, run
 
 __all__ = ["command", "main"]
 
@@ -80,11 +80,11 @@ def command(
             part.replace(json_file)
         _show(console, found)
         if csv_file is not None:
-            from benchmarks.report.tables import write_csv
+            from .report.tables import write_csv
 
             write_csv(csv_file, found)
         if plot is not None:
-            from benchmarks.report.plots import draw
+            from .report.plots import draw
 
             for path in draw(found, plot):
                 console.print(f"Wrote {path}")
@@ -100,7 +100,7 @@ def command(
 
 def _gpu(given: dict[str, Any], others: dict[str, Any]) -> int:
     """Everything about one GPU; the exit status."""
-    from benchmarks.gpu.__main__ import main as everything
+    from .gpu.__main__ import main as everything
 
     try:
         _refuse(others, "with --device cuda and no regime")
@@ -170,8 +170,9 @@ def _measure(regimes: list[str], quick: bool, full: bool, data: Path | None, dev
 
 def _check(data: Path) -> None:
     """Damaged files are said once, before minutes are spent."""
-    from benchmarks.cases import files
     from gpuaug.data.decode import decode_file
+
+    from .cases import files
 
     for path in files(data)[:CHECKED]:
         try:
@@ -197,8 +198,8 @@ def _shipped(folder: Path) -> Path:
 
 
 def _show(console: Console, found: dict[str, Any]) -> None:
-    from benchmarks.machine import lines
-    from benchmarks.report.tables import drift, losses, show, unmatched
+    from .machine import lines
+    from .report.tables import drift, losses, show, unmatched
 
     for line in lines(found):
         console.print(line, style="dim", highlight=False)
@@ -207,7 +208,7 @@ def _show(console: Console, found: dict[str, Any]) -> None:
     )
     show(console, found)
     if "audit" in found["regimes"]:
-        from benchmarks.report.audit import show as show_audit
+        from .report.audit import show as show_audit
 
         console.print()
         show_audit(console, found["regimes"]["audit"])

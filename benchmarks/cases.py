@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,14 @@ from torchvision.transforms import v2
 
 import gpuaug as ga
 from gpuaug.data.decode import decode_file
-from tests.support.ops import ROWS, Timed
+
+if TYPE_CHECKING:
+    from tests.support.ops import Timed
+
+# The rows of the ops: with the tests in a clone, beside this file when installed
+ROWS: dict[type, Any] = import_module(
+    "tests.support.ops" if __package__ == "benchmarks" else f"{__package__}.support.ops"
+).ROWS
 
 __all__ = [
     "BATCH", "CLASSES", "HOST", "JITTER", "MEAN", "OPS", "PARITY", "RECIPES", "SIZE", "SOURCE", "STD", "files",

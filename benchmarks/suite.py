@@ -20,11 +20,12 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from .locations import PACKAGE, ROOT
+
 __all__ = ["PLANS", "REGIMES", "SCHEMA", "Part", "run"]
 
 SCHEMA = 1
 REGIMES = ("ops", "recipes", "loaders", "training", "scaling", "audit")
-ROOT = Path(__file__).parents[1]
 Report = Callable[[str], None]
 
 
@@ -90,7 +91,7 @@ def run(parts: list[Part], data: Path, device: str, plan: str, report: Callable[
 
     A part whose process ends before its time is in "failed" with what is known of it; the others go on.
     """
-    from benchmarks.machine import describe, pace
+    from .machine import describe, pace
 
     start = time.perf_counter()
     result: dict[str, Any] = {
@@ -132,7 +133,7 @@ def _audit(part: Part, report: Callable[[str, str], None]) -> dict[str, Any]:
     report(part.name, "counting on tensors that claim to be on a GPU")
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "audit.json"
-        command = [sys.executable, "-m", "benchmarks.evidence.audit", "--json", str(file)]
+        command = [sys.executable, "-m", f"{PACKAGE}.evidence.audit", "--json", str(file)]
         command += ["--quick"] if part.settings.get("quick") else []
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if not file.exists():
@@ -211,9 +212,9 @@ def _serve(end: Connection, part: Part, data: Path, device: str, folder: str) ->
 def _regime(part: Part, data: Path, device: str, folder: Path, report: Report) -> dict[str, Any]:
     settings = dict(part.settings)
     if part.regime in ("ops", "recipes"):
-        from benchmarks.cases import OPS, RECIPES, load
-        from benchmarks.peers import PEERS, PeerError
-        from benchmarks.regimes.op_regimes import contest, missing
+        from .cases import OPS, RECIPES, load
+        from .peers import PEERS, PeerError
+        from .regimes.op_regimes import contest, missing
 
         out = dict.fromkeys(settings.pop("leave_out", ()), "left out of --quick")
         if part.regime == "ops":
@@ -226,20 +227,20 @@ def _regime(part: Part, data: Path, device: str, folder: Path, report: Report) -
         found["absent"] += [missing(name, None, part.threads, PeerError(why)) for name, why in out.items()]
         return found
     if part.regime == "loaders":
-        from benchmarks.regimes.loaders import WAYS, loaders
+        from .regimes.loaders import WAYS, loaders
 
         found = loaders(data, folder, workers=part.threads, report=report, **settings)
         found["absent"] += _left_out(settings, WAYS, part)
         return found
     if part.regime == "training":
-        from benchmarks.regimes.training import CPU, GPU, WAYS_HERE, training
+        from .regimes.training import CPU, GPU, WAYS_HERE, training
 
         settings.setdefault("names", CPU if device == "cpu" else GPU)
         found = training(data, folder, workers=part.threads, device=device, report=report, **settings)
         found["absent"] += _left_out(settings, WAYS_HERE, part)
         return found
-    from benchmarks.cases import load
-    from benchmarks.regimes.scaling import scaling
+    from .cases import load
+    from .regimes.scaling import scaling
 
     return scaling(load(data, 64), device=device, report=report, **settings)
 

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 import gpuaug as ga
-from benchmarks.cases import HOST, RECIPES, full, square
-from benchmarks.peers.v2 import steps
-from benchmarks.regimes.scaling import PASSES, parts
 from gpuaug.demo.photographs import photographs
+
+from .cases import HOST, RECIPES, full, square
+from .peers.v2 import steps
+from .regimes.scaling import PASSES, parts
 
 ROUNDS, BATCH = 15, 64
 STEPS = [(recipe, name) for recipe, middle in PASSES.items() for name in ("draw", "crop + flip", *middle, "to floats")]

@@ -13,10 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.measure import Run
-from benchmarks.peers import PeerError, enter
-from benchmarks.peers.peer import exhaust, words
 from gpuaug.data.workers import prepare
+
+from .measure import Run
+from .peers import PeerError, enter
+from .peers.peer import exhaust, words
 
 __all__ = ["Crew"]
 

@@ -106,7 +106,7 @@ class Augment(nn.Module):
         if name == "backend":
             checks.one_of(self, name, value, NAMES)
         elif name == "memory_format" and value not in MEMORY_FORMATS:
-            raise checks.bad(self, name, " or ".join(map(str, MEMORY_FORMATS)), value)
+            raise checks.argument_error(self, name, " or ".join(map(str, MEMORY_FORMATS)), value)
         super().__setattr__(name, value)
 
     @torch.compiler.disable(reason=NOT_TRACED)  # type: ignore[no-untyped-call, untyped-decorator]
@@ -171,17 +171,19 @@ class Augment(nn.Module):
         Nothing random happens here: the same draw on the same images gives the same pixels.
         """
         if not isinstance(draw, Draw):
-            raise checks.bad(self, "draw", "what `sample` returned", checks.describe(draw))
+            raise checks.argument_error(self, "draw", "what `sample` returned", checks.describe(draw))
         self._check(images, labels, draw.training, mixes=labels is not None)
         canvas = _canvas(images)
         if len(images) != len(draw.canvas):
-            raise checks.bad(self, "images", f"as many as the draw's samples, {len(draw.canvas)}", len(images))
+            raise checks.argument_error(
+                self, "images", f"as many as the draw's samples, {len(draw.canvas)}", len(images)
+            )
         if canvas.channels != draw.canvas.channels or (canvas.sizes != draw.canvas.sizes).any():
             expected, remedy = (
                 "of the sizes and channels the draw was made for",
                 "Call sample(images) for these images.",
             )
-            raise checks.bad(self, "images", expected, checks.describe(images), remedy)
+            raise checks.argument_error(self, "images", expected, checks.describe(images), remedy)
         return self._render(images, draw, labels)
 
     def _render(self, images: Images, draw: Draw, labels: Tensor | None) -> Any:
@@ -353,16 +355,22 @@ class Augment(nn.Module):
                         remedy = "Fold frames or views into the batch with images.flatten(0, -4), and labels alike."
                 elif images.dtype in (torch.uint16, torch.int16, torch.int32, torch.int64):
                     remedy = "Bring levels to [0, 255]: (images.int() // 256).to(torch.uint8) for levels of 16 bits."
-                raise checks.bad(self, "images", "uint8 (B, C, H, W) or Ragged", checks.describe(images), remedy)
+                raise checks.argument_error(
+                    self, "images", "uint8 (B, C, H, W) or Ragged", checks.describe(images), remedy
+                )
             if images.layout != torch.strided:
-                raise checks.bad(self, "images", "a dense tensor", str(images.layout), "Call images.to_dense().")
+                raise checks.argument_error(
+                    self, "images", "a dense tensor", str(images.layout), "Call images.to_dense()."
+                )
             if 0 in images.shape:
-                raise checks.bad(self, "images", "at least one image of at least one pixel", checks.describe(images))
+                raise checks.argument_error(
+                    self, "images", "at least one image of at least one pixel", checks.describe(images)
+                )
         elif not isinstance(images, Ragged):
             remedy = "Stack the images, or pack different sizes with Ragged.from_images(list)."
-            raise checks.bad(self, "images", "uint8 (B, C, H, W) or Ragged", checks.describe(images), remedy)
+            raise checks.argument_error(self, "images", "uint8 (B, C, H, W) or Ragged", checks.describe(images), remedy)
         elif len(images) == 0:
-            raise checks.bad(self, "images", "at least one image", "an empty Ragged")
+            raise checks.argument_error(self, "images", "at least one image", "an empty Ragged")
         pipeline = self._pipeline(training)
         if mixes and pipeline.mix is not None:
             check_labels(self, pipeline.mix, labels, len(images))

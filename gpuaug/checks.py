@@ -12,12 +12,23 @@ from typing import Any
 import numpy as np
 import torch
 
-__all__ = ["bad", "fill", "folder", "interval", "labels_beside", "number", "one_of", "path", "probability", "size"]
+__all__ = [
+    "argument_error",
+    "fill",
+    "folder",
+    "interval",
+    "labels_beside",
+    "number",
+    "one_of",
+    "path",
+    "probability",
+    "size",
+]
 
 LARGEST = 1e30  # float32 ends at 3e38; factors are multiplied by levels
 
 
-def bad(owner: object, argument: str, expected: str, got: object, remedy: str = "") -> ValueError:
+def argument_error(owner: object, argument: str, expected: str, got: object, remedy: str = "") -> ValueError:
     """The one form of an error: who: `argument` must be what, got value. Remedy."""
     name = owner if isinstance(owner, str) else type(owner).__name__
     return ValueError(f"{name}: `{argument}` must be {expected}, got {got}. {remedy}".rstrip())
@@ -44,7 +55,7 @@ def number(owner: object, argument: str, value: Any, low: float, high: float, wh
     """A finite number in [low, high]."""
     if not is_number(value) or not low <= value <= high:
         span = f"in [{low:g}, {high:g}]" if math.isfinite(high) else f"of at least {low:g}"
-        raise bad(owner, argument, f"{what} {span}", repr(value))
+        raise argument_error(owner, argument, f"{what} {span}", repr(value))
     return float(value)
 
 
@@ -52,7 +63,7 @@ def integer(owner: object, argument: str, value: Any, low: int, high: int | None
     """An int in [low, high]."""
     if not is_integer(value) or value < low or (high is not None and value > high):
         span = f"in [{low}, {high}]" if high is not None else f"of at least {low}"
-        raise bad(owner, argument, f"an integer {span}", repr(value))
+        raise argument_error(owner, argument, f"an integer {span}", repr(value))
     return int(value)
 
 
@@ -68,9 +79,9 @@ def interval(
     if math.isfinite(low) or math.isfinite(high):
         expected += f", inside [{low:g}, {high:g}]"
     if not isinstance(value, Sequence) or len(value) != 2 or not all(map(is_number, value)):
-        raise bad(owner, argument, expected, repr(value))
+        raise argument_error(owner, argument, expected, repr(value))
     if not low <= value[0] <= value[1] <= high:
-        raise bad(owner, argument, expected, repr(value))
+        raise argument_error(owner, argument, expected, repr(value))
     return float(value[0]), float(value[1])
 
 
@@ -79,7 +90,7 @@ def size(owner: object, value: Any, argument: str = "size") -> tuple[int, int]:
     pair = [value, value] if isinstance(value, numbers.Integral) else list(value) if isinstance(value, Sequence) else []
     pair = pair * 2 if len(pair) == 1 else pair
     if len(pair) != 2 or not all(is_integer(v) and 1 <= int(v) <= 32767 for v in pair):
-        raise bad(owner, argument, "an int or (height, width), in pixels, in [1, 32767]", repr(value))
+        raise argument_error(owner, argument, "an int or (height, width), in pixels, in [1, 32767]", repr(value))
     return int(pair[0]), int(pair[1])
 
 
@@ -89,13 +100,13 @@ def fill(owner: object, value: Any) -> float | tuple[float, ...] | None:
         return None
     values = value if isinstance(value, Sequence) else [value]
     if not values or isinstance(value, str) or not all(is_number(v) and 0 <= v <= 255 for v in values):
-        raise bad(owner, "fill", "None, a level in [0, 255], or one for each channel", repr(value))
+        raise argument_error(owner, "fill", "None, a level in [0, 255], or one for each channel", repr(value))
     return tuple(float(v) for v in values) if isinstance(value, Sequence) else value
 
 
 def one_of(owner: object, argument: str, value: Any, choices: Sequence[str]) -> str:
     if value not in choices:
-        raise bad(owner, argument, "one of " + ", ".join(map(repr, choices)), repr(value))
+        raise argument_error(owner, argument, "one of " + ", ".join(map(repr, choices)), repr(value))
     return str(value)
 
 
@@ -104,7 +115,7 @@ def path(owner: object, argument: str, value: Any) -> Path:
     try:
         return Path(os.path.expanduser(value))
     except TypeError:
-        raise bad(owner, argument, "a path, str or pathlib.Path", describe(value)) from None
+        raise argument_error(owner, argument, "a path, str or pathlib.Path", describe(value)) from None
 
 
 def folder(owner: object, argument: str, value: Any) -> Path:
@@ -112,7 +123,7 @@ def folder(owner: object, argument: str, value: Any) -> Path:
     found = path(owner, argument, value)
     if not found.is_dir():
         kind, got = (NotADirectoryError, "a file") if found.exists() else (FileNotFoundError, "which does not exist")
-        raise kind(str(bad(owner, argument, "a folder", f"{found}, {got}")))
+        raise kind(str(argument_error(owner, argument, "a folder", f"{found}, {got}")))
     return found
 
 
@@ -129,7 +140,7 @@ def labels_beside(owner: object, step: object, labels: Any, size: int, mixed: bo
     expected = f"({size},), or ({size}, classes) of floats or bool, beside {name}, which moves pixels"
     remedy = "Masks, boxes and key points would not follow: keep them apart. Multi-hot labels go as labels.float()."
     got = type(labels).__name__ + " " + describe(labels) if is_target(labels) else describe(labels)
-    raise bad(owner, "labels", expected, got, remedy)
+    raise argument_error(owner, "labels", expected, got, remedy)
 
 
 def is_target(labels: Any) -> bool:

@@ -1,4 +1,4 @@
-"""Images of different sizes in one flat buffer, so that a batch is one object to share, pin and copy."""
+"""Images of different sizes in one flat buffer: a batch is one object to share, pin and copy."""
 
 from __future__ import annotations
 
@@ -16,44 +16,52 @@ __all__ = ["Ragged", "layout"]
 
 Array = NDArray[Any]
 
-LONGEST = 2**24  # pixels of a side
+Sizes = NDArray[np.integer[Any]]  # (B, 2) of integers
+
+LONGEST = 2**24  # largest side of an image, in pixels
 
 
 class Ragged:
     """A batch of uint8 images that differ in height and width.
 
-    A list may change their pixels before a crop or a resize brings them to one size: such steps run on the images of
-    each size by themselves, in the memory of a copy of the batch, with the pixels and draws of each image alone.
+    Pixel transforms may come before the crop or resize that makes all images the same size. They run on the images of
+    each size separately, on a copy of the batch; the result for an image does not depend on the others.
 
     Args:
-        data: (bytes,) uint8, the images one after another, each as (height, width, channels).
-        sizes: (B, 2) int32 numpy array, (height, width) of each image, in pixels.
-        channels: the same for all images.
+        data: Pixels of all images, one image after another, each as (height, width, channels). (bytes,) uint8.
+        sizes: (height, width) of each image in pixels, (B, 2) NumPy array of integers.
+        channels: Number of channels, the same for all images.
+
+    Attributes:
+        data, channels: As passed.
+        sizes: (B, 2) int32, read-only.
+        offsets: Position of each image's first byte in `data`, (B,) int64.
 
     Raises:
-        ValueError: if the buffer is not uint8, or its length is not what the sizes say, or an image has no pixels.
+        ValueError: If an argument has a wrong type or dtype, if the length of `data` does not match `sizes`, or if an
+            image has no pixels.
     """
 
-    def __init__(self, data: Tensor, sizes: NDArray[Any], channels: int) -> None:
+    def __init__(self, data: Tensor, sizes: Sizes, channels: int) -> None:
         if not isinstance(data, Tensor) or data.dtype != torch.uint8 or data.ndim != 1:
-            raise checks.bad("Ragged", "data", "a flat uint8 tensor", checks.describe(data))
+            raise checks.argument_error("Ragged", "data", "a flat uint8 tensor", checks.describe(data))
         channels = checks.integer("Ragged", "channels", channels, 1)
         given, sizes = sizes, np.asarray(sizes)
         if sizes.dtype.kind not in "iu" or sizes.ndim != 2 or sizes.shape[1] != 2:
             expected = "integers (B, 2), (height, width) of each image"
-            raise checks.bad("Ragged", "sizes", expected, checks.describe(given))
+            raise checks.argument_error("Ragged", "sizes", expected, checks.describe(given))
         bad = (sizes < 1) | (sizes > LONGEST)
         if bad.any():
             number = int(bad.any(axis=1).argmax())
             got = f"{tuple(map(int, sizes[number]))} for image {number}"
             expected = f"at least 1 pixel high and wide, and at most {LONGEST}"
-            raise checks.bad("Ragged", "sizes", expected, got, "Drop empty images in the loader.")
+            raise checks.argument_error("Ragged", "sizes", expected, got, "Drop empty images in the loader.")
         sizes = sizes.astype(np.int32)  # a copy
-        sizes.setflags(write=False)  # the kernels trust it
+        sizes.setflags(write=False)  # the kernels do not check it again
         lengths = sizes[:, 0].astype(np.int64) * sizes[:, 1] * channels
         if int(lengths.sum()) != len(data):
             expected = f"{int(lengths.sum())} bytes long, as its sizes say"
-            raise checks.bad("Ragged", "data", expected, f"{len(data)} bytes")
+            raise checks.argument_error("Ragged", "data", expected, f"{len(data)} bytes")
         self.data = data.contiguous()
         self.sizes = sizes
         self.channels = channels
@@ -61,14 +69,18 @@ class Ragged:
 
     @classmethod
     def from_images(cls, images: Sequence[Tensor], empty: Callable[[int], Tensor] | None = None) -> Ragged:
-        """Pack uint8 (C, H, W) tensors; any strides, decoded JPEGs are packed without reordering.
+        """Pack images into one batch.
 
         Args:
-            images: on one device.
-            empty: gives (bytes,) uint8 memory to pack them into. None: where the images are.
+            images: uint8 (C, H, W) tensors on one device, of any strides. Those of decoded JPEGs, which are stored as
+                (H, W, C), are packed without reordering.
+            empty: Function that allocates (bytes,) uint8 for the buffer. None: it is allocated on the images' device.
+
+        Raises:
+            ValueError: If there is no image, or if one has another form or number of channels.
         """
         if len(images) == 0:
-            raise checks.bad("Ragged.from_images", "images", "at least one image", "none")
+            raise checks.argument_error("Ragged.from_images", "images", "at least one image", "none")
         first = images[0]
         channels = first.shape[0] if isinstance(first, Tensor) and first.ndim == 3 else 0
         for number, image in enumerate(images):
@@ -76,8 +88,8 @@ class Ragged:
             if not good or not image.shape[0] == channels > 0:
                 expected = f"uint8 ({channels or 'C'}, H, W) tensors with the same number of channels"
                 got = f"{checks.describe(image)} for image {number}"
-                remedy = "Decode to RGB, as uint8 (3, H, W), and leave out what is no image."
-                raise checks.bad("Ragged.from_images", "images", expected, got, remedy)
+                remedy = "Decode to RGB, as uint8 (3, H, W), and skip files that are no images."
+                raise checks.argument_error("Ragged.from_images", "images", expected, got, remedy)
         sizes = np.array([image.shape[1:] for image in images], np.int32)
         parts = [image.permute(1, 2, 0).reshape(-1) for image in images]
         out = None if empty is None else empty(sum(map(len, parts)))
@@ -85,22 +97,22 @@ class Ragged:
 
     @classmethod
     def placed(cls, data: Tensor, sizes: Array, channels: int, offsets: Array) -> Ragged:
-        """Images that lie anywhere in a buffer, beside others; for the engine, which knows that they do.
+        """A batch of images at any positions of a buffer, for the engine. Nothing is checked.
 
         Args:
-            data, sizes, channels: as of the constructor, which nothing checks here.
-            offsets: (B,) int64, where each image begins.
+            data, sizes, channels: As of the constructor, but `data` may contain other bytes too.
+            offsets: Position of each image's first byte in `data`, (B,) int64.
         """
         ragged = cls.__new__(cls)
         ragged.data, ragged.channels = data, channels
         ragged.sizes, ragged.offsets = sizes.astype(np.int32), offsets
         return ragged
 
-    def take(self, rows: Array) -> Ragged:
-        """Some of the images, in the same memory."""
-        return Ragged.placed(self.data, self.sizes[rows], self.channels, self.offsets[rows])
+    def take(self, numbers: Array) -> Ragged:
+        """The images of these numbers, in the same memory."""
+        return Ragged.placed(self.data, self.sizes[numbers], self.channels, self.offsets[numbers])
 
-    def describe(self) -> tuple[Any, ...]:
+    def describe(self) -> tuple[Array, int]:
         """The arguments of the constructor after `data`."""
         return self.sizes, self.channels
 
@@ -110,7 +122,7 @@ class Ragged:
     def __getitem__(self, number: int) -> Tensor:
         """Image `number` as a (C, H, W) view of the buffer."""
         if not -len(self) <= number < len(self):
-            raise IndexError(f"Ragged: image {number} of a batch of {len(self)}")
+            raise IndexError(f"Ragged: there is no image {number} in a batch of {len(self)}.")
         number %= len(self)
         h, w = map(int, self.sizes[number])
         start = int(self.offsets[number])
@@ -121,12 +133,15 @@ class Ragged:
 
     @property
     def device(self) -> torch.device:
+        """Device of the pixels."""
         return self.data.device
 
     def pin_memory(self) -> Ragged:
+        """A copy in pinned memory."""
         return Ragged(self.data.pin_memory(), self.sizes, self.channels)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Ragged:
+        """The batch on a device, as torch.Tensor.to."""
         return Ragged(self.data.to(device, non_blocking=non_blocking), self.sizes, self.channels)
 
     def __repr__(self) -> str:
@@ -134,7 +149,7 @@ class Ragged:
 
 
 def layout(source: Tensor | Ragged) -> tuple[Tensor, Array, Array, int]:
-    """The flat buffer of a source, and where its samples lie in it.
+    """The flat buffer of a batch, and the position of each image in it.
 
     Returns:
         data (n,) uint8, offsets (B,) int64, strides (B, 3) int64 along (y, x, channel), channels.

@@ -39,6 +39,8 @@ from gpuaug import checks
 from gpuaug.data.workers import cores
 from gpuaug.demo.learning import network
 
+from ..locations import PACKAGE
+
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # of CIFAR-10
 BATCH = 125
 MARGIN = 1.0  # points of accuracy
@@ -108,7 +110,7 @@ def load(folder: Path, count: int | None = None) -> Split:
     images, labels, _ = zip(*(dataset[number] for number in chosen.tolist()), strict=True)
     for image in images:
         if image.shape != (3, 32, 32):
-            raise checks.bad("accuracy", "data", "a folder of 32x32 images", checks.describe(image))
+            raise checks.argument_error("accuracy", "data", "a folder of 32x32 images", checks.describe(image))
     return torch.stack(images), torch.tensor(labels)
 
 
@@ -234,7 +236,7 @@ def show(result: dict[str, Any], console: Console) -> None:
 
 def main(arguments: list[str] | None = None, console: Console | None = None) -> None:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.evidence.accuracy",
+        prog=f"python -m {PACKAGE}.evidence.accuracy",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -1,4 +1,4 @@
-"""What a batch asks of a CUDA device, counted without one: launches, bytes, copies, waits.
+"""What a batch asks of a CUDA device, counted without one (long: one object hears every call of torch).
 
     python -m benchmarks.evidence.audit [--batch 16] [--quick] [--json FILE]
 
@@ -36,12 +36,12 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from benchmarks.evidence.launches import Buffer, Listener, TritonLaunch, intercept, listeners, real_tiles
-from benchmarks.evidence.pseudocuda import COPIES, Call, PseudoCuda, is_pinned, on_cuda
+from ..locations import ROOT
+from .launches import Buffer, Listener, TritonLaunch, intercept, listeners, real_tiles
+from .pseudocuda import COPIES, Call, PseudoCuda, is_pinned, on_cuda
 
 __all__ = ["Audit", "Copy", "Finding", "Launch"]
 
-ROOT = Path(__file__).resolve().parents[2]
 TORCH = str(Path(torch.__file__).parent) + os.sep
 CONTEXTLIB = contextlib.__file__
 HARNESS = {
@@ -398,10 +398,10 @@ def _short(file: str) -> str:
     if "site-packages" in file:
         return file.split("site-packages", 1)[1].lstrip("/\\")
     path = Path(file)
-    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else path.name
+    return str(path.relative_to(ROOT)) if ROOT and path.is_relative_to(ROOT) else path.name
 
 
 if __name__ == "__main__":
-    from benchmarks.regimes.audit import main
+    from ..regimes.audit import main
 
     sys.exit(main())

@@ -1,4 +1,4 @@
-"""Pipelines with one planted cost each, the label that is right, and the same pipeline without the cost."""
+"""Pipelines with one planted cost each, and the right label (long: a table of pipelines)."""
 
 from __future__ import annotations
 

@@ -22,16 +22,18 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from benchmarks.evidence.bottleneck_cases import CASES, Pipe, Planted, loader_of, step_of
 from gpuaug.profiler.judge.verdict import groups, judge
 from gpuaug.profiler.machine import CHANGED, Drift, effective_cores
 from gpuaug.profiler.measure import passes as ladder
 from gpuaug.profiler.model.costs import Costs
 from gpuaug.profiler.session import conclude, edge, join
 
+from ..locations import RESULTS
+from .bottleneck_cases import CASES, Pipe, Planted, loader_of, step_of
+
 __all__ = ["RESULTS", "Result", "overhead", "run", "summary"]
 
-RESULTS = Path(__file__).parents[1] / "results" / "planted.json"
+RESULTS = RESULTS / "planted.json"
 SIGN = 0.05  # effects below it may have either sign
 
 
@@ -201,7 +203,7 @@ def main() -> None:
     for name, value in cost.items():
         print("clocks, {}: {times:.4f} ({low:.4f} to {high:.4f}) times {ms:.1f} ms".format(name, **value))
     if options.json is not None:
-        from benchmarks.machine import describe
+        from ..machine import describe
 
         content = {
             "schema": 1,

@@ -1,5 +1,6 @@
-"""The instructions that the Triton kernels execute, and how fast they can be at best: python -m
-benchmarks.evidence.bounds
+"""The instructions that the Triton kernels execute, and how fast they can be at best.
+
+    python -m benchmarks.evidence.bounds
 
 The kernels are compiled for one GPU and their PTX is run by the emulator of the tests, which counts every warp
 instruction. A multiprocessor issues at most four a cycle, so the count is a lower bound of the time; the bytes that
@@ -23,14 +24,15 @@ from rich.console import Console
 from rich.table import Table
 
 import gpuaug as ga
-from benchmarks.evidence.gpus import GPUS
-from benchmarks.peers.audited import OURS, SIZE, SOURCE, steps
+
+from ..locations import PACKAGE, RESULTS, from_tests
+from ..peers.audited import OURS, SIZE, SOURCE, steps
+from .gpus import GPUS
 
 __all__ = ["STORED", "fingerprint", "stored"]
 
-ROOT = Path(__file__).parents[2]
 KERNELS = Path(ga.__file__).parent / "kernels" / "triton"
-STORED = Path(__file__).parents[1] / "results" / "instructions.json"
+STORED = RESULTS / "instructions.json"
 BATCH = 256
 ARCH = 90  # sm_90; the PTX for other GPUs differs little
 
@@ -53,8 +55,9 @@ def stored(file: Path = STORED) -> dict[str, Any] | None:
 
 def instructions(case: str, count: int) -> dict[str, float]:
     """Executed warp instructions per image of each pass, on `count` photographs."""
-    from benchmarks.evidence.compiled import emulate
-    from tests.support.images import batch
+    from .compiled import emulate
+
+    batch = from_tests("support.images", "batch")
 
     labels = torch.zeros(count, dtype=torch.int64)
     _, _, launches = emulate(steps(case), batch("photo", count, 3, (SOURCE, SOURCE)), labels, arch=ARCH)
@@ -65,10 +68,14 @@ def instructions(case: str, count: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence.bounds", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog=f"python -m {PACKAGE}.evidence.bounds", description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=28, help="photographs to count on (default: 28)")
-    parser.add_argument("--json", type=Path, metavar="FILE", help=f"the audit reads {STORED.relative_to(ROOT)}")
+    parser.add_argument("--json", type=Path, metavar="FILE", help=f"the audit reads benchmarks/results/{STORED.name}")
     options = parser.parse_args()
+    try:
+        from_tests("support.images", "batch")
+    except RuntimeError as error:
+        parser.exit(1, f"{error}\n")
     torch.set_num_threads(1)
     table = Table(box=box.ROUNDED, title=f"Calculated lower bounds for a batch of {BATCH}, ms. Nothing was timed.")
     for heading in ("", "instructions\na pixel", *(f"{gpu}\nissue" for gpu in GPUS)):

@@ -19,11 +19,12 @@ from torch import Tensor
 from triton.backends.compiler import GPUTarget
 
 import gpuaug as ga
-from benchmarks.evidence.ptx import Emulator, compile_ptx, compiling, load_compiled
-from benchmarks.evidence.ptx_code import Counts
 from gpuaug.engine.render import run
 from gpuaug.kernels.triton.runtime.launch import options_for
 from gpuaug.program import Program
+
+from .ptx import Emulator, compile_ptx, compiling, load_compiled
+from .ptx_code import Counts
 
 __all__ = ["AMD", "NVIDIA", "Launch", "distinct", "emulate", "launches", "recompiled", "resources"]
 

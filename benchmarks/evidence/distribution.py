@@ -35,10 +35,12 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 import gpuaug as ga
-from benchmarks.evidence.accuracy import floats
 from gpuaug import checks
 from gpuaug.demo.photographs import photographs
-from tests.support.ops import ROWS
+
+from ..cases import ROWS
+from ..locations import PACKAGE
+from .accuracy import floats
 
 Array = NDArray[Any]
 Build = Callable[..., list[Any]]  # (library, **arguments to change): its transforms
@@ -223,7 +225,7 @@ def show(records: list[dict[str, Any]], limit: float, console: Console) -> None:
 
 def main(arguments: list[str] | None = None, console: Console | None = None) -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.evidence.distribution",
+        prog=f"python -m {PACKAGE}.evidence.distribution",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -234,7 +236,7 @@ def main(arguments: list[str] | None = None, console: Console | None = None) -> 
     checks.integer("distribution", "draws", args.draws, 1)
     names = [name for name in CASES if args.only.lower() in name.lower()]
     if not names:
-        raise checks.bad(
+        raise checks.argument_error(
             "distribution", "only", "part of a case's name", repr(args.only), f"Cases: {', '.join(CASES)}."
         )
     console = console or Console(width=80, highlight=False)

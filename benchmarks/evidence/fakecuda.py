@@ -109,7 +109,7 @@ def pretend(arch: int) -> Driver:
     below it."""
     import torch
 
-    from benchmarks.evidence import pseudocuda
+    from . import pseudocuda
 
     pseudocuda.install()
     torch.cuda.get_device_capability = lambda device=None: divmod(arch, 10)

@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 from triton.runtime import interpreter
 
-from benchmarks.evidence.interpreter_faults import mend
 from gpuaug.kernels.triton.runtime import launch
 from gpuaug.ragged import Ragged
+
+from .interpreter_faults import mend
 
 __all__ = ["RULES", "SHIPPED", "AccessError", "May", "Watch", "mend", "whole_images"]
 

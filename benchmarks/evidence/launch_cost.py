@@ -18,8 +18,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.evidence import fakecuda
-from benchmarks.measure import median
+from ..measure import median
+from . import fakecuda
 
 PACKAGE = "gpuaug.kernels.triton"
 REPEATS = 300  # of a launch in a turn
@@ -43,7 +43,8 @@ def note(case: str) -> list[Noted]:
     import torch
 
     import gpuaug as ga
-    from benchmarks.evidence.pseudocuda import PseudoCuda, to_host
+
+    from .pseudocuda import PseudoCuda, to_host
 
     found: list[Noted] = []
 

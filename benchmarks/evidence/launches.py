@@ -21,8 +21,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
-from benchmarks.evidence.pseudocuda import is_pinned, on_cuda, to_host
-from benchmarks.evidence.pseudograph import capturing
+from .pseudocuda import is_pinned, on_cuda, to_host
+from .pseudograph import capturing
 
 __all__ = ["PLACE", "Buffer", "Listener", "TritonLaunch", "available", "intercept", "listeners", "real_tiles"]
 
@@ -99,7 +99,7 @@ def intercept() -> None:
     for name, module in list(sys.modules.items()):
         if name.startswith(PACKAGE) and getattr(module, "launch", None) is original:
             module.launch = _launch  # type: ignore[attr-defined]
-    from benchmarks.evidence.interpreter import mend, whole_images
+    from .interpreter import mend, whole_images
 
     _tiles.update(place.TILES)
     mend()

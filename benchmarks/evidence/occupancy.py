@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -20,9 +21,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from ..locations import PACKAGE, from_tests
+
 __all__ = ["MULTIPROCESSORS", "Kernel", "Multiprocessor", "Occupancy", "kernels", "occupancy"]
 
-ROOT = Path(__file__).parents[2]
 WARP = 32  # threads
 REGISTER_UNIT = 256  # registers of a warp are handed out in these
 PARTITIONS = 4  # of a multiprocessor, each with its own registers; a warp lives in one
@@ -102,11 +104,11 @@ class Kernel:
 
 def kernels(names: Sequence[str], capability: int) -> Iterator[Kernel]:
     """The distinct kernels of each recipe, in the order of their launches."""
-    from benchmarks.evidence.compiled import NVIDIA, distinct, resources
-    from tests.support.recipes import RECIPES
+    from .compiled import NVIDIA, distinct, resources
 
+    recipes = from_tests("support.recipes", "RECIPES")
     for recipe in names:
-        for launch in distinct(*RECIPES[recipe], NVIDIA(capability)):
+        for launch in distinct(*recipes[recipe], NVIDIA(capability)):
             used = resources(launch.kernel)
             taken = used["threads"], used["registers"], used["shared"]
             found = occupancy(capability, *taken)
@@ -117,17 +119,19 @@ def kernels(names: Sequence[str], capability: int) -> Iterator[Kernel]:
 
 
 def main() -> None:
-    from tests.support.recipes import RECIPES
-
+    try:
+        recipes = from_tests("support.recipes", "RECIPES")
+    except RuntimeError as error:
+        sys.exit(str(error))
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.evidence.occupancy", description=__doc__.splitlines()[0]
+        prog=f"python -m {PACKAGE}.evidence.occupancy", description=__doc__.splitlines()[0]
     )
-    parser.add_argument("recipes", nargs="*", default=list(RECIPES), help=f"of {', '.join(RECIPES)} (default: all)")
+    parser.add_argument("recipes", nargs="*", default=list(recipes), help=f"of {', '.join(recipes)} (default: all)")
     parser.add_argument("--capability", type=int, nargs="+", default=[80, 90], choices=list(MULTIPROCESSORS))
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
-    if unknown := [name for name in options.recipes if name not in RECIPES]:
-        parser.error(f"`recipes` must be of {', '.join(RECIPES)}, got {', '.join(unknown)}")
+    if unknown := [name for name in options.recipes if name not in recipes]:
+        parser.error(f"`recipes` must be of {', '.join(recipes)}, got {', '.join(unknown)}")
     torch.set_num_threads(1)
     console = Console(width=80, highlight=False)
     rows = []

@@ -13,8 +13,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.cases import HOST, SOURCE, full
-from benchmarks.measure import take_turns
+from ..cases import HOST, SOURCE, full
+from ..measure import take_turns
 
 BATCH, ROUNDS = 256, 50
 COLD = """

@@ -1,4 +1,4 @@
-"""Tensors that say they are on `cuda:0` while a CPU tensor underneath holds the values.
+"""Tensors that claim to be on `cuda:0` (long: a stand-in for each part of torch.cuda).
 
 Code runs as it would on a GPU, with real values wherever it looks at one, and mixing the devices raises. `install`
 makes torch believe that CUDA is there; that lasts as long as the process, so use a process of its own. Import this
@@ -31,7 +31,7 @@ from torch.utils._mode_utils import no_dispatch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from benchmarks.evidence.pseudograph import CUDAGraph, capturing, graph, refuse
+from .pseudograph import CUDAGraph, capturing, graph, refuse
 
 __all__ = ["Call", "PseudoCuda", "PseudoTensor", "Recorder", "install", "is_pinned", "on_cuda", "to_device", "to_host"]
 

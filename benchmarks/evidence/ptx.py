@@ -26,8 +26,8 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime.interpreter import InterpretedFunction
 from triton.runtime.jit import JITFunction
 
-from benchmarks.evidence.ptx_code import Code, Counts, Memory, middle
-from benchmarks.evidence.ptx_numbers import DTYPE, UINT, Array, width_of
+from .ptx_code import Code, Counts, Memory, middle
+from .ptx_numbers import DTYPE, UINT, Array, width_of
 
 MISSING = object()
 

@@ -1,4 +1,4 @@
-"""PTX read into instructions, and the threads that run them."""
+"""PTX read into instructions, and the threads that run them (long: an entry for each instruction)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from benchmarks.evidence.ptx_numbers import (
+from .ptx_numbers import (
     COMPARE,
     DTYPE,
     KINDS,

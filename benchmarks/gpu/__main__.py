@@ -18,16 +18,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.carry import install
-from benchmarks.gpu.charts import draw
-from benchmarks.gpu.parts import FULL, PARTS, SHORT, Part, dry_share, share, size
-from benchmarks.gpu.process import python, run_part, skip
-from benchmarks.gpu.results import NO_DEVICE, short, write
-from benchmarks.gpu.summary import summary
+from ..locations import PACKAGE, ROOT
+from .carry import install
+from .charts import draw
+from .parts import FULL, PARTS, SHORT, Part, dry_share, share, size
+from .process import python, run_part, skip
+from .results import NO_DEVICE, short, write
+from .summary import summary
 
 __all__ = ["Plan", "main", "run_all"]
 
-ROOT = Path(__file__).parents[2]
 INTERRUPTED = 130  # what a shell expects after Ctrl-C
 
 
@@ -115,7 +115,7 @@ def _run_parts(plan: Plan, environment: dict[str, str], notes: list[str]) -> Non
 
 def _environment(plan: Plan, modules: Path) -> dict[str, str]:
     """Of the parts: this checkout first, carried wheels last."""
-    paths = [str(ROOT), *os.environ.get("PYTHONPATH", "").split(os.pathsep), str(modules)]
+    paths = [str(ROOT or ""), *os.environ.get("PYTHONPATH", "").split(os.pathsep), str(modules)]
     own = {"PYTHONPATH": os.pathsep.join(path for path in paths if path), "PYTHONFAULTHANDLER": "1"}
     if plan.dry:
         own |= {"TRITON_INTERPRET": "1", "OMP_NUM_THREADS": "1"}
@@ -146,7 +146,7 @@ def _tell(plan: Plan, charts: bool = False) -> None:
 
 def main(given: Sequence[str] | None = None) -> int:
     """Parse the command line and run what it asks for."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog=f"python -m {PACKAGE}.gpu", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
     budget = f"seconds for everything; planned for {FULL} and {SHORT} (default: {FULL})"
     parser.add_argument("--budget", type=float, default=FULL, help=budget)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from benchmarks.gpu.recipes import PLAIN
+from .recipes import PLAIN
 
 __all__ = ["BATCH", "Aim", "line", "of_speed", "of_training"]
 

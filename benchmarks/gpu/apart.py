@@ -6,8 +6,8 @@ import json
 import os
 import sys
 
-from benchmarks.gpu.results import Options, Results, run
-from benchmarks.gpu.speed import APART, Layer, Speed
+from .results import Options, Results, run
+from .speed import APART, Layer, Speed
 
 __all__ = ["measure"]
 

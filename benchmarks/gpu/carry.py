@@ -14,6 +14,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..locations import PACKAGE
+
 __all__ = ["PACKAGES", "choose", "download", "install", "main"]
 
 PACKAGES = ("kornia", "kornia_rs", "triton-augment")  # what is measured against; without their own dependencies
@@ -87,7 +89,7 @@ def choose(source: Path, folder: Path, limit: int = LIMIT) -> int:
 
 
 def main(given: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.carry", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(prog=f"python -m {PACKAGE}.gpu.carry", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--to", type=Path, required=True, metavar="FOLDER", help="one that git ignores")
     parser.add_argument("--jpegs", type=Path, metavar="FOLDER", help="photographs to choose from")
     parser.add_argument("--no-wheels", action="store_true", help="choose photographs only")

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.results import write
-from benchmarks.gpu.summary import each, shown
+from .results import write
+from .summary import each, shown
 
 __all__ = ["draw"]
 

@@ -14,14 +14,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.process import end_group
-from benchmarks.gpu.results import NO_DEVICE, Options, Results, run
-from benchmarks.gpu.watched import FILE, KEPT, PATIENCE, WARMED, stack
+from ..locations import PACKAGE, ROOT
+from .process import end_group
+from .results import NO_DEVICE, Options, Results, run
+from .watched import FILE, KEPT, PATIENCE, WARMED, stack
 
 __all__ = ["Watch", "main"]
 
-ROOT = Path(__file__).parents[2]
-TESTS = Path("tests") / "test_gpu.py"
+TESTS = Path("tests") / "backends" / "test_gpu.py"
 WORKERS = 8  # at most: more would only compile the same kernels at the same time
 PATIENCE_S = 60.0  # for one test, with what it still has to compile
 RESTARTS = 3  # of a pytest without workers, whose process ended within a test
@@ -30,7 +30,7 @@ TAIL = 25  # last lines of pytest that are shown if it ran nothing
 
 def measure(results: Results, options: Options) -> None:
     """Run pytest until all tests have ended, or the time has."""
-    if not (ROOT / TESTS).exists():
+    if ROOT is None or not (ROOT / TESTS).exists():
         results.skip(f"there is no {TESTS}: the tests are in the repository, not in the package")
         return
     for name in ("pytest", "xdist"):
@@ -143,7 +143,7 @@ def run_tests(results: Results, paths: list[str], count: int, seconds: float, dr
 
 
 def _command(paths: list[str], count: int, watch: Watch) -> list[str]:
-    command = [sys.executable, "-m", "pytest", *paths, "-m", "gpu", "-p", "benchmarks.gpu.watched"]
+    command = [sys.executable, "-m", "pytest", *paths, "-m", "gpu", "-p", f"{PACKAGE}.gpu.watched"]
     command += ["-p", "no:cacheprovider", "-q", "--tb=short", "-o", "faulthandler_timeout=0"]
     if count:
         command += ["-n", str(count), "--max-worker-restart", "16"]
@@ -193,7 +193,7 @@ def _conclude(results: Results, watch: Watch, code: int | None, seconds: float, 
 
 def _rehearse_warming(results: Results) -> None:
     """A few of the lists, in the interpreter, which compiles nothing."""
-    from benchmarks.gpu.warm import warm
+    from .warm import warm
 
     launches, said = warm(0, 40, most=4)
     if said or not launches:

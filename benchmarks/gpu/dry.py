@@ -28,8 +28,8 @@ def pretend() -> Iterator[None]:
     """
     import torch
 
-    from benchmarks.evidence import pseudocuda
-    from benchmarks.evidence.launches import intercept
+    from ..evidence import pseudocuda
+    from ..evidence.launches import intercept
 
     pseudocuda.install()
     torch.set_num_threads(1)
@@ -41,7 +41,7 @@ def pretend() -> Iterator[None]:
 
 
 def _replace(cuda: Any) -> None:
-    from benchmarks.evidence import pseudocuda
+    from ..evidence import pseudocuda
 
     busy = [False]  # since `_sleep`, until the host waits: events are not reached before
 

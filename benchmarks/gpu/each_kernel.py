@@ -14,7 +14,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.gpu.results import device
+from ..locations import PACKAGE
+from .results import device
 
 __all__ = ["lists", "main", "run_each"]
 
@@ -87,10 +88,10 @@ def _bits(tensor: torch.Tensor) -> torch.Tensor:
 
 def main(given: Sequence[str] | None = None) -> int:
     """Say which kernels were launched how often; 1 if one was not, or if bits are wrong."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.each_kernel")
+    parser = argparse.ArgumentParser(prog=f"python -m {PACKAGE}.gpu.each_kernel")
     parser.add_argument("--dry", action="store_true", help="on pretend CUDA")
     options = parser.parse_args(given)
-    from benchmarks.gpu.launches import kernels, listening
+    from .launches import kernels, listening
 
     with device(options.dry), listening() as seen:
         wrong = run_each()

@@ -14,8 +14,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 import torch
 
-from benchmarks.gpu.clock import device_ms, host_ms
-from benchmarks.gpu.results import NO_DEVICE, Options, Results, run
+from .clock import device_ms, host_ms
+from .results import NO_DEVICE, Options, Results, run
 
 __all__ = ["main"]
 
@@ -142,8 +142,9 @@ def _launches(results: Results, options: Options) -> None:
 
 
 def _empty(x: torch.Tensor) -> Callable[[], object]:
-    from benchmarks.gpu.empty import empty_kernel
     from gpuaug.kernels.triton.runtime.launch import launch
+
+    from .empty import empty_kernel
 
     return lambda: launch(empty_kernel, (1,), x, 3, N=4)
 

@@ -16,10 +16,11 @@ from torchvision import datasets
 from torchvision.transforms import v2
 
 import gpuaug as ga
-from benchmarks.gpu import recipes
-from benchmarks.gpu.recipes import Scale
 from gpuaug.data.workers import prepare
 from gpuaug.demo import photographs
+
+from . import recipes
+from .recipes import Scale
 
 __all__ = [
     "JPEGS",
@@ -37,7 +38,7 @@ __all__ = [
 JPEGS, PACK, TORCHVISION = "DeviceLoader, JPEGs", "DeviceLoader, raw pack", "torchvision v2 in the workers, JPEGs"
 LOADERS = (JPEGS, PACK, TORCHVISION)
 START = "forkserver"  # its server has imported everything, so that workers start soon
-PRELOAD = ["torch", "torchvision", "gpuaug.data", "benchmarks.gpu.feeding"]
+PRELOAD = ["torch", "torchvision", "gpuaug.data", __name__]
 PATIENCE = 60  # seconds that a worker may take for a batch
 PREFETCH = 2  # batches that each worker has ready, torch's default
 SUFFIXES = (".jpg", ".jpeg")

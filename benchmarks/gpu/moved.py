@@ -1,9 +1,8 @@
 """The bytes that our launches move, counted without a GPU: python -m benchmarks.gpu.moved
 
 The kernels run in Triton's interpreter, which watches every load and store (`benchmarks.evidence.audit`); each byte
-counts once
-a launch. `benchmarks.gpu.speed` divides them by the bandwidth of a copy. Count again when the kernels change: the file
-has their fingerprint, and what is of other kernels is said to be stale.
+counts once a launch. `benchmarks.gpu.speed` divides them by the bandwidth of a copy. Count again when the kernels
+change: the file has their fingerprint, and counts of other kernels are reported as stale.
 """
 
 from __future__ import annotations
@@ -12,16 +11,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..locations import RESULTS
+
 __all__ = ["STORED", "count", "main", "stored"]
 
-STORED = Path(__file__).parents[1] / "results" / "gpu_bytes.json"
+STORED = RESULTS / "gpu_bytes.json"
 IMAGES = 4
 
 
 def count(scale: Any, names: Any, images: int = IMAGES) -> dict[str, dict[str, float]]:
     """Bytes read and written, and launches, of each recipe, of an image but for the launches; in `pretend()`."""
-    from benchmarks.evidence.audit import Audit
-    from benchmarks.gpu import recipes
+    from ..evidence.audit import Audit
+    from . import recipes
 
     images_, labels = recipes.batches(scale, images, None)[0]
     found = {}
@@ -43,7 +44,7 @@ def stored(file: Path = STORED) -> dict[str, Any] | None:
         return None
     found: dict[str, Any] = json.loads(file.read_text())
     try:
-        from benchmarks.evidence.bounds import fingerprint
+        from ..evidence.bounds import fingerprint
     except ImportError:  # rich is not installed
         return {**found, "stale": None}
     return {**found, "stale": found["kernels"] != fingerprint()}
@@ -51,18 +52,19 @@ def stored(file: Path = STORED) -> dict[str, Any] | None:
 
 def main() -> None:
     """Count at full size and write STORED."""
-    from benchmarks.gpu.dry import pretend
+    from .dry import pretend
 
     with pretend():
         from dataclasses import replace
 
-        from benchmarks.evidence.bounds import fingerprint
-        from benchmarks.gpu import recipes
+        from ..evidence.bounds import fingerprint
+        from . import recipes
 
         scale = replace(recipes.FULL, rotation=1)
         found = count(scale, recipes.names())
         about = {"timed": False, "images": IMAGES, "source": scale.source, "size": scale.size}
         text = json.dumps({**about, "kernels": fingerprint(), "recipes": found}, indent=1)
+    STORED.parent.mkdir(exist_ok=True)
     STORED.write_text(text + "\n")
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..locations import PACKAGE
+
 __all__ = ["FULL", "PARTS", "RESERVE", "SHORT", "Part", "dry_share", "share", "size"]
 
 FULL, SHORT = 480, 200  # seconds: the two budgets that are planned; others are scaled
@@ -26,7 +28,7 @@ class Part:
     @property
     def runs(self) -> str:
         """The module that is run with -m."""
-        return self.module or f"benchmarks.gpu.{self.name}"
+        return self.module or f"{PACKAGE}.gpu.{self.name}"
 
 
 # What a part is expected to take on 16 cores and one H200. A kernel costs about 0.5 s of one core to compile, and a

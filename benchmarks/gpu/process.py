@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.results import STARTED, write
+from .results import STARTED, write
 
 __all__ = ["close", "end_group", "run_part", "skip"]
 

@@ -14,10 +14,11 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 import gpuaug as ga
-from benchmarks.cases import MEAN, RECIPES, STD, files
-from benchmarks.peers.v2 import part
 from gpuaug.data.decode import decode_file
 from gpuaug.demo import photographs
+
+from ..cases import MEAN, RECIPES, STD, files
+from ..peers.v2 import part
 
 __all__ = [
     "DRY", "FULL", "MIX", "PLAIN", "SIZES", "Scale", "augment", "batches", "least_bytes", "mix", "names", "photos",

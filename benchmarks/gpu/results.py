@@ -35,6 +35,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..locations import PACKAGE
+
 __all__ = [
     "NO_DEVICE", "STARTED", "Options", "Poisoned", "Results", "arguments", "device", "run", "short", "write",
 ]  # fmt: skip
@@ -165,7 +167,7 @@ def _shown(value: Any) -> str:
 
 def arguments(part: str = "", given: Sequence[str] | None = None) -> Options:
     """Parse a part's command line."""
-    parser = argparse.ArgumentParser(prog=f"python -m benchmarks.gpu.{part or 'PART'}")
+    parser = argparse.ArgumentParser(prog=f"python -m {PACKAGE}.gpu.{part or 'PART'}")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where PART.json is written")
     parser.add_argument("--seconds", type=float, default=60.0, help="that it may take (default: 60)")
     parser.add_argument("--size", choices=("full", "short"), default="full", help="how many rows to try")
@@ -203,7 +205,7 @@ def device(dry: bool) -> Any:
     """A context in which there is a device: the real one, or, for a dry run, what stands in for it."""
     if not dry:
         return nullcontext()
-    from benchmarks.gpu.dry import pretend
+    from .dry import pretend
 
     return pretend()
 

@@ -16,9 +16,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmarks.gpu.launches import kernels
-from benchmarks.gpu.process import end_group, python
-from benchmarks.gpu.results import Options, Results, run
+from ..locations import PACKAGE
+from .launches import kernels
+from .process import end_group, python
+from .results import Options, Results, run
 
 __all__ = ["TOOLS", "Verdict", "find", "main", "read"]
 
@@ -31,7 +32,7 @@ TOOLS: dict[str, list[str]] = {  # and their options
     INITCHECK: ["--report-api-errors", "no"],
 }
 LIMIT = "500"  # errors that are printed
-WATCHED = [*python("benchmarks.gpu.each_kernel")]
+WATCHED = python(f"{PACKAGE}.gpu.each_kernel")
 SHOWN = 6  # errors that are kept in words
 REFUSED = re.compile(r"not supported|unsupported|permission|privilege|failed to initialize|no cuda-capable", re.I)
 
@@ -161,8 +162,8 @@ def _launched(output: str) -> str:
 
 def _rehearse(results: Results) -> None:
     """The list in this process, which has pretend CUDA; no tool."""
-    from benchmarks.gpu.each_kernel import run_each
-    from benchmarks.gpu.launches import listening
+    from .each_kernel import run_each
+    from .launches import listening
 
     with listening() as seen:
         wrong = run_each()

@@ -1,4 +1,4 @@
-"""How long the recipes take on one GPU, ours and others': python -m benchmarks.gpu.speed --out DIR
+"""The time of the recipes on one GPU: python -m benchmarks.gpu.speed --out DIR (long: one table of ways).
 
 What is worth most comes first. A row has
 
@@ -28,7 +28,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.results import STARTED, Options, Poisoned, Results, run
+from ..locations import PACKAGE
+from .results import STARTED, Options, Poisoned, Results, run
 
 __all__ = ["APART", "Layer", "Speed", "layers", "measure", "put"]
 
@@ -58,8 +59,8 @@ class Layer:
 
 def layers(scale: Any, full: bool, dry: bool) -> list[Layer]:
     """In the order of their worth; without `full` the first alone, when dry one for each kind of layer."""
-    from benchmarks.gpu import recipes as r
-    from benchmarks.gpu import ways as w
+    from . import recipes as r
+    from . import ways as w
 
     names = scale.recipes or tuple(r.names())
     plain = tuple(name for name in names if not name.endswith(r.MIX))
@@ -103,7 +104,7 @@ class Speed:
     """The part: measures layer after layer while there is time."""
 
     def __init__(self, results: Results, options: Options, scale: Any = None) -> None:
-        from benchmarks.gpu import recipes
+        from . import recipes
 
         self.results, self.options = results, options
         self.scale = scale or (recipes.DRY if options.dry else recipes.FULL)
@@ -112,7 +113,7 @@ class Speed:
         self.moved: dict[str, Any] = {}  # bytes of an image that our launches move, by recipe
 
     def everything(self) -> None:
-        from benchmarks.gpu import aims
+        from . import aims
 
         try:
             with self.guarded("bandwidth and clocks"):
@@ -130,7 +131,7 @@ class Speed:
 
     def ceiling(self) -> None:
         """The clocks, and the bandwidth of a copy."""
-        from benchmarks.gpu import timing
+        from . import timing
 
         timing.warm_up(0.0 if self.options.dry else 0.5)
         self.bandwidth = timing.bandwidth(self.scale.copied)
@@ -139,15 +140,15 @@ class Speed:
 
     def counted(self) -> None:
         """What was counted of the bytes that our launches move; said if it was of other kernels."""
-        from benchmarks.gpu import moved, recipes
+        from . import moved, recipes
 
         known = moved.stored()
         if known is None or (known["source"], known["size"]) != (recipes.FULL.source, recipes.FULL.size):
-            self.results.note("the bytes that launches move were not counted: python -m benchmarks.gpu.moved")
+            self.results.note(f"the bytes that launches move were not counted: python -m {PACKAGE}.gpu.moved")
             return
         if known["stale"] is not False:
             said = "are of other kernels than these" if known["stale"] else "may be of other kernels than these"
-            self.results.note(f"moved_mb: the bytes {said}: python -m benchmarks.gpu.moved")
+            self.results.note(f"moved_mb: the bytes {said}: python -m {PACKAGE}.gpu.moved")
         if self.scale.source == known["source"]:
             self.moved = known["recipes"]
 
@@ -182,7 +183,7 @@ class Speed:
         """Whether what it needs is installed; if not, that is said once."""
         from importlib.util import find_spec
 
-        from benchmarks.gpu import ways as w
+        from . import ways as w
 
         module = {w.KORNIA: "kornia", w.COMPILED: "kornia", w.FUSED: "triton_augment"}.get(way)
         if module is None or find_spec(module) is not None:
@@ -208,7 +209,7 @@ class Speed:
                 torch.cuda.empty_cache()
 
     def inputs(self, layer: Layer) -> Any:
-        from benchmarks.gpu import recipes
+        from . import recipes
 
         make = recipes.ragged_batches if layer.ragged else recipes.batches
         return make(self.scale, layer.batch, self.options.jpegs)
@@ -217,7 +218,7 @@ class Speed:
         """Make a way, check its work, and time it."""
         import torch
 
-        from benchmarks.gpu import timing, ways
+        from . import timing, ways
 
         random.seed(0)  # the draws of others
         torch.manual_seed(0)
@@ -241,7 +242,7 @@ class Speed:
         return Ready(row, call, f"{name}, {layer.batch}, {way}", held)
 
     def figures(self, name: str, batch: int, way: str, case: Any, times: Any, check: str) -> dict[str, Any]:
-        from benchmarks.gpu import timing, ways
+        from . import timing, ways
 
         each = 1e3 / batch
         read, written = case.bytes
@@ -270,7 +271,7 @@ class Speed:
 
     def profiled(self, one: Ready) -> bool:
         """Add its kernels to its row; False if there is no time for it."""
-        from benchmarks.gpu import timing
+        from . import timing
 
         if self.results.left() < RESERVE:
             return False
@@ -297,7 +298,7 @@ class Speed:
         seconds = min(COMPILING, self.results.left() - RESERVE)
         given = json.dumps({"recipe": recipe, "batch": layer.batch, "way": way})
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "benchmarks.gpu.apart", "--out", folder, "--seconds", f"{seconds:.0f}"]
+            command = [sys.executable, "-m", f"{PACKAGE}.gpu.apart", "--out", folder, "--seconds", f"{seconds:.0f}"]
             command += ["--dry"] * self.options.dry
             command += ["--jpegs", str(self.options.jpegs)] if self.options.jpegs else []
             environment = {**os.environ, APART: given}

@@ -1,4 +1,4 @@
-"""How fast networks train on one GPU, and what augmentation takes of it: python -m benchmarks.gpu.training --out DIR
+"""Training speed on one GPU: python -m benchmarks.gpu.training --out DIR (long: one experiment in order).
 
 A row: network, recipe, source (where its batches come from), images_s, step_ms, spread, and of those that augment in
 the step share (device time of augmentation over the step) and share_by_step (how much longer the step is than with
@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from benchmarks.gpu.results import Options, Poisoned, Results, run
+from .results import Options, Poisoned, Results, run
 
 __all__ = ["AUGMENT", "CACHED", "GRAPH", "NETWORKS", "SIDE", "Network", "Source", "Training", "measure", "shares"]
 
@@ -117,7 +117,7 @@ class Training:
     """The part."""
 
     def __init__(self, results: Results, options: Options) -> None:
-        from benchmarks.gpu import recipes
+        from . import recipes
 
         self.results, self.options, self.dry = results, options, options.dry
         self.scale = recipes.DRY if options.dry else recipes.FULL
@@ -129,7 +129,7 @@ class Training:
         self.device_ms: dict[str, float | None] = {}  # of augmentation, by recipe and how it runs
 
     def everything(self) -> None:
-        from benchmarks.gpu import aims, timing
+        from . import aims, timing
 
         torch.backends.cudnn.benchmark = True
         try:
@@ -189,7 +189,7 @@ class Training:
                 self.put(network, source, cached.get(source.recipe))
 
     def source(self, way: str, recipe: str, data: Any) -> Source:
-        from benchmarks.gpu import feeding, recipes
+        from . import feeding, recipes
 
         augment = recipes.augment(recipe, self.scale)
         if way == CACHED:
@@ -204,7 +204,7 @@ class Training:
 
     def device_time(self, way: str, recipe: str, call: Callable[[int], Any]) -> float | None:
         """Milliseconds of augmentation alone, by events or, if the device began too early, by the profiler."""
-        from benchmarks.gpu import timing
+        from . import timing
 
         key = f"{way}, {recipe}"
         if key not in self.device_ms:
@@ -241,7 +241,7 @@ class Training:
         print(f"{network.name}: {time.perf_counter() - start:.0f} s", flush=True)
 
     def put(self, network: Network, source: Source, cached: Source | None, **more: Any) -> None:
-        from benchmarks.gpu import timing
+        from . import timing
 
         step = statistics.median(source.steps)
         recipe = "crop + flip" if source.recipe == self.light else "RandAugment + mix"
@@ -276,7 +276,7 @@ class Training:
 
     def loaders(self) -> None:
         """From files to steps, with worker processes, in the middle of an epoch."""
-        from benchmarks.gpu import feeding
+        from . import feeding
 
         count = max(1, self.plan.workers)  # a batch of each worker warms up, one is timed, one keeps them at work
         with tempfile.TemporaryDirectory() as folder:
@@ -322,7 +322,7 @@ class Training:
 
     def room(self, files: Any) -> None:
         """Say so if workers may find no room for their batches."""
-        from benchmarks.gpu import feeding
+        from . import feeding
 
         free = feeding.shared_memory()
         each = (
@@ -334,14 +334,14 @@ class Training:
 
 
 def recipes_batches(training: Training) -> Any:
-    from benchmarks.gpu import recipes
+    from . import recipes
 
     return recipes.batches(training.scale, training.plan.batch, training.options.jpegs)
 
 
 def _turn(network: Network, source: Source, steps: int) -> float:
     """Seconds of a step, the mean of a few in a row, after one that is not timed."""
-    from benchmarks.gpu import timing
+    from . import timing
 
     network.step(*source.batch(0))
     timing.synchronize()
@@ -361,7 +361,7 @@ def _epoch(network: Network, loader: Iterable[Any], warm: int, steps: int) -> tu
     Raises:
         RuntimeError: if the epoch ended too soon.
     """
-    from benchmarks.gpu import timing
+    from . import timing
 
     begin = end = waited = 0.0
     batches, number = iter(loader), 0

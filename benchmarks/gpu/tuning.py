@@ -18,10 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.gpu.clock import device_ms
-from benchmarks.gpu.launches import Launch, name, replaced
-from benchmarks.gpu.results import POISON as POISON_TEXT
-from benchmarks.gpu.results import Options, Results, run, short
+from .clock import device_ms
+from .launches import Launch, name, replaced
+from .results import POISON as POISON_TEXT
+from .results import Options, Results, run, short
 
 __all__ = ["Kept", "Variant", "main", "variants"]
 

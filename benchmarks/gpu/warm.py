@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from benchmarks.gpu.launches import replaced
-from benchmarks.gpu.results import short
+from .launches import replaced
+from .results import short
 
 __all__ = ["jobs", "warm"]
 

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.gpu.results import POISON
+from .results import POISON
 
 __all__ = ["FILE", "KEPT", "PATIENCE", "WARMED", "stack"]
 
@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     _write(kind="collected", worker=_worker(), count=len(items))
     shares = getattr(config, "workerinput", None)
     if os.environ.get(WARMED) and shares is not None:
-        from benchmarks.gpu.warm import warm
+        from .warm import warm
 
         number, workers = int(_worker().removeprefix("gw")), int(shares["workercount"])
         start = time.monotonic()

@@ -14,9 +14,10 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 import gpuaug as ga
-from benchmarks.cases import JITTER, MEAN, STD
-from benchmarks.gpu import recipes, timing
-from benchmarks.gpu.recipes import MIX, PLAIN, Scale
+
+from ..cases import JITTER, MEAN, STD
+from . import recipes, timing
+from .recipes import MIX, PLAIN, Scale
 
 __all__ = [
     "COMPILED", "EACH", "FUSED", "GRAPH", "KORNIA", "LIMIT", "OURS", "TORCH", "TORCHVISION", "WAYS", "Case", "Made",
@@ -155,7 +156,7 @@ def graph(case: Case) -> Made:
 
 def limit(case: Case) -> Made:
     """The fastest of a few shapes of the kernel."""
-    from benchmarks.gpu.limit import SHAPES, ReadWrite
+    from .limit import SHAPES, ReadWrite
 
     read, _ = case.bytes
     count, found = len(case.data[0][0]), []

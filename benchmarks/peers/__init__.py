@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 
-from benchmarks.peers.peer import Peer, PeerError
+from .peer import Peer, PeerError
 
 __all__ = ["OURS", "PEERS", "Peer", "PeerError", "enter"]
 
@@ -32,7 +32,7 @@ def enter(name: str, threads: int, device: str = "cpu") -> Peer:
     """
     module, kind = PEERS[name].split(":")
     try:
-        peer: Peer = getattr(importlib.import_module(f"benchmarks.peers.{module}"), kind)(name, threads, device)
+        peer: Peer = getattr(importlib.import_module(f".{module}", __package__), kind)(name, threads, device)
     except PeerError:
         raise
     except Exception as error:

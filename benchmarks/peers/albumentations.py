@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmarks.cases import JITTER, MEAN, PARITY, RECIPES, SIZE, STD
-from benchmarks.peers.peer import Peer, PeerError, check_fixed
+from ..cases import JITTER, MEAN, PARITY, RECIPES, SIZE, STD
+from .peer import Peer, PeerError, check_fixed
 
 cv2.setNumThreads(1)  # in a loader's workers, too
 

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.peers.peer import PeerError
+from .peer import PeerError
 
 __all__ = ["CLASSES", "OURS", "SIZE", "SOURCE", "Contestant", "contestants", "steps"]
 

@@ -14,8 +14,8 @@ from nvidia.dali.auto_aug import augmentations, auto_augment, rand_augment, triv
 from nvidia.dali.plugin.pytorch import DALIClassificationIterator
 from torch import Tensor
 
-from benchmarks.cases import JITTER, MEAN, PARITY, RECIPES, SIZE, SOURCE, STD
-from benchmarks.peers.peer import Peer, PeerError, check_fixed
+from ..cases import JITTER, MEAN, PARITY, RECIPES, SIZE, SOURCE, STD
+from .peer import Peer, PeerError, check_fixed
 
 Op = Callable[[Any], Any]
 LEVELS = {"mean": [255 * value for value in MEAN], "std": [255 * value for value in STD]}

@@ -16,7 +16,7 @@ from ffcv.loader import Loader, OrderOption
 from ffcv.transforms import NormalizeImage, RandomHorizontalFlip, Squeeze, ToTensor, ToTorchImage
 from ffcv.writer import DatasetWriter
 
-from benchmarks.cases import MEAN, SIZE, STD
+from ..cases import MEAN, SIZE, STD
 
 PAGE = 1 << 26  # bytes; an image must fit
 

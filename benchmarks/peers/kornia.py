@@ -11,8 +11,8 @@ import torch
 from kornia.augmentation import auto
 from torch import nn
 
-from benchmarks.cases import CLASSES, JITTER, MEAN, PARITY, RECIPES, SIZE, STD
-from benchmarks.peers.peer import Batches, PeerError, check_fixed
+from ..cases import CLASSES, JITTER, MEAN, PARITY, RECIPES, SIZE, STD
+from .peer import Batches, PeerError, check_fixed
 
 SQUARE = (SIZE, SIZE)
 Table = dict[str, Callable[[], nn.Module]]

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torchvision.transforms import InterpolationMode
 
-from benchmarks.cases import JITTER, MEAN, PARITY, RECIPES, SIZE, STD
-from benchmarks.peers.peer import Batches, PeerError, check_fixed
+from ..cases import JITTER, MEAN, PARITY, RECIPES, SIZE, STD
+from .peer import Batches, PeerError, check_fixed
 
 LINEAR = InterpolationMode.BILINEAR
 PLAIN = (

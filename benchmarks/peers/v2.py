@@ -10,9 +10,10 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 import gpuaug as ga
-from benchmarks.cases import CLASSES, MEAN, PARITY, RECIPES, SIZE, STD, timed
-from benchmarks.peers.peer import Batches, Peer, PeerError, check_fixed
 from gpuaug.transforms.mix import Mix
+
+from ..cases import CLASSES, MEAN, PARITY, RECIPES, SIZE, STD, timed
+from .peer import Batches, Peer, PeerError, check_fixed
 
 # of recipes: (vocabulary) -> step; the ops are in benchmarks.cases.timed()
 PARTS: dict[str, Callable[[Any], Any]] = {

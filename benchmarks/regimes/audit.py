@@ -18,15 +18,16 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from benchmarks.evidence import launches as audit_triton
-from benchmarks.evidence.audit import Audit
-from benchmarks.evidence.bounds import stored
-from benchmarks.evidence.gpus import GPUS, RATES, bounds
-from benchmarks.evidence.pseudocuda import PseudoCuda, install, to_device
-from benchmarks.machine import versions
-from benchmarks.peers.audited import CLASSES, SIZE, SOURCE, Contestant, contestants
-from benchmarks.peers.peer import words
-from benchmarks.report.audit import show
+from ..evidence import launches as audit_triton
+from ..evidence.audit import Audit
+from ..evidence.bounds import stored
+from ..evidence.gpus import GPUS, RATES, bounds
+from ..evidence.pseudocuda import PseudoCuda, install, to_device
+from ..locations import PACKAGE
+from ..machine import versions
+from ..peers.audited import CLASSES, SIZE, SOURCE, Contestant, contestants
+from ..peers.peer import words
+from ..report.audit import show
 
 __all__ = ["collect", "main"]
 
@@ -117,7 +118,7 @@ def _findings(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def main(arguments: list[str] | None = None) -> int:
     """1 if gpuaug asks for something it should not, or does not run, else 0."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.evidence.audit", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog=f"python -m {PACKAGE}.evidence.audit", description=__doc__.splitlines()[0])
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--triton-batch", type=int, default=4, help="the interpreter is slow (default: 4)")
     parser.add_argument("--seeds", type=int, default=4, help="draws of each case (default: 4)")

@@ -17,13 +17,15 @@ from torchvision import datasets
 from torchvision.transforms import v2
 
 import gpuaug as ga
-from benchmarks.cases import SIZE, SOURCE
-from benchmarks.measure import take_turns
-from benchmarks.peers import OURS, PeerError
-from benchmarks.peers.v2 import steps
-from benchmarks.regimes.op_regimes import Row, as_peer_error, missing
 from gpuaug.data.decode import decode_file
 from gpuaug.data.workers import SPAWN
+
+from ..cases import SIZE, SOURCE
+from ..locations import PACKAGE
+from ..measure import take_turns
+from ..peers import OURS, PeerError
+from ..peers.v2 import steps
+from .op_regimes import Row, as_peer_error, missing
 
 __all__ = ["CASES", "RAW", "WAYS", "Files", "loaders", "open_way"]
 
@@ -32,7 +34,7 @@ RAW = "raw images"
 BATCH = 32
 REST = 0.3  # seconds in which those who read ahead into the next epoch come to an end
 START = "forkserver"  # its server has imported everything, so many loaders start soon; SPAWN's workers end with us
-PRELOAD = ["benchmarks.regimes.loaders", "benchmarks.peers.albumentations"]
+PRELOAD = [__name__, f"{PACKAGE}.peers.albumentations"]
 
 
 @dataclass
@@ -55,7 +57,7 @@ class Files:
         """FFCV's file of what the pack holds."""
         path = self.temporary / f"{mode}.beton"
         if not path.exists():
-            from benchmarks.peers.ffcv import write
+            from ..peers.ffcv import write
 
             write(ga.data.Packed(self.pack("raw")), path, mode)
         return path
@@ -88,7 +90,7 @@ def _stock(pil: bool) -> Way:
 
 def _albumentations(files: Files, case: str) -> Iterable[Any]:
     """OpenCV decodes, as its examples do."""
-    from benchmarks.peers.albumentations import Albumentations, read
+    from ..peers.albumentations import Albumentations, read
 
     transform = Albumentations("", 1, "cpu").recipe(case)
     return files.loader(datasets.ImageFolder(files.folder, _Named(transform), loader=read))
@@ -106,7 +108,7 @@ class _Named:
 
 def _kornia(files: Files, case: str) -> Iterable[Any]:
     """Workers decode and make one size of all, as its documentation has it; modules on the batch follow here."""
-    from benchmarks.peers.kornia import Kornia
+    from ..peers.kornia import Kornia
 
     resize = v2.Compose([v2.Resize(SOURCE), v2.CenterCrop(SOURCE)])
     loader = files.loader(datasets.ImageFolder(files.folder, resize, loader=decode_file))
@@ -125,7 +127,7 @@ class _Mapped:
 
 def _dali(fused: bool) -> Way:
     def way(files: Files, case: str) -> Iterable[Any]:
-        from benchmarks.peers.dali import loader
+        from ..peers.dali import loader
 
         return loader(files.folder, case, files.batch, max(1, files.workers), fused)
 
@@ -134,7 +136,7 @@ def _dali(fused: bool) -> Way:
 
 def _ffcv(mode: str) -> Way:
     def way(files: Files, case: str) -> Iterable[Any]:
-        from benchmarks.peers.ffcv import loader
+        from ..peers.ffcv import loader
 
         if case != CASES[0]:
             raise PeerError(f"FFCV has no {case}")

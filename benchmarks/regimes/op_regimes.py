@@ -9,12 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.cases import BATCH, PARITY, SIZE, SOURCE, STD, square, timed
-from benchmarks.measure import Run, take_turns
-from benchmarks.peers import Peer, PeerError, enter
-from benchmarks.peers.peer import exhaust, levels, words
-from benchmarks.worker_pool import Crew
 from gpuaug.transforms.base import Crop
+
+from ..cases import BATCH, PARITY, SIZE, SOURCE, STD, square, timed
+from ..measure import Run, take_turns
+from ..peers import Peer, PeerError, enter
+from ..peers.peer import exhaust, levels, words
+from ..worker_pool import Crew
 
 __all__ = ["Row", "as_peer_error", "contest", "missing"]
 

@@ -12,11 +12,12 @@ import torch
 from torch import Tensor
 
 import gpuaug as ga
-from benchmarks.cases import JITTER, MEAN, SIZE, SOURCE, STD
-from benchmarks.measure import Run, take_turns
-from benchmarks.peers import OURS
-from benchmarks.regimes.op_regimes import Row
 from gpuaug.data.workers import cores
+
+from ..cases import JITTER, MEAN, SIZE, SOURCE, STD
+from ..measure import Run, take_turns
+from ..peers import OURS
+from .op_regimes import Row
 
 __all__ = ["LIMIT", "SWEEPS", "scaling"]
 

@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import nn
 from torchvision import models
 
-from benchmarks.cases import SIZE
-from benchmarks.peers import OURS, PeerError
-from benchmarks.regimes.loaders import PRELOAD, REST, WAYS, Files, copies, open_way
-from benchmarks.regimes.op_regimes import Row, as_peer_error, missing
+from ..cases import SIZE
+from ..peers import OURS, PeerError
+from .loaders import PRELOAD, REST, WAYS, Files, copies, open_way
+from .op_regimes import Row, as_peer_error, missing
 
 __all__ = ["CACHED", "CASE", "WAYS_HERE", "training"]
 

@@ -12,6 +12,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from ..locations import PACKAGE
+
 __all__ = ["rounded", "show", "span"]
 
 Row = dict[str, Any]
@@ -66,7 +68,7 @@ def show(console: Console, result: dict[str, Any], where: bool = False) -> None:
 
 def _issue(counted: dict[str, Any] | None) -> str:
     if counted is None:
-        return ";\n          not counted yet: python -m benchmarks.evidence.bounds --json FILE"
+        return f";\n          not counted yet: python -m {PACKAGE}.evidence.bounds --json FILE"
     text = f", counted on {counted['images']} photographs"
     return text + (";\n          STALE: the kernels have changed since they were counted" if counted["stale"] else "")
 

@@ -16,9 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from benchmarks.machine import lines
-from benchmarks.measure import median, quartiles, ratio
-from benchmarks.report.tables import OURS, RAW, Row, marks, own_of, per_image, rate, short, stacked
+from ..machine import lines
+from ..measure import median, quartiles, ratio
+from .tables import OURS, RAW, Row, marks, own_of, per_image, rate, short, stacked
 
 __all__ = ["draw"]
 

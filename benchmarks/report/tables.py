@@ -1,4 +1,4 @@
-"""A run as tables: for a terminal of 80 columns, for a README, and as CSV. All is computed from the JSON alone."""
+"""A run as tables: terminal, Markdown and CSV, from its JSON (long: a function for each table)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from benchmarks.machine import lines
-from benchmarks.measure import median, ratio, spread, wide
+from ..machine import lines
+from ..measure import median, ratio, spread, wide
 
 __all__ = ["Grid", "grids", "losses", "markdown", "marks", "own_of", "show", "unmatched", "write_csv"]
 

@@ -1,4 +1,4 @@
-"""A thread that works ahead of its consumer; nobody has to wait for it when the source of its batches is stuck."""
+"""A thread that prepares batches ahead of its consumer, and can be closed while the source of its batches hangs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from typing import Any, TypeVar
 
 from gpuaug import compat
 
-__all__ = ["Ahead", "LeftError"]
+__all__ = ["Ahead", "ClosedError"]
 
 T = TypeVar("T")
 
-GRACE = 2.0  # seconds that `close` waits for a batch that is on its way
+GRACE = 2.0  # seconds that `close` waits for a batch that is being fetched
 
 _running: weakref.WeakSet[Ahead] = weakref.WeakSet()
 
@@ -27,61 +27,64 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_running.clear)  # a forked child has none of its parent's threads
 
 
-class LeftError(Exception):
-    """The consumer left while a batch was fetched."""
+class ClosedError(Exception):
+    """`Ahead.close` was called while a batch was fetched."""
 
 
 class Ahead:
-    """Runs one job after another in a thread of its own.
+    """Run jobs one after another in a thread.
 
-    Jobs get the next batch with `fetch`, which may take for ever; everything else that they do must end by itself. The
-    thread is a daemon: the interpreter ends without it, and at its exit `close` is called for every thread there is.
+    A job gets the next batch with `fetch`, which may hang; the rest of a job must end in finite time. The thread is a
+    daemon, so the interpreter does not wait for it. At the interpreter's exit every Ahead is closed.
 
     Args:
-        name: of the thread.
+        name: Name of the thread.
     """
 
     def __init__(self, name: str) -> None:
         self._jobs: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._lock = threading.Lock()
-        self._source: Iterator[Any] | None = None  # a batch of it is on its way
-        self._left = False
+        self._source: Iterator[Any] | None = None  # the source that a batch is being fetched from
+        self._closed = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
         _running.add(self)
 
     def submit(self, job: Callable[[], T]) -> Future[T]:
-        """Run `job` after those before."""
+        """Run a job after all earlier ones."""
         future: Future[T] = Future()
         self._jobs.put((future, job))
         return future
 
     def fetch(self, source: Iterator[Any], end: object) -> Any:
-        """`next(source, end)`, inside a job.
+        """The next batch of a source, or `end` after its last; for use inside a job.
 
         Raises:
-            LeftError: if `close` was called before it came.
+            ClosedError: If `close` was called before the batch arrived.
         """
         with self._lock:
-            if self._left:
-                raise LeftError
+            if self._closed:
+                raise ClosedError
             self._source = source
         try:
             return next(source, end)
         finally:
             with self._lock:
                 self._source = None
-                if self._left:
-                    raise LeftError
+                if self._closed:
+                    raise ClosedError
 
     def close(self, wait: bool = True) -> None:
-        """Start nothing more; wait for the job at hand, but not for ever for the batch that it fetches.
+        """Start no more jobs, and end the thread after the present one.
 
-        torch's iterator over worker processes is interrupted, so that they end as they do when it is left. Any other
-        source is let to finish its batch, which nobody will see.
+        If the present job is fetching a batch from torch's iterator over worker processes, it is interrupted, and the
+        workers end as after the loss of that iterator. Another source may finish its batch, which is dropped.
+
+        Args:
+            wait: Whether to wait for the present job; for a batch that it fetches at most GRACE seconds.
         """
         with self._lock:
-            self._left = True
+            self._closed = True
             if compat.is_of_worker_processes(self._source):
                 _interrupt(self._thread)
         self._jobs.put(None)
@@ -93,14 +96,14 @@ class Ahead:
                 self._thread.join()
 
     def join(self) -> None:
-        """Wait for the end of the thread, if `close` was called."""
-        if self._left:
+        """Wait until the thread has ended, if `close` was called."""
+        if self._closed:
             self._thread.join()
 
     def _run(self) -> None:
         while (job := self._jobs.get()) is not None:
             future, function = job
-            if not self._left and future.set_running_or_notify_cancel():
+            if not self._closed and future.set_running_or_notify_cancel():
                 try:
                     result = function()
                 except BaseException as error:
@@ -110,11 +113,11 @@ class Ahead:
                     del result
             else:
                 future.cancel()
-            del future, function, job  # they hold the batch
+            del future, function, job  # they refer to the batch
 
 
 def _interrupt(thread: threading.Thread) -> None:
-    """Have a thread raise SystemExit, which ends it without a word, when it next runs Python code."""
+    """Make a thread raise SystemExit when it next runs Python code; that ends it without a message."""
     assert thread.ident is not None
     ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(SystemExit))
 

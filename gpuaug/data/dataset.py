@@ -1,4 +1,4 @@
-"""Data sets that only decode: (uint8 image, label, index), the index to key the draws with."""
+"""Data sets that only decode: samples (uint8 image, label, index), where the index is the key of the random draws."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -22,69 +22,87 @@ from gpuaug.data.index import index_of
 from gpuaug.data.transport.encoded import REPLACE, EncodedImage, skipped, unreadable
 from gpuaug.philox import LOOKS
 
-__all__ = ["Decoded", "ImageFolder", "Indexed", "Strings"]
+__all__ = ["ImageFolder", "Indexed", "IndexedDataset", "Strings"]
 
-TRIES = 100  # files in a row that cannot be read, after which skipping gives up
-WORKERS = 1024  # that count skips apart
+TRIES = 100  # unreadable files in a row after which on_error="skip" raises an error
+WORKERS = 1024  # workers that count their skipped files separately
 ON_ERROR = ("raise", "skip")
 DECODE = ("worker", "device")
 
-Sample = tuple[Any, Any, int]  # image, label, index
+Label_co = TypeVar("Label_co", covariant=True)
 
 
-class Decoded(Dataset[Sample]):
+class MapDataset(Protocol):
+    """Any map-style data set."""
+
+    def __getitem__(self, index: int, /) -> object: ...
+
+    def __len__(self) -> int: ...
+
+
+class IndexedDataset(Dataset[tuple[Tensor | EncodedImage, Label_co, int]], Generic[Label_co]):
     """A map-style data set that yields (image, label, index). Abstract: `_load` is the hook.
 
-    `dataset[7]` is image 7, and 7 is its index. `dataset[7, 2]` is the third look at the same image in an epoch: its
-    index is `7 | 2 << 48`, so it has a draw of its own. So it is for numbers that NumberedSampler yields.
+    `dataset[7]` is image 7, and its index is 7. `dataset[7, 2]` is the third look at the same image in an epoch: its
+    index is `7 | 2 << 48`, so it gets random draws of its own. The same holds for the numbers of NumberedSampler.
 
     Args:
-        on_error: "raise" names a file that cannot be read. "skip" puts the next readable image and its label in its
-            place, under the index that was asked for, warns once for each file and worker, and counts in `skipped`.
+        on_error: "raise", or "skip". "raise": an unreadable file raises an ImageError that names it. "skip": the next
+            readable image and its label are returned instead, with the index that was requested; each worker warns
+            once for each file, and `skipped` counts.
     """
 
-    remedy = REPLACE  # ends the error for an image that cannot be read
+    remedy = REPLACE  # last sentence of the error for an unreadable image
 
     def __init__(self, on_error: str = "raise") -> None:
         self.on_error = checks.one_of(self, "on_error", on_error, ON_ERROR)
         self._skips = torch.zeros(WORKERS, dtype=torch.int64, device="cpu")
         if on_error == "skip":
-            self._skips.share_memory_()  # type: ignore[no-untyped-call]  # workers count here, each in its own place
+            self._skips.share_memory_()  # type: ignore[no-untyped-call]  # each worker counts in an element of its own
 
     @abstractmethod
     def __len__(self) -> int: ...
 
     @abstractmethod
-    def _load(self, number: int) -> tuple[Any, Any]:
+    def _load(self, number: int) -> tuple[Tensor | EncodedImage, Label_co]:
         """Image and label `number`; ImageError or OSError if it cannot be read."""
 
     def _name(self, number: int) -> str:
-        """Of the image, for errors."""
+        """Name of an image, for errors."""
         return f"item {number}"
 
     @property
     def skipped(self) -> int:
-        """How many samples were replaced so far, in all workers."""
+        """Number of samples that were replaced so far (`on_error="skip"`), in all workers."""
         return int(self._skips.sum())
 
-    def __getitem__(self, number: int | tuple[int, int]) -> Sample:
+    def __getitem__(self, number: int | tuple[int, int]) -> tuple[Tensor | EncodedImage, Label_co, int]:
+        """(image, label, index) of an image.
+
+        Args:
+            number: The image's number, or (number, look). Negative numbers count from the end.
+
+        Raises:
+            IndexError: If there is no such image or look.
+            ImageError: If the image cannot be read, and `on_error` is "raise" or no image after it can be read either.
+        """
         pair = number if isinstance(number, tuple) else (number, getattr(number, "look", 0))
         number, look = map(operator.index, pair)
         size = len(self)
         if not -size <= number < size or not 0 <= look < LOOKS:
-            raise IndexError(f"{type(self).__name__}: image {int(number)}, look {look}, of {size}")
+            raise IndexError(f"{type(self).__name__}: there is no image {int(number)}, look {look}, of {size} images.")
         number = int(number) % size
         try:
             image, label = self._load(number)
         except (ImageError, OSError) as error:
-            image, label = self._stand_in(number, error)
+            image, label = self._substitute(number, error)
         return image, label, index_of(number, look)
 
-    def __iter__(self) -> Iterator[Sample]:
+    def __iter__(self) -> Iterator[tuple[Tensor | EncodedImage, Label_co, int]]:
         return (self[number] for number in range(len(self)))
 
-    def _stand_in(self, number: int, error: Exception) -> tuple[Any, Any]:
-        """The next image that can be read."""
+    def _substitute(self, number: int, error: Exception) -> tuple[Tensor | EncodedImage, Label_co]:
+        """The next readable image, with a warning; or the error."""
         name = type(self).__name__
         if self.on_error == "raise":
             raise unreadable(name, self._name(number), error, self.remedy) from None
@@ -101,30 +119,39 @@ class Decoded(Dataset[Sample]):
         raise unreadable(name, f"{self._name(number)} and the {len(others)} after it", error, self.remedy) from None
 
 
-class ImageFolder(Decoded):
+class ImageFolder(IndexedDataset[int]):
     """Images in folders named after their classes, in the order of torchvision.datasets.ImageFolder.
 
-    It finds every format that it can decode, so also GIF, AVIF and .jfif. Hidden files and folders are left out.
+    It finds files of every format that it can decode, among them GIF, AVIF and .jfif. Hidden files and folders are left
+    out. A sample is (image, label, index): a uint8 (3, H, W) tensor or an encoded image, the class number, and the
+    image's number.
 
     Args:
-        root: holds a folder for each class.
-        decode: "worker": images are uint8 (3, H, W); see `gpuaug.data.decode.decode` for the formats. "device": the
-            compressed bytes travel, and DeviceLoader decodes them on its device.
-        on_error: see Decoded. With decode="device" another image of the batch stands in for one that the device
-            cannot decode.
-        extensions: endings of the files to take, such as ".jpg" or (".jpg", ".png"), upper or lower case. None: those
+        root: Path of a folder that contains one folder for each class.
+        decode: "worker" or "device". "worker": images are decoded by the data set, to uint8 (3, H, W); see
+            `gpuaug.data.decode.decode` for the formats. "device": images are returned as compressed bytes, and
+            DeviceLoader decodes them on its device.
+        on_error: "raise": an unreadable file raises an ImageError that names it. "skip": the next readable image is
+            returned instead, with a warning; with decode="device", another image of the batch replaces one that the
+            device cannot decode.
+        extensions: File endings to include, such as ".jpg" or (".jpg", ".png"), upper or lower case. None: the endings
             of all formats that are decoded; a warning then counts the files that are left out.
-        is_valid_file: a function of a path that says whether to take the file, in place of `extensions`.
-        allow_empty: whether a class may have no image.
+        is_valid_file: Function of a path that returns whether to include the file, instead of `extensions`.
+        allow_empty: Whether a class may have no image.
 
     Attributes:
-        ignored: what is left out of the class folders: how many files of each ending, and how many "hidden" ones.
-        classes, class_to_idx: as torchvision's. `samples` and `targets` are made when asked for: millions of Python
-            objects would be copied into each worker.
+        ignored: Counts of what is left out of the class folders: {file ending or "hidden": number of files}.
+        classes: Class names, sorted.
+        class_to_idx: {class name: class number}.
+        samples: (path, class number) of every image. Made on each access: workers need not copy millions of objects.
+        targets: Class number of every image. Made on each access.
+        skipped: Number of samples that were replaced so far (`on_error="skip"`), in all workers.
 
     Raises:
-        ValueError: if an argument is something else.
-        FileNotFoundError: if `root` does not exist; if there are no classes, or one is empty.
+        ValueError: If an argument has a wrong type or value.
+        FileNotFoundError: If `root` does not exist or has no class folder, or if a class has no image and
+            `allow_empty` is False.
+        NotADirectoryError: If `root` is a file.
     """
 
     def __init__(
@@ -146,10 +173,10 @@ class ImageFolder(Decoded):
         self._paths = Strings(found.paths)
         self._labels = np.array(found.labels, np.int64)
         options = {"extensions": extensions, "is_valid_file": is_valid_file, "allow_empty": allow_empty or None}
-        # as text: a lambda would not travel to a worker
-        self._chosen = "".join(f", {name}={value!r}" for name, value in options.items() if value is not None)
+        # as text: a lambda cannot be pickled for a worker
+        self._options = "".join(f", {name}={value!r}" for name, value in options.items() if value is not None)
         if found.ignored and extensions is None and is_valid_file is None:
-            remedy = "Pass extensions=... or is_valid_file=... to say which files to take."
+            remedy = "Pass extensions=... or is_valid_file=... to choose the files."
             warnings.warn(f"ImageFolder: {left_out(found.ignored)} of {self.root}. {remedy}", stacklevel=2)
 
     def __len__(self) -> int:
@@ -157,10 +184,12 @@ class ImageFolder(Decoded):
 
     @property
     def samples(self) -> list[tuple[str, int]]:
+        """(path, class number) of every image."""
         return list(zip(self._paths, self.targets, strict=True))
 
     @property
     def targets(self) -> list[int]:
+        """Class number of every image."""
         return self._labels.tolist()
 
     def _name(self, number: int) -> str:
@@ -171,58 +200,68 @@ class ImageFolder(Decoded):
         return load(read(path), path, self.decode, self.on_error), int(self._labels[number])
 
     def __repr__(self) -> str:
-        return f"ImageFolder({str(self.root)!r}, decode={self.decode!r}, on_error={self.on_error!r}{self._chosen})"
+        return f"ImageFolder({str(self.root)!r}, decode={self.decode!r}, on_error={self.on_error!r}{self._options})"
 
 
 def load(data: Tensor, name: str, where: str, on_error: str) -> Tensor | EncodedImage:
-    """An encoded image, decoded here unless that is for the device to do."""
+    """An encoded image: decoded now, or (`where` is "device") left for DeviceLoader to decode."""
     if where == "worker":
         return decode(data)
     return EncodedImage(data, name, on_error)
 
 
-class Indexed(Decoded):
-    """Any map-style data set that yields (image, label), as one that yields (uint8 image, label, index).
+class Indexed(IndexedDataset[object]):
+    """Add an index to the samples of any map-style data set: (image, label) becomes (uint8 image, label, index).
 
-    It also numbers anew what yields (image, label, index): a ConcatDataset of two ImageFolders has each index twice.
+    Samples (image, label, index) get a new index. A ConcatDataset of two ImageFolders needs this: it has each index
+    twice.
 
     Args:
-        dataset: its images are Pillow images, uint8 tensors (C, H, W), or uint8 arrays (H, W) or (H, W, C). It must
-            not augment: wrap a torchvision data set that has no transform.
-        on_error: see Decoded; OSError and ImageError of the data set count as files that cannot be read.
+        dataset: Map-style data set whose images are Pillow images, uint8 tensors (C, H, W), or uint8 arrays (H, W) or
+            (H, W, C). It must not augment: wrap a torchvision data set without a transform.
+        on_error: "raise": an unreadable image raises an ImageError. "skip": the next readable image is returned
+            instead, with a warning. An image is unreadable if the data set raises OSError or ImageError.
+
+    Attributes:
+        skipped: Number of samples that were replaced so far (`on_error="skip"`), in all workers.
+
+    Raises:
+        ValueError: If `dataset` is no map-style data set; on access, if a sample has another form.
     """
 
-    def __init__(self, dataset: Any, on_error: str = "raise") -> None:
+    def __init__(self, dataset: MapDataset, on_error: str = "raise") -> None:
         super().__init__(on_error)
         if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
             expected = "a map-style data set, with __getitem__ and __len__"
-            raise checks.bad(self, "dataset", expected, checks.describe(dataset))
+            raise checks.argument_error(self, "dataset", expected, checks.describe(dataset))
         self.dataset = dataset
 
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def _load(self, number: int) -> tuple[Tensor | EncodedImage, Any]:
-        item = self.dataset[number]
-        good = isinstance(item, (tuple, list)) and (len(item) == 2 or (len(item) == 3 and checks.is_integer(item[2])))
-        if not good:
-            raise checks.bad(self, "dataset", "one that yields (image, label)", checks.describe(item))
+    def _load(self, number: int) -> tuple[Tensor | EncodedImage, object]:
+        item: Any = self.dataset[number]
+        pair = isinstance(item, (tuple, list)) and len(item) in (2, 3)
+        if not pair or (len(item) == 3 and not checks.is_integer(item[2])):
+            expected = "a data set of (image, label) samples"
+            raise checks.argument_error(self, "dataset", expected, checks.describe(item))
         image, label = item[:2]
-        image = image if isinstance(image, EncodedImage) else as_tensor(image)
-        if isinstance(image, EncodedImage) or (
-            isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3
-        ):
+        if isinstance(image, EncodedImage):
+            return image, label
+        image = as_tensor(image)
+        if isinstance(image, Tensor) and image.dtype == torch.uint8 and image.ndim == 3:
             return image, label
         got = f"{image.dtype} {image.shape}" if isinstance(image, np.ndarray) else checks.describe(image)
-        remedy = "Take float conversion and augmentation out of it; gpuaug.Augment does them on the batch."
-        raise checks.bad(self, "dataset", "one of uint8 images (C, H, W) or Pillow images", got, remedy)
+        remedy = "Remove its float conversion and augmentation; gpuaug.Augment does both on the batch."
+        expected = "a data set of uint8 images (C, H, W) or Pillow images"
+        raise checks.argument_error(self, "dataset", expected, got, remedy)
 
     def __repr__(self) -> str:
         return f"Indexed({self.dataset!r}, on_error={self.on_error!r})"
 
 
 class Strings(Sequence[str]):
-    """Many strings in two arrays: nothing for a worker to count references of, and quick to pickle."""
+    """Many strings in two arrays: fast to pickle, and a worker's reference counts do not copy memory pages."""
 
     def __init__(self, strings: Sequence[str]) -> None:
         encoded = [os.fsencode(string) for string in strings]
@@ -232,7 +271,7 @@ class Strings(Sequence[str]):
     def __len__(self) -> int:
         return len(self._ends) - 1
 
-    def __getitem__(self, number: Any) -> Any:
+    def __getitem__(self, number: int) -> str:  # type: ignore[override]  # no slices
         if not -len(self) <= number < len(self):
             raise IndexError(number)
         number %= len(self)

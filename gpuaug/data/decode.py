@@ -1,8 +1,8 @@
-"""From the bytes of a file to uint8 (3, H, W).
+"""Decode an image file to uint8 (3, H, W).
 
-JPEG by torchvision.io (libjpeg-turbo, a third faster than Pillow), everything else by Pillow: torchvision's PNG decoder
-ends the process on a damaged file (torchvision 0.29.2, benchmarks/NOTES.md), and Pillow stops after the first frame of
-an animation.
+torchvision.io decodes JPEG (with libjpeg-turbo, a third faster than Pillow). Pillow decodes all other formats:
+torchvision's PNG decoder ends the process on a damaged file (torchvision 0.29.2, benchmarks/NOTES.md), and Pillow reads
+the first frame of an animation only.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from torch import Tensor
 __all__ = ["ImageError", "as_tensor", "decode", "decode_file", "is_jpeg", "is_upright", "is_whole", "read", "rgb"]
 
 RGB = torchvision.io.ImageReadMode.RGB.value
-# The operator of torchvision.io.decode_jpeg; the function itself warns that TorchCodec will take its place one day.
+# The operator of torchvision.io.decode_jpeg; the function itself warns that TorchCodec will replace it.
 DECODE_JPEG = torch.ops.image.decode_jpeg
 
-# Of what Pillow reads: others start programs (EPS), take any bytes for an image (TGA), or show what is cut short as a
-# blur (JPEG 2000).
+# Pillow's formats, without those that start other programs (EPS), accept any bytes as an image (TGA), or decode a
+# truncated file to a blur (JPEG 2000).
 FORMATS = ("PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")
 
 ORIENTATION = 274  # EXIF tag
-# Orientation: Pillow's turn, and the same of (C, H, W). Every other value leaves the image as it is.
+# Orientation -> Pillow's transposition, and the same for (C, H, W). Every other value means upright.
 TURNS: dict[int, tuple[Image.Transpose, Callable[[Tensor], Tensor]]] = {
     2: (Image.Transpose.FLIP_LEFT_RIGHT, lambda image: image.flip(2)),
     3: (Image.Transpose.ROTATE_180, lambda image: image.flip(1, 2)),
@@ -46,28 +46,28 @@ TURNS: dict[int, tuple[Image.Transpose, Callable[[Tensor], Tensor]]] = {
     8: (Image.Transpose.ROTATE_90, lambda image: image.transpose(1, 2).flip(1)),
 }
 APP1, START_OF_SCAN = 0xE1, 0xDA  # JPEG markers
-FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # those that say the size
-ALONE = {0x01, *range(0xD0, 0xDA)}  # those that nothing follows
+FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # markers of the segments that contain the size
+ALONE = {0x01, *range(0xD0, 0xDA)}  # markers without a segment
 
 
 class ImageError(ValueError):
-    """A file that is no image that can be read."""
+    """An image file that cannot be read or decoded."""
 
 
 def read(path: str | os.PathLike[str]) -> Tensor:
     """The bytes of a file, (n,) uint8.
 
     Raises:
-        ImageError: if it is empty, or no regular file.
-        OSError: if it cannot be read.
+        ImageError: If the file is empty, or is no regular file.
+        OSError: If the file cannot be read.
     """
-    if not stat.S_ISREG(os.stat(path).st_mode):  # to open a pipe waits for somebody to write into it
-        raise ImageError("no regular file, but a directory, a pipe or a device")
+    if not stat.S_ISREG(os.stat(path).st_mode):  # opening a pipe would wait for a writer
+        raise ImageError("not a regular file, but a directory, a pipe or a device")
     with open(path, "rb", buffering=0) as file:
         size = os.fstat(file.fileno()).st_size
         data = torch.empty(size, dtype=torch.uint8, device="cpu")
         memory, done = memoryview(data.numpy()), 0  # type: ignore[arg-type]
-        while done < size and (more := file.readinto(memory[done:])):  # a network file system may give less
+        while done < size and (more := file.readinto(memory[done:])):  # a network file system may return less
             done += more
     if done == 0:
         raise ImageError("the file is empty")
@@ -75,33 +75,33 @@ def read(path: str | os.PathLike[str]) -> Tensor:
 
 
 def decode(data: Tensor) -> Tensor:
-    """An encoded image as uint8 (3, H, W), upright as its orientation says, in EXIF or XMP, as Pillow reads it.
+    """Decode an image to uint8 (3, H, W), upright: turned as its EXIF or XMP orientation says, as Pillow reads it.
 
-    Greyscale, palette and CMYK become RGB, alpha is dropped, 16 bits a channel become 8 (the upper ones), an animation
-    is its first frame.
+    Greyscale, palette and CMYK images become RGB. Alpha is dropped. Of 16 bits per channel the upper 8 are used. Of an
+    animation the first frame is used.
 
     Args:
-        data: (n,) uint8 on the CPU, the bytes of a JPEG, PNG, WebP, GIF, BMP, TIFF, PPM or AVIF.
+        data: Bytes of a JPEG, PNG, WebP, GIF, BMP, TIFF, PPM or AVIF file, (n,) uint8 on the CPU.
 
     Raises:
-        ImageError: if the bytes are no image, are damaged or cut short, hold floats or 32-bit integers, or claim more
-            pixels than Pillow's limit, twice PIL.Image.MAX_IMAGE_PIXELS.
+        ImageError: If the bytes are no image, are damaged or truncated, contain floats or 32-bit integers, or declare
+            more pixels than Pillow's limit, twice PIL.Image.MAX_IMAGE_PIXELS.
     """
     by = _by_torchvision if is_jpeg(data) else _by_pillow
     with _image_errors():
         try:
             return by(data)
-        except Warning:  # they are errors here; a large image is none
+        except Warning:  # the user made warnings errors; a large image must not be one
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", module=r"PIL\.")
                 return by(data)
 
 
 def decode_file(path: str | os.PathLike[str]) -> Tensor:
-    """An image file as uint8 (3, H, W), as `decode`.
+    """Read and decode an image file to uint8 (3, H, W); see `decode`.
 
     Raises:
-        ImageError: if it cannot be read; names it.
+        ImageError: If the file cannot be read or decoded; the message names it.
     """
     try:
         return decode(read(path))
@@ -110,15 +110,15 @@ def decode_file(path: str | os.PathLike[str]) -> Tensor:
 
 
 def _by_torchvision(data: Tensor) -> Tensor:
-    """A JPEG. Its orientation is read by Pillow: torchvision reads one APP1 segment, which may hold XMP, not EXIF."""
+    """Decode a JPEG. Pillow reads its orientation: torchvision reads one APP1 segment, which may be XMP, not EXIF."""
     _limit_size(data)
-    image: Tensor = DECODE_JPEG(data, RGB, False)  # False: as it is stored
+    image: Tensor = DECODE_JPEG(data, RGB, False)  # False: do not turn it
     turn = TURNS.get(_jpeg_orientation(data))
     return image if turn is None else turn[1](image)
 
 
 def _jpeg_orientation(data: Tensor) -> int:
-    """The orientation of a JPEG, 1 if it says none."""
+    """The orientation of a JPEG; 1 if it has none."""
     if not any(marker == APP1 for marker, _ in _segments(data)):
         return 1
     try:
@@ -127,11 +127,11 @@ def _jpeg_orientation(data: Tensor) -> int:
     except Warning:
         raise
     except Exception:
-        return 1  # the header is damaged; whoever decodes the pixels will say what is wrong
+        return 1  # the header is damaged; decoding the pixels will raise the error
 
 
 def _orientation(image: Image.Image) -> int:
-    """As PIL.ImageOps.exif_transpose reads it, and 1 where EXIF is damaged, which the pixels need not be."""
+    """The orientation as PIL.ImageOps.exif_transpose reads it; 1 where EXIF is damaged: the pixels may not be."""
     try:
         value = image.getexif().get(ORIENTATION, 1)
         return int(value) if value in TURNS else 1
@@ -153,16 +153,16 @@ def _formats() -> list[str]:
 
 
 def rgb(image: Image.Image) -> Tensor:
-    """A Pillow image as uint8 (3, H, W), upright.
+    """Convert a Pillow image to uint8 (3, H, W), upright.
 
     Raises:
-        ImageError: as `decode`; a file is read only now.
+        ImageError: As of `decode`: Pillow reads the pixels of an opened file only now.
     """
     with _image_errors():
         if image.mode == "F":
-            raise ImageError("it holds floats, not bytes")
+            raise ImageError("it contains floats, not bytes")
         if image.mode == "I" and image.format not in ("PNG", "PPM"):  # these have 16 bits at most
-            raise ImageError("it holds 32-bit integers, not bytes")
+            raise ImageError("it contains 32-bit integers, not bytes")
         image.load()  # a PNG may have its EXIF at the end
         turn = TURNS.get(_orientation(image))
         image = image if turn is None else image.transpose(turn[0])
@@ -170,15 +170,15 @@ def rgb(image: Image.Image) -> Tensor:
             levels = np.asarray(image).astype(np.int32) >> 8  # of either byte order
             return torch.from_numpy(levels.astype(np.uint8)).expand(3, -1, -1)
         if image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info:
-            image = image.convert("RGBA")  # a palette with alpha would warn
+            image = image.convert("RGBA")  # Pillow would warn of a palette with alpha
         return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1)
 
 
-def as_tensor(image: Any) -> Any:
-    """A Pillow image or a uint8 array (H, W) or (H, W, C) as a uint8 tensor (C, H, W); anything else as it is.
+def as_tensor(image: object) -> Any:
+    """Convert a Pillow image or a uint8 array (H, W) or (H, W, C) to a uint8 tensor (C, H, W); return others unchanged.
 
     Raises:
-        ImageError: as `rgb`.
+        ImageError: As of `rgb`.
     """
     if isinstance(image, Image.Image):
         return rgb(image)
@@ -190,13 +190,13 @@ def as_tensor(image: Any) -> Any:
 
 @contextmanager
 def _image_errors() -> Iterator[None]:
-    """Whatever a decoder raises becomes an ImageError: damaged files lead Pillow to nearly every kind of exception."""
+    """Convert every exception to an ImageError: for damaged files Pillow raises nearly every kind of exception."""
     try:
         yield
     except (ImageError, Warning):
         raise
     except UnidentifiedImageError:
-        raise ImageError("no image format that is known here, or damaged from the start") from None
+        raise ImageError("not an image in a supported format, or its header is damaged") from None
     except Exception as error:
         raise ImageError(reason(error)) from None
 
@@ -206,20 +206,20 @@ def is_jpeg(data: Tensor) -> bool:
 
 
 def is_whole(data: Tensor) -> bool:
-    """Whether a JPEG ends as it should."""
+    """Whether a JPEG has its end marker."""
     return bytes(data[-2:].numpy()) == b"\xff\xd9"
 
 
 def is_upright(data: Tensor) -> bool:
-    """Whether a JPEG has no orientation that asks for a turn or a mirror."""
+    """Whether a JPEG needs no turn or mirror for its orientation."""
     try:
         return _jpeg_orientation(data) == 1
     except Warning:
-        return False  # those are errors here; `decode` knows what to do
+        return False  # the user made warnings errors; `decode` handles them
 
 
 def _limit_size(data: Tensor) -> None:
-    """Pillow's limit; memory for the pixels a header claims would be taken and written before the data runs out."""
+    """Apply Pillow's limit: the decoder would allocate and write the pixels that a false header declares."""
     for marker, content in _segments(data):
         if marker in FRAMES and len(content) >= 5 and (most := Image.MAX_IMAGE_PIXELS) is not None:
             height, width = int.from_bytes(content[1:3], "big"), int.from_bytes(content[3:5], "big")
@@ -228,7 +228,7 @@ def _limit_size(data: Tensor) -> None:
 
 
 def _segments(data: Tensor) -> Iterator[tuple[int, memoryview]]:
-    """(marker, content) of a JPEG up to its pixels, found as libjpeg finds them."""
+    """(marker, content) of each segment of a JPEG before the pixels, found as libjpeg finds them."""
     memory, at = memoryview(data.numpy()), 2  # type: ignore[arg-type]
     end = len(memory)
     while at < end:
@@ -248,6 +248,6 @@ def _segments(data: Tensor) -> Iterator[tuple[int, memoryview]]:
 
 
 def reason(error: BaseException) -> str:
-    """The message of a decoder in one line, without torchvision's source position and torch's stack."""
+    """The message of a decoder's error in one line, without torchvision's source position and torch's stack."""
     text = str(error).strip().split("\n")[0]
     return re.sub(r"^\S+, \S+\.cpp:\d+, ", "", text).strip().rstrip(".") or type(error).__name__

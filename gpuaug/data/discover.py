@@ -1,4 +1,4 @@
-"""Which files of a folder are images of which class."""
+"""Find the images of a folder, and the class of each."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from gpuaug import checks
 
 __all__ = ["EXTENSIONS", "Found", "find", "left_out"]
 
-# Every ending of the formats that `decode` reads.
+# Every file ending of the formats that `decode` supports.
 EXTENSIONS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".webp", ".gif", ".bmp"),
     *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".avifs"),
 )
-SHOWN = 5  # kinds of files, or classes, that a message names
+SHOWN = 5  # file endings, or classes, that a message lists
 
 Valid = Callable[[str], bool]
 
@@ -25,12 +25,11 @@ Valid = Callable[[str], bool]
 class Found(NamedTuple):
     """The images of a folder, class by class, in torchvision's order.
 
-    Args:
-        classes: names of the class folders.
-        paths: of the images.
-        labels: place in `classes` of each image.
-        ignored: what is in the class folders and is not taken: how many files of each ending, and how many hidden
-            files and folders.
+    Attributes:
+        classes: Names of the class folders, sorted.
+        paths: Paths of the images.
+        labels: Class number of each image.
+        ignored: Counts of what is left out of the class folders: {file ending or "hidden": number of files}.
     """
 
     classes: list[str]
@@ -46,17 +45,17 @@ def find(
     is_valid_file: Valid | None = None,
     allow_empty: bool = False,
 ) -> Found:
-    """The images below the folders in `root`; hidden files and folders (`.ipynb_checkpoints`) are left out.
+    """Find the images below the folders in `root`; hidden files and folders (`.ipynb_checkpoints`) are left out.
 
     Raises:
-        FileNotFoundError: if there are no class folders, or one has no image and `allow_empty` is False.
-        OSError: if a folder cannot be read.
-        ValueError: if an argument is something else.
+        FileNotFoundError: If there are no class folders, or if one has no image and `allow_empty` is False.
+        OSError: If a folder cannot be read.
+        ValueError: If an argument has a wrong type or value.
     """
     endings = _endings(owner, extensions)
     if is_valid_file is not None and (extensions is not None or not callable(is_valid_file)):
         expected, got = "None, or a function of a path without `extensions`", checks.describe(is_valid_file)
-        raise checks.bad(owner, "is_valid_file", expected, f"{got} with extensions" if extensions else got)
+        raise checks.argument_error(owner, "is_valid_file", expected, f"{got} with extensions" if extensions else got)
     valid = is_valid_file or (lambda path: path.lower().endswith(endings))
     folders = sorted(entry.name for entry in os.scandir(root) if entry.is_dir())
     found = Found([name for name in folders if not name.startswith(".")], [], [], {})
@@ -80,7 +79,7 @@ def _endings(owner: object, extensions: str | Sequence[str] | None) -> tuple[str
     good = isinstance(given, Sequence) and given and all(isinstance(end, str) and end[:1] == "." for end in given)
     if not good:
         expected = 'None, or file endings with their dot, such as (".jpg", ".png")'
-        raise checks.bad(owner, "extensions", expected, checks.describe(extensions))
+        raise checks.argument_error(owner, "extensions", expected, checks.describe(extensions))
     return tuple(end.lower() for end in given)
 
 
@@ -98,7 +97,7 @@ def _files(folder: Path, ignored: Counter[str]) -> Iterator[tuple[str, bool]]:
 
 
 def _raise(error: OSError) -> None:
-    raise error  # os.walk would leave out a folder that it cannot read, without a word
+    raise error  # os.walk would leave out an unreadable folder in silence
 
 
 def _must_hold_images(
@@ -106,7 +105,9 @@ def _must_hold_images(
 ) -> None:
     if not found.classes:
         got = f"{root} with no folder in it"
-        raise FileNotFoundError(str(checks.bad(owner, _argument(owner), "a folder with a folder for each class", got)))
+        raise FileNotFoundError(
+            str(checks.argument_error(owner, _argument(owner), "a folder with a folder for each class", got))
+        )
     full = set(found.labels)
     empty = [name for label, name in enumerate(found.classes) if label not in full]
     if empty and not allow_empty:
@@ -115,7 +116,7 @@ def _must_hold_images(
         remedy = "Remove these folders, or pass allow_empty=True."
         got = f"{root} with none in {names}"
         raise FileNotFoundError(
-            str(checks.bad(owner, _argument(owner), f"a folder with {what} in each class", got, remedy))
+            str(checks.argument_error(owner, _argument(owner), f"a folder with {what} in each class", got, remedy))
         )
 
 
@@ -124,7 +125,7 @@ def _argument(owner: object) -> str:
 
 
 def left_out(ignored: dict[str, int]) -> str:
-    """Those counts in words: `3 files are left out: 2 .txt, 1 hidden`."""
+    """The counts of `Found.ignored` in words: `3 files are left out: 2 .txt, 1 hidden`."""
     total, kinds = sum(ignored.values()), list(ignored.items())
     shown = ", ".join(f"{count:,} {kind}" for kind, count in kinds[:SHOWN])
     others = sum(count for _, count in kinds[SHOWN:])

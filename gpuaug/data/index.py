@@ -1,4 +1,4 @@
-"""Numbers of samples that say which look at an image they are, and an index that stays on the CPU."""
+"""Sample numbers that count the looks at an image, and an index tensor that stays on the CPU."""
 
 from __future__ import annotations
 
@@ -15,9 +15,14 @@ __all__ = ["Index", "Numbered", "index_of"]
 
 
 class Numbered(int):
-    """An int, the image's number in the data set, with `look`: how often the epoch has shown that image before.
+    """The number of an image in its data set, an int, with `look`: how often this epoch has shown the image before.
 
-    NumberedSampler yields it. Our data sets, `ragged_collate` and torch's default collate make it an index.
+    NumberedSampler yields it. The data sets of gpuaug, `ragged_collate` and torch's default collate convert it to an
+    index (`number | look << 48`), so each look at an image gets random draws of its own.
+
+    Args:
+        number: Number of the image, in [0, 2**48 - 1].
+        look: Number of earlier looks at the image in this epoch, in [0, 2**15 - 1].
     """
 
     look: int
@@ -27,15 +32,19 @@ class Numbered(int):
         self.look = look
         return self
 
-    def __reduce__(self) -> Any:
+    def __reduce__(self) -> tuple[type[Numbered], tuple[int, int]]:
         return Numbered, (int(self), self.look)
 
 
 def index_of(number: int, look: int | None = None) -> int:
-    """What keys a draw: the number in bits 0 to 47, and the look, which a Numbered brings along, in bits 48 to 62.
+    """The key of a sample's random draws: the number in bits 0 to 47, the look in bits 48 to 62.
+
+    Args:
+        number: Number of an image.
+        look: Look at the image. None: the look of a Numbered, else 0.
 
     Raises:
-        ValueError: if one of them does not fit.
+        ValueError: If one of them is out of range.
     """
     look = getattr(number, "look", 0) if look is None else look
     if not (0 <= number <= NUMBERS and 0 <= look < LOOKS):
@@ -45,23 +54,23 @@ def index_of(number: int, look: int | None = None) -> int:
 
 
 class Index(Tensor):
-    """An index (B,) int64 that stays on the CPU when a batch is moved to a device.
+    """The index of a batch, (B,) int64, a tensor that stays on the CPU when the batch is moved to a device.
 
-    The draws are made on the host, so an index on a device would have to be waited for. `.to(device)`, `.cuda()` and
-    `.pin_memory()` return it as it is. Any other operation gives an ordinary tensor, which moves:
+    The random draws are made on the CPU, so an index on a device would have to be copied back. `.to(device)`, `.cuda()`
+    and `.pin_memory()` return it unchanged. The result of any other operation is an ordinary tensor. To move an index:
     `index.as_subclass(torch.Tensor).to(device)`.
     """
 
     __torch_function__ = compat.without_torch_function()
 
-    def __getitem__(self, rows: Any) -> Any:
-        return _kept(super().__getitem__(rows))
+    def __getitem__(self, samples: Any) -> Any:
+        return _as_index(super().__getitem__(samples))
 
     def clone(self, *arguments: Any, **options: Any) -> Any:
-        return _kept(super().clone(*arguments, **options))
+        return _as_index(super().clone(*arguments, **options))
 
     def detach(self) -> Any:
-        return _kept(super().detach())
+        return _as_index(super().detach())
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Any:
         return self.clone()
@@ -77,12 +86,12 @@ class Index(Tensor):
         return self
 
 
-def _kept(result: Any) -> Any:
+def _as_index(result: Any) -> Any:
     return result.as_subclass(Index) if result.ndim == 1 and result.dtype == torch.int64 else result
 
 
 def _collate(batch: Any, *, collate_fn_map: Any = None) -> Tensor:
-    """What torch's default collate makes of Numbered."""
+    """The index of a list of Numbered, for torch's default collate."""
     return torch.tensor([index_of(number) for number in batch], dtype=torch.int64, device="cpu").as_subclass(Index)
 
 

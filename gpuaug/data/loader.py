@@ -117,11 +117,11 @@ class DeviceLoader:
 
     def __init__(self, loader: Any, device: torch.device | str, augment: Augment, *, train: bool | None = None) -> None:
         if not isinstance(augment, Augment):
-            raise checks.bad("DeviceLoader", "augment", "a gpuaug.Augment", checks.describe(augment))
+            raise checks.argument_error("DeviceLoader", "augment", "a gpuaug.Augment", checks.describe(augment))
         if not hasattr(loader, "__iter__"):
-            raise checks.bad("DeviceLoader", "loader", "a DataLoader", checks.describe(loader))
+            raise checks.argument_error("DeviceLoader", "loader", "a DataLoader", checks.describe(loader))
         if train not in (None, True, False):
-            raise checks.bad("DeviceLoader", "train", "None, True or False", checks.describe(train))
+            raise checks.argument_error("DeviceLoader", "train", "None, True or False", checks.describe(train))
         self.loader, self.augment, self.train = loader, augment, train
         self.device = self._checked(device)
         self._place: Any = None  # of the wrapped loader, after the batch that was last handed out
@@ -137,7 +137,7 @@ class DeviceLoader:
             found = torch.device("meta")
         if found.type == "meta" or not present(found):
             remedy = "" if found.type == "meta" else 'Pass "cpu".'
-            raise checks.bad("DeviceLoader", "device", "one that is here", checks.describe(device), remedy)
+            raise checks.argument_error("DeviceLoader", "device", "one that is here", checks.describe(device), remedy)
         if found.type == "cuda" and found.index is None:
             return torch.device("cuda", torch.cuda.current_device())
         return found
@@ -322,7 +322,7 @@ class DeviceLoader:
             if "to be equal size" not in str(error):
                 raise
             got, remedy = "the default collate_fn", "Pass collate_fn=ga.ragged_collate to the DataLoader."
-            raise checks.bad(
+            raise checks.argument_error(
                 "DeviceLoader", "loader", "one that packs images of different sizes", got, remedy
             ) from error
         if batch is end:
@@ -356,7 +356,7 @@ class DeviceLoader:
             expected = "one that yields (images, labels, index), (images, labels) or images, as tensors or Ragged"
             got = f"({', '.join(type(part).__name__ for part in parts)})"
             remedy = "Make such tuples in the loader's collate_fn; ga.ragged_collate does."
-            raise checks.bad("DeviceLoader", "loader", expected, got, remedy)
+            raise checks.argument_error("DeviceLoader", "loader", expected, got, remedy)
         return (*parts, None, None)[:3]
 
     def _augmented(self, moved: Moved, mode: Mode) -> Ready:
@@ -404,7 +404,7 @@ class ResumableLoader(DeviceLoader):
 def _stateless(name: str, got: str) -> ValueError:
     remedy = "Use torchdata.stateful_dataloader.StatefulDataLoader."
     expected = "a loader with state_dict() and load_state_dict()"
-    return checks.bad(f"DeviceLoader.{name}", "loader", expected, got, remedy)
+    return checks.argument_error(f"DeviceLoader.{name}", "loader", expected, got, remedy)
 
 
 def present(device: torch.device) -> bool:

@@ -1,4 +1,4 @@
-"""Samplers that number the looks at an image in an epoch, so that each has a draw of its own."""
+"""Samplers that number the looks at an image in an epoch, so that each look gets random draws of its own."""
 
 from __future__ import annotations
 
@@ -16,57 +16,67 @@ from torch.utils.data import BatchSampler, Sampler
 from torch.utils.data.distributed import DistributedSampler
 
 from gpuaug import checks
-from gpuaug.data.dataset import Decoded
+from gpuaug.data.dataset import IndexedDataset
 from gpuaug.data.index import Numbered
 from gpuaug.engine.distributed import world
 from gpuaug.philox import LOOKS
 
 __all__ = ["NumberedSampler", "NumberingSampler", "RepeatedAugmentationSampler"]
 
-PAGE = 1024  # numbers whose looks are counted in one array; numbers of a data set may lie far apart
+PAGE = 1024  # image numbers whose looks are counted in one array: the numbers in use may be far apart
 
 
 class NumberingSampler(Sampler[Any]):
-    """A sampler that numbers its looks over all ranks. `set_epoch` tells the epoch; DeviceLoader counts it if not."""
+    """A sampler that numbers its looks over all ranks. DeviceLoader counts its epochs unless `set_epoch` is called."""
 
     epoch = 0
-    _told = False
-    _begun = False
+    _epoch_was_set = False
+    _begun = False  # whether the present epoch has been iterated
 
     def set_epoch(self, epoch: int) -> None:
-        """Shuffle differently from now on; the same epoch gives the same order again."""
+        """Set the epoch, which the order depends on; the same epoch gives the same order again.
+
+        Args:
+            epoch: Number of the epoch, in [0, 2**32 - 1].
+
+        Raises:
+            ValueError: If `epoch` is out of range.
+        """
         self.epoch = checks.integer(self, "epoch", epoch, 0, 2**32 - 1)
-        self._told, self._begun = True, False
+        self._epoch_was_set, self._begun = True, False
 
     def _follow(self, epoch: int) -> None:
-        """The epoch that DeviceLoader counts."""
-        if not self._told:
+        """Take over the epoch that DeviceLoader counts, unless the user has set one."""
+        if not self._epoch_was_set:
             self.epoch, self._begun = epoch, False
 
 
 class NumberedSampler(NumberingSampler):
-    """Deal what a sampler yields to the ranks in turn, and number the looks at each image over all of them.
+    """Distribute a sampler's image numbers to the ranks in turn, and number the looks at each image over all ranks.
 
-    Where a sampler shows an image more than once in an epoch (WeightedRandomSampler, RandomSampler with replacement,
-    an infinite one), the looks are numbered in its order, so each has a draw of its own, the same for any number of
-    ranks and workers, and after a resume. Give it to a DataLoader with one of our data sets, or one that returns its
-    index. Inside a Subset or ConcatDataset the number is lost: wrap that in ga.data.Indexed.
+    A sampler may show an image more than once in an epoch: WeightedRandomSampler, RandomSampler with replacement, an
+    infinite sampler. The looks are numbered in the sampler's order, so each look gets random draws of its own. These
+    are the same for any number of ranks and workers, and after a resume. Pass the NumberedSampler to a DataLoader of
+    one of gpuaug's data sets, or of one that returns its index. A Subset or ConcatDataset loses the look: wrap it in
+    ga.data.Indexed.
 
-    A sampler of torch's that has no generator of its own gets one, seeded by `seed + epoch`, so that all ranks see one
-    order; other samplers must see to that. If the ranks do not come out even, they take further looks from the front,
-    or `drop_last` drops what is over. DistributedSampler deals by itself: its looks are numbered as they are.
+    A torch sampler without a generator gets one, seeded with `seed + epoch`, so that all ranks see the same order.
+    Other samplers must produce the same order on all ranks themselves. If the numbers do not divide evenly among the
+    ranks, the last ranks get further looks at the first images, or `drop_last` drops the rest. DistributedSampler
+    distributes its numbers itself: here only their looks are numbered.
 
     Args:
-        sampler: of numbers, not of batches: BatchSampler(NumberedSampler(sampler), ...).
-        num_replicas, rank: None: torch.distributed's if it is initialized, otherwise 1 and 0.
-        seed: the same on all ranks.
-        drop_last: drop the last numbers rather than deal further looks.
+        sampler: Sampler of image numbers. For a sampler of batches: BatchSampler(NumberedSampler(sampler), ...).
+        num_replicas: Number of ranks. None: that of torch.distributed, or 1 if it is not initialized.
+        rank: Number of this rank, in [0, num_replicas - 1]. None: that of torch.distributed, or 0.
+        seed: Seed of the generator, in [0, 2**63], the same on all ranks.
+        drop_last: Whether to drop the last numbers instead of repeating the first ones.
 
     Yields:
-        `Numbered`, an int with `look`.
+        Numbered: The number of an image, with `look`.
 
     Raises:
-        ValueError: if an argument is something else or out of range, or the sampler yields no numbers.
+        ValueError: If an argument has a wrong type or value, or if the sampler yields something other than numbers.
     """
 
     def __init__(
@@ -80,21 +90,21 @@ class NumberedSampler(NumberingSampler):
     ) -> None:
         if not hasattr(sampler, "__iter__") or isinstance(sampler, (NumberingSampler, BatchSampler)):
             expected, remedy = "a sampler of plain numbers", "Put BatchSampler around NumberedSampler."
-            raise checks.bad(self, "sampler", expected, checks.describe(sampler), remedy)
+            raise checks.argument_error(self, "sampler", expected, checks.describe(sampler), remedy)
         self.sampler: Any = sampler
-        self._deals = isinstance(sampler, DistributedSampler)
-        ranks, place = (sampler.num_replicas, sampler.rank) if self._deals else world()  # type: ignore[attr-defined]
-        if self._deals and (num_replicas, rank) not in ((None, None), (ranks, place)):
-            expected = f"{ranks} as the DistributedSampler's, with rank {place}"
-            raise checks.bad(self, "num_replicas", expected, f"{num_replicas}, with rank {rank}")
+        self._is_distributed = isinstance(sampler, DistributedSampler)
+        ranks, own = (sampler.num_replicas, sampler.rank) if isinstance(sampler, DistributedSampler) else world()
+        if self._is_distributed and (num_replicas, rank) not in ((None, None), (ranks, own)):
+            expected = f"{ranks} as the DistributedSampler's, with rank {own}"
+            raise checks.argument_error(self, "num_replicas", expected, f"{num_replicas}, with rank {rank}")
         self.num_replicas = checks.integer(self, "num_replicas", ranks if num_replicas is None else num_replicas, 1)
-        self.rank = checks.integer(self, "rank", place if rank is None else rank, 0, self.num_replicas - 1)
+        self.rank = checks.integer(self, "rank", own if rank is None else rank, 0, self.num_replicas - 1)
         self.seed = checks.integer(self, "seed", seed, 0, 2**63)
         self.drop_last = bool(drop_last)
 
     def __len__(self) -> int:
         count = len(self.sampler)
-        if self._deals:
+        if self._is_distributed:
             return count
         return count // self.num_replicas if self.drop_last else -(-count // self.num_replicas)
 
@@ -108,15 +118,15 @@ class NumberedSampler(NumberingSampler):
         if getattr(sampler, "generator", 0) is None:
             sampler = copy.copy(sampler)
             sampler.generator = torch.Generator().manual_seed(self.seed + self.epoch)
-        if self._deals:
+        if self._is_distributed:
             count = len(sampler.dataset)
             for at, number in enumerate(sampler):
                 yield Numbered(number, (self.rank + at * self.num_replicas) // count)
         else:
-            yield from self._dealt(map(self._checked, sampler))
+            yield from self._distributed(map(self._checked, sampler))
 
-    def _dealt(self, numbers: Iterator[int]) -> Iterator[Numbered]:
-        first = list[Numbered]()
+    def _distributed(self, numbers: Iterator[int]) -> Iterator[Numbered]:
+        first = list[Numbered]()  # the first round
         pages: defaultdict[int, array[int]] = defaultdict(lambda: array("H", bytes(2 * PAGE)))
 
         def numbered(number: int) -> Numbered:
@@ -124,54 +134,58 @@ class NumberedSampler(NumberingSampler):
             look, seen[at] = seen[at], (seen[at] + 1) % LOOKS
             return Numbered(number, look)
 
-        while deal := [numbered(number) for number in itertools.islice(numbers, self.num_replicas)]:
-            first = first or deal
-            if len(deal) < self.num_replicas:
+        while round_ := [numbered(number) for number in itertools.islice(numbers, self.num_replicas)]:
+            first = first or round_
+            if len(round_) < self.num_replicas:
                 if self.drop_last:
                     return
-                deal += [numbered(n) for n in itertools.islice(itertools.cycle(first), self.num_replicas - len(deal))]
-            yield deal[self.rank]
+                missing = self.num_replicas - len(round_)
+                round_ += [numbered(number) for number in itertools.islice(itertools.cycle(first), missing)]
+            yield round_[self.rank]
 
     def _checked(self, number: Any) -> int:
         if not checks.is_integer(number) or number < 0:
-            remedy = "Put BatchSampler around NumberedSampler."
-            raise checks.bad(self, "sampler", "one that yields numbers of images", checks.describe(number), remedy)
+            expected, remedy = "a sampler of image numbers", "Put BatchSampler around NumberedSampler."
+            raise checks.argument_error(self, "sampler", expected, checks.describe(number), remedy)
         return int(number)
 
 
 class RepeatedAugmentationSampler(NumberingSampler):
-    """Deal `num_repeats` copies of each image to the ranks in turn, as timm's RepeatAugSampler does.
+    """Distribute `num_repeats` copies of each image to the ranks in turn, as timm's RepeatAugSampler does.
 
-    It yields (number, copy), and the copy is the look of the index that our data sets give, so no two samples of an
-    epoch share a draw, on whatever ranks they are. An epoch is as long as without repeats, about `len(dataset) /
-    num_replicas` samples on a rank, so it shows one image in `num_repeats`. With at least `num_repeats` ranks the
-    copies of an image go to different ranks, and meet in a step of the optimizer; with fewer, some are neighbours in a
-    rank's batch.
+    It yields (number, copy). gpuaug's data sets use the copy as the look of the index, so no two samples of an epoch
+    share their random draws, whatever ranks they are on. An epoch is as long as without repeats, about `len(dataset) /
+    num_replicas` samples per rank, so it shows one image out of `num_repeats`. With at least `num_repeats` ranks, the
+    copies of an image go to different ranks and are in the same step of the optimizer. With fewer ranks, some copies
+    are neighbours in a rank's batch.
 
-    The order is a function of `seed + epoch`, as DistributedSampler's is; with seed=0 it is timm's. Where all copies
-    are dealt and the ranks are not even, timm deals the first ones again; here those are further copies.
+    The order depends on `seed + epoch`, as DistributedSampler's does; with seed=0 it is timm's. If all copies are used
+    and the samples do not divide evenly among the ranks, timm repeats the first samples; this sampler adds further
+    copies of the first images.
 
     Berman et al., MultiGrain, arXiv:1902.05509; Hoffer et al., Augment your batch, arXiv:1901.09335.
 
     Args:
-        dataset: one of ours: ga.data.ImageFolder, or any other wrapped in ga.data.Indexed.
-        num_repeats: copies of each image, at least 1; 1.5 repeats every other image.
-        num_replicas, rank: None: torch.distributed's if it is initialized, otherwise 1 and 0.
-        shuffle: the images, anew in each epoch.
-        seed: the same on all ranks.
-        selected_round: where the data set has that many images, an epoch is cut to a multiple of it; 0 does not cut.
-        selected_ratio: what to divide the number of images by for the length of a rank's epoch. 0: `num_replicas`.
+        dataset: ga.data.ImageFolder, ga.data.Packed, or another data set wrapped in ga.data.Indexed.
+        num_repeats: Copies of each image, at least 1. With 1.5, every other image has two copies.
+        num_replicas: Number of ranks. None: that of torch.distributed, or 1 if it is not initialized.
+        rank: Number of this rank, in [0, num_replicas - 1]. None: that of torch.distributed, or 0.
+        shuffle: Whether to shuffle the images in each epoch.
+        seed: Seed of the order, in [0, 2**63], the same on all ranks.
+        selected_round: Number of images. If the data set has at least that many, the images of an epoch are rounded
+            down to a multiple of it. 0: no rounding.
+        selected_ratio: Divisor of the number of images that gives the length of a rank's epoch. 0: `num_replicas`.
 
     Yields:
-        (number, copy), for `dataset[number, copy]`.
+        tuple[int, int]: (number, copy), for `dataset[number, copy]`.
 
     Raises:
-        ValueError: if an argument is something else or out of range.
+        ValueError: If an argument has a wrong type or value.
     """
 
     def __init__(
         self,
-        dataset: Decoded,
+        dataset: IndexedDataset[object],
         num_repeats: float = 3,
         *,
         num_replicas: int | None = None,
@@ -181,16 +195,16 @@ class RepeatedAugmentationSampler(NumberingSampler):
         selected_round: int = 256,
         selected_ratio: float = 0,
     ) -> None:
-        if not isinstance(dataset, Decoded):
-            remedy = "Wrap it in ga.data.Indexed."
-            raise checks.bad(self, "dataset", "one whose images have copies", checks.describe(dataset), remedy)
+        if not isinstance(dataset, IndexedDataset):
+            expected, remedy = "a data set of gpuaug.data", "Wrap it in ga.data.Indexed."
+            raise checks.argument_error(self, "dataset", expected, checks.describe(dataset), remedy)
         if len(dataset) == 0:
-            raise checks.bad(self, "dataset", "at least one image", "none")
+            raise checks.argument_error(self, "dataset", "at least one image", "none")
         self.dataset = dataset
         self.num_repeats = checks.number(self, "num_repeats", num_repeats, 1, math.inf)
-        ranks, place = world()
+        ranks, own = world()
         self.num_replicas = checks.integer(self, "num_replicas", ranks if num_replicas is None else num_replicas, 1)
-        self.rank = checks.integer(self, "rank", place if rank is None else rank, 0, self.num_replicas - 1)
+        self.rank = checks.integer(self, "rank", own if rank is None else rank, 0, self.num_replicas - 1)
         self.shuffle = bool(shuffle)
         self.seed = checks.integer(self, "seed", seed, 0, 2**63)
         selected_round = checks.integer(self, "selected_round", selected_round, 0)
@@ -207,7 +221,7 @@ class RepeatedAugmentationSampler(NumberingSampler):
         count = len(self.dataset)
         generator = torch.Generator("cpu").manual_seed(self.seed + self.epoch)
         order = torch.randperm(count, generator=generator, device="cpu").numpy() if self.shuffle else np.arange(count)
-        # The deal: every image's copies side by side, the ranks take them in turn, from the front again at the end.
+        # All copies in a row, those of an image side by side. The ranks take them in turn, and start again at the end.
         places = (np.arange(math.ceil(self.num_repeats * count)) // self.num_repeats).astype(np.int64)
         again, at = np.divmod(self.rank + self.num_replicas * np.arange(self.num_samples), len(places))
         copies = at - np.searchsorted(places, places[at]) + again * math.ceil(self.num_repeats)

@@ -1,4 +1,4 @@
-"""Processes: how many workers there may be, and how they start and end."""
+"""Worker processes: how many there may be, and how they start and end."""
 
 from __future__ import annotations
 
@@ -19,15 +19,18 @@ __all__ = ["SPAWN", "batches", "cores", "prepare"]
 
 
 def prepare(worker: int) -> None:
-    """Have a worker end when the main process does, in whatever way, and not at Ctrl-C.
+    """Make a worker process end when the main process ends, for whatever reason, and ignore Ctrl-C.
 
-    Ctrl-C reaches every process of a terminal; the main one ends its workers, and waits 5 s for one that is gone.
-    torch's workers look out for their parent too, but miss one that was gone before they had started, and do not end
-    while batches of theirs wait to be read.
+    Ctrl-C reaches every process of a terminal. The main process ends its workers itself, and would wait 5 s for a
+    worker that has already ended. torch's workers watch their parent too, but do not notice that it ended before they
+    had started, and do not end while batches of theirs have not been read.
+
+    Args:
+        worker: Number of the worker, as torch passes it to `worker_init_fn`.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    atexit.register(_leave)
+    atexit.register(_exit)
 
 
 def _end_with_parent() -> None:
@@ -37,8 +40,8 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _leave() -> None:
-    """Leave a worker that is done at once: libraries in C++ abort if they end while a thread of theirs starts."""
+def _exit() -> None:
+    """End the process at once: C++ libraries abort if they are unloaded while a thread of theirs starts."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(0)
@@ -46,10 +49,10 @@ def _leave() -> None:
 
 @contextlib.contextmanager
 def batches(loader: DataLoader[Any]) -> Iterator[Iterator[Any]]:
-    """An epoch, at whose end the workers have ended, and the threads that feed their queues.
+    """Iterate over one epoch; afterwards the workers have ended, and the threads that feed their queues too.
 
-    A thread that the interpreter ends while it clears its queue away makes Python warn of leaked semaphores. It is not
-    left to the garbage collector, since the traceback of Ctrl-C holds the iterator.
+    If the interpreter ends such a thread while it cleans up its queue, Python warns of leaked semaphores. The garbage
+    collector would be too late: the traceback of Ctrl-C refers to the iterator.
     """
     others = threading.enumerate()
     with _uninterrupted():
@@ -66,14 +69,14 @@ def batches(loader: DataLoader[Any]) -> Iterator[Iterator[Any]]:
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    """Ctrl-C waits until workers have been started, and never reaches one: `prepare` comes after its imports."""
+    """Delay Ctrl-C until the workers have started. Workers never get it: `prepare` runs only after their imports."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
     came: list[int] = []
     main = threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) is not None
-    resource_tracker.ensure_running()  # it would unblock the signal
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # processes inherit it; other threads do not
+    resource_tracker.ensure_running()  # started later, it would unblock the signal
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # new processes inherit it
     handler = signal.signal(signal.SIGINT, lambda number, frame: came.append(number)) if main else None
     try:
         yield
@@ -85,11 +88,11 @@ def _uninterrupted() -> Iterator[None]:
             signal.raise_signal(signal.SIGINT)
 
 
-# Arguments of a DataLoader with workers. Not fork: threads of torch and numba run by now, and a forked child would wait
-# for them for ever. Not forkserver: it outlives a main process that is killed.
+# Arguments of a DataLoader with workers. Not fork: torch and numba have started threads by then, and a forked child
+# could wait for them for ever. Not forkserver: it outlives a main process that is killed.
 SPAWN: dict[str, Any] = {"multiprocessing_context": "spawn", "worker_init_fn": prepare}
 
 
 def cores() -> int:
-    """Processor cores this process may use."""
+    """Number of processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

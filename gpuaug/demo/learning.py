@@ -91,7 +91,9 @@ def folder(path: Path, most_classes: int = 10, most_images: int = 200) -> Task:
     ]
     if len(largest) < 2:
         remedy = "Give a folder with more images for each class to compare accuracies."
-        raise checks.bad("folder", "path", "an ImageFolder with two classes of at least 4 images", str(path), remedy)
+        raise checks.argument_error(
+            "folder", "path", "an ImageFolder with two classes of at least 4 images", str(path), remedy
+        )
     resize = Augment(train=[Resize((32, 32))])
     images = [resize(Ragged.from_images([decode_file(file) for file in group])) for group in largest]
     labels = torch.repeat_interleave(torch.arange(len(largest)), torch.tensor([len(group) for group in largest]))

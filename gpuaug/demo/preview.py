@@ -45,7 +45,7 @@ def preview(
     """
     columns = checks.integer("preview", "columns", columns, 1, 8)
     if len(images) == 0:
-        raise checks.bad("preview", "images", "at least one image", "none")
+        raise checks.argument_error("preview", "images", "at least one image", "none")
     count = len(images)
     same = len({tuple(image.shape) for image in images}) == 1
     repeated = [*images] * columns  # neighbours differ, so that a mix has something to mix

@@ -73,7 +73,7 @@ def images_in(data: Path) -> list[Path]:
     """Every image file below a folder."""
     files = sorted(path for path in data.rglob("*") if path.suffix.lower() in ENDINGS)
     if not files:
-        raise checks.bad("demo", "data", "a folder with images in it", str(data))
+        raise checks.argument_error("demo", "data", "a folder with images in it", str(data))
     return files
 
 

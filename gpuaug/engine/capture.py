@@ -40,7 +40,9 @@ class Captured:
         if not all(isinstance(item, Program) for item in items):
             remedy = "Leave out opaque steps and Grayscale(1), which run outside our kernels."
             name = "train" if self.training else "eval"
-            raise checks.bad(augment, name, "of gpuaug's own pixel transforms to capture", "other steps", remedy)
+            raise checks.argument_error(
+                augment, name, "of gpuaug's own pixel transforms to capture", "other steps", remedy
+            )
         self.num_classes = augment._num_classes(self.training)
         # a tensor made in inference mode could not be written to by a call outside it
         with torch.inference_mode(False), torch.no_grad(), torch.cuda.device(images.device):
@@ -93,7 +95,7 @@ class Captured:
         mode = augment._mode()
         if mode.training != self.training:
             was, now = ("train", "eval") if self.training else ("eval", "train")
-            raise checks.bad(augment, "mode", f"{was}, as captured", now, "Capture each mode by itself.")
+            raise checks.argument_error(augment, "mode", f"{was}, as captured", now, "Capture each mode by itself.")
         augment._check(images, labels, self.training)
         self._same("images", images, self.images)
         self._same("labels", labels, self.given)
@@ -111,7 +113,9 @@ class Captured:
 
         if kind(got) != kind(expected):
             remedy = "Capture once more for other batches."
-            raise checks.bad(self.augment, name, f"{_describe(expected)}, as captured", _describe(got), remedy)
+            raise checks.argument_error(
+                self.augment, name, f"{_describe(expected)}, as captured", _describe(got), remedy
+            )
 
 
 def _describe(value: Any) -> str:
@@ -124,15 +128,15 @@ def _check(augment: Augment, images: Any, labels: Any) -> None:
     """Raise if a graph cannot hold batches like this one; by metadata only."""
     if isinstance(images, Ragged):
         remedy = "A graph's sizes are fixed; crop ragged batches without capture."
-        raise checks.bad(augment, "images", "uint8 (B, C, H, W) to capture", "Ragged", remedy)
+        raise checks.argument_error(augment, "images", "uint8 (B, C, H, W) to capture", "Ragged", remedy)
     augment._check(images, labels, augment.training)
     if images.device.type != "cuda":
         remedy = 'Move them with images.to("cuda"); a graph is a CUDA graph.'
-        raise checks.bad(augment, "images", "on a CUDA device to capture", f"on {images.device}", remedy)
+        raise checks.argument_error(augment, "images", "on a CUDA device to capture", f"on {images.device}", remedy)
     if choose(augment.backend, images.device) != "triton":
         remedy = 'Use backend="auto" or "triton", with Triton installed.'
-        raise checks.bad(augment, "backend", '"triton" to capture', f"{augment.backend!r}", remedy)
+        raise checks.argument_error(augment, "backend", '"triton" to capture', f"{augment.backend!r}", remedy)
     if labels is not None and (not isinstance(labels, Tensor) or labels.device != images.device):
         remedy = f"Move them with labels.to({str(images.device)!r})."
         expected = f"a Tensor on {images.device}, as the images, to capture"
-        raise checks.bad(augment, "labels", expected, _describe(labels), remedy)
+        raise checks.argument_error(augment, "labels", expected, _describe(labels), remedy)

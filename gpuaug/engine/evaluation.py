@@ -52,4 +52,6 @@ class DefaultEvaluation:
 
 def _no_counterpart(step: Transform) -> ValueError:
     expected = f"given, since {step.title} of `train` changes the shape of images and has no fixed counterpart"
-    return checks.bad("Augment", "eval", expected, "None", "Pass eval=[...] with what gives images their size.")
+    return checks.argument_error(
+        "Augment", "eval", expected, "None", "Pass eval=[...] with what gives images their size."
+    )

@@ -61,7 +61,7 @@ class EvalModule(nn.Module):
         wrong = next((step for step in steps if not isinstance(step, EXPORTED)), None)
         if wrong is not None:
             expected = "a list of " + ", ".join(kind.__name__ for kind in EXPORTED)
-            raise checks.bad(
+            raise checks.argument_error(
                 "Augment.eval_module", "eval", expected, repr(wrong), "Give Augment such a list as `eval`."
             )
         self.shape = (channels, *size)
@@ -96,7 +96,7 @@ class EvalModule(nn.Module):
         """
         if not compat.is_tracing() and (images.ndim != 4 or tuple(images.shape[1:]) != self.shape):
             expected = f"(B, {', '.join(map(str, self.shape))}), for which this module was made"
-            raise checks.bad(
+            raise checks.argument_error(
                 "Augment.eval_module", "images", expected, checks.describe(images), "Make one for this size."
             )
         values: Tensor = self.converts(self.passes(images.to(torch.float32)))

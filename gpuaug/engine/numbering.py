@@ -233,14 +233,16 @@ def check_index(index: object, size: int) -> Array:
         if isinstance(index, Tensor):
             holds_numbers = index.shape == (size,) and not index.is_floating_point() and not index.is_complex()
         remedy = "Pass torch.as_tensor(index, dtype=torch.int64)." if holds_numbers else ""
-        raise checks.bad("Augment", "index", expected, checks.describe(index), remedy)
+        raise checks.argument_error("Augment", "index", expected, checks.describe(index), remedy)
     assert isinstance(index, Tensor)
     if index.is_meta:
-        raise checks.bad("Augment", "index", "one that holds numbers", "one on the meta device", "Keep it on the CPU.")
+        raise checks.argument_error(
+            "Augment", "index", "one that holds numbers", "one on the meta device", "Keep it on the CPU."
+        )
     if index.device.type != "cpu":
         warnings.warn(WAITS.format(device=index.device), stacklevel=5)
         index = index.cpu()
     numbers: Array = index.detach().numpy()
     if (numbers < 0).any():
-        raise checks.bad("Augment", "index", "in [0, 2**63 - 1]", int(numbers[numbers < 0][0]))
+        raise checks.argument_error("Augment", "index", "in [0, 2**63 - 1]", int(numbers[numbers < 0][0]))
     return numbers.astype(np.uint64)

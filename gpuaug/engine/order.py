@@ -18,11 +18,15 @@ def check_order(steps: Sequence[Transform], argument: str) -> None:
         if step.kind is Kind.MIX:
             if mixed:
                 remedy = "Put them into one RandomChoice."
-                raise checks.bad("Augment", argument, "with at most one mix", f"a second one, {name}", remedy)
+                raise checks.argument_error(
+                    "Augment", argument, "with at most one mix", f"a second one, {name}", remedy
+                )
             mixed = True
             continue
         if mixed and step.kind is not Kind.CONVERT:
             remedy = f"Put {name} before it."
-            raise checks.bad("Augment", argument, "with the mix after all pixel work", f"{name} after it", remedy)
+            raise checks.argument_error(
+                "Augment", argument, "with the mix after all pixel work", f"{name} after it", remedy
+            )
         step.check_order(argument, floats)
         floats = floats or step.makes_floats

@@ -28,7 +28,7 @@ __all__ = ["Pipeline"]
 Array = NDArray[Any]
 
 # what `straight` stands for
-HOOKS = {"sample", "parameters", "lower", "instructions", "placement", "mixing", "convert", "sizes", "after"}
+HOOKS = {"sample", "parameters", "lower", "instructions", "placement", "mixing", "sizes", "after"}
 MOST_ALIKE = 64  # shapes of batches that are remembered; with ever new ones they would be without end
 
 
@@ -42,7 +42,7 @@ class Pipeline:
             if isinstance(transforms, Transform):
                 remedy = f"Put it into a list: {argument}=[{type(transforms).__name__}(...)]."
             got = checks.describe(transforms)
-            raise checks.bad("Augment", argument, "a list of transforms or a Compose", got, remedy)
+            raise checks.argument_error("Augment", argument, "a list of transforms or a Compose", got, remedy)
         steps: list[Transform] = []
         for transform in flatten(transforms):  # a comprehension is a frame of its own below Python 3.12: see `_steps`
             steps += _steps(transform, argument)
@@ -166,7 +166,7 @@ def _steps(transform: Any, argument: str) -> list[Transform]:
     if is_foreign(transform):
         return [Opaque(transform)]
     remedy = "Use gpuaug's transforms, a kornia.augmentation module or a torchvision transform."
-    raise checks.bad("Augment", argument, "a list of transforms", checks.describe(transform), remedy)
+    raise checks.argument_error("Augment", argument, "a list of transforms", checks.describe(transform), remedy)
 
 
 def _changed(step: Transform) -> bool:

@@ -74,7 +74,7 @@ def from_torchvision(transform: Any) -> list[Transform]:
     steps = _read(transform, "", False, refused)
     if refused:
         expected, remedy = "steps that gpuaug can run as torchvision does", "Put gpuaug's transforms in their place."
-        raise checks.bad("from_torchvision", "transform", expected, "; ".join(refused), remedy)
+        raise checks.argument_error("from_torchvision", "transform", expected, "; ".join(refused), remedy)
     return _levels_first(steps)
 
 
@@ -108,7 +108,7 @@ def in_a_list(transform: Any, stacklevel: int) -> list[Transform]:
             steps.append(step)
         else:
             expected, remedy = "a list of transforms that gpuaug can run", "Put gpuaug's transforms in their place."
-            raise checks.bad("Augment", "transforms", expected, "; ".join(refused), remedy)
+            raise checks.argument_error("Augment", "transforms", expected, "; ".join(refused), remedy)
     return steps
 
 
@@ -205,10 +205,10 @@ def _check_pillow(step: Any) -> None:
     name, interpolation = step.__class__.__name__, _interpolation(step.interpolation)
     if interpolation == "nearest":
         remedy = 'Before a step that makes tensors, where it is Pillow\'s, it is the "nearest-exact" of tensors'
-        raise checks.bad(name, "interpolation", "another", "'nearest'", remedy)
+        raise checks.argument_error(name, "interpolation", "another", "'nearest'", remedy)
     if not step.antialias and interpolation != "nearest-exact":
         remedy = "Before a step that makes tensors Pillow resizes, which always antialiases"
-        raise checks.bad(name, "antialias", "True", repr(step.antialias), remedy)
+        raise checks.argument_error(name, "antialias", "True", repr(step.antialias), remedy)
 
 
 def _rule(step: Any) -> Rule:
@@ -309,7 +309,9 @@ def _value(step: Any) -> Any:
 def _labels_getter(step: Any) -> str:
     """Of a mix: v2 keeps the function alone."""
     if step._labels_getter is not step.__class__()._labels_getter:
-        raise checks.bad(step.__class__.__name__, "labels_getter", "'default'", checks.describe(step._labels_getter))
+        raise checks.argument_error(
+            step.__class__.__name__, "labels_getter", "'default'", checks.describe(step._labels_getter)
+        )
     return "default"
 
 
@@ -327,7 +329,9 @@ def _same(op: type[Transform], step: Any, read: Read, **forms: Callable[[Any], A
     }
     if issubclass(op, Pixel) and arguments.get("interpolation") == "bicubic":
         remedy = f"gpuaug.{op.__name__} has the bicubic of grid_sample"
-        raise checks.bad(op.__name__, "interpolation", "what torchvision has on tensors", "'bicubic'", remedy)
+        raise checks.argument_error(
+            op.__name__, "interpolation", "what torchvision has on tensors", "'bicubic'", remedy
+        )
     return [op(**arguments)]
 
 
@@ -385,7 +389,9 @@ def _choice(step: Any, read: Read) -> list[Transform]:
     children = _children(step, read)
     p = [1.0] * len(children) if step.p is None else list(step.p)
     if len(p) != len(children):
-        raise checks.bad("RandomChoice", "p", f"{len(children)} numbers, one for each transform", repr(step.p))
+        raise checks.argument_error(
+            "RandomChoice", "p", f"{len(children)} numbers, one for each transform", repr(step.p)
+        )
     total = sum(p)
     kept = [
         (_one(child), value / total if total > 0 else 0.0) for child, value in zip(children, p, strict=True) if child

@@ -7,3 +7,7 @@ from gpuaug.profiler.session import Profile, measure
 profile = Profile
 
 __all__ = ["Profile", "Report", "load", "measure", "profile", "stage"]
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})

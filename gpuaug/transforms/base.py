@@ -168,14 +168,16 @@ class Transform(abc.ABC):
         if self.channels is not None and canvas.channels not in self.channels:
             accepted = " or ".join(map(str, self.channels))
             remedy = "Decode to RGB, or leave this step out."
-            raise checks.bad(self, "images", f"images of {accepted} channels", f"{canvas.channels} channels", remedy)
+            raise checks.argument_error(
+                self, "images", f"images of {accepted} channels", f"{canvas.channels} channels", remedy
+            )
 
     def check_order(self, argument: str, floats: bool) -> None:
         """Raise if it cannot stand where pixels are floats, or where they are levels. `argument` is of Augment."""
         if floats:
             name = type(self).__name__
             expected, got = "with pixel work before ToDtype", f"{name} after it"
-            raise checks.bad("Augment", argument, expected, got, f"Put {name} before it.")
+            raise checks.argument_error("Augment", argument, expected, got, f"Put {name} before it.")
 
     def for_evaluation(self) -> Sequence[Transform] | None:
         """What stands in its place in the evaluation list that is made by default.
@@ -340,5 +342,5 @@ def fill_row(owner: object, fill: float | Sequence[float] | None, channels: int)
     """A fill argument as (C,) float32 levels; None is black."""
     values = [0.0] if fill is None else list(fill) if isinstance(fill, Sequence) else [fill]
     if len(values) not in (1, channels):
-        raise checks.bad(owner, "fill", f"one level or {channels}, as the images have channels", repr(fill))
+        raise checks.argument_error(owner, "fill", f"one level or {channels}, as the images have channels", repr(fill))
     return np.broadcast_to(np.asarray(values, np.float32), (channels,))

@@ -33,7 +33,7 @@ def fixed_point(weights: Array) -> Array:
 def check_kernel(owner: object, argument: str, value: Any, low: int = 1) -> int:
     size = checks.integer(owner, argument, value, low, LONGEST_KERNEL)
     if size % 2 == 0:
-        raise checks.bad(owner, argument, f"odd, in [{low}, {LONGEST_KERNEL}], in pixels", repr(value))
+        raise checks.argument_error(owner, argument, f"odd, in [{low}, {LONGEST_KERNEL}], in pixels", repr(value))
     return size
 
 
@@ -61,14 +61,14 @@ class GaussianBlur(Pixel):
         span = (span[0], span[0]) if isinstance(span, Sequence) and len(span) == 1 else span
         low, high = checks.interval(self, "sigma", span, 0, math.inf, "in pixels")
         if low <= 0:
-            raise checks.bad(self, "sigma", "greater than 0, in pixels", repr(self.sigma))
+            raise checks.argument_error(self, "sigma", "greater than 0, in pixels", repr(self.sigma))
         return low, high
 
     def check(self, canvas: Canvas) -> None:
         height, width = canvas.sizes.min(axis=0).tolist()
         for length, side in zip(self._kernel_size(), (width, height), strict=True):
             if length // 2 >= side:
-                raise checks.bad(
+                raise checks.argument_error(
                     self, "kernel_size", f"less than twice the image ({height}, {width})", self.kernel_size
                 )
 
@@ -137,7 +137,9 @@ class MotionBlur(Pixel):
         size = tuple(canvas.sizes.min(axis=0).tolist())
         if slack is not None and self.kernel_size // 2 >= min(size) + slack:
             remedy = 'Use border_type="replicate".'
-            raise checks.bad(self, "kernel_size", f"less than twice the image {size}", self.kernel_size, remedy)
+            raise checks.argument_error(
+                self, "kernel_size", f"less than twice the image {size}", self.kernel_size, remedy
+            )
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         low, high = self._ranges()
@@ -202,7 +204,7 @@ class JPEG(Pixel):
         )
         low, high = checks.integer(self, "quality", low, 1, 100), checks.integer(self, "quality", high, 1, 100)
         if low > high:
-            raise checks.bad(self, "quality", "(low, high) with low <= high", repr(self.quality))
+            raise checks.argument_error(self, "quality", "(low, high) with low <= high", repr(self.quality))
         return low, high
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:

@@ -147,7 +147,7 @@ class Grayscale(Pixel):
     def __init__(self, num_output_channels: int = 1) -> None:
         self.num_output_channels = checks.integer(self, "num_output_channels", num_output_channels, 1, 3)
         if num_output_channels == 2:
-            raise checks.bad(self, "num_output_channels", "1 or 3", "2")
+            raise checks.argument_error(self, "num_output_channels", "1 or 3", "2")
 
     def for_evaluation(self) -> Sequence[Transform]:
         return (self,)
@@ -257,7 +257,9 @@ class RandomChannelPermutation(Pixel):
 
     def check(self, canvas: Canvas) -> None:
         if canvas.channels > OPERANDS:
-            raise checks.bad(self, "images", f"images of at most {OPERANDS} channels", f"{canvas.channels} channels")
+            raise checks.argument_error(
+                self, "images", f"images of at most {OPERANDS} channels", f"{canvas.channels} channels"
+            )
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         return {"permutation": np.argsort(uniforms[:, : canvas.channels], axis=1, kind="stable")}

@@ -33,7 +33,7 @@ class Compose(Transform):
 
     def __init__(self, transforms: Sequence[Any]) -> None:
         if not isinstance(transforms, Sequence) or isinstance(transforms, str) or not transforms:
-            raise checks.bad(self, "transforms", "a list of at least one transform", repr(transforms))
+            raise checks.argument_error(self, "transforms", "a list of at least one transform", repr(transforms))
         self.transforms = list(transforms)
 
     def lower(self, params: Params, builder: Builder) -> None:
@@ -81,18 +81,18 @@ class Container(Transform, abc.ABC):
     def _setup(self, transforms: Any, *kinds: Kind) -> None:
         """Keep the children, each of one of `kinds`; a Compose among them becomes one child."""
         if not isinstance(transforms, Sequence) or isinstance(transforms, str) or not transforms:
-            raise checks.bad(self, "transforms", "a list of at least one transform", repr(transforms))
+            raise checks.argument_error(self, "transforms", "a list of at least one transform", repr(transforms))
         self.transforms = [
             RandomApply(flatten(t), p=1.0) if isinstance(t, (Compose, list, tuple)) else t for t in transforms
         ]
         for child in self.transforms:
             if not isinstance(child, Transform):
                 remedy = "Put opaque steps (Kornia, torchvision) straight into Augment's list."
-                raise checks.bad(self, "transforms", "gpuaug transforms", type(child).__name__, remedy)
+                raise checks.argument_error(self, "transforms", "gpuaug transforms", type(child).__name__, remedy)
             if child.kind not in kinds:
                 expected = "transforms of " + " or ".join(WORDS[kind] for kind in kinds)
                 remedy = "Put it straight into Augment's list."
-                raise checks.bad(self, "transforms", expected, type(child).__name__, remedy)
+                raise checks.argument_error(self, "transforms", expected, type(child).__name__, remedy)
 
     @property
     def children(self) -> Sequence[Transform]:
@@ -108,7 +108,7 @@ class Container(Transform, abc.ABC):
             if getattr(child, "num_output_channels", canvas.channels) != canvas.channels:
                 expected = f"transforms that keep the images' {canvas.channels} channels"
                 remedy = "Put it straight into Augment's list."
-                raise checks.bad(self, "transforms", expected, repr(child), remedy)
+                raise checks.argument_error(self, "transforms", expected, repr(child), remedy)
 
     def sample(self, draws: Draws, canvas: Canvas) -> Params:
         return super().sample(draws, canvas) | self._children(draws, canvas)
@@ -202,25 +202,33 @@ class RandomChoice(Container):
         self._setup(transforms, *WORDS)
         if len({child.kind for child in self.transforms}) > 1:
             names = ", ".join(type(child).__name__ for child in self.transforms)
-            raise checks.bad(self, "transforms", "all of one kind: pixel transforms, or crops, or mixes", names)
+            raise checks.argument_error(
+                self, "transforms", "all of one kind: pixel transforms, or crops, or mixes", names
+            )
         nested = [
             child for child in self.transforms if isinstance(child, RandomChoice) and child.kind is not Kind.PIXEL
         ]
         if nested:
             remedy = "Put their transforms into one RandomChoice."
-            raise checks.bad(self, "transforms", "crops or mixes, not a RandomChoice of them", repr(nested[0]), remedy)
+            raise checks.argument_error(
+                self, "transforms", "crops or mixes, not a RandomChoice of them", repr(nested[0]), remedy
+            )
         mixes = [child for child in self.transforms if isinstance(child, Mix)]
         if len({(mix.mode, mix.num_classes) for mix in mixes}) > 1:
-            raise checks.bad(self, "transforms", "mixes of one mode and num_classes", ", ".join(map(repr, mixes)))
+            raise checks.argument_error(
+                self, "transforms", "mixes of one mode and num_classes", ", ".join(map(repr, mixes))
+            )
         if p is not None and (not isinstance(p, Sequence) or len(p) != len(self.transforms)):
-            raise checks.bad(self, "p", f"None or {len(self.transforms)} numbers, one for each transform", repr(p))
+            raise checks.argument_error(
+                self, "p", f"None or {len(self.transforms)} numbers, one for each transform", repr(p)
+            )
         for value in p or ():
             checks.number(self, "p", value, 0, 1e6, "a chance")
         if p is not None and sum(p) <= 0:
-            raise checks.bad(self, "p", "of a sum greater than 0", repr(p))
+            raise checks.argument_error(self, "p", "of a sum greater than 0", repr(p))
         self.p = None if p is None else list(p)  # type: ignore[assignment]
         if self.kind is Kind.CROP and p is not None and sum(p) < 1 - 1e-9:
-            raise checks.bad(self, "p", "of a sum of at least 1 for crops, every image needs one", repr(p))
+            raise checks.argument_error(self, "p", "of a sum of at least 1 for crops, every image needs one", repr(p))
 
     @property
     def kind(self) -> Kind:  # type: ignore[override]
@@ -246,7 +254,7 @@ class RandomChoice(Container):
         if placements := [child.placement for child in children if child.placement is not None]:
             if any(placement.statics != placements[0].statics for placement in placements):
                 expected = "crops of one interpolation, antialias, padding_mode and fill"
-                raise checks.bad(self, "transforms", expected, ", ".join(map(repr, self.transforms)))
+                raise checks.argument_error(self, "transforms", expected, ", ".join(map(repr, self.transforms)))
             builder.window(Placement.choose(placements, chosen))
         elif mixes := [child.mixing for child in children if child.mixing is not None]:
             builder.mix(choose_mixes(mixes, chosen))
@@ -270,4 +278,6 @@ class RandomChoice(Container):
         if self.kind is Kind.CROP:
             first, *others = (child.sizes(canvas.sizes) for child in self.transforms)
             if any((first != other).any() for other in others):
-                raise checks.bad(self, "transforms", "crops to one size", ", ".join(map(repr, self.transforms)))
+                raise checks.argument_error(
+                    self, "transforms", "crops to one size", ", ".join(map(repr, self.transforms))
+                )

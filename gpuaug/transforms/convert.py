@@ -38,7 +38,7 @@ def followed(owner: object, dtype: torch.dtype, fn: Callable[[Tensor], Tensor], 
     if after not in FLOATS and AUTO in dtypes:
         expected = "one of " + ", ".join(map(str, FLOATS)) + ' where ToDtype("auto") follows it'
         remedy = "Use ToDtype(torch.float32), and cast what comes out."
-        raise checks.bad(owner, "dtype", expected, str(after), remedy)
+        raise checks.argument_error(owner, "dtype", expected, str(after), remedy)
     return after
 
 
@@ -62,7 +62,7 @@ class ToDtype(Convert):
 
     def __init__(self, dtype: torch.dtype | str, scale: bool = False) -> None:
         if dtype not in DTYPES:
-            raise checks.bad(self, "dtype", "one of " + ", ".join(map(str, DTYPES)), repr(dtype))
+            raise checks.argument_error(self, "dtype", "one of " + ", ".join(map(str, DTYPES)), repr(dtype))
         self.dtype, self.scale = dtype, bool(scale)
 
     @property
@@ -72,7 +72,7 @@ class ToDtype(Convert):
     def check_order(self, argument: str, floats: bool) -> None:
         if floats and not self.makes_floats:
             expected, got = "without a way back from floats", f"{self} after ToDtype"
-            raise checks.bad("Augment", argument, expected, got, "Leave it out.")
+            raise checks.argument_error("Augment", argument, expected, got, "Leave it out.")
 
     def convert(self, table: Tensor) -> Tensor:
         # floats stay as they are: torchvision's to_dtype scales integers only
@@ -103,23 +103,23 @@ class Normalize(Convert):
         means, deviations = _per_channel(mean), _per_channel(std)
         for name, values in (("mean", means), ("std", deviations)):
             if not isinstance(values, Sequence) or not values or not all(map(checks.is_number, values)):
-                raise checks.bad(self, name, "a sequence of numbers, one for each channel", repr(values))
+                raise checks.argument_error(self, name, "a sequence of numbers, one for each channel", repr(values))
         if any(value == 0 for value in deviations):
-            raise checks.bad(self, "std", "not 0", repr(std))
+            raise checks.argument_error(self, "std", "not 0", repr(std))
         if len(means) != len(deviations):
-            raise checks.bad(self, "std", f"as long as mean ({len(means)})", repr(std))
+            raise checks.argument_error(self, "std", f"as long as mean ({len(means)})", repr(std))
         self.mean, self.std, self.inplace = means, deviations, bool(inplace)
 
     def check(self, canvas: Any) -> None:
         if len(self.mean) not in (1, canvas.channels):
-            raise checks.bad(
+            raise checks.argument_error(
                 self, "mean", f"one number or {canvas.channels}, as the images have channels", repr(self.mean)
             )
 
     def check_order(self, argument: str, floats: bool) -> None:
         if not floats:
             remedy = "Put ToDtype(torch.float32, scale=True) before it."
-            raise checks.bad("Augment", argument, "with Normalize on floats", "Normalize on uint8", remedy)
+            raise checks.argument_error("Augment", argument, "with Normalize on floats", "Normalize on uint8", remedy)
 
     def convert_erased(self, erase: Erase) -> None:
         mean, std = np.asarray(self.mean, np.float32), np.asarray(self.std, np.float32)

@@ -38,7 +38,7 @@ def parse_padding(owner: object, padding: Any) -> tuple[int, int, int, int]:
     """One, two (left/right, top/bottom) or four (left, top, right, bottom) pixels, as (top, left, bottom, right)."""
     values = list(padding) if isinstance(padding, Sequence) else [padding]
     if len(values) not in (1, 2, 4) or not all(checks.is_integer(v) and v >= 0 for v in values):
-        raise checks.bad(owner, "padding", "1, 2 or 4 integers of at least 0, in pixels", repr(padding))
+        raise checks.argument_error(owner, "padding", "1, 2 or 4 integers of at least 0, in pixels", repr(padding))
     left, top, right, bottom = values * (4 // len(values))
     return top, left, bottom, right
 
@@ -65,11 +65,11 @@ class Resize(Crop):
         if max_size is not None:
             checks.integer(self, "max_size", max_size, 1)
         if len(edges) == 2 and max_size is not None:
-            raise checks.bad(self, "max_size", "None when `size` is (height, width)", repr(max_size))
+            raise checks.argument_error(self, "max_size", "None when `size` is (height, width)", repr(max_size))
         if len(edges) == 0 and max_size is None:
-            raise checks.bad(self, "max_size", "an integer when `size` is None", repr(max_size))
+            raise checks.argument_error(self, "max_size", "an integer when `size` is None", repr(max_size))
         if len(edges) == 1 and max_size is not None and max_size <= edges[0]:
-            raise checks.bad(self, "max_size", f"greater than `size` ({edges[0]})", repr(max_size))
+            raise checks.argument_error(self, "max_size", f"greater than `size` ({edges[0]})", repr(max_size))
         self.size, self.max_size, self.antialias = size, max_size, antialias
         self.interpolation = check_interpolation(self, interpolation, list(INTERPOLATIONS))
 
@@ -167,7 +167,9 @@ def check_reflection(owner: object, padding_mode: str, most: Array, canvas: Canv
     if limit is not None and (most > canvas.sizes.min(axis=0) - limit).any():
         got = f"{most.max()} for an image of {tuple(canvas.sizes.min(axis=0).tolist())}"
         remedy = 'Pad less, or use padding_mode="edge".'
-        raise checks.bad(owner, "padding", f"smaller than the image for padding_mode={padding_mode!r}", got, remedy)
+        raise checks.argument_error(
+            owner, "padding", f"smaller than the image for padding_mode={padding_mode!r}", got, remedy
+        )
 
 
 class RandomCrop(Crop):
@@ -219,7 +221,7 @@ class RandomCrop(Crop):
             number = int(small.argmax())
             got = f"{tuple(padded[number].tolist())} for image {number}"
             remedy = "Use pad_if_needed=True, or Resize before."
-            raise checks.bad(self, "images", f"at least {tuple(size.tolist())} after padding", got, remedy)
+            raise checks.argument_error(self, "images", f"at least {tuple(size.tolist())} after padding", got, remedy)
         check_reflection(self, self.padding_mode, np.maximum(before, after).max(axis=0), canvas)
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:

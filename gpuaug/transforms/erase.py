@@ -47,7 +47,7 @@ class RandomErasing(Pixel):
         self.ratio = checks.interval(self, "ratio", ratio, 1e-6, 1e6)
         values = value if isinstance(value, Sequence) else [value]
         if value != "random" and (isinstance(value, str) or not values or not all(map(checks.is_number, values))):
-            raise checks.bad(self, "value", 'a number, one for each channel, or "random"', repr(value))
+            raise checks.argument_error(self, "value", 'a number, one for each channel, or "random"', repr(value))
         self.value, self.inplace = value, inplace
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
@@ -68,13 +68,15 @@ class RandomErasing(Pixel):
     def _values(self, channels: int) -> Array:
         values = [self.value] if checks.is_number(self.value) else list(self.value)  # type: ignore[arg-type]
         if len(values) not in (1, channels):
-            raise checks.bad(self, "value", f"one number or {channels}, as the images have channels", repr(self.value))
+            raise checks.argument_error(
+                self, "value", f"one number or {channels}, as the images have channels", repr(self.value)
+            )
         return np.broadcast_to(np.asarray(values, np.float32), (channels,))
 
     def check_order(self, argument: str, floats: bool) -> None:
         if not floats and self.value == "random":
             expected, remedy = 'with RandomErasing(value="random") on floats', "Put it after ToDtype and Normalize."
-            raise checks.bad("Augment", argument, expected, "it on uint8", remedy)
+            raise checks.argument_error("Augment", argument, expected, "it on uint8", remedy)
 
     def lower(self, params: Params, builder: Builder) -> None:
         if builder.floats:
@@ -88,10 +90,14 @@ class RandomErasing(Pixel):
     def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         if self.value == "random":
             remedy = "Put RandomErasing after ToDtype and Normalize."
-            raise checks.bad(self, "value", "a number before ToDtype, where pixels are uint8", repr(self.value), remedy)
+            raise checks.argument_error(
+                self, "value", "a number before ToDtype, where pixels are uint8", repr(self.value), remedy
+            )
         values = self._values(canvas.channels)
         if (values < 0).any() or (values > 255).any():
-            raise checks.bad(self, "value", "in [0, 255] before ToDtype, where pixels are uint8", repr(self.value))
+            raise checks.argument_error(
+                self, "value", "in [0, 255] before ToDtype, where pixels are uint8", repr(self.value)
+            )
         fill = np.broadcast_to(values, (len(canvas), canvas.channels))
         return [Instruction.of(Op.ERASE, len(canvas), *params["box"].T, fill=fill)]
 

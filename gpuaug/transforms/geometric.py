@@ -109,7 +109,7 @@ def check_center(owner: object, center: Any) -> tuple[float, float] | None:
     if center is None:
         return None
     if not isinstance(center, Sequence) or len(center) != 2 or not all(map(checks.is_number, center)):
-        raise checks.bad(owner, "center", "None or (x, y), in pixels from the top left corner", repr(center))
+        raise checks.argument_error(owner, "center", "None or (x, y), in pixels from the top left corner", repr(center))
     return float(center[0]), float(center[1])
 
 
@@ -135,7 +135,9 @@ class RandomRotation(Pixel):
         self, degrees: Any, interpolation: Any = "nearest", expand: bool = False, center: Any = None, fill: Fill = 0
     ) -> None:
         if expand:
-            raise checks.bad(self, "expand", "False, a batch has one size", repr(expand), "Pad before it instead.")
+            raise checks.argument_error(
+                self, "expand", "False, a batch has one size", repr(expand), "Pad before it instead."
+            )
         angles(self, "degrees", degrees)
         self.degrees, self.expand = degrees, expand
         self.interpolation = check_interpolation(self, interpolation, WARPS)
@@ -188,7 +190,7 @@ class RandomAffine(Pixel):
         angles(self, "degrees", degrees)
         if translate is not None:
             if not isinstance(translate, Sequence) or len(translate) != 2:
-                raise checks.bad(self, "translate", "None or (x, y) fractions in [0, 1]", repr(translate))
+                raise checks.argument_error(self, "translate", "None or (x, y) fractions in [0, 1]", repr(translate))
             for value in translate:
                 checks.number(self, "translate", value, 0, 1, "a fraction")
         if scale is not None:

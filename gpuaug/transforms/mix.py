@@ -198,27 +198,27 @@ def check_labels(owner: object, mix: Mix, labels: object, size: int) -> None:
         )
     if not isinstance(labels, Tensor) or labels.ndim not in (1, 2):
         expected = "a tensor (B,) of class numbers or targets, or (B, classes) of weights"
-        raise checks.bad(owner, "labels", expected, checks.describe(labels))
+        raise checks.argument_error(owner, "labels", expected, checks.describe(labels))
     if len(labels) != size:
-        raise checks.bad(owner, "labels", f"as many as the images, {size}", f"{len(labels)}")
+        raise checks.argument_error(owner, "labels", f"as many as the images, {size}", f"{len(labels)}")
     if labels.ndim == 2:
         if labels.dtype not in SOFT or labels.shape[1] == 0:
             expected = "(B, classes) of bool, integers or floats, with at least one class"
-            raise checks.bad(owner, "labels", expected, checks.describe(labels))
+            raise checks.argument_error(owner, "labels", expected, checks.describe(labels))
         if mix.num_classes is not None and labels.shape[1] != mix.num_classes:
             expected = f"(B, {mix.num_classes}), as num_classes says"
-            raise checks.bad(owner, "labels", expected, checks.describe(labels))
+            raise checks.argument_error(owner, "labels", expected, checks.describe(labels))
         return
     if labels.is_floating_point() and mix.num_classes is None:
         return  # targets of a regression
     if labels.dtype not in WHOLE:
         remedy = "Leave num_classes out to mix them as the targets of a regression, or give soft labels (B, classes)."
-        raise checks.bad(owner, "labels", "integer class numbers when (B,)", checks.describe(labels), remedy)
+        raise checks.argument_error(owner, "labels", "integer class numbers when (B,)", checks.describe(labels), remedy)
     if mix.num_classes is None:
         remedy = f"Give {type(mix).__name__}(num_classes=...), or soft labels (B, classes)."
-        raise checks.bad(mix, "num_classes", "given for labels (B,) of class numbers", "None", remedy)
+        raise checks.argument_error(mix, "num_classes", "given for labels (B,) of class numbers", "None", remedy)
     if labels.device.type == "cpu" and len(labels):
         low, high = map(int, labels.aminmax())
         if low < 0 or high >= mix.num_classes:
             got = f"{low if low < 0 else high}"
-            raise checks.bad(owner, "labels", f"class numbers in [0, {mix.num_classes - 1}]", got)
+            raise checks.argument_error(owner, "labels", f"class numbers in [0, {mix.num_classes - 1}]", got)

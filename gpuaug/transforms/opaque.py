@@ -84,7 +84,9 @@ class Opaque(Transform, registered=False):
         remedy = next((ours for name, ours in remedies.items() if name.lower() in type(module).__name__.lower()), None)
         if remedy is not None:
             name = f"{_library(module)}'s {type(module).__name__}"
-            raise checks.bad("Augment", "transforms", "uint8 to uint8 and without labels", name, f"Use {remedy}.")
+            raise checks.argument_error(
+                "Augment", "transforms", "uint8 to uint8 and without labels", name, f"Use {remedy}."
+            )
         self.module = module
         self.library = _library(module)
         self.moves = not _keeps_places(module) if moves is None else bool(moves)
@@ -102,7 +104,7 @@ class Opaque(Transform, registered=False):
             probe = self._call(torch.zeros((1, *shape), dtype=torch.uint8, device=device), seed=0)
             if not isinstance(probe, Tensor) or probe.dtype != torch.uint8 or probe.ndim != 4:
                 got = f"{checks.describe(probe)} from {type(self.module).__name__}"
-                raise checks.bad("Augment", "transforms", "a step that returns uint8 (B, C, H, W)", got)
+                raise checks.argument_error("Augment", "transforms", "a step that returns uint8 (B, C, H, W)", got)
             self._shapes[shape] = tuple(probe.shape[1:])
         return self._shapes[shape]
 
@@ -127,7 +129,9 @@ class Opaque(Transform, registered=False):
         if not isinstance(result, Tensor) or result.dtype != torch.uint8 or tuple(result.shape) != expected:
             got = f"{checks.describe(result)} from {type(self.module).__name__}"
             remedy = "What follows was drawn for that size: use a step whose output size is fixed."
-            raise checks.bad("Augment", "transforms", f"a step that returns uint8 {expected} here", got, remedy)
+            raise checks.argument_error(
+                "Augment", "transforms", f"a step that returns uint8 {expected} here", got, remedy
+            )
         return result
 
     def _call(self, canvas: Tensor, seed: int) -> Any:

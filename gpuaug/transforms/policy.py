@@ -358,7 +358,7 @@ class AugMix(Policy):
         self.mixture_width = checks.integer(self, "mixture_width", mixture_width, 1, 10)
         self.chain_depth = checks.integer(self, "chain_depth", chain_depth, -1, 32)
         if chain_depth == 0:
-            raise checks.bad(self, "chain_depth", "-1 or at least 1", "0")
+            raise checks.argument_error(self, "chain_depth", "-1 or at least 1", "0")
         self.alpha = checks.number(self, "alpha", alpha, 0.01, 100)
         self.all_ops = bool(all_ops)
         self._setup(interpolation, fill)

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.gpu`: the dry run of all parts, and that no part costs another one whatever happens to it."""
+"""`python -m benchmarks.gpu`: the dry run, and that parts fail alone (long: one command, all its parts)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is measured on a GPU is what it says: equal work, bytes, times, aims; one failure does not cost the others."""
+"""What is measured on a GPU is what it says (long: one dry run serves all checks)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Triton kernels touch what they may, write what they must, and do not depend on how they are tiled.
+"""The Triton kernels touch what they may and write what they must (long: a case for each kernel).
 
 In the interpreter, with every load and store watched (`interpreter.Watch`): shipped tiles, images with ragged edges.
 """

@@ -1,4 +1,4 @@
-"""Compiled kernels in the PTX emulator, against numpy and torch; many a third way, in Triton's interpreter."""
+"""Compiled kernels in the PTX emulator, against NumPy and torch (long: a kernel for each feature)."""
 
 from __future__ import annotations
 

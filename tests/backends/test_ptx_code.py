@@ -1,4 +1,4 @@
-"""Single instructions in the PTX emulator, against Python's own integers and fractions; branches, barriers, lanes."""
+"""Single instructions in the PTX emulator, against Python's numbers (long: a test for each instruction)."""
 
 from __future__ import annotations
 

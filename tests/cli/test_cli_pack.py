@@ -18,6 +18,8 @@ from PIL import Image
 
 import gpuaug as ga
 from gpuaug.cli import main as cli
+from gpuaug.cli.errors import INTERRUPTED
+from gpuaug.cli.pack import SHOWN
 from tests.support.helpers import until
 from tests.support.packs import contents, flip, make, packed
 
@@ -79,7 +81,7 @@ def test_unreadable_files(source: Path, tmp_path: Path) -> None:
     assert "Traceback" not in result.output
     result = invoke("pack", source, tmp_path / "pack", "--workers", 0, "--on-error", "skip")
     assert result.exit_code == 0
-    assert "Skipped class1/003.png (no image format that is known here, or damaged from the start).\n" in result.output
+    assert "Skipped class1/003.png (not an image in a supported format, or its header is damaged).\n" in result.output
     assert "5 images; 0.00 GB; 2 skipped;" in result.output
 
 
@@ -102,7 +104,7 @@ def test_many_skipped_files_are_counted(tmp_path: Path) -> None:
     for path in source.rglob("*.png"):
         path.write_bytes(b"no image")
     result = invoke("pack", source, tmp_path / "pack", "--workers", 0, "--on-error", "skip")
-    assert result.output.count("no image format") == cli.SHOWN
+    assert result.output.count("not an image") == SHOWN
     assert f"Skipped 2 more, see skipped in {tmp_path / 'pack' / 'index.json'}.\n" in result.output
 
 
@@ -160,7 +162,7 @@ def test_workers_do_not_outlive_a_pack_that_is_killed(tmp_path: Path, how: signa
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
     if how == signal.SIGTERM:
-        assert process.returncode == cli.INTERRUPTED, errors
+        assert process.returncode == INTERRUPTED, errors
         assert re.fullmatch(r"Stopped at image 1,\d+ of 3,000\. Run the same command again to go on\.\n", errors)
     else:
         assert process.returncode == -signal.SIGKILL
@@ -175,7 +177,7 @@ def test_ctrl_c_while_workers_start_is_said_once(tmp_path: Path, after: float) -
     time.sleep(after)
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == cli.INTERRUPTED, errors
+    assert process.returncode == INTERRUPTED, errors
     where = r"(at image [\d,]+ of 2,000|before the first image)"
     assert re.fullmatch(rf"Stopped {where}\. Run the same command again to go on\.\n", errors)
 
@@ -187,7 +189,7 @@ def test_ctrl_c_leaves_what_the_next_run_goes_on_with(tmp_path: Path) -> None:
     assert until(lambda: (tmp_path / "pack" / SECOND).exists())
     os.killpg(process.pid, signal.SIGINT)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == cli.INTERRUPTED, errors
+    assert process.returncode == INTERRUPTED, errors
     assert re.fullmatch(r"Stopped at image 1,\d+ of 2,000\. Run the same command again to go on\.\n", errors)
     assert contents(tmp_path / "pack").keys() == {"index.json", "shard-00000.arrow"}
     result = invoke(*arguments[:-1], 0)

@@ -229,7 +229,7 @@ def test_advice_is_muted(folder: Path) -> None:
     ("arguments", "said"),
     [
         (("train.py",), "FILE.py:NAME"),
-        (("nothing.py:make_loader",), "is none"),
+        (("nothing.py:make_loader",), "there is no file"),
         (("train.py:nothing",), "does not have"),
         (("train.py:number",), "must be a torch DataLoader"),
         (("train.py:broken",), "the loader breaks"),
@@ -237,7 +237,7 @@ def test_advice_is_muted(folder: Path) -> None:
         (("train.py:make_loader", "--budget", "0.1s"), "at least 1"),
         (("train.py:make_loader", "--fail-if", "speed>3"), "exposed"),
         (("train.py:make_loader", "--fail-if", "exposed>20"), "exposed>20%"),
-        (("train.py:make_loader", "--device", "nosuch"), "one that works here"),
+        (("train.py:make_loader", "--device", "nosuch"), "a device that works here"),
         (("train.py:make_loader", "--png", "a.gif"), "must name a .png"),
         (("train.py:number", "--apply"), "to give a DataLoader"),
         (("train.py:make_loader", "--ignore", "everything"), "must name one of"),

@@ -1,4 +1,4 @@
-"""A batch travels as one object in shared memory, whose memory is used again, but never while anybody reads it."""
+"""A batch travels as one object in shared memory (long: all ways of a segment, over one set of loaders)."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ def test_dicts_pillow_images_and_arrays(tmp_path: Path) -> None:
     ):
         ga.ragged_collate(data)  # type: ignore[arg-type]
     with pytest.raises(
-        ValueError, match=r"collate: `samples` must be dicts with 'image', 'y', got one with 'image', 'label'\."
+        ValueError, match=r"collate: `samples` must be dicts with 'image', 'y', got a dict with 'image', 'label'\."
     ):
         ga.collate(label="y")(data)
     with pytest.raises(ValueError, match=r"collate: `samples` must be dicts with .*, got \(uint8 \(3, 4, 5\), int\)\."):
@@ -215,13 +215,13 @@ def test_one_object_in_shared_memory_for_each_batch() -> None:
 @on_linux
 def test_where_files_without_a_name_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     """torch shares the segment; a worker that ends signs off."""
-    monkeypatch.setattr(shared, "_nameless", lambda process: False)
+    monkeypatch.setattr(shared, "_has_proc", lambda process: False)
     batches = iter(loader(workers=2))
     held = [next(batches) for _ in range(3)]
     workers = batches._workers
     held += batches
     assert all(map(intact, held))
-    assert {type(shared.segment(batch.images.data)) for batch in held} == {type(None)}
+    assert {type(shared.segment_of(batch.images.data)) for batch in held} == {type(None)}
     del batches
     gc.collect()
     assert not any(worker.is_alive() for worker in workers)
@@ -331,7 +331,7 @@ def test_a_segment_takes_the_memory_of_its_batch(in_a_worker: InAWorker) -> None
     """And not that of its slack, for larger batches that may come."""
     large = torch.full((3, 1200, 1000), 7, dtype=torch.uint8)
     batch = ga.ragged_collate([(large, 0, 0)])
-    address = shared.segment(batch.images.data)
+    address = shared.segment_of(batch.images.data)
     assert isinstance(address, shared.Address)
     assert address.size > 1.2 * large.numel()
     taken = os.fstat(address.descriptor).st_blocks * 512
@@ -342,14 +342,14 @@ def test_a_segment_takes_the_memory_of_its_batch(in_a_worker: InAWorker) -> None
 def test_a_segment_of_a_process_that_ended(in_a_worker: InAWorker) -> None:
     """Its numbers may be another's by now, whose file must not be touched."""
     batch = in_a_worker.batch(1)
-    address = shared.segment(batch.images.data)
+    address = shared.segment_of(batch.images.data)
     assert isinstance(address, shared.Address)
     with open(__file__, "rb") as other:
         for wrong in (address._replace(inode=address.inode + 1), address._replace(descriptor=other.fileno())):
             with pytest.raises(RuntimeError, match=r"gpuaug: .*worker process \d+ (ended before|is gone)"):
-                shared.attach(wrong._replace(inode=wrong.inode + 1))
+                shared.open_segment(wrong._replace(inode=wrong.inode + 1))
     with pytest.raises(RuntimeError, match=r"gpuaug: the batch of worker process 4194999 is gone"):
-        shared.attach(address._replace(process=4194999, inode=0))
+        shared.open_segment(address._replace(process=4194999, inode=0))
 
 
 @on_linux
@@ -397,7 +397,7 @@ def test_segments_stay_mapped_behind_a_pinning_thread(monkeypatch: pytest.Monkey
         before.clear()
         new[0] = 0
         for batch in loader(40 * BATCH, workers=1, pin_memory=True):
-            assert batch.images.data.data_ptr() not in shared._leased
+            assert batch.images.data.data_ptr() not in shared._segment_at
             kept.keep(batch.images.data)
             assert intact(batch)
         return new[0]

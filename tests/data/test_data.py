@@ -1,4 +1,4 @@
-"""Data sets that decode: torchvision's discovery, every file's pixels, errors that name files, skips that count."""
+"""Data sets that decode: files, pixels, errors, skips (long: all over one generated folder)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from PIL import Image, features
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import gpuaug as ga
-from gpuaug.data.dataset import TRIES, Decoded, Strings
+from gpuaug.data.dataset import TRIES, IndexedDataset, Strings
 from gpuaug.data.decode import FORMATS
 from gpuaug.data.discover import EXTENSIONS
 from gpuaug.demo.photographs import paths
@@ -132,7 +132,7 @@ def test_what_is_left_out_is_counted_and_said_once(root: Path) -> None:
     assert len(caught) == 1
     assert str(caught[0].message) == (
         f"ImageFolder: 8 files are left out: 4 hidden, 2 .txt, 1 .svg, 1 no ending of {root}. Pass extensions=... or "
-        "is_valid_file=... to say which files to take."
+        "is_valid_file=... to choose the files."
     )
     assert caught[0].filename == __file__
     assert dataset.ignored == {"hidden": 4, ".txt": 2, ".svg": 1, "no ending": 1}
@@ -260,7 +260,7 @@ def test_what_travels_to_a_worker_is_small() -> None:
 
     def size(count: int) -> tuple[int, int]:
         dataset = ImageFolder.__new__(ImageFolder)
-        Decoded.__init__(dataset)
+        IndexedDataset.__init__(dataset)
         names = [f"/data/train/n01440764/n01440764_{number:05}.JPEG" for number in range(count)]
         dataset.decode, dataset._paths, dataset._labels = "worker", Strings(names), np.zeros(count, np.int64)
         data = pickle.dumps(dataset)
@@ -356,22 +356,22 @@ def test_a_torchvision_data_set(root: Path) -> None:
 
 
 BAD_ITEMS: dict[str, tuple[Any, str]] = {
-    "floats": ((CHW.float(), 0), r"got float32 \(3, 9, 14\)\. Take float conversion"),
-    "float array": ((IMAGE.astype(np.float64), 0), r"got float64 \(9, 14, 3\)\. Take float"),
+    "floats": ((CHW.float(), 0), r"got float32 \(3, 9, 14\)\. Remove its float conversion"),
+    "float array": ((IMAGE.astype(np.float64), 0), r"got float64 \(9, 14, 3\)\. Remove its float"),
     "a batch": ((CHW[None], 0), r"got uint8 \(1, 3, 9, 14\)"),
     "a flat array": ((IMAGE.reshape(-1), 0), r"got uint8 \(378,\)"),
     "no image": (("cat.jpg", 0), "got 'cat.jpg'"),
     "nothing": ((None, 0), "got None"),
-    "image alone": (CHW, r"\(image, label\), got uint8 \(3, 9, 14\)"),
+    "image alone": (CHW, r"\(image, label\) samples, got uint8 \(3, 9, 14\)"),
     "three": ((CHW, 0, "cat.jpg"), r"\(image, label\)"),
-    "a dict": ({"image": CHW, "label": 0}, r"\(image, label\), got dict"),
+    "a dict": ({"image": CHW, "label": 0}, r"\(image, label\) samples, got dict"),
 }
 
 
 @pytest.mark.parametrize("name", BAD_ITEMS)
 def test_a_bad_item(name: str) -> None:
     item, message = BAD_ITEMS[name]
-    with pytest.raises(ValueError, match=r"Indexed: `dataset` must be one.*" + message) as caught:
+    with pytest.raises(ValueError, match=r"Indexed: `dataset` must be a data set.*" + message) as caught:
         Indexed(Items([item]), on_error="skip")[0]
     assert "\n" not in str(caught.value)
 
@@ -447,7 +447,7 @@ def test_all_files_are_bad(root: Path) -> None:
 
 
 def test_the_only_file_is_bad() -> None:
-    class One(Decoded):
+    class One(IndexedDataset):
         loads = 0
 
         def __init__(self, count: int) -> None:
@@ -491,7 +491,7 @@ def test_skips_in_workers_are_counted_and_reported(context: str, root: Path) -> 
 def test_skips_of_indexed_are_counted(root: Path) -> None:
     spoil(root, 1)
     dataset = Indexed(torchvision.datasets.ImageFolder(root), on_error="skip")
-    with pytest.warns(UserWarning, match=r"Indexed: skipped item 1 \(.*\); item 2 stands in its place"):
+    with pytest.warns(UserWarning, match=r"Indexed: skipped item 1 \(.*\); item 2 replaces it"):
         assert dataset[1][1:] == (0, 1)
     assert dataset.skipped == 1
 

@@ -1,4 +1,4 @@
-"""Every kind of file decodes as Pillow decodes it, or is refused in one line that says why."""
+"""Each kind of file decodes as Pillow decodes it, or is refused (long: a family of files each)."""
 
 from __future__ import annotations
 
@@ -337,9 +337,9 @@ def test_a_file_that_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "empty.jpg").touch()
     with pytest.raises(ImageError, match="empty"):
         read(tmp_path / "empty.jpg")
-    with pytest.raises(ImageError, match="no regular file, but a directory"):
+    with pytest.raises(ImageError, match="not a regular file, but a directory"):
         read(tmp_path)
-    with pytest.raises(ImageError, match="no regular file"):
+    with pytest.raises(ImageError, match="not a regular file"):
         read(os.devnull)
     with pytest.raises(FileNotFoundError):
         read(tmp_path / "none.jpg")

@@ -1,4 +1,4 @@
-"""DeviceLoader: what it yields, how far it works ahead, what it leaves behind."""
+"""DeviceLoader: its batches, how far it works ahead, its end (long: all kinds of loaders it wraps)."""
 
 from __future__ import annotations
 

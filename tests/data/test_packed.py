@@ -139,7 +139,7 @@ def position(folder: Path, what: str) -> int:
     [_, entry, _] = entries(folder)
     shard = open_shard(folder, entry)
     if what == "image":
-        return int(shard.rows["start"][1]) + 100
+        return int(shard.table["start"][1]) + 100
     with pa.memory_map(str(folder / entry.file)) as file:
         whole = file.read_buffer()
         column = pa.ipc.open_file(whole).get_batch(0).column(what.removesuffix(" offsets"))

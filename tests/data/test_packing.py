@@ -1,4 +1,4 @@
-"""A pack holds what was decoded, bit for bit, and goes on after whatever stopped it."""
+"""A pack holds the decoded bits, and resumes after an interruption (long: every way to be interrupted)."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ from torchvision.transforms.v2 import functional
 import gpuaug as ga
 from gpuaug.data import ImageError, Packed, pack
 from gpuaug.data.decode import decode, read
-from gpuaug.data.packs import write as packing
-from gpuaug.data.packs import writer
+from gpuaug.data.packs import resume, writer
 from gpuaug.data.packs.format import INDEX, PARTIAL, Index
 from gpuaug.data.packs.read import verify
 from gpuaug.data.packs.write import ENCODE_JPEG
@@ -161,14 +160,14 @@ def test_a_script_that_its_workers_cannot_import(source: Path, tmp_path: Path, g
         command = [sys.executable, script if given == "as a file" else "-"]
         done = subprocess.run(command, stdin=file, capture_output=True, text=True, timeout=120)
     assert done.returncode == 1
-    says = "RuntimeError: pack: worker processes ended; each imports the calling script anew. Call it under `if "
+    says = "RuntimeError: pack: worker processes ended. Each imports the calling script. Call it under `if "
     assert done.stderr.splitlines()[-1].startswith(says), done.stderr
     assert contents(tmp_path / "pack").keys() == {INDEX}  # which the next call goes on with
 
 
 def test_one_process_at_a_time(source: Path, raw: Path) -> None:
     pytest.importorskip("fcntl")
-    with packing.locked(raw), pytest.raises(ValueError, match=r"which another process writes into\. Wait for it"):
+    with resume.locked(raw), pytest.raises(ValueError, match=r"which another process writes into\. Wait for it"):
         packed(source, raw)
     packed(source, raw)
 

@@ -1,4 +1,4 @@
-"""The README says what is: its snippets run, its table is the registry, its links lead somewhere."""
+"""README and docs say what is: snippets run, tables are the registry and the stored runs, links lead somewhere."""
 
 from __future__ import annotations
 
@@ -9,18 +9,41 @@ from pathlib import Path
 import pytest
 
 import gpuaug as ga
-from benchmarks.report import readme
+from benchmarks.report import docs
 from gpuaug.demo import photographs
 
 ROOT = Path(__file__).parents[2]
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+README = ROOT / "README.md"
+TEXT = README.read_text(encoding="utf-8")
+PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SNIPPETS = (
+    "README.md",
+    "docs/use.md",
+    "docs/gpu.md",
+)  # read in this order; tests/integration runs those of frameworks.md
 LARGEST_PICTURE = 600_000  # bytes
+MOST_LINES = 200  # of the README
 
 
 def section(title: str) -> str:
     found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", TEXT, re.M | re.S)
     assert found, title
     return found[1]
+
+
+def prose(page: Path) -> str:
+    """The text of a page without its blocks of code."""
+    return re.sub(r"^```.*?^```", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
+def anchors(page: Path) -> set[str]:
+    """The names by which a link reaches the headings of a page, as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", prose(page), re.M)
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
+
+
+def test_the_readme_is_short() -> None:
+    assert len(TEXT.splitlines()) <= MOST_LINES
 
 
 def test_snippets_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,12 +54,18 @@ def test_snippets_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / path.name)
     names: dict[str, object] = {}  # one after another, as a reader would
-    snippets = re.findall(r"^```python\n(.*?)^```", TEXT, re.M | re.S)
-    assert len(snippets) >= 2
-    for snippet in snippets:
-        exec(compile(snippet, "README.md", "exec"), names)
+    for page in SNIPPETS:
+        snippets = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
+        assert snippets, page
+        for snippet in snippets:
+            exec(compile(snippet, page, "exec"), names)
     assert tuple(names["batch"].shape) == (8, 3, 224, 224)  # type: ignore[attr-defined]
     assert (tmp_path / "preview.png").exists()
+
+
+def test_no_page_has_snippets_that_are_not_run() -> None:
+    pages = {str(page.relative_to(ROOT)) for page in PAGES if "```python" in page.read_text(encoding="utf-8")}
+    assert pages - {"docs/frameworks.md", "docs/adding-an-op.md"} == set(SNIPPETS)
 
 
 def test_the_table_is_the_registry() -> None:
@@ -45,22 +74,48 @@ def test_the_table_is_the_registry() -> None:
     assert set(listed) == {op.__name__ for op in ga.OPS}
 
 
-def test_links_lead_somewhere() -> None:
-    targets = [target for target in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in target]
-    assert targets
-    sections = {
-        re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in re.findall(r"^#+ (.+)$", TEXT, re.M)
-    }
-    for target in targets:
-        file, _, section = target.partition("#")
-        assert (ROOT / file).exists(), target
-        assert file or section in sections, target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        if "://" in target:
+            continue
+        file, _, heading = target.partition("#")
+        other = (page.parent / file).resolve() if file else page
+        assert other.exists(), target
+        assert not heading or heading in anchors(other), target
+
+
+def test_the_index_lists_every_page() -> None:
+    listed = set(re.findall(r"\]\(([\w-]+\.md)\)", (ROOT / "docs" / "index.md").read_text(encoding="utf-8")))
+    assert listed == {page.name for page in (ROOT / "docs").glob("*.md")} - {"index.md"}
 
 
 def test_figures_are_those_of_the_stored_runs() -> None:
-    """`python -m benchmarks.report.readme` has been run."""
-    assert readme.fill(TEXT, readme.stored()) == TEXT
-    assert set(readme.BLOCKS) == set(re.findall(r"<!-- results: (\w+) -->", TEXT))
+    """`python -m benchmarks.report.docs` has been run."""
+    runs, names = docs.stored(), []
+    for page in docs.PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        assert docs.fill(text, runs) == text, page
+        names += re.findall(r"<!-- results: (\w+) -->", text)
+    assert sorted(names) == sorted(docs.BLOCKS)
+
+
+def test_every_losing_row_is_shown() -> None:
+    from benchmarks.report.tables import losses
+
+    page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    found = losses(docs.stored()["full"])
+    assert found
+    assert all(f"- {line}\n" in page for line in found)
+
+
+def test_what_has_not_run_on_a_gpu_stands_once() -> None:
+    """In docs/gpu.md; other pages link to it."""
+    assert "what-has-and-what-has-not-run-on-a-gpu" in anchors(ROOT / "docs" / "gpu.md")
+    for page in PAGES:
+        for paragraph in re.split(r"\n\s*\n|\n- ", prose(page)) if page.name != "gpu.md" else ():
+            if re.search(r"\brun (on (a GPU|one)|there)\b", " ".join(paragraph.split())):
+                assert "gpu.md" in paragraph, f"{page.name}: {paragraph}"
 
 
 def test_the_picture_is_small() -> None:
@@ -75,3 +130,7 @@ def test_two_commands_set_up_a_fresh_machine() -> None:
     assert all("\n" not in line for line in lines)
     assert [line.split("&& ")[-1] for line in lines] == ["gpuaug demo", "pytest -n auto"]
     assert re.search(r"<!-- ci -->\s*```bash\n[^\n]*&& pytest -n auto\n```", TEXT)
+
+
+def test_the_workflow_calls_the_script_that_one_can_run_at_home() -> None:
+    assert "run: .ci/run" in (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")

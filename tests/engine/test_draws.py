@@ -1,4 +1,4 @@
-"""Every look at an image in training has a draw of its own; docs/draws.md says which."""
+"""Every look at an image in training has its own draw, see docs/draws.md (long: a case for each report)."""
 
 from __future__ import annotations
 
@@ -506,7 +506,7 @@ def test_what_the_numbered_sampler_refuses() -> None:
             ga.data.NumberedSampler(bad)
     with pytest.raises(ValueError, match=r"`rank` must be an integer in \[0, 1\], got 2"):
         ga.data.NumberedSampler([0], 2, 2)
-    with pytest.raises(ValueError, match="`sampler` must be one that yields numbers of images"):
+    with pytest.raises(ValueError, match="`sampler` must be a sampler of image numbers"):
         list(ga.data.NumberedSampler([[0, 1]]))
 
 

@@ -1,4 +1,4 @@
-"""Bad input: a clear error in the one form, before anything changes."""
+"""Bad input: a clear error in the one form, before anything changes (long: tables of bad input)."""
 
 from __future__ import annotations
 
@@ -389,7 +389,7 @@ def test_a_bad_ragged_batch(name: str) -> None:
 
 
 def test_an_image_past_the_end_of_a_ragged_batch() -> None:
-    with pytest.raises(IndexError, match="image 2 of a batch of 2"):
+    with pytest.raises(IndexError, match="no image 2 in a batch of 2"):
         MIXED[2]
 
 

@@ -1,4 +1,4 @@
-"""What changes of meaning that no test noticed have shown to be untested; see mutants.py."""
+"""Changes of meaning that no other test notices, see mutants.py (long: a test for each)."""
 
 from __future__ import annotations
 
@@ -595,7 +595,7 @@ def test_cutmix_shares_labels_by_the_area_that_is_pasted() -> None:
     canvas = Canvas(np.full((64, 2), 33), 3)
     augment = ga.Augment([ga.ToDtype(torch.float32), ga.CutMix(num_classes=2, mode="elem")], seed=1, backend="torch")
     drawn = augment.sample(noise(64, 3, 33, 33)).params[1]
-    mix = augment.train_pipeline.steps[1].mix(drawn, canvas)
+    mix = augment.train_pipeline.steps[1].mixing(drawn, canvas)
     assert (mix.share == 1 - mix.box[:, 2].astype(np.int64) * mix.box[:, 3] / 33**2).all()
     assert (mix.share != drawn["weight"]).sum() > 32
 

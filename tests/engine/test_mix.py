@@ -183,7 +183,7 @@ def test_any_box_is_pasted(box: tuple[int, ...], backend: str) -> None:
     images, labels = noise(5, height=9, width=11), torch.randn(5, 7)
     augment = ga.Augment([FLOATS, ga.CutMix(num_classes=7)], backend=backend)
     draw = augment.sample(images)
-    mix = augment.train_pipeline.steps[1].mix(draw.params[1], draw.canvas)
+    mix = augment.train_pipeline.steps[1].mixing(draw.params[1], draw.canvas)
     top, left, height, width = box
     area = height * width / 99
     pasted = replace(mix, box=np.tile(np.array(box, np.int32), (5, 1)), share=np.full(5, 1 - area))

@@ -1,4 +1,4 @@
-"""Augment as an nn.Module: rebuilt, copied, compiled, shared by threads; training, evaluation; layouts and dtypes."""
+"""Augment as an nn.Module: copies, compiling, threads, modes, layouts (long: one contract)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for any images, sizes and seeds."""
+"""What holds for any images, sizes and seeds (long: a property each)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What rides in a batch: every kind of loader is traced, gives the same bits as without, and is left as it was."""
+"""Every kind of loader is traced, gives the same bits, and is restored (long: all kinds of loaders)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From traces whose costs are known to verdicts, gains and advice. No clock is read here."""
+"""From traces of known costs to verdicts and recommendations (long: a trace for each verdict)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `test_gpu.py` checks on a CUDA device. Without one, the checks are rehearsed on tensors that claim to be there:
+"""The checks of `test_gpu.py` on a CUDA device, or rehearsed without one (long: all checks in one process).
 
     python tests/support/gpu_checks.py
 

@@ -15,6 +15,7 @@ PACKAGE = ROOT / "gpuaug"
 FLOORS: tuple[tuple[str, ...], ...] = (
     ("__init__", "__main__"),
     ("cli",),
+    ("photographs", "preview"),  # old names, until version 0.3
     ("demo", "profiler.session"),
     ("profiler.show",),
     ("profiler", "data.loader"),

@@ -196,7 +196,7 @@ def test_cutmix_boxes_have_the_drawn_share_of_each_side() -> None:
     height, width = 2000, 500
     step = ga.CutMix(mode="elem")
     params = drawn([step], 20_000, height=height, width=width)[0]
-    boxes = step.mix(params, Canvas(np.broadcast_to([height, width], (20_000, 2)), 3)).box
+    boxes = step.mixing(params, Canvas(np.broadcast_to([height, width], (20_000, 2)), 3)).box
     share = np.sqrt(1 - params["weight"])
     for axis, side in enumerate((height, width)):
         start, length = boxes[:, axis], boxes[:, axis + 2]

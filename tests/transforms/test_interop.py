@@ -1,4 +1,4 @@
-"""from_torchvision: every argument carries over, or the step is refused by name; pixels stay torchvision's."""
+"""from_torchvision: each argument carries over, or the step is refused (long: a case for each class)."""
 
 from __future__ import annotations
 

@@ -1,15 +1,15 @@
-"""A pack on disk: Arrow IPC files of images, and an index that tells them whole from damaged.
+"""A pack on disk: shards, which are Arrow IPC files of images, and an index with their checksums.
 
-Why Arrow and not another format: benchmarks/NOTES.md. A shard is an Arrow file with a row for each image:
+Why Arrow and not another format: benchmarks/NOTES.md. A shard has a row for each image:
 
-    image   large_binary  uint8 (height, width, 3) of a raw pack, the file of a JPEG one
+    image   large_binary  raw pack: uint8 (height, width, 3); JPEG pack: a JPEG file
     height, width  int32  pixels
-    label   int64         place in the index's `classes`
-    path    string        of the source, relative to its root
+    label   int64         class number, a position in the index's `classes`
+    path    string        path of the source file, relative to the source's root
     crc32   uint32        of `image`
 
 `index.json` holds the settings and, for each finished shard, its length and the crc32 of all its bytes that are not
-image bytes. So every bit of a shard is under one checksum or another, and Arrow's reader never sees a damaged byte.
+image bytes. So a checksum covers every byte of a shard, and Arrow's reader never reads a damaged byte.
 """
 
 from __future__ import annotations
@@ -29,19 +29,34 @@ from numpy.typing import NDArray
 from gpuaug import checks
 from gpuaug.data.decode import ImageError
 
-__all__ = ["ENCODINGS", "INDEX", "PARTIAL", "Entry", "Index", "Shard", "arrow", "describe", "open_shard", "sync"]
+__all__ = [
+    "ENCODINGS",
+    "INDEX",
+    "PARTIAL",
+    "Entry",
+    "Index",
+    "Shard",
+    "arrow",
+    "checksum_and_spans",
+    "open_shard",
+    "sync",
+]
 
 VERSION = 1
 INDEX = "index.json"
-PARTIAL = ".partial"  # ends the name of a file that is being written
+PARTIAL = ".partial"  # suffix of a file that is being written
 ENCODINGS = ("raw", "jpeg")
 
-PLACE = [("start", "i8"), ("length", "i8"), ("path_start", "i8"), ("path_length", "i4")]  # bytes of the file
-ROW = np.dtype([*PLACE, ("crc32", "u4"), ("height", "i4"), ("width", "i4"), ("label", "i8")])
+SPANS = [("start", "i8"), ("length", "i8"), ("path_start", "i8"), ("path_length", "i4")]  # in bytes of the file
+ROW = np.dtype([*SPANS, ("crc32", "u4"), ("height", "i4"), ("width", "i4"), ("label", "i8")])
 
 
 def arrow() -> Any:
-    """The library, imported when a pack is written or read."""
+    """The pyarrow library, imported only when a pack is written or read.
+
+    Raises:
+        ModuleNotFoundError: If it is not installed.
+    """
     try:
         import pyarrow
         import pyarrow.ipc
@@ -57,14 +72,14 @@ def arrow() -> Any:
 class Entry:
     """A finished shard.
 
-    Args:
-        file: its name.
-        images: how many it holds.
-        bytes: length of the file.
-        crc32: of the file without its spans.
-        spans: (first byte, bytes) of the images of each record batch.
-        source: digest of paths, labels and lengths of the files it was made from.
-        skipped: files that could not be read, and why.
+    Attributes:
+        file: Name of the file.
+        images: Number of images.
+        bytes: Length of the file.
+        crc32: Checksum of all bytes outside of `spans`.
+        spans: (first byte, number of bytes) of the images of each record batch.
+        source: Digest of the paths, labels and lengths of its source files.
+        skipped: Unreadable source files: {path: reason}.
     """
 
     file: str
@@ -78,17 +93,18 @@ class Entry:
 
 @dataclass
 class Index:
-    """What `index.json` says.
+    """The content of `index.json`.
 
-    Args:
+    Attributes:
         encoding: "raw" or "jpeg".
-        quality: of a JPEG pack.
-        short_side: pixels, None where the images keep their sizes.
-        files: of the source, also those that were skipped.
-        shard_images: files that make one shard.
-        source: digest of the paths and labels of the source.
-        classes: names, by label.
-        shards: None for one that is not finished.
+        quality: JPEG quality; None for a raw pack.
+        short_side: Largest short side of an image, in pixels; None if the images keep their sizes.
+        files: Number of source files, skipped ones included.
+        shard_images: Number of source files per shard.
+        source: Digest of the paths and labels of the source.
+        classes: Class names; the position is the class number.
+        shards: Finished shards; None for one that is not finished.
+        version: Version of the format.
     """
 
     encoding: str
@@ -102,7 +118,7 @@ class Index:
     version: int = VERSION
 
     def write(self, folder: Path) -> None:
-        """So that a reader finds the old one or the new one, also after a loss of power."""
+        """Replace the file in one step: after a power loss it is the old one or the new one."""
         values = asdict(self)
         partial = folder / (INDEX + PARTIAL)
         with open(partial, "w", encoding="utf-8") as file:
@@ -113,25 +129,27 @@ class Index:
 
     @classmethod
     def read(cls, owner: object, folder: Path) -> Index:
-        """The index of a pack.
+        """Read the index of a pack.
 
         Raises:
-            ValueError: if there is none, it is damaged, or from a later version.
+            ValueError: If there is none, or if it is damaged or from a later version.
         """
         path = folder / INDEX
         try:
             values = json.loads(path.read_bytes())
-            right = values.pop("crc32") == _crc32(values)
+            intact = values.pop("crc32") == _crc32(values)
         except (FileNotFoundError, NotADirectoryError):
-            raise checks.bad(owner, "path", "a folder that gpuaug pack made", f"{folder}, without {INDEX}") from None
+            raise checks.argument_error(
+                owner, "path", "a folder that gpuaug pack made", f"{folder}, without {INDEX}"
+            ) from None
         except (ValueError, KeyError, TypeError, AttributeError):
-            right = False
-        if not right:
+            intact = False
+        if not intact:
             remedy = "Put a copy of it back, or delete the folder and run gpuaug pack again."
-            raise checks.bad(owner, "path", f"a pack with a whole {INDEX}", f"a damaged {path}", remedy)
+            raise checks.argument_error(owner, "path", f"a pack with a whole {INDEX}", f"a damaged {path}", remedy)
         if values["version"] != VERSION:
             got = f"version {values['version']} in {path}"
-            raise checks.bad(owner, "path", f"a pack of version {VERSION}", got, "Install a later gpuaug.")
+            raise checks.argument_error(owner, "path", f"a pack of version {VERSION}", got, "Install a later gpuaug.")
         values["shards"] = [entry and Entry(**entry) for entry in values["shards"]]
         return cls(**values)
 
@@ -141,13 +159,13 @@ def _crc32(values: Mapping[str, Any]) -> int:
 
 
 def sync(file: Any) -> None:
-    """Have the disk hold what was written."""
+    """Write a file's data to the disk."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the disk hold the names in a folder; not a thing on Windows."""
+    """Write a folder's entries to the disk; Windows has no such call."""
     if os.name == "posix":
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -160,22 +178,27 @@ def sync_folder(folder: Path) -> None:
 
 
 class Shard(NamedTuple):
-    """An open shard: its bytes (n,) uint8, mapped, and a row of numbers for each image."""
+    """An open shard.
+
+    Attributes:
+        data: All bytes of the file, (n,) uint8, memory-mapped.
+        table: (images,) of dtype ROW, a row of numbers for each image.
+    """
 
     data: NDArray[np.uint8]
-    rows: NDArray[Any]
+    table: NDArray[np.void]
 
-    def path(self, number: int) -> str:
-        """Of the source, relative to its root."""
-        _, _, start, length, *_ = self.rows[number].tolist()
+    def path(self, row: int) -> str:
+        """Path of the source file of an image, relative to the source's root."""
+        _, _, start, length, *_ = self.table[row].tolist()
         return self.data[start : start + length].tobytes().decode()
 
 
 def open_shard(folder: Path, entry: Entry) -> Shard:
-    """Map a shard and check all of it but the images.
+    """Map a shard, and check everything in it except the images.
 
     Raises:
-        ImageError: if it is missing, cut short or damaged.
+        ImageError: If it is missing, truncated or damaged.
     """
     path = folder / entry.file
     try:
@@ -184,57 +207,57 @@ def open_shard(folder: Path, entry: Entry) -> Shard:
         raise ImageError(f"{path} is missing") from None
     if length != entry.bytes:
         raise ImageError(f"{path} is damaged: it has {length:,} bytes, not {entry.bytes:,}")
-    data = mapped(path, length)
-    if around(data, entry.spans) != entry.crc32:
+    data = map_file(path, length)
+    if table_crc32(data, entry.spans) != entry.crc32:
         raise ImageError(f"{path} is damaged: its table does not match its checksum")
-    return Shard(data, rows(data))
+    return Shard(data, read_table(data))
 
 
-def mapped(path: Path, length: int) -> NDArray[np.uint8]:
-    """The bytes of a file through the page cache; writing to them changes this process's copy only.
+def map_file(path: Path, length: int) -> NDArray[np.uint8]:
+    """Memory-map a file; writing to the array changes this process's copy only.
 
-    numpy.memmap would keep a file descriptor open for each shard, and there can be more shards than descriptors.
+    numpy.memmap would keep a file descriptor open for each shard, and there may be more shards than descriptors.
     """
     return torch.from_file(str(path), shared=False, size=length, dtype=torch.uint8).numpy()
 
 
-def around(data: NDArray[np.uint8], spans: list[list[int]]) -> int:
-    """The crc32 of what is not in the spans."""
+def table_crc32(data: NDArray[np.uint8], spans: list[list[int]]) -> int:
+    """The crc32 of all bytes outside of the spans."""
     value = begin = 0
     for start, length in [*spans, [len(data), 0]]:
         value, begin = zlib.crc32(data[begin:start].data, value), start + length
     return value
 
 
-def describe(data: NDArray[np.uint8]) -> tuple[int, list[list[int]]]:
-    """`crc32` and `spans` of a shard that was just written."""
-    spans = [list(place(batch.column("image"), data)[2:]) for batch in batches(data)]
-    return around(data, spans), spans
+def checksum_and_spans(data: NDArray[np.uint8]) -> tuple[int, list[list[int]]]:
+    """`Entry.crc32` and `Entry.spans` of a shard that was just written."""
+    spans = [list(span_of(batch.column("image"), data)[2:]) for batch in record_batches(data)]
+    return table_crc32(data, spans), spans
 
 
-def rows(data: NDArray[np.uint8]) -> NDArray[Any]:
-    """Where each image is, and the columns of numbers."""
+def read_table(data: NDArray[np.uint8]) -> NDArray[np.void]:
+    """The table of a shard: where each image and path is in the file, and the columns of numbers."""
     parts = [np.empty(0, ROW)]
-    for batch in batches(data):
+    for batch in record_batches(data):
         part = np.empty(batch.num_rows, ROW)
-        part["start"], part["length"], *_ = place(batch.column("image"), data)
-        part["path_start"], part["path_length"], *_ = place(batch.column("path"), data)
+        part["start"], part["length"], *_ = span_of(batch.column("image"), data)
+        part["path_start"], part["path_length"], *_ = span_of(batch.column("path"), data)
         for name in ("crc32", "height", "width", "label"):
             part[name] = batch.column(name).to_numpy()
         parts.append(part)
     return np.concatenate(parts)
 
 
-def batches(data: NDArray[np.uint8]) -> list[Any]:
-    """The record batches of a shard; they point into `data`."""
+def record_batches(data: NDArray[np.uint8]) -> list[Any]:
+    """The Arrow record batches of a shard; they share memory with `data`."""
     pa = arrow()
-    options = pa.ipc.IpcReadOptions(use_threads=False)  # a worker may be a fork
+    options = pa.ipc.IpcReadOptions(use_threads=False)  # threads hang in a forked worker
     reader = pa.ipc.open_file(pa.py_buffer(data), options=options)
     return [reader.get_batch(number) for number in range(reader.num_record_batches)]
 
 
-def place(column: Any, data: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64], int, int]:
-    """Starts and lengths of a column's values in the file, and of all of them together."""
+def span_of(column: Any, data: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64], int, int]:
+    """(starts, lengths, start, length) in bytes of the file: of each value of a column, and of all its values."""
     _, offsets, values = column.buffers()
     wide = np.int64 if str(column.type).startswith("large") else np.int32
     ends = np.frombuffer(offsets, wide, len(column) + 1).astype(np.int64)

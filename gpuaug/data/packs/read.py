@@ -1,4 +1,4 @@
-"""Read a pack: images are views of files in the page cache."""
+"""Read a pack: the images of a raw pack are views of files in the page cache."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gpuaug import checks
-from gpuaug.data.dataset import DECODE, Decoded, load
+from gpuaug.data.dataset import DECODE, IndexedDataset, load
 from gpuaug.data.decode import ImageError
 from gpuaug.data.packs.format import Entry, Index, Shard, arrow, open_shard
 from gpuaug.data.transport.encoded import EncodedImage
@@ -20,28 +21,34 @@ from gpuaug.data.transport.encoded import EncodedImage
 __all__ = ["Packed", "verify"]
 
 
-class Packed(Decoded):
-    """The images that `gpuaug pack` wrote.
+class Packed(IndexedDataset[int]):
+    """The images of a pack that `pack` or `gpuaug pack` wrote.
 
-    An image of a raw pack is a view of the file: no copy is made until a batch is. Whoever writes to it changes what
-    this process sees, never the file. A shard that somebody shortens while it is read ends the process (SIGBUS), as
-    with every map.
+    A sample is (image, label, index): a uint8 (3, H, W) tensor or an encoded image, the class number, and the image's
+    number. An image of a raw pack is a view of the file; the first copy is made when a batch is packed. Writing to that
+    view changes what this process sees, never the file. As with every memory-mapped file, the system ends the process
+    (SIGBUS) if a shard is shortened while it is read.
 
     Args:
-        path: of the pack.
-        decode: of a JPEG pack, see ImageFolder. A raw pack has nothing left for the device to decode.
-        on_error: see Decoded; a damaged image is one that cannot be read. A shard with a damaged table is more of them
-            in a row than "skip" bears.
-        verify: compare the checksum of each image whenever it is read. Tables are compared when a shard is opened,
-            also without it.
+        path: Path of the pack's folder.
+        decode: "worker" or "device": where the images of a JPEG pack are decoded, see ImageFolder. "worker" for a raw
+            pack, which contains decoded pixels.
+        on_error: "raise": an unreadable or damaged image raises an ImageError that names it. "skip": the next readable
+            image is returned instead, with a warning. A shard with a damaged table raises an ImageError in both cases.
+        verify: Whether to compare the checksum of each image whenever it is read. The checksum of a shard's table is
+            always compared when the shard is opened.
 
     Attributes:
-        classes, class_to_idx, targets: as ImageFolder's.
+        encoding: "raw" or "jpeg".
+        classes: Class names, sorted.
+        class_to_idx: {class name: class number}.
+        targets: Class number of every image. Read from all shards on each access.
+        skipped: Number of samples that were replaced so far (`on_error="skip"`), in all workers.
 
     Raises:
-        ValueError: if `path` is no pack, or one that is not finished.
-        ImageError: if a shard is missing or cut short.
-        ModuleNotFoundError: without pyarrow.
+        ValueError: If an argument has a wrong type or value, or if `path` is no pack or an unfinished one.
+        ImageError: If a shard is missing or truncated.
+        ModuleNotFoundError: If pyarrow is not installed.
     """
 
     def __init__(self, path: str | Path, decode: str = "worker", on_error: str = "raise", verify: bool = True) -> None:
@@ -50,64 +57,65 @@ class Packed(Decoded):
         self.path, self.verify = checks.path(self, "path", path), verify
         self.decode = checks.one_of(self, "decode", decode, DECODE)
         index = Index.read(self, self.path)
-        self._entries = finished(self, self.path, index)
+        self._entries = entries_of(self, self.path, index)
         self.encoding, self.classes = index.encoding, index.classes
         self.remedy = f"Delete that shard and run gpuaug pack again; gpuaug verify {self.path} finds all such shards."
         if self.encoding == "raw" and decode == "device":
-            got = f"'device' for {self.path}, which holds pixels"
-            raise checks.bad(self, "decode", "'worker' for a raw pack", got)
+            got = f"'device' for {self.path}, which contains pixels"
+            raise checks.argument_error(self, "decode", "'worker' for a raw pack", got)
         for entry in self._entries:  # here, not in the middle of an epoch
-            _must_be_there(self.path, entry, self.remedy)
+            _check_length(self.path, entry, self.remedy)
         self._ends = np.cumsum([entry.images for entry in self._entries])
         self._open: dict[int, Shard] = {}
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_open": {}}  # each process maps the shards it reads
+        return {**self.__dict__, "_open": {}}  # each process maps the shards that it reads
 
     def __len__(self) -> int:
         return int(self._ends[-1])
 
     @property
     def class_to_idx(self) -> dict[str, int]:
+        """{class name: class number}."""
         return {name: number for number, name in enumerate(self.classes)}
 
     @property
     def targets(self) -> list[int]:
-        """Read from all shards."""
-        return [label for shard in range(len(self._entries)) for label in self._shard(shard).rows["label"].tolist()]
+        """Class number of every image, read from all shards."""
+        return [label for shard in range(len(self._entries)) for label in self._shard(shard).table["label"].tolist()]
 
     def _shard(self, number: int) -> Shard:
         if number not in self._open:
             self._open[number] = open_shard(self.path, self._entries[number])
         return self._open[number]
 
-    def _place(self, number: int) -> tuple[int, int]:
-        """The shard of an image, and its row in it."""
+    def _locate(self, number: int) -> tuple[int, int]:
+        """(number of the shard, row in its table) of an image."""
         shard = int(np.searchsorted(self._ends, number, side="right"))
         return shard, number - int(self._ends[shard]) + self._entries[shard].images
 
     def _name(self, number: int) -> str:
-        shard, row = self._place(number)
+        shard, row = self._locate(number)
         try:
             return self._shard(shard).path(row)
         except (ImageError, OSError):
             return f"image {row} of {self._entries[shard].file}"
 
     def _load(self, number: int) -> tuple[Tensor | EncodedImage, int]:
-        place, row = self._place(number)
-        shard = self._shard(place)
-        start, length, _, _, crc32, height, width, label = shard.rows[row].tolist()
+        shard_number, row = self._locate(number)
+        shard = self._shard(shard_number)
+        start, length, _, _, crc32, height, width, label = shard.table[row].tolist()
         data = shard.data[start : start + length]
         if self.verify and zlib.crc32(data.data) != crc32:
-            data = self._read(self.path / self._entries[place].file, row, start, length, crc32)
+            data = self._read(self.path / self._entries[shard_number].file, row, start, length, crc32)
         flat = torch.from_numpy(data)
         if self.encoding == "raw":
             return flat.view(height, width, 3).permute(2, 0, 1), label
         return load(flat, shard.path(row), self.decode, self.on_error), label
 
     @staticmethod
-    def _read(path: Path, row: int, start: int, length: int, crc32: int) -> Any:
-        """The bytes as the file has them, for the case that somebody wrote to an image."""
+    def _read(path: Path, row: int, start: int, length: int, crc32: int) -> NDArray[np.uint8]:
+        """The bytes of an image in the file, in case this process wrote to the view."""
         data = np.fromfile(path, np.uint8, length, offset=start)
         if zlib.crc32(data.data) != crc32:
             raise ImageError(f"{path} is damaged: its image {row} does not match its checksum")
@@ -118,28 +126,28 @@ class Packed(Decoded):
         return f"Packed({str(self.path)!r}, {settings})"
 
 
-def finished(owner: object, path: Path, index: Index) -> list[Entry]:
-    """The shards of an index that has all of them.
+def entries_of(owner: object, path: Path, index: Index) -> list[Entry]:
+    """The shards of a finished pack.
 
     Raises:
-        ValueError: if some are missing, or they hold no image.
+        ValueError: If some are missing, or if they contain no image.
     """
     entries = [entry for entry in index.shards if entry is not None]
     if len(entries) < len(index.shards):
         got = f"{path} with {len(entries)} of {len(index.shards)} shards"
-        raise checks.bad(owner, "path", "a finished pack", got, "Run gpuaug pack again, it goes on from there.")
+        raise checks.argument_error(owner, "path", "a finished pack", got, "Run gpuaug pack again, it continues there.")
     if not any(entry.images for entry in entries):
-        raise checks.bad(owner, "path", "a pack with images", f"{path} with none")
+        raise checks.argument_error(owner, "path", "a pack with images", f"{path} with none")
     return entries
 
 
-def _must_be_there(folder: Path, entry: Entry, remedy: str) -> None:
+def _check_length(folder: Path, entry: Entry, remedy: str) -> None:
     path = folder / entry.file
     length = path.stat().st_size if path.exists() else None
     if length != entry.bytes:
         got = "none" if length is None else f"{length:,} bytes"
         raise ImageError(
-            str(checks.bad("Packed", "path", f"a pack whose {path} has {entry.bytes:,} bytes", got, remedy))
+            str(checks.argument_error("Packed", "path", f"a pack whose {path} has {entry.bytes:,} bytes", got, remedy))
         )
 
 
@@ -147,17 +155,17 @@ def verify(path: str | Path, report: Callable[[int, int], None] | None = None) -
     """Read every byte of a pack and compare all checksums.
 
     Args:
-        path: of the pack.
-        report: called with (done, all) bytes.
+        path: Path of the pack's folder.
+        report: Function of (bytes read, bytes in all) that is called after each shard.
 
     Returns:
-        The damaged shards, and what is wrong with each.
+        The damaged shards: {file name: description of the damage}.
 
     Raises:
-        ValueError: if `path` is no pack, or one that is not finished.
+        ValueError: If `path` is no pack, or an unfinished one.
     """
     folder = checks.path("verify", "path", path)
-    entries = finished("verify", folder, Index.read("verify", folder))
+    entries = entries_of("verify", folder, Index.read("verify", folder))
     damaged, done, total = {}, 0, sum(entry.bytes for entry in entries)
     report = report or (lambda done, total: None)
     report(0, total)
@@ -170,14 +178,14 @@ def verify(path: str | Path, report: Callable[[int, int], None] | None = None) -
 
 
 def damage(folder: Path, entry: Entry) -> str:
-    """What is wrong with a shard; nothing if it is whole."""
+    """A description of what is damaged in a shard; empty if nothing is."""
     try:
         shard = open_shard(folder, entry)
     except (ImageError, OSError) as error:
         return str(error)
     bad = [
         number
-        for number, row in enumerate(shard.rows)
+        for number, row in enumerate(shard.table)
         if zlib.crc32(shard.data[row["start"] : row["start"] + row["length"]].data) != row["crc32"]
     ]
     if not bad:

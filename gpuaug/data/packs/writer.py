@@ -15,11 +15,11 @@ from gpuaug.data.packs.format import PARTIAL, Entry
 
 __all__ = ["Image", "Writer"]
 
-BATCH_BYTES = 64 << 20  # of images in a record batch: what packing holds in memory, but for an image larger than that
+BATCH_BYTES = 64 << 20  # of images in a record batch, which packing holds in memory; a larger image has its own batch
 
 
 class Image(NamedTuple):
-    """A row of a shard, but for label and path."""
+    """An image of a shard: its row without label and path."""
 
     data: NDArray[np.uint8]
     height: int
@@ -28,7 +28,12 @@ class Image(NamedTuple):
 
 
 class Writer:
-    """A shard in the making: under its own name once it is finished, and gone if it is not."""
+    """Write one shard. The file gets its name when it is finished; an unfinished file is deleted.
+
+    Args:
+        path: Path of the finished file.
+        encoding: "raw" or "jpeg".
+    """
 
     def __init__(self, path: Path, encoding: str) -> None:
         self._pa = pa = shards.arrow()
@@ -49,13 +54,13 @@ class Writer:
             self._file = open(self._partial, "wb")
             self._arrow = self._pa.ipc.new_file(self._file, self._schema)
             return self
-        except BaseException:  # Ctrl+C too: nobody else calls __exit__ then
+        except BaseException:  # Ctrl-C too: Python does not call __exit__ after a failed __enter__
             self.__exit__()
             raise
 
     def __exit__(self, *error: object) -> None:
         if self._file is not None:
-            with contextlib.suppress(OSError):  # a full disk cannot take the rest either
+            with contextlib.suppress(OSError):  # a full disk has no room for the last bytes either
                 self._file.close()
         self._partial.unlink(missing_ok=True)  # a finished shard has another name
 
@@ -70,7 +75,7 @@ class Writer:
         self.images += 1
 
     def _flush(self) -> None:
-        """Write a record batch; the images are one buffer already."""
+        """Write a record batch."""
         pa = self._pa
         buffers = [None, pa.py_buffer(np.array(self._ends, np.int64)), pa.py_buffer(self._data)]
         images = pa.Array.from_buffers(pa.large_binary(), len(self._ends) - 1, buffers)
@@ -82,13 +87,13 @@ class Writer:
         self._clear()
 
     def finish(self, source: str, skipped: dict[str, str]) -> Entry:
-        """Close the file, read it back and give it its name."""
+        """Close the file, read it back for its checksum, and give it its name."""
         if self._data:
             self._flush()
         self._arrow.close()
         shards.sync(self._file)
         self._file.close()
         length = self._partial.stat().st_size
-        crc32, spans = shards.describe(shards.mapped(self._partial, length))
+        crc32, spans = shards.checksum_and_spans(shards.map_file(self._partial, length))
         os.replace(self._partial, self.path)
         return Entry(self.path.name, self.images, length, crc32, spans, source, skipped)

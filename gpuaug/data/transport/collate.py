@@ -1,11 +1,11 @@
-"""Samples of different sizes as one batch in one buffer, packed in the worker."""
+"""Pack samples of different sizes into one batch with one buffer, in the worker."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -28,24 +28,29 @@ class _Fields(NamedTuple):
 
 
 class Batch(_Fields):
-    """What `ragged_collate` makes of samples, a tuple (images, labels, index).
+    """A batch that `ragged_collate` made, a tuple (images, labels, index).
 
-    It travels from a worker as one object in shared memory, however many samples it holds: labels and index are a few
-    bytes and go with the message.
+    A worker sends it as one object in shared memory, however many samples it has. Labels and index are a few bytes, and
+    are pickled.
+
+    Attributes:
+        images: Ragged of B images, or Encoded with decode="device".
+        labels: (B, ...) tensor.
+        index: (B,) int64, which stays on the CPU (see Index), or None.
     """
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        sent = shared.segment(self.images.data)
+    def __reduce__(self) -> tuple[object, ...]:
+        sent = shared.segment_of(self.images.data)
         if sent is None:
             return Batch, tuple(self)
         described = self.images.describe()
         return _received, (type(self.images), sent, len(self.images.data), described, *map(_inline, self[1:]))
 
-    def pin_memory(self, device: Any = None) -> Batch:
-        """A copy in pinned memory, as a DataLoader with pin_memory=True makes it; encoded images stay where they are.
+    def pin_memory(self, device: object = None) -> Batch:
+        """A copy in pinned memory; encoded images are not copied. A DataLoader with pin_memory=True calls it.
 
         Args:
-            device: torch may name one; it pins for the current accelerator all the same.
+            device: Unused: torch may pass a device, but the memory is pinned for the current accelerator.
         """
         images, labels, index = self
         if isinstance(images, Ragged):
@@ -54,7 +59,10 @@ class Batch(_Fields):
 
 
 def _inline(tensor: Tensor | None) -> Any:
-    """As a NumPy array, which pickles by value, if NumPy has such; what fails in a worker's queue hangs its reader."""
+    """A NumPy array, which is pickled by value; the tensor itself if NumPy lacks its dtype.
+
+    An exception here, in a worker's queue, would make the reader wait for ever.
+    """
     try:
         return None if tensor is None else tensor.numpy()
     except (TypeError, RuntimeError):
@@ -62,57 +70,60 @@ def _inline(tensor: Tensor | None) -> Any:
 
 
 def _received(kind: Any, sent: Any, size: int, described: tuple[Any, ...], labels: Any, index: Any) -> Batch:
-    images = kind(shared.lease(shared.attach(sent), size), *described)
+    images = kind(shared.attach(shared.open_segment(sent), size), *described)
     labels, index = (torch.from_numpy(part) if isinstance(part, np.ndarray) else part for part in (labels, index))
     return Batch(images, labels, None if index is None else index.as_subclass(Index))
 
 
-def ragged_collate(samples: Sequence[tuple[Any, ...]]) -> Batch:
-    """Pack (image, label, index) samples into one batch; the `collate_fn` of a DataLoader.
+def ragged_collate(samples: Sequence[tuple[object, ...]]) -> Batch:
+    """Pack samples into one batch: a `collate_fn` for a DataLoader.
 
     Args:
-        samples: of uint8 (C, H, W) images of any sizes, of Pillow images or uint8 arrays (H, W) or (H, W, C), or of
-            encoded ones (`decode="device"`); labels are numbers, or tensors of one shape; index is the sample's number
-            in the data set, or left out.
+        samples: (image, label, index) or (image, label) tuples. Images are uint8 tensors (C, H, W) of any sizes, Pillow
+            images, uint8 arrays (H, W) or (H, W, C), or encoded images (`decode="device"`). Labels are numbers, or
+            tensors of one shape. The index is the sample's number in its data set.
 
     Returns:
-        (images: Ragged or Encoded, labels: (B, ...), index: (B,) int64 or None, which stays on the CPU; see Index).
+        Batch: (images, labels, index): Ragged or Encoded; (B, ...) tensor; (B,) int64 Index, or None.
 
     Raises:
-        ValueError: if the samples are something else.
+        ValueError: If the samples have another form.
     """
     if not samples:
-        raise checks.bad("ragged_collate", "samples", "at least one", "none")
+        raise checks.argument_error("ragged_collate", "samples", "at least one", "none")
     kinds = {len(sample) if isinstance(sample, (tuple, list)) else type(sample): sample for sample in samples}
     if len(kinds) > 1 or not kinds.keys() <= {2, 3}:
         remedy = "Wrap the data set in ga.data.Indexed."
         if any(isinstance(sample, Mapping) for sample in kinds.values()):
-            remedy = 'Pass collate_fn=ga.collate(image="image", label="label"), with the names of the fields.'
+            remedy = 'Pass collate_fn=ga.collate(image="image", label="label"), with the names of your fields.'
         got = " and ".join(map(_kind, kinds.values()))
-        raise checks.bad("ragged_collate", "samples", "(image, label, index) or (image, label)", got, remedy)
+        raise checks.argument_error("ragged_collate", "samples", "(image, label, index) or (image, label)", got, remedy)
+    images: tuple[Any, ...]
     images, labels, *index = zip(*samples, strict=True)
     kind = Encoded if any(isinstance(image, EncodedImage) for image in images) else Ragged
     packed = kind.from_images([as_tensor(image) for image in images], shared.empty)
     return Batch(packed, _stacked(labels), _numbers(index[0]) if index else None)
 
 
-def collate(image: str = "image", label: str = "label", index: str | None = None) -> Callable[[Sequence[Any]], Batch]:
-    """The `collate_fn` for samples that are dicts, as those of Hugging Face's data sets.
+def collate(
+    image: str = "image", label: str = "label", index: str | None = None
+) -> Callable[[Sequence[object]], Batch]:
+    """Make a `collate_fn` for samples that are dicts, as those of Hugging Face data sets.
 
     Args:
-        image: name of the field that holds the image, in a form that `ragged_collate` takes.
-        label: name of the field that holds the label.
-        index: name of the field that holds the sample's number in the data set. None: there is none.
+        image: Name of the field with the image, in a form that `ragged_collate` accepts.
+        label: Name of the field with the label.
+        index: Name of the field with the sample's number in its data set. None: the batch has no index.
 
     Returns:
-        A function of samples, which it packs as `ragged_collate` does. It travels to workers, however they start.
+        A function of a list of dicts that packs them as `ragged_collate` does. It can be pickled for workers.
 
     Raises:
-        ValueError: if a name is no str; when called, if a sample is no dict with these fields.
+        ValueError: If a name is no str; when the function is called, if a sample is no dict with these fields.
     """
     for argument, name in (("image", image), ("label", label), ("index", index)):
         if not isinstance(name, str) and (argument != "index" or name is not None):
-            raise checks.bad("collate", argument, "the name of a field, a str", checks.describe(name))
+            raise checks.argument_error("collate", argument, "the name of a field, a str", checks.describe(name))
     return _Fielded((image, label) if index is None else (image, label, index))
 
 
@@ -120,21 +131,23 @@ def collate(image: str = "image", label: str = "label", index: str | None = None
 class _Fielded:
     names: tuple[str, ...]
 
-    def __call__(self, samples: Sequence[Any]) -> Batch:
+    def __call__(self, samples: Sequence[object]) -> Batch:
         for sample in samples:
-            missing = not isinstance(sample, Mapping) or [name for name in self.names if name not in sample]
-            if missing:
+            if not isinstance(sample, Mapping) or any(name not in sample for name in self.names):
                 expected = f"dicts with {', '.join(map(repr, self.names))}"
-                got = f"one with {', '.join(map(repr, sample))}" if isinstance(sample, Mapping) else _kind(sample)
-                raise checks.bad("collate", "samples", expected, got)
-        return ragged_collate([tuple(sample[name] for name in self.names) for sample in samples])
+                got = f"a dict with {', '.join(map(repr, sample))}" if isinstance(sample, Mapping) else _kind(sample)
+                raise checks.argument_error("collate", "samples", expected, got)
+        dicts = cast(Sequence[Mapping[str, object]], samples)
+        return ragged_collate([tuple(sample[name] for name in self.names) for sample in dicts])
 
 
 def _stacked(labels: Sequence[Any]) -> Tensor:
     try:
         return torch.stack([_label(label) for label in labels]).detach()
     except (TypeError, ValueError, RuntimeError):
-        raise checks.bad("ragged_collate", "labels", "numbers, or tensors of one shape", _kinds(labels)) from None
+        raise checks.argument_error(
+            "ragged_collate", "labels", "numbers, or tensors of one shape", _kinds(labels)
+        ) from None
 
 
 def _label(label: Any) -> Tensor:
@@ -146,7 +159,7 @@ def _numbers(index: Sequence[Any]) -> Tensor:
         numbers = [index_of(n) if isinstance(n, Numbered) else operator.index(n) for n in index]
         return torch.tensor(numbers, device="cpu").as_subclass(Index)
     except (TypeError, ValueError, RuntimeError):
-        raise checks.bad("ragged_collate", "index", "integers of 64 bits", _kinds(index)) from None
+        raise checks.argument_error("ragged_collate", "index", "integers of 64 bits", _kinds(index)) from None
 
 
 def _kinds(values: Sequence[Any]) -> str:

@@ -1,11 +1,11 @@
-"""Compressed images that travel as they are and are decoded where the batch is augmented."""
+"""Compressed images: workers send the bytes of files, and the batch is decoded where it is augmented."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,13 @@ __all__ = ["Encoded", "EncodedImage"]
 
 
 class EncodedImage(NamedTuple):
-    """One file: its bytes (n,) uint8, its name for errors, and what to do if it cannot be decoded."""
+    """The bytes of one image file.
+
+    Attributes:
+        data: (n,) uint8.
+        name: Name for errors.
+        on_error: "raise" or "skip", see Encoded.
+    """
 
     data: Tensor
     name: str
@@ -31,26 +37,35 @@ class Encoded:
     """A batch of compressed images in one flat buffer.
 
     Args:
-        data: (bytes,) uint8 on the CPU, the files one after another.
-        lengths: (B,) int64 numpy array, bytes of each.
-        names: of the files, for errors.
-        on_error: "raise", or "skip" to put another image of the batch in the place of one that cannot be decoded.
+        data: Bytes of all files, one after another, (bytes,) uint8 on the CPU.
+        lengths: Length of each file in bytes, (B,) int64 NumPy array.
+        names: Names of the files, for errors.
+        on_error: "raise": an image that cannot be decoded raises an ImageError. "skip": another image of the batch
+            replaces it, with a warning.
     """
 
-    def __init__(self, data: Tensor, lengths: NDArray[Any], names: Sequence[str], on_error: str = "raise") -> None:
+    def __init__(self, data: Tensor, lengths: NDArray[np.int64], names: Sequence[str], on_error: str = "raise") -> None:
         self.data, self.lengths, self.names, self.on_error = data, lengths, tuple(names), on_error
 
     @classmethod
     def from_images(cls, images: Sequence[EncodedImage], empty: Callable[[int], Tensor] | None = None) -> Encoded:
-        """Pack files, into memory that `empty` gives if it is there."""
+        """Pack files into one buffer.
+
+        Args:
+            images: Files.
+            empty: Function that allocates (bytes,) uint8 for the buffer. None: torch allocates it.
+
+        Raises:
+            ValueError: If some images are decoded already.
+        """
         if not all(isinstance(image, EncodedImage) for image in images):
-            raise checks.bad("ragged_collate", "images", "all encoded or all decoded", "some of each")
+            raise checks.argument_error("ragged_collate", "images", "all encoded or all decoded", "some of each")
         lengths = np.array([len(image.data) for image in images], np.int64)
         out = None if empty is None else empty(int(lengths.sum()))
         data = torch.cat([image.data for image in images], out=out)
         return cls(data, lengths, [image.name for image in images], images[0].on_error)
 
-    def describe(self) -> tuple[Any, ...]:
+    def describe(self) -> tuple[NDArray[np.int64], tuple[str, ...], str]:
         """The arguments of the constructor after `data`."""
         return self.lengths, self.names, self.on_error
 
@@ -60,28 +75,30 @@ class Encoded:
     def __getitem__(self, number: int) -> Tensor:
         """The bytes of image `number`."""
         if not -len(self) <= number < len(self):
-            raise IndexError(f"Encoded: image {number} of a batch of {len(self)}")
+            raise IndexError(f"Encoded: there is no image {number} in a batch of {len(self)}.")
         number %= len(self)
         end = int(self.lengths[: number + 1].sum())
         return self.data[end - int(self.lengths[number]) : end]
 
     def pin_memory(self) -> Encoded:
-        """Itself: decoders read the bytes on the host."""
+        """Return the batch itself: decoders read the bytes from ordinary CPU memory."""
         return self
 
     def decode(self, device: torch.device | str) -> tuple[Ragged, Tensor]:
-        """Decode the batch on `device`.
+        """Decode the batch on a device.
 
-        On CUDA nvJPEG decodes what it can: whole, upright JPEGs it does not refuse. The CPU decodes the rest, as many
-        at a time as torch has threads, and everything on other devices. nvJPEG's pixels differ a little from the
-        CPU's.
+        On CUDA, nvJPEG decodes complete, upright JPEGs, and the CPU decodes the rest, as many at a time as torch has
+        threads. On other devices the CPU decodes everything. nvJPEG's pixels differ a little from the CPU's.
+
+        Args:
+            device: Device of the result.
 
         Returns:
-            The images on `device`, and (B,) int64, the number of the image that stands in each place: its own, but
-            for one that was skipped.
+            (images, numbers): Ragged of B images on `device`; (B,) int64 on the CPU, for each position the number of
+            the image in it, which is another one's where an image was skipped.
 
         Raises:
-            ImageError: if an image cannot be decoded and `on_error` is "raise", or none of them can be.
+            ImageError: If an image cannot be decoded and `on_error` is "raise", or if none can be decoded.
         """
         device = torch.device(device)
         files = [self[number] for number in range(len(self))]
@@ -90,7 +107,7 @@ class Encoded:
             suited = [number for number, file in enumerate(files) if _suits_device(file)]
             decoded = _on_device([files[number] for number in suited], device)
             if len(suited) > 1 and not any(isinstance(image, Tensor) for image in decoded):
-                warnings.warn(f"Encoded: {device} decodes none of a batch's JPEGs; the CPU does.", stacklevel=2)
+                warnings.warn(f"Encoded: {device} decodes no JPEG of a batch; the CPU decodes them.", stacklevel=2)
             for number, image in zip(suited, decoded, strict=True):
                 images[number] = image
         left = [number for number, image in enumerate(images) if image is None]
@@ -105,28 +122,28 @@ class Encoded:
             if isinstance(image, ImageError):
                 if self.on_error == "raise" or not good:
                     raise unreadable("Encoded", self.names[number], image) from None
-                stand_in = _next(good, number)
-                warnings.warn(skipped("Encoded", self.names[number], image, self.names[stand_in]), stacklevel=3)
+                other = _next(good, number)
+                warnings.warn(skipped("Encoded", self.names[number], image, self.names[other]), stacklevel=3)
         return [_next(good, number) for number in range(len(images))]
 
 
 def _next(good: Sequence[int], number: int) -> int:
-    """The first of `good` from `number` on, from the front again after the end."""
+    """The first of `good` that is at least `number`; if there is none, the first of all."""
     return next((other for other in good if other >= number), good[0])
 
 
 def _suits_device(file: Tensor) -> bool:
-    """nvJPEG ignores the orientation, and need not say that a file is cut short."""
+    """Whether nvJPEG decodes a file correctly: it ignores the orientation, and may not notice a truncated file."""
     return is_jpeg(file) and is_whole(file) and is_upright(file)
 
 
 def _on_device(files: Sequence[Tensor], device: torch.device) -> list[Tensor | None]:
-    """Decoded by nvJPEG; None for what it refuses."""
+    """Images decoded by nvJPEG; None for a file that it refuses."""
     try:
         return device_jpegs(files, device) if files else []
     except torch.OutOfMemoryError:
         raise
-    except RuntimeError:  # one bad file fails the batch
+    except RuntimeError:  # one bad file makes the whole batch fail
         if len(files) == 1:
             return [None]
     half = len(files) // 2
@@ -136,8 +153,8 @@ def _on_device(files: Sequence[Tensor], device: torch.device) -> list[Tensor | N
 def device_jpegs(files: Sequence[Tensor], device: torch.device) -> list[Tensor | None]:
     """The operator of torchvision.io.decode_jpeg(files, device=device).
 
-    It writes on a stream of its own, into memory of the current stream that it does not wait for: what was there before
-    may still be read, and after an error it may still be writing into what is free again.
+    It writes on a stream of its own, into memory that the current stream allocates, and does not wait for that stream.
+    So earlier work may still read the memory, and after an error nvJPEG may still write to memory that is free again.
     """
     torch.cuda.current_stream(device).synchronize()
     try:
@@ -157,7 +174,7 @@ def _on_cpu(files: Sequence[Tensor]) -> list[Tensor | ImageError]:
     threads = min(torch.get_num_threads(), len(files))
     if threads <= 1:
         return [attempt(file) for file in files]
-    with ThreadPoolExecutor(threads) as pool:  # the decoders let go of the GIL
+    with ThreadPoolExecutor(threads) as pool:  # the decoders release the GIL
         return list(pool.map(attempt, files))
 
 
@@ -165,16 +182,16 @@ REPLACE = 'Replace it, or pass on_error="skip".'
 
 
 def unreadable(owner: object, name: str, error: BaseException, remedy: str = REPLACE) -> ImageError:
-    """The error for a file that cannot be decoded."""
+    """The error for an unreadable file."""
     got = f"{printable(name)} ({reason(error)})"
-    return ImageError(str(checks.bad(owner, "file", "an image that can be read", got, remedy)))
+    return ImageError(str(checks.argument_error(owner, "file", "an image that can be read", got, remedy)))
 
 
-def skipped(owner: str, name: str, error: BaseException, stand_in: str) -> str:
-    """The warning for it."""
-    return f"{owner}: skipped {printable(name)} ({reason(error)}); {printable(stand_in)} stands in its place."
+def skipped(owner: str, name: str, error: BaseException, substitute: str) -> str:
+    """The text of the warning for an unreadable file."""
+    return f"{owner}: skipped {printable(name)} ({reason(error)}); {printable(substitute)} replaces it."
 
 
 def printable(name: str) -> str:
-    """Without line breaks, or bytes that are no text, which file names may hold."""
+    """A file name without line breaks, and without bytes that are no text."""
     return name if name.isprintable() else repr(name)

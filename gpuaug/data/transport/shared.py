@@ -1,20 +1,21 @@
-"""Shared memory that workers write batches into, used again once nobody holds a batch any more.
+"""Shared memory for the batches that worker processes write, recycled when a batch is released.
 
-A fresh segment costs a page fault for every 4 KiB of a batch: half as long as decoding (benchmarks/NOTES.md). So a
-worker keeps its segments. Two bytes before the batch say whether the worker still holds it, and how it is with the
-reader; each side clears its own when its last tensor over the segment is gone, views included.
+A new segment costs a page fault for every 4 KiB of a batch, which takes half as long as decoding
+(benchmarks/NOTES.md). So a worker recycles its segments. Two bytes in a segment's header say whether the worker and the
+reader still hold the batch in it. Each side clears its own byte when it has deleted its last tensor of the batch, views
+included.
 
-A worker that is ahead of its reader has time for page faults, but memory is short: when it has no free segment, it
-leaves those that the reader holds to the reader, whose memory they are until it lets go of them. So the segments of all
-workers are at most the batches that are asked for ahead, and those that the reader holds.
+A worker that is faster than its reader can afford page faults, but memory is limited: when such a worker has no free
+segment, it abandons segments that the reader holds. An abandoned segment is freed when the reader releases it. So the
+segments of all workers are at most the batches requested in advance, plus those that the reader holds.
 
-On Linux a segment is a file without a name: the worker sends its process and file number, and the reader maps it from
-there and keeps no file open. The system frees it with the last process that has it, so workers that end, are killed or
-raise leave nothing in /dev/shm, whatever torch's sharing strategy is, and /dev/shm may be small. Elsewhere a segment is
-torch's.
+On Linux a segment is an anonymous file: the worker sends its process id and file descriptor, and the reader maps the
+file from /proc and closes it again. The system frees it with the last process that maps it. So workers that end, fail
+or are killed leave nothing in /dev/shm, whatever torch's sharing strategy is, and /dev/shm may be small. On other
+systems torch makes the segment.
 
-A DeviceLoader keeps the segments of its batches mapped while it iterates: mapping each one again costs page faults, and
-half as much time as augmenting (benchmarks/NOTES.md).
+A DeviceLoader keeps the segments of its batches mapped while it iterates: mapping a segment again for every batch costs
+page faults, which take half as long as augmenting (benchmarks/NOTES.md).
 """
 
 from __future__ import annotations
@@ -33,20 +34,21 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from gpuaug import compat
 
-__all__ = ["Address", "Mapped", "attach", "empty", "lease", "pinned", "segment"]
+__all__ = ["Address", "Mapped", "attach", "empty", "open_segment", "pinned", "segment_of"]
 
-HEADER = 64  # bytes before the batch; keeps it aligned
-WORKER, READER = 0, 1  # the bytes of the header that say who holds the batch
-NOBODY, HELD = 0, 1
-SENT = 2  # of READER: on its way
-FORKED = 3  # the holder forked meanwhile, so that its child has the batch for good
-LEFT = 2  # the byte of the header that says whether the worker has let go of the segment for good
-SPARE = 2  # segments with the reader that workers keep all the same: the batch at hand and the one before
-SLACK = 1.25  # batches vary in size; in a file without a name, pages that are never written cost nothing
+# A segment is a uint8 tensor: the header, then the bytes of a batch.
+HEADER = 64  # bytes; keeps the batch aligned
+WORKER, READER = 0, 1  # header bytes: the state of the batch in the worker, and in the reader
+NOBODY, HELD = 0, 1  # states: no tensor of the batch is left; there are some
+SENT = 2  # state of READER: the batch is on its way to it
+FORKED = 3  # state: the process forked while it held the batch, so its child may hold it for ever
+ABANDONED = 2  # header byte: 1 if the worker will not recycle the segment
+READER_SLACK = 2  # segments with the reader that a worker does not abandon: the current batch and the one before
+SLACK = 1.25  # size of a new segment / size of its batch, as batches vary; unwritten pages of a file cost nothing
 
 
 class Address(NamedTuple):
-    """Where a reader finds a segment: an open file of a process, and which file that must be."""
+    """Where a reader finds a segment: an open file of a process, and the identity of that file."""
 
     process: int
     descriptor: int
@@ -55,17 +57,17 @@ class Address(NamedTuple):
     size: int  # bytes
 
 
-_segments: list[Tensor] = []  # of this process: whole segments as uint8
-_leased: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()  # address of a batch -> its segment
-_pinned = WeakTensorKeyDictionary()  # pinned copy of a batch -> the segment that the batch came in
-_addresses: dict[int, Address] = {}  # address in memory of a segment of this process -> where others find it
-_attached: weakref.WeakValueDictionary[tuple[int, int], Tensor] = weakref.WeakValueDictionary()  # others' segments
+_segments: list[Tensor] = []  # the segments that this process made and has not abandoned
+_addresses: dict[int, Address] = {}  # memory address of a segment of this process -> its address for readers
+_opened: weakref.WeakValueDictionary[tuple[int, int], Tensor] = weakref.WeakValueDictionary()  # segments of workers
+_segment_at: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()  # address of a batch -> segment
+_segment_of_copy = WeakTensorKeyDictionary()  # pinned copy of a batch -> segment of that batch
 _mapped: weakref.WeakSet[Mapped] = weakref.WeakSet()
-_forks = 0  # of this process so far
+_forks = 0  # how often this process has forked
 
 
 def _in_child() -> None:
-    """A forked child writes into segments of its own, and keeps nothing mapped for the loops of its parent."""
+    """A forked child makes segments of its own, and keeps nothing mapped for its parent's loops."""
     _segments.clear()
     for mapped in list(_mapped):
         mapped.clear()
@@ -80,26 +82,29 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_in_child, after_in_parent=_in_parent)
 
 
+# ---- the worker ------------------------------------------------------------------------------------------------------
+
+
 def empty(size: int) -> Tensor:
-    """(size,) uint8: in a worker process in shared memory, elsewhere as torch.empty."""
+    """Uninitialized memory for a batch, (size,) uint8: shared memory in a worker process, else as torch.empty."""
     worker = get_worker_info()
     if worker is None:
         return torch.empty(size, dtype=torch.uint8, device="cpu")
-    fitting = [whole for whole in _in_state(NOBODY, NOBODY) if len(whole) >= HEADER + size]
+    fitting = [segment for segment in _in_state(NOBODY, NOBODY) if len(segment) >= HEADER + size]
     if fitting:
-        return lease(min(fitting, key=len), size, WORKER)
-    _make_room(SPARE // worker.num_workers)
-    whole = _without_name(HEADER + int(SLACK * size)) if _nameless(os.getpid()) else _by_torch(HEADER + size)
-    whole[:HEADER] = 0
-    _segments.append(whole)
-    return lease(whole, size, WORKER)
+        return attach(min(fitting, key=len), size, WORKER)
+    _make_room(READER_SLACK // worker.num_workers)
+    segment = _anonymous(HEADER + int(SLACK * size)) if _has_proc(os.getpid()) else _by_torch(HEADER + size)
+    segment[:HEADER] = 0
+    _segments.append(segment)
+    return attach(segment, size, WORKER)
 
 
 @cache
-def _nameless(process: int) -> bool:
-    """Whether this process can share files without a name: it has /proc, and may open the files of its parent there.
+def _has_proc(process: int) -> bool:
+    """Whether this process can share anonymous files: it needs /proc, and may open its parent's files there.
 
-    Then its parent, which reads the batches, may open its own: the system compares their users and rights.
+    Then the parent, which reads the batches, may open this process's files: the system compares users and permissions.
     """
     try:
         os.listdir(f"/proc/{os.getppid()}/fd")
@@ -108,18 +113,18 @@ def _nameless(process: int) -> bool:
         return False
 
 
-def _without_name(size: int) -> Tensor:
+def _anonymous(size: int) -> Tensor:
     descriptor = os.memfd_create("gpuaug")
     try:
         os.ftruncate(descriptor, size)
-        whole = _map(descriptor, size)
+        segment = _map(descriptor, size)
     except BaseException:
         os.close(descriptor)
         raise
     status = os.fstat(descriptor)
-    _addresses[whole.data_ptr()] = Address(os.getpid(), descriptor, status.st_dev, status.st_ino, size)
-    weakref.finalize(whole, _forget, whole.data_ptr(), descriptor).atexit = False
-    return whole
+    _addresses[segment.data_ptr()] = Address(os.getpid(), descriptor, status.st_dev, status.st_ino, size)
+    weakref.finalize(segment, _forget, segment.data_ptr(), descriptor).atexit = False
+    return segment
 
 
 def _map(descriptor: int, size: int) -> Tensor:
@@ -132,109 +137,116 @@ def _forget(address: int, descriptor: int) -> None:
 
 
 def _by_torch(size: int) -> Tensor:
-    if not _segments:  # torch counts users in a file that has a name, and an ending process does not sign off by itself
+    if not _segments:  # torch counts the users in a named file, and a process that ends does not decrease that count
         util.Finalize(None, _segments.clear, exitpriority=0)
     return torch.empty(0, dtype=torch.uint8, device="cpu").set_(compat.shared_storage(size))
 
 
 def _in_state(worker: int, reader: int) -> list[Tensor]:
-    return [whole for whole in _segments if whole[: READER + 1].tolist() == [worker, reader]]
+    return [segment for segment in _segments if segment[: READER + 1].tolist() == [worker, reader]]
 
 
-def _make_room(spare: int) -> None:
-    """Let go of a free segment, which is too small, else of those with the reader but for `spare`; before a new one."""
-    free, theirs = _in_state(NOBODY, NOBODY), _in_state(NOBODY, HELD)
-    gone = [min(free, key=len)] if free else theirs[: max(0, len(theirs) - spare)]
-    gone += [whole for whole in _segments if FORKED in whole[: READER + 1].tolist()]
-    for whole in gone:
-        whole[LEFT] = 1
-    _segments[:] = [whole for whole in _segments if not any(whole is other for other in gone)]
+def _make_room(slack: int) -> None:
+    """Abandon segments before a new one is made.
+
+    A free segment, which is too small; if there is none, all but `slack` of those that the reader holds. In both cases
+    those that a forked child may hold.
+    """
+    free, with_reader = _in_state(NOBODY, NOBODY), _in_state(NOBODY, HELD)
+    abandoned = [min(free, key=len)] if free else with_reader[: max(0, len(with_reader) - slack)]
+    abandoned += [segment for segment in _segments if FORKED in segment[: READER + 1].tolist()]
+    for segment in abandoned:
+        segment[ABANDONED] = 1
+    _segments[:] = [segment for segment in _segments if not any(segment is other for other in abandoned)]
 
 
-def segment(data: Tensor) -> Tensor | Address | None:
-    """What to send to the reader for the segment that `data` from `empty` lies in; None if it is in none.
+def segment_of(data: Tensor) -> Tensor | Address | None:
+    """What to send to the reader for the segment of a batch from `empty`.
 
-    Nor has it one for a second reader while there is a first: the first says when it is free.
+    None if `data` is in no segment, or if the batch was sent before: only its first reader says when it is released.
     """
     address = data.untyped_storage().data_ptr()
-    for whole in _segments:
-        if whole.data_ptr() + HEADER == address and whole[READER] == NOBODY:
-            whole[READER] = SENT
-            return _addresses.get(whole.data_ptr(), whole)
+    for segment in _segments:
+        if segment.data_ptr() + HEADER == address and segment[READER] == NOBODY:
+            segment[READER] = SENT
+            return _addresses.get(segment.data_ptr(), segment)
     return None
 
 
-def attach(sent: Tensor | Address) -> Tensor:
-    """The whole segment that was sent.
+# ---- the reader ------------------------------------------------------------------------------------------------------
+
+
+def open_segment(sent: Tensor | Address) -> Tensor:
+    """The segment that a worker sent, mapped in this process.
 
     Raises:
-        RuntimeError: if the worker that has it is gone.
+        RuntimeError: if the worker process has ended.
     """
     if isinstance(sent, Tensor):
         return sent
-    whole = _attached.get(sent[2:4])
-    if whole is None:
+    segment = _opened.get(sent[2:4])
+    if segment is None:
         try:
             descriptor = os.open(f"/proc/{sent.process}/fd/{sent.descriptor}", os.O_RDWR | os.O_CLOEXEC)
         except OSError as error:
             raise RuntimeError(f"gpuaug: the batch of worker process {sent.process} is gone ({error}).") from None
         try:
             status = os.fstat(descriptor)
-            if (status.st_dev, status.st_ino) != sent[2:4]:  # another process has that number by now
+            if (status.st_dev, status.st_ino) != sent[2:4]:  # another process has the same id now
                 raise RuntimeError(f"gpuaug: worker process {sent.process} ended before its batch was read.")
-            whole = _attached[sent[2:4]] = _map(descriptor, sent.size)
+            segment = _opened[sent[2:4]] = _map(descriptor, sent.size)
         finally:
             os.close(descriptor)
-    return whole
+    return segment
 
 
-def lease(whole: Tensor, size: int, holder: int = READER) -> Tensor:
-    """The (size,) uint8 of a batch in a segment; the holder's byte says so until nobody there holds its memory."""
-    array: NDArray[Any] = whole.numpy()[HEADER : HEADER + size]  # the tensor's storage will hold this very object
-    whole[holder] = HELD
-    release = weakref.finalize(array, _release, whole, holder, os.getpid(), _forks)
+def attach(segment: Tensor, size: int, holder: int = READER) -> Tensor:
+    """The batch in a segment, (size,) uint8; the holder's header byte is HELD until all tensors of it are deleted."""
+    array: NDArray[Any] = segment.numpy()[HEADER : HEADER + size]  # the tensor's storage will hold this very object
+    segment[holder] = HELD
+    release = weakref.finalize(array, _release, segment, holder, os.getpid(), _forks)
     release.atexit = False
     data = torch.from_numpy(array)
-    _leased[data.data_ptr()] = whole
+    _segment_at[data.data_ptr()] = segment
     return data
 
 
-def _release(whole: Tensor, holder: int, process: int, forks: int) -> None:
-    if os.getpid() == process:  # a forked child's copy says nothing about its parent
-        whole[holder] = NOBODY if forks == _forks else FORKED
+def _release(segment: Tensor, holder: int, process: int, forks: int) -> None:
+    if os.getpid() == process:  # in a forked child it says nothing about the parent
+        segment[holder] = NOBODY if forks == _forks else FORKED
 
 
 def pinned(data: Tensor) -> Tensor:
-    """The bytes of a batch in pinned memory. The copy remembers the segment, which `Mapped.keep` would not find by it.
+    """A copy of a batch in pinned memory. `Mapped.keep` accepts it for the batch.
 
-    A loader's pinning thread makes it, and lets go of the batch itself before the consumer sees any of it.
+    A loader's pinning thread makes the copy, and deletes the batch before the consumer sees either.
     """
     copy = data.pin_memory()
-    whole = _leased.get(data.data_ptr())
-    if whole is not None and copy is not data:
-        _pinned[copy] = whole
+    segment = _segment_at.get(data.data_ptr())
+    if segment is not None and copy is not data:
+        _segment_of_copy[copy] = segment
     return copy
 
 
 class Mapped:
-    """Segments that stay mapped here as long as this lives; torch finds them when they arrive again.
+    """Segments that stay mapped in this process as long as this object lives, to be found when they arrive again.
 
-    Those that their worker has let go of are let go of here when the next new one arrives.
+    Segments that their worker has abandoned are dropped when the next new one arrives.
     """
 
     def __init__(self) -> None:
-        self._wholes: dict[int, Tensor] = {}
+        self._segments: dict[int, Tensor] = {}
         _mapped.add(self)
 
     def keep(self, data: Tensor) -> None:
-        """Keep the segment of a batch from `lease`, or of its copy by `pinned`; other data has none to keep."""
-        whole = _leased.get(data.data_ptr(), _pinned.get(data))  # type: ignore[no-untyped-call]
-        if whole is not None and whole.data_ptr() not in self._wholes:
-            self._wholes = {at: kept for at, kept in self._wholes.items() if not kept[LEFT]}
-            self._wholes[whole.data_ptr()] = whole
+        """Keep the segment of a batch that `attach` or `pinned` returned. Other tensors have none: nothing is kept."""
+        segment = _segment_at.get(data.data_ptr(), _segment_of_copy.get(data))  # type: ignore[no-untyped-call]
+        if segment is not None and segment.data_ptr() not in self._segments:
+            self._segments = {address: other for address, other in self._segments.items() if not other[ABANDONED]}
+            self._segments[segment.data_ptr()] = segment
 
     def clear(self) -> None:
-        self._wholes = {}
+        self._segments = {}
 
     def __len__(self) -> int:
-        return len(self._wholes)
+        return len(self._segments)

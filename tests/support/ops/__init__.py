@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tests.support.ops import color, containers, convert, crops, degrade, mix, policies, warps
-from tests.support.ops.convert import NORMALIZE
-from tests.support.ops.row import FLOATS, NO_DRAWS, ROWS, Drawn, Pixels, Row, Timed, added, answer, wrong
+from . import color, containers, convert, crops, degrade, mix, policies, warps
+from .convert import NORMALIZE
+from .row import FLOATS, NO_DRAWS, ROWS, Drawn, Pixels, Row, Timed, added, answer, wrong
 
 __all__ = ["FLOATS", "NORMALIZE", "NO_DRAWS", "ROWS", "Drawn", "Pixels", "Row", "Timed", "added", "answer", "wrong"]
 

@@ -6,9 +6,10 @@ import numpy as np
 from torchvision.transforms.v2 import functional as F
 
 import gpuaug as ga
-from tests.support import answers as tv
-from tests.support.ops.drawn import Permutation, Uniform
-from tests.support.ops.row import NO_DRAWS, Drawn, Pixels, Row, Timed, answer, instead, moved, shifted
+
+from .. import answers as tv
+from .drawn import Permutation, Uniform
+from .row import NO_DRAWS, Drawn, Pixels, Row, Timed, answer, instead, moved, shifted
 
 __all__ = ["ROWS"]
 

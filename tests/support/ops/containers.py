@@ -10,10 +10,11 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 import gpuaug as ga
-from tests.support import answers as tv
-from tests.support.answers import Answer, Sample
-from tests.support.ops.drawn import Categories, Permutation
-from tests.support.ops.row import FLOATS, NO_DRAWS, Drawn, Pixels, Row, answer
+
+from .. import answers as tv
+from ..answers import Answer, Sample
+from .drawn import Categories, Permutation
+from .row import FLOATS, NO_DRAWS, Drawn, Pixels, Row, answer
 
 __all__ = ["ROWS"]
 

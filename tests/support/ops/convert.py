@@ -7,7 +7,8 @@ import torch
 from torchvision.transforms.v2 import functional as F
 
 import gpuaug as ga
-from tests.support.ops.row import FLOATS, NO_DRAWS, Row, Timed, instead, shifted
+
+from .row import FLOATS, NO_DRAWS, Row, Timed, instead, shifted
 
 __all__ = ["NORMALIZE", "ROWS"]
 

@@ -6,9 +6,10 @@ import numpy as np
 from torchvision.transforms.v2 import functional as F
 
 import gpuaug as ga
-from tests.support import answers as tv
-from tests.support.ops.drawn import Box, Integers
-from tests.support.ops.row import NO_DRAWS, Drawn, Pixels, Row, Timed, answer, shifted
+
+from .. import answers as tv
+from .drawn import Box, Integers
+from .row import NO_DRAWS, Drawn, Pixels, Row, Timed, answer, shifted
 
 __all__ = ["ROWS"]
 

@@ -6,10 +6,11 @@ import numpy as np
 from torchvision.transforms.v2 import functional as F
 
 import gpuaug as ga
-from tests.support import answers as tv
-from tests.support.answers import WITHIN_1
-from tests.support.ops.drawn import Box, Integers, Uniform
-from tests.support.ops.row import FLOATS, Drawn, Pixels, Row, Timed, answer, moved
+
+from .. import answers as tv
+from ..answers import WITHIN_1
+from .drawn import Box, Integers, Uniform
+from .row import FLOATS, Drawn, Pixels, Row, Timed, answer, moved
 
 __all__ = ["ROWS"]
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import gpuaug as ga
-from tests.support import answers as tv
-from tests.support.ops.drawn import Beta, Elsewhere, Uniform
-from tests.support.ops.row import FLOATS, Drawn, Pixels, Row, Timed, moved
+
+from .. import answers as tv
+from .drawn import Beta, Elsewhere, Uniform
+from .row import FLOATS, Drawn, Pixels, Row, Timed, moved
 
 __all__ = ["CLASSES", "ROWS"]
 

@@ -9,10 +9,11 @@ from torch import Tensor
 from torchvision.transforms import AutoAugmentPolicy
 
 import gpuaug as ga
-from tests.support import answers as tv
-from tests.support.answers import Sample
-from tests.support.ops.drawn import Categories, Elsewhere
-from tests.support.ops.row import Drawn, Pixels, Row, Timed, answer
+
+from .. import answers as tv
+from ..answers import Sample
+from .drawn import Categories, Elsewhere
+from .row import Drawn, Pixels, Row, Timed, answer
 
 __all__ = ["ROWS"]
 

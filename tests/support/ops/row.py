@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 import gpuaug as ga
-from tests.support.answers import EXACT, Answer, Sample, Tolerance
-from tests.support.ops.drawn import Distribution
+
+from ..answers import EXACT, Answer, Sample, Tolerance
+from .drawn import Distribution
 
 __all__ = [
     "FLOATS", "NO_DRAWS", "ROWS", "Drawn", "Pixels", "Row", "Timed", "added", "answer", "instead", "moved",

@@ -7,9 +7,10 @@ from typing import Any
 from torchvision.transforms import InterpolationMode
 
 import gpuaug as ga
-from tests.support import answers as tv
-from tests.support.ops.drawn import Integers, Uniform
-from tests.support.ops.row import Drawn, Pixels, Row, Timed, moved, other_gate
+
+from .. import answers as tv
+from .drawn import Integers, Uniform
+from .row import Drawn, Pixels, Row, Timed, moved, other_gate
 
 __all__ = ["ROWS"]
 

@@ -61,7 +61,9 @@ def launch(
     grid = (*grid, 1, 1)[:3]
     if grid[0] * grid[1] * grid[2] > PROGRAMS:
         got = f"{grid[0]} x {grid[1]} x {grid[2]} programs of {kernel.fn.__name__}"
-        raise checks.bad("Augment", "images", f"work for at most {PROGRAMS} programs", got, "Use smaller batches.")
+        raise checks.argument_error(
+            "Augment", "images", f"work for at most {PROGRAMS} programs", got, "Use smaller batches."
+        )
     numbers = (
         id(kernel), num_warps, maxnreg, arguments[0].device, *constants.values(),
         *[a if a.__class__ is int else kind(a) for a in arguments],

@@ -1,10 +1,10 @@
-"""The README's figures, from the stored run: python -m benchmarks.report.readme writes them into the README.
+"""The tables of the documentation, from the stored runs: python -m benchmarks.report.docs writes them.
 
-    python -m benchmarks --full --data FOLDER --json benchmarks/results/full.json --plot docs
+    python -m benchmarks --full --data FOLDER --json benchmarks/results/full.json --plot benchmarks/results
     python -m benchmarks.evidence.accuracy --data CIFAR --json benchmarks/results/accuracy.json
     python -m benchmarks.evidence.bottleneck_validation --json benchmarks/results/planted.json
 
-A block stands between `<!-- results: NAME -->` and `<!-- end -->`; a test holds that each says what the files say.
+A table stands between `<!-- results: NAME -->` and `<!-- end -->`; a test compares each with the stored runs.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.machine import lines
-from benchmarks.report.audit import rounded, span
-from benchmarks.report.tables import MARKS, Grid, absences, drift, grids, losses, markdown
+from ..locations import PACKAGE, RESULTS, ROOT
+from ..machine import lines
+from .audit import rounded, span
+from .tables import MARKS, Grid, absences, drift, grids, losses, markdown
 
-__all__ = ["RESULTS", "fill", "main"]
+__all__ = ["BLOCKS", "PAGES", "fill", "main", "stored"]
 
-ROOT = Path(__file__).parents[2]
-RESULTS = Path(__file__).parents[1] / "results"
+PAGES = ("README.md", "docs/benchmarks.md", "docs/gpu.md", "docs/profiler.md")
 BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.S)
 Run = dict[str, Any]
 
 
 def fill(text: str, runs: dict[str, Run]) -> str:
-    """A README's text with every block made anew."""
+    """The text of a page with every table made anew."""
 
     def block(match: re.Match[str]) -> str:
         name = match[2]
         if name not in BLOCKS:
-            raise ValueError(f"README: a block must be one of {', '.join(BLOCKS)}, got {name}.")
+            raise ValueError(f"docs: a table must be one of {', '.join(BLOCKS)}, got {name}.")
         return f"{match[1]}{BLOCKS[name](runs.get(name, runs['full'])).rstrip()}\n{match[3]}"
 
     return BLOCK.sub(block, text)
@@ -58,6 +58,14 @@ def _regime(name: str) -> Callable[[Run], str]:
         return "\n\n".join([*tables, "\n".join(f"- {note}" for note in notes)])
 
     return block
+
+
+def _short(run: Run) -> str:
+    """The recipes on one core, against the libraries that most people use."""
+    grid = next(grid for regime, grid in grids(run) if regime == "recipes")
+    shown = [grid.columns.index(name) for name in ("recipe", "gpuaug", "tv tens.", "Alb.X", "Kornia", "DALI")]
+    columns = ["recipe", "gpuaug, ms", "torchvision v2", "AlbumentationsX", "Kornia", "DALI"]
+    return markdown(Grid("", columns, [[row[number] for number in shown] for row in grid.rows]))
 
 
 def _losses(run: Run) -> str:
@@ -114,7 +122,7 @@ def _time(found: Run) -> str:
 
 
 def _accuracy(found: Run) -> str:
-    from benchmarks.evidence.accuracy import verdict
+    from ..evidence.accuracy import verdict
 
     body = []
     for who, own in found["accuracy"].items():
@@ -167,6 +175,7 @@ def _longer(cost: dict[str, float]) -> str:
 
 
 BLOCKS: dict[str, Callable[[Run], str]] = {
+    "short": _short,
     "machine": _machine,
     "marks": _marks,
     **{name: _regime(name) for name in ("ops", "recipes", "loaders", "training", "scaling")},
@@ -180,21 +189,35 @@ BLOCKS: dict[str, Callable[[Run], str]] = {
 
 
 def stored() -> dict[str, Run]:
-    """What is kept in the repository; a block that has no run of its name is of the full run."""
+    """The runs that are kept in the repository; a table without a run of its own name is of the full run.
+
+    Raises:
+        RuntimeError: if they are not there, as in an installed package.
+    """
+    if ROOT is None or not RESULTS.exists():
+        raise RuntimeError(
+            f"{PACKAGE}: the stored runs are in the repository, not in an installed package. Use a clone."
+        )
     return {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in ("full", "accuracy", "planted")}
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.report.readme", description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing; 1 if something would change")
+    parser = argparse.ArgumentParser(prog=f"python -m {PACKAGE}.report.docs", description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a table would change")
     options = parser.parse_args(arguments)
-    file = ROOT / "README.md"
-    before = file.read_text(encoding="utf-8")
-    after = fill(before, stored())
-    if options.check:
-        return int(before != after)
-    file.write_text(after, encoding="utf-8")
-    return 0
+    try:
+        runs = stored()
+    except RuntimeError as error:
+        parser.exit(1, f"{error}\n")
+    changed = False
+    for page in PAGES:
+        file = (ROOT or Path()) / page
+        before = file.read_text(encoding="utf-8")
+        after = fill(before, runs)
+        changed |= before != after
+        if not options.check:
+            file.write_text(after, encoding="utf-8")
+    return int(options.check and changed)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,86 @@
+"""What `gpuaug profile` writes and prints, and the checks of it before anything is measured."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from gpuaug.cli.errors import writing
+
+if TYPE_CHECKING:
+    from gpuaug.profiler import Report
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = ["needed", "progress", "show", "usable", "writable", "write"]
+
+
+def writable(path: Path) -> None:
+    """Raise if the file cannot be written, before anything is measured."""
+    if path.is_dir() or not path.resolve().parent.is_dir():
+        raise ValueError(f"profile: a file must lie in a folder that exists, got {path}.")
+
+
+def needed(**outputs: Path | None) -> None:
+    """Raise if the package that writes a form of the report is missing."""
+    for name, module in (("html", "jinja2"), ("png", "matplotlib")):
+        if outputs[name] is not None and importlib.util.find_spec(module) is None:
+            raise ValueError(f'profile: --{name} needs {module}. Run pip install "gpuaug[profile]".')
+
+
+def usable(device: str | None) -> None:
+    """Raise if there is no such device here."""
+    import torch
+
+    try:
+        if device is not None:
+            torch.empty(1, device=device)
+    except Exception as error:
+        first = str(error).splitlines()[0]
+        raise ValueError(f"profile: `--device` must be a device that works here, got {device!r}: {first}") from None
+
+
+@contextlib.contextmanager
+def progress(quiet: bool) -> Iterator[Callable[[str], None]]:
+    """A function that prints the name of the current measurement to stderr."""
+    from rich.console import Console
+
+    console = Console(stderr=True)  # lines, no spinner: the spinner's thread would be measured too
+    yield lambda what: None if quiet else console.print(f"{what} ...", style="dim", highlight=False)
+
+
+@writing()
+def write(report: Report, json: Path | None, html: Path | None, trace: Path | None, png: Path | None) -> None:
+    """Write the report in every form for which there is a file."""
+    if json is not None:
+        report.save(json)
+    if html is not None:
+        from gpuaug.profiler.show.html import page
+
+        html.write_text(page(report), encoding="utf-8")
+    if trace is not None:
+        from gpuaug.profiler.show.timeline import save
+
+        save(report, trace)
+    if png is not None:
+        from gpuaug.profiler.show.png import draw
+
+        draw(report, png)
+
+
+def show(report: Report, quiet: bool) -> None:
+    """Print the report; when quiet, its verdict alone."""
+    from rich.console import Console
+
+    from gpuaug.profiler.show.terminal import card, doubts
+
+    if quiet:
+        typer.echo(report.verdict.text + (f" UNRELIABLE: {doubt}." if (doubt := doubts(report)) else ""))
+    else:
+        Console().print(card(report))

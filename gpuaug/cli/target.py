@@ -1,0 +1,108 @@
+"""The FILE.py:NAME that `gpuaug profile` measures, and the file that `--apply` writes beside it."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from gpuaug.cli.errors import writing
+
+if TYPE_CHECKING:
+    from gpuaug.profiler import Report
+
+__all__ = ["appliable", "made", "tuned"]
+
+
+def made(target: str, what: str) -> Any:
+    """The object that FILE.py:NAME names; of a function, what it returns."""
+    file, colon, name = target.rpartition(":")
+    path = Path(file)
+    if not colon or not name.isidentifier() or path.suffix != ".py":
+        raise ValueError(f"profile: `{what}` must be FILE.py:NAME, got {target!r}. For example train.py:make_loader.")
+    if not path.is_file():
+        raise ValueError(f"profile: `{what}` must name a file, and there is no file {path}.")
+    module = imported(path)
+    if not hasattr(module, name):
+        public = [n for n in vars(module) if not n.startswith("_")]
+        raise ValueError(
+            f"profile: `{what}` must be a name in {path}, which does not have {name!r}. "
+            f"It has {', '.join(public) or 'nothing'}."
+        )
+    found = getattr(module, name)
+    if not callable(found) or hasattr(found, "__iter__"):
+        return found
+    try:
+        return found()
+    except Exception as error:
+        traceback.print_exc()
+        raise ValueError(f"profile: {name}() of {path} raised {type(error).__name__}: {error}.") from None
+
+
+def imported(path: Path) -> Any:
+    """A script as a module, under its own name, so that spawned workers can import it."""
+    path = path.resolve()
+    if str(path.parent) not in sys.path:  # as `python FILE` does: the user's script may import files beside it
+        sys.path.insert(0, str(path.parent))
+    name = path.stem
+    if name in sys.modules and Path(getattr(sys.modules[name], "__file__", "") or "").resolve() == path:
+        return sys.modules[name]
+    if name in sys.modules or not name.isidentifier():
+        name = f"profiled_{re.sub(r'[^0-9a-zA-Z]', '_', name)}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        del sys.modules[name]
+        traceback.print_exc()
+        raise ValueError(f"profile: {path} could not be imported: {type(error).__name__}: {error}.") from None
+    return module
+
+
+def tuned_file(target: str) -> Path:
+    """The file that `--apply` writes, beside the script."""
+    file = Path(target.rpartition(":")[0])
+    return file.with_name(f"{file.stem}_tuned.py")
+
+
+def appliable(loader: Any, target: str) -> None:
+    """Raise if `tuned` could not write a module that works, before anything is measured."""
+    from torch.utils.data import DataLoader
+
+    file, _, name = target.rpartition(":")
+    if not Path(file).stem.isidentifier():
+        raise ValueError(
+            f"profile: `--apply` imports the script, but {Path(file).stem!r} cannot be the name of a module. Rename it."
+        )
+    if not isinstance(loader, DataLoader):
+        raise ValueError(f"profile: `--apply` needs {name} to give a DataLoader, got {type(loader).__name__}.")
+    if getattr(imported(Path(file)), name) is loader:
+        raise ValueError(
+            f"profile: `--apply` needs a function that makes the loader, but {name} is a loader. Write a function."
+        )
+    if tuned_file(target).exists():
+        raise ValueError(f"profile: `--apply` writes {tuned_file(target)}, which is there already. Move it away.")
+
+
+@writing()
+def tuned(report: Report, target: str) -> None:
+    """Write a module beside the script whose loader applies the first recommendation; the script stays unchanged."""
+    from gpuaug.profiler.judge.apply import tuned_source
+
+    file, _, name = target.rpartition(":")
+    path = tuned_file(target)
+    for advice in report.advice:
+        if advice.gain and advice.settings:
+            path.write_text(tuned_source(Path(file).stem, name, advice.id, advice.settings), encoding="utf-8")
+            typer.echo(f"{path}: {name}() with {advice.id}. Import it instead.")
+            return
+    typer.echo("Nothing to apply.")
