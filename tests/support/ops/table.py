@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from tests.support.ops.row import ROWS
+from .row import ROWS
 
 __all__ = ["by_group", "reference"]
 
