@@ -11,11 +11,13 @@ from torchvision.transforms import v2
 
 import gpuaug as ga
 from gpuaug.transforms.base import Transform
+from tests.support.helpers import blank, noise, pipeline
 from tests.support.ops.row import Row
+from tests.support.ops.table import by_group, reference
 
 __all__ = [
-    "MODULES", "carried", "check_annotated", "check_carried", "check_carries", "check_carries_all", "check_documented",
-    "check_spelled", "counterpart",
+    "MODULES", "carried", "check_annotated", "check_caption", "check_carried", "check_carries", "check_carries_all",
+    "check_documented", "check_pixels", "check_spelled", "check_tables", "check_timed", "counterpart",
 ]  # fmt: skip
 
 Op = type[Any]
@@ -116,3 +118,57 @@ def check_carries_all(op: Op, row: Row) -> None:
         return
     shown = {argument for arguments in row.same for argument in arguments}
     assert shown == set(inspect.signature(counterpart(op)).parameters) - set(row.refused)
+
+
+# --- captions, tables, benchmarks ---------------------------------------------------------------------------------
+
+
+def check_caption(op: Op, row: Row) -> None:
+    """The preview says what was done to a sample, and nothing where its gate said no."""
+    from gpuaug.demo.preview import captions
+
+    augment = ga.Augment(pipeline(op), backend="torch", seed=0)
+    params = augment.sample(blank(32)).params
+    found = captions(augment.train_pipeline.steps, params, 32)
+    says = row.example.kind in ("pixel", "mix") and not row.example.children
+    for sample, caption in enumerate(found):
+        applied = all(bool(drawn.get("applied", [True] * 32)[sample]) for drawn in params)
+        assert "\n" not in caption
+        assert applied or caption == "unchanged"
+        assert not (applied and says) or caption != "unchanged" or "ops" in params[-1]  # a policy may draw Identity
+
+
+def check_tables(op: Op, row: Row) -> None:
+    """Each table names it once."""
+    lines = by_group().splitlines()
+    assert [line.split("|")[1].strip() for line in lines if f"`{op.__name__}`" in line] == [row.group]
+    assert sum(line.startswith(f"| `{op.__name__}` |") for line in reference().splitlines()) == 1
+
+
+def check_timed(op: Op, row: Row) -> None:
+    """Its entries are among the benchmarks', and run there with random and with fixed parameters."""
+    from benchmarks.cases import timed
+    from benchmarks.peers.v2 import Gpuaug
+
+    names = [name for name, (kind, _) in timed().items() if kind is op]
+    assert len(names) == (0 if isinstance(row.timed, str) else len(row.timed))
+    peer = Gpuaug("gpuaug", 1, "cpu")
+    images = peer.prepare(list(noise(2, height=256, width=256)), 2)
+    for name in names:
+        for fixed in (False, True) if timed()[name][1].fixed else (False,):
+            results = peer.tensors(peer.run(peer.op(name, fixed), images))
+            assert [len(image) for image in results] == [3, 3], name
+
+
+def check_pixels(op: Op, row: Row) -> None:
+    """Its pixels are distributed as torchvision's, and faults are noticed."""
+    from benchmarks.evidence import distribution
+
+    found = {name: faults for name, (_, faults) in distribution.cases().items() if name.split(",")[0] == op.__name__}
+    assert len(found) == (0 if isinstance(row.pixels, str) else len(row.pixels))
+    draws = 1500
+    for name, faults in found.items():
+        expected = distribution.theirs(name, draws)
+        for fault in ({}, *faults):
+            distances = distribution.compare(distribution.ours(name, 3 * draws, fault), expected)
+            assert (max(distances.values()) > distribution.bound(draws)) == bool(fault), fault
