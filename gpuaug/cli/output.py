@@ -61,27 +61,27 @@ def write(report: Report, json: Path | None, html: Path | None, trace: Path | No
     if json is not None:
         report.save(json)
     if html is not None:
-        from gpuaug.profiler.show.html import page
+        from gpuaug.profiler.show.html import to_html
 
-        html.write_text(page(report), encoding="utf-8")
+        html.write_text(to_html(report), encoding="utf-8")
     if trace is not None:
         from gpuaug.profiler.show.timeline import save
 
         save(report, trace)
     if png is not None:
-        from gpuaug.profiler.show.png import draw
+        from gpuaug.profiler.show.png import save_png
 
-        draw(report, png)
+        save_png(report, png)
 
 
 def show(report: Report, quiet: bool) -> None:
     """Print the report; when quiet, its verdict alone."""
     from rich.console import Console
 
-    from gpuaug.profiler.show.terminal import card
+    from gpuaug.profiler.show.terminal import to_rich
     from gpuaug.profiler.show.words import doubts
 
     if quiet:
         typer.echo(report.verdict.text + (f" UNRELIABLE: {doubt}." if (doubt := doubts(report)) else ""))
     else:
-        Console().print(card(report))
+        Console().print(to_rich(report))
