@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, overload
 
@@ -22,7 +22,7 @@ from gpuaug.engine.numbering import Mode
 from gpuaug.engine.pipeline import Pipeline
 from gpuaug.engine.render import NAMES, choose
 from gpuaug.program import Keys
-from gpuaug.transforms.base import Canvas
+from gpuaug.transforms.base import Canvas, Transform
 from gpuaug.transforms.convert import followed, kept
 from gpuaug.transforms.mix import check_labels
 from gpuaug.transforms.opaque import Opaque
@@ -54,8 +54,9 @@ class Augment(NumberedModule):
             alike. A checkpoint restores it either way.
         backend: "auto", "triton" (CUDA, ROCm), "numba" (CPU) or "torch" (anywhere).
         memory_format: of the result, torch.contiguous_format or torch.channels_last.
-        exact: resample once for each geometric transform, as torchvision does; False composes neighbouring
-            RandomRotation, RandomAffine and RandomPerspective into one resample.
+        exact: False composes neighbouring RandomRotation, RandomAffine and RandomPerspective into one resample, and
+            lets a resizing crop do a flip that stands before it; True does each step by itself, which gives
+            torchvision's pixels for every list.
 
     Raises:
         ValueError: if a transform cannot stand where it does, or an argument is out of range.
@@ -63,8 +64,8 @@ class Augment(NumberedModule):
 
     def __init__(
         self,
-        train: Any,
-        eval: Any = None,
+        train: Sequence[object] | Transform,
+        eval: Sequence[object] | Transform | None = None,
         *,
         seed: int | None = None,
         backend: str = "auto",

@@ -1,6 +1,8 @@
 """Every transform a user can write into the list. Importing this package fills the registry."""
 
 from gpuaug.transforms.blur import *
+
+from gpuaug.transforms.degrade import *  # isort: skip
 from gpuaug.transforms.color import *
 from gpuaug.transforms.container import *
 from gpuaug.transforms.convert import *

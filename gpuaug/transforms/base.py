@@ -30,8 +30,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = [
-    "OPS", "Builder", "Canvas", "Convert", "Crop", "Kind", "Params", "Pixel", "Placement", "Transform", "fill_row",
-    "interpolation", "repeated", "whole_boxes",
+    "BETWEEN", "OPS", "Builder", "Canvas", "Convert", "Crop", "Kind", "Params", "Pixel", "Placement", "Transform",
+    "repeated", "whole_boxes",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -323,24 +323,3 @@ class Convert(Transform, abc.ABC):
 
     def describe(self, params: Params, sample: int) -> str:
         return ""
-
-
-INTERPOLATIONS = {
-    "nearest": program.NEAREST,
-    "nearest-exact": program.NEAREST_EXACT,
-    "bilinear": program.BILINEAR,
-    "bicubic": program.BICUBIC,
-}
-
-
-def interpolation(owner: object, value: Any, allowed: Sequence[str]) -> str:
-    """torchvision's InterpolationMode or its string, as the string."""
-    return checks.one_of(owner, "interpolation", getattr(value, "value", value), allowed)
-
-
-def fill_row(owner: object, fill: float | Sequence[float] | None, channels: int) -> Array:
-    """A fill argument as (C,) float32 levels; None is black."""
-    values = [0.0] if fill is None else list(fill) if isinstance(fill, Sequence) else [fill]
-    if len(values) not in (1, channels):
-        raise checks.argument_error(owner, "fill", f"one level or {channels}, as the images have channels", repr(fill))
-    return np.broadcast_to(np.asarray(values, np.float32), (channels,))

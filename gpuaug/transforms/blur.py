@@ -1,4 +1,4 @@
-"""Blurs, noise and compression: what loses detail."""
+"""Blurs: what mixes each pixel with its neighbours."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 
 from gpuaug import checks
 from gpuaug.program import CIRCULAR, CONSTANT, EDGE, REFLECT, Instruction, Op
+from gpuaug.transforms.arguments import Interpolation, Range, Size, symmetric
 from gpuaug.transforms.base import Canvas, Params, Pixel
 
-__all__ = ["JPEG", "GaussianBlur", "GaussianNoise", "MotionBlur"]
+__all__ = ["GaussianBlur", "MotionBlur"]
 
 Array = NDArray[Any]
 
@@ -47,40 +48,37 @@ class GaussianBlur(Pixel):
 
     draws = 1
 
-    def __init__(self, kernel_size: Any, sigma: Any = (0.1, 2.0)) -> None:
+    def __init__(self, kernel_size: Size, sigma: Range = (0.1, 2.0)) -> None:
         self.kernel_size, self.sigma = kernel_size, sigma
-        self._kernel_size()
-        self._sigma()
+        width, height = checks.size(self, kernel_size, "kernel_size")
+        self._lengths = check_kernel(self, "kernel_size", width), check_kernel(self, "kernel_size", height)
+        self._span = self._parse_sigma(sigma)
 
-    def _kernel_size(self) -> tuple[int, int]:
-        width, height = checks.size(self, self.kernel_size, "kernel_size")
-        return check_kernel(self, "kernel_size", width), check_kernel(self, "kernel_size", height)
-
-    def _sigma(self) -> tuple[float, float]:
-        span = (self.sigma, self.sigma) if checks.is_number(self.sigma) else self.sigma
+    def _parse_sigma(self, sigma: Range) -> tuple[float, float]:
+        span = sigma if isinstance(sigma, Sequence) or not checks.is_number(sigma) else (sigma, sigma)
         span = (span[0], span[0]) if isinstance(span, Sequence) and len(span) == 1 else span
         low, high = checks.interval(self, "sigma", span, 0, math.inf, "in pixels")
         if low <= 0:
-            raise checks.argument_error(self, "sigma", "greater than 0, in pixels", repr(self.sigma))
+            raise checks.argument_error(self, "sigma", "greater than 0, in pixels", repr(sigma))
         return low, high
 
     def check(self, canvas: Canvas) -> None:
         height, width = canvas.sizes.min(axis=0).tolist()
-        for length, side in zip(self._kernel_size(), (width, height), strict=True):
+        for length, side in zip(self._lengths, (width, height), strict=True):
             if length // 2 >= side:
                 raise checks.argument_error(
                     self, "kernel_size", f"less than twice the image ({height}, {width})", self.kernel_size
                 )
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
-        low, high = self._sigma()
+        low, high = self._span
         return {"sigma": low + uniforms[:, 0] * (high - low)}
 
     def describe(self, params: Params, sample: int) -> str:
         return f"blur {params['sigma'][sample]:.1f} px"
 
     def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
-        width, height = self._kernel_size()
+        width, height = self._lengths
         kernel = np.concatenate([fixed_point(gaussian(length, params["sigma"])) for length in (width, height)], axis=1)
         return [Instruction.of(Op.BLUR, len(canvas), width, height, kernel=kernel)]
 
@@ -111,26 +109,21 @@ class MotionBlur(Pixel):
     def __init__(
         self,
         kernel_size: int,
-        angle: Any,
-        direction: Any,
+        angle: Range,
+        direction: Range,
         border_type: str = "constant",
-        resample: Any = "nearest",
+        resample: Interpolation = "nearest",
         p: float = 0.5,
     ) -> None:
         self.kernel_size = check_kernel(self, "kernel_size", kernel_size, 3)
         self.angle, self.direction = angle, direction
-        self._ranges()
+        self._spans = (
+            checks.interval(self, "angle", symmetric(angle), -360, 360),
+            checks.interval(self, "direction", symmetric(direction), -1, 1),
+        )
         self.border_type = checks.one_of(self, "border_type", border_type, list(BORDERS))
         self.resample = checks.one_of(self, "resample", getattr(resample, "value", resample), ("nearest", "bilinear"))
         self.p = checks.probability(self, p)
-
-    def _ranges(self) -> tuple[Array, Array]:
-        spans = []
-        for name, value, limit in (("angle", self.angle, 360), ("direction", self.direction, 1)):
-            value = (-value, value) if checks.is_number(value) else value
-            spans.append(checks.interval(self, name, value, -limit, limit))
-        low, high = np.array(spans).T
-        return low, high
 
     def check(self, canvas: Canvas) -> None:
         slack = {"reflect": 0, "circular": 1}.get(self.border_type)
@@ -142,7 +135,7 @@ class MotionBlur(Pixel):
             )
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
-        low, high = self._ranges()
+        low, high = np.array(self._spans).T
         angle, direction = (low + uniforms * (high - low)).T
         return {"degrees": angle, "direction": direction}
 
@@ -161,58 +154,3 @@ class MotionBlur(Pixel):
             kernel = get_motion_kernel2d(self.kernel_size, angle, direction, self.resample).flatten(1).numpy()
         weights = fixed_point(kernel.astype(np.float64))
         return [Instruction.of(Op.CONVOLVE, len(canvas), self.kernel_size, BORDERS[self.border_type], kernel=weights)]
-
-
-class GaussianNoise(Pixel):
-    """Add normal noise, drawn for each pixel and channel.
-
-    Args:
-        mean: of the noise, as a fraction of the full range.
-        sigma: standard deviation, as a fraction of the full range, at least 0.
-        clip: keep levels in [0, 255]; False wraps around, as torchvision does on uint8.
-    """
-
-    def __init__(self, mean: float = 0.0, sigma: float = 0.1, clip: bool = True) -> None:
-        self.mean = checks.number(self, "mean", mean, -20, 20)
-        self.sigma = checks.number(self, "sigma", sigma, 0, 20)  # (20 + 20 * 4.2) * 255 stays inside int16
-        self.clip = bool(clip)
-
-    def describe(self, params: Params, sample: int) -> str:
-        return "noise"
-
-    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
-        return [Instruction.of(Op.NOISE, len(canvas), self.mean * 255, self.sigma * 255, self.clip, params["op"])]
-
-
-class JPEG(Pixel):
-    """Compress and decompress, as libjpeg does (4:2:0, integer DCT).
-
-    Args:
-        quality: in [1, 100], or (low, high) drawn uniformly, both included.
-    """
-
-    draws = 1
-    channels = (1, 3)
-
-    def __init__(self, quality: Any) -> None:
-        self.quality = quality
-        self._quality()
-
-    def _quality(self) -> tuple[int, int]:
-        low, high = (
-            self.quality if isinstance(self.quality, Sequence) and len(self.quality) == 2 else [self.quality] * 2
-        )
-        low, high = checks.integer(self, "quality", low, 1, 100), checks.integer(self, "quality", high, 1, 100)
-        if low > high:
-            raise checks.argument_error(self, "quality", "(low, high) with low <= high", repr(self.quality))
-        return low, high
-
-    def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
-        low, high = self._quality()
-        return {"quality": low + np.floor(uniforms[:, 0] * (high - low + 1)).astype(np.int64)}
-
-    def describe(self, params: Params, sample: int) -> str:
-        return f"JPEG quality {params['quality'][sample]}"
-
-    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
-        return [Instruction.of(Op.JPEG, len(canvas), params["quality"])]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gpuaug import checks
 from gpuaug.program import OPERANDS, Instruction, Op
 from gpuaug.transforms import tone
+from gpuaug.transforms.arguments import Range
 from gpuaug.transforms.base import BETWEEN, Canvas, Params, Pixel, Transform
 
 __all__ = [
@@ -31,7 +32,7 @@ def blend(opcode: int, factor: Array, channels: int = 3) -> Instruction:
 
 
 def jitter_range(
-    owner: object, argument: str, value: Any, center: float, low: float, high: float
+    owner: object, argument: str, value: Range | None, center: float, low: float, high: float
 ) -> tuple[float, float] | None:
     """torchvision's reading of a jitter argument: None or no change is None, a number is `center` +- number."""
     if value is None:
@@ -63,7 +64,13 @@ class ColorJitter(Pixel):
     draws = 8
     channels = GREY_OR_RGB
 
-    def __init__(self, brightness: Any = None, contrast: Any = None, saturation: Any = None, hue: Any = None) -> None:
+    def __init__(
+        self,
+        brightness: Range | None = None,
+        contrast: Range | None = None,
+        saturation: Range | None = None,
+        hue: Range | None = None,
+    ) -> None:
         self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
         self._spans = self._ranges()
 

@@ -11,30 +11,20 @@ from numpy.typing import NDArray
 
 from gpuaug import checks
 from gpuaug.program import CONSTANT, EDGE, REFLECT, SYMMETRIC, Boxes, Straight
-from gpuaug.transforms.base import (
-    INTERPOLATIONS,
-    Canvas,
-    Crop,
-    Params,
-    Placement,
-    Transform,
-    fill_row,
-    repeated,
-    whole_boxes,
-)
-from gpuaug.transforms.base import interpolation as check_interpolation
+from gpuaug.transforms.arguments import INTERPOLATIONS, Fill, Interpolation, Size, fill_row
+from gpuaug.transforms.arguments import interpolation as check_interpolation
+from gpuaug.transforms.base import Canvas, Crop, Params, Placement, Transform, repeated, whole_boxes
 
 __all__ = ["CenterCrop", "Pad", "RandomCrop", "RandomResizedCrop", "Resize"]
 
 Array = NDArray[Any]
-Fill = float | Sequence[float] | None
 Span = tuple[float, float]
 
 PADDING_MODES = {"constant": CONSTANT, "edge": EDGE, "reflect": REFLECT, "symmetric": SYMMETRIC}
 TRIES = 10  # of RandomResizedCrop and RandomErasing, as torchvision
 
 
-def parse_padding(owner: object, padding: Any) -> tuple[int, int, int, int]:
+def parse_padding(owner: object, padding: Size) -> tuple[int, int, int, int]:
     """One, two (left/right, top/bottom) or four (left, top, right, bottom) pixels, as (top, left, bottom, right)."""
     values = list(padding) if isinstance(padding, Sequence) else [padding]
     if len(values) not in (1, 2, 4) or not all(checks.is_integer(v) and v >= 0 for v in values):
@@ -57,11 +47,15 @@ class Resize(Crop):
     """
 
     def __init__(
-        self, size: Any, interpolation: Any = "bilinear", max_size: int | None = None, antialias: bool | None = True
+        self,
+        size: Size | None,
+        interpolation: Interpolation = "bilinear",
+        max_size: int | None = None,
+        antialias: bool | None = True,
     ) -> None:
         if size is not None:
             checks.size(self, size)
-        edges = [] if size is None else [size] if checks.is_integer(size) else list(size)
+        edges = () if size is None else tuple(size) if isinstance(size, Sequence) else (size,)
         if max_size is not None:
             checks.integer(self, "max_size", max_size, 1)
         if len(edges) == 2 and max_size is not None:
@@ -70,11 +64,11 @@ class Resize(Crop):
             raise checks.argument_error(self, "max_size", "an integer when `size` is None", repr(max_size))
         if len(edges) == 1 and max_size is not None and max_size <= edges[0]:
             raise checks.argument_error(self, "max_size", f"greater than `size` ({edges[0]})", repr(max_size))
-        self.size, self.max_size, self.antialias = size, max_size, antialias
+        self.size, self.max_size, self.antialias, self._edges = size, max_size, antialias, edges
         self.interpolation = check_interpolation(self, interpolation, list(INTERPOLATIONS))
 
     def sizes(self, sizes: Array) -> Array:
-        edges = [] if self.size is None else [self.size] if checks.is_integer(self.size) else list(self.size)
+        edges = self._edges
         if len(edges) == 2:
             return repeated(len(sizes), *edges)
         short, long = sizes.min(axis=1).astype(np.int64), sizes.max(axis=1).astype(np.int64)
@@ -110,7 +104,7 @@ class CenterCrop(Crop):
         size: (height, width) or one number for both, pixels.
     """
 
-    def __init__(self, size: Any) -> None:
+    def __init__(self, size: Size) -> None:
         self.size, self._pair = size, checks.size(self, size)
 
     def sizes(self, sizes: Array) -> Array:
@@ -135,29 +129,26 @@ class Pad(Crop):
         padding_mode: "constant", "edge", "reflect" or "symmetric".
     """
 
-    def __init__(self, padding: Any, fill: Fill = 0, padding_mode: str = "constant") -> None:
-        parse_padding(self, padding)
-        self.padding = padding
+    def __init__(self, padding: Size, fill: Fill = 0, padding_mode: str = "constant") -> None:
+        self.padding, self._pads = padding, parse_padding(self, padding)
         self.fill = checks.fill(self, fill)
         self.padding_mode = checks.one_of(self, "padding_mode", padding_mode, list(PADDING_MODES))
 
     def sizes(self, sizes: Array) -> Array:
-        top, left, bottom, right = parse_padding(self, self.padding)
+        top, left, bottom, right = self._pads
         return sizes + np.array([top + bottom, left + right])
 
     def check(self, canvas: Canvas) -> None:
-        check_reflection(
-            self, self.padding_mode, np.array(parse_padding(self, self.padding)).reshape(2, 2).max(0), canvas
-        )
+        check_reflection(self, self.padding_mode, np.array(self._pads).reshape(2, 2).max(0), canvas)
 
     def for_evaluation(self) -> Sequence[Transform]:
         return (self,)
 
     def placement(self, params: Params, canvas: Canvas) -> Placement:
-        top, left, _, _ = parse_padding(self, self.padding)
+        top, left, _, _ = self._pads
         start = np.broadcast_to(np.array([-top, -left]), canvas.sizes.shape)
         fill = fill_row(self, self.fill, canvas.channels).astype(np.uint8)
-        sizes, pads = self.sizes(canvas.sizes), any(parse_padding(self, self.padding))
+        sizes, pads = self.sizes(canvas.sizes), any(self._pads)
         return Placement.cut(canvas.sizes, start, sizes, pads, PADDING_MODES[self.padding_mode], fill)
 
 
@@ -187,8 +178,8 @@ class RandomCrop(Crop):
 
     def __init__(
         self,
-        size: Any,
-        padding: Any = None,
+        size: Size,
+        padding: Size | None = None,
         pad_if_needed: bool = False,
         fill: Fill = 0,
         padding_mode: str = "constant",
@@ -254,10 +245,10 @@ class RandomResizedCrop(Crop):
 
     def __init__(
         self,
-        size: Any,
+        size: Size,
         scale: tuple[float, float] = (0.08, 1.0),
         ratio: tuple[float, float] = (3 / 4, 4 / 3),
-        interpolation: Any = "bilinear",
+        interpolation: Interpolation = "bilinear",
         antialias: bool | None = True,
     ) -> None:
         self.size, self._pair, self.antialias = size, checks.size(self, size), antialias
@@ -272,7 +263,7 @@ class RandomResizedCrop(Crop):
         """Resize(round(1.14 * size)) and CenterCrop(size)."""
         height, width = self._pair
         larger = (round(1.14 * height), round(1.14 * width))
-        size: Any = larger[0] if height == width else larger
+        size: Size = larger[0] if height == width else larger
         return (Resize(size, self.interpolation, antialias=self.antialias), CenterCrop(self.size))
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:

@@ -49,6 +49,7 @@ class RandomErasing(Pixel):
         if value != "random" and (isinstance(value, str) or not values or not all(map(checks.is_number, values))):
             raise checks.argument_error(self, "value", 'a number, one for each channel, or "random"', repr(value))
         self.value, self.inplace = value, inplace
+        self._values = () if value == "random" else tuple(values)
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         height, width = canvas.sizes.T
@@ -65,13 +66,12 @@ class RandomErasing(Pixel):
     def _fits(w: Array, h: Array, width: Array, height: Array) -> Array:
         return (h < height) & (w < width)
 
-    def _values(self, channels: int) -> Array:
-        values = [self.value] if checks.is_number(self.value) else list(self.value)  # type: ignore[arg-type]
-        if len(values) not in (1, channels):
-            raise checks.argument_error(
-                self, "value", f"one number or {channels}, as the images have channels", repr(self.value)
-            )
-        return np.broadcast_to(np.asarray(values, np.float32), (channels,))
+    def _row(self, channels: int) -> Array:
+        """(C,) float32 values, one for each channel."""
+        if len(self._values) not in (1, channels):
+            expected = f"one number or {channels}, as the images have channels"
+            raise checks.argument_error(self, "value", expected, repr(self.value))
+        return np.broadcast_to(np.asarray(self._values, np.float32), (channels,))
 
     def check_order(self, argument: str, floats: bool) -> None:
         if not floats and self.value == "random":
@@ -93,7 +93,7 @@ class RandomErasing(Pixel):
             raise checks.argument_error(
                 self, "value", "a number before ToDtype, where pixels are uint8", repr(self.value), remedy
             )
-        values = self._values(canvas.channels)
+        values = self._row(canvas.channels)
         if (values < 0).any() or (values > 255).any():
             raise checks.argument_error(
                 self, "value", "in [0, 255] before ToDtype, where pixels are uint8", repr(self.value)
@@ -107,5 +107,5 @@ class RandomErasing(Pixel):
         if self.value == "random":
             shift, scale = np.zeros(canvas.channels, np.float32), np.ones(canvas.channels, np.float32)
         else:
-            shift, scale = self._values(canvas.channels), np.zeros(canvas.channels, np.float32)
+            shift, scale = self._row(canvas.channels), np.zeros(canvas.channels, np.float32)
         return Erase(box, shift, scale, params["op"])

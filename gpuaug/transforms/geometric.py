@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from gpuaug import checks
 from gpuaug.program import Feature, Instruction, Mirror, Op, Straight
 from gpuaug.transforms import matrix
-from gpuaug.transforms.base import INTERPOLATIONS, Canvas, Params, Pixel, fill_row
-from gpuaug.transforms.base import interpolation as check_interpolation
+from gpuaug.transforms.arguments import INTERPOLATIONS, Fill, Interpolation, Range, fill_row
+from gpuaug.transforms.arguments import interpolation as check_interpolation
+from gpuaug.transforms.base import Canvas, Params, Pixel
 
 __all__ = ["RandomAffine", "RandomHorizontalFlip", "RandomPerspective", "RandomRotation", "RandomVerticalFlip"]
 
 Array = NDArray[Any]
-Fill = float | Sequence[float] | None
 
 WARPS = ("nearest", "bilinear", "bicubic")
 SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])  # corners (x, y): top left, top right, bottom right, bottom left
@@ -97,7 +97,7 @@ def warp_kinds(interpolation: str) -> frozenset[int]:
     }[interpolation]
 
 
-def angles(owner: object, argument: str, value: Any) -> tuple[float, float]:
+def angles(owner: object, argument: str, value: Range) -> tuple[float, float]:
     """A range of degrees; one number means (-value, value)."""
     if checks.is_number(value):
         limit = checks.number(owner, argument, value, 0, math.inf, "degrees")
@@ -105,7 +105,7 @@ def angles(owner: object, argument: str, value: Any) -> tuple[float, float]:
     return checks.interval(owner, argument, value, what="in degrees")
 
 
-def check_center(owner: object, center: Any) -> tuple[float, float] | None:
+def check_center(owner: object, center: Sequence[float] | None) -> tuple[float, float] | None:
     if center is None:
         return None
     if not isinstance(center, Sequence) or len(center) != 2 or not all(map(checks.is_number, center)):
@@ -132,20 +132,25 @@ class RandomRotation(Pixel):
     moves = True
 
     def __init__(
-        self, degrees: Any, interpolation: Any = "nearest", expand: bool = False, center: Any = None, fill: Fill = 0
+        self,
+        degrees: Range,
+        interpolation: Interpolation = "nearest",
+        expand: bool = False,
+        center: Sequence[float] | None = None,
+        fill: Fill = 0,
     ) -> None:
         if expand:
             raise checks.argument_error(
                 self, "expand", "False, a batch has one size", repr(expand), "Pad before it instead."
             )
-        angles(self, "degrees", degrees)
         self.degrees, self.expand = degrees, expand
+        self._span = angles(self, "degrees", degrees)
         self.interpolation = check_interpolation(self, interpolation, WARPS)
         self.center = check_center(self, center)
         self.fill = checks.fill(self, fill)
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
-        low, high = angles(self, "degrees", self.degrees)
+        low, high = self._span
         return {"degrees": low + uniforms[:, 0] * (high - low)}
 
     def describe(self, params: Params, sample: int) -> str:
@@ -179,15 +184,15 @@ class RandomAffine(Pixel):
 
     def __init__(
         self,
-        degrees: Any,
+        degrees: Range,
         translate: Sequence[float] | None = None,
         scale: Sequence[float] | None = None,
-        shear: Any = None,
-        interpolation: Any = "nearest",
+        shear: Range | None = None,
+        interpolation: Interpolation = "nearest",
         fill: Fill = 0,
-        center: Any = None,
+        center: Sequence[float] | None = None,
     ) -> None:
-        angles(self, "degrees", degrees)
+        span = angles(self, "degrees", degrees)
         if translate is not None:
             if not isinstance(translate, Sequence) or len(translate) != 2:
                 raise checks.argument_error(self, "translate", "None or (x, y) fractions in [0, 1]", repr(translate))
@@ -196,24 +201,24 @@ class RandomAffine(Pixel):
         if scale is not None:
             checks.interval(self, "scale", scale, 1e-6, 1e6)
         self.degrees, self.translate, self.scale, self.shear = degrees, translate, scale, shear
-        self._shears()
+        self._span, self._shears = span, self._parse_shear(shear)
         self.interpolation = check_interpolation(self, interpolation, WARPS)
         self.fill = checks.fill(self, fill)
         self.center = check_center(self, center)
 
-    def _shears(self) -> tuple[tuple[float, float], tuple[float, float]]:
-        if self.shear is None:
+    def _parse_shear(self, shear: Range | None) -> tuple[tuple[float, float], tuple[float, float]]:
+        if shear is None:
             return (0.0, 0.0), (0.0, 0.0)
-        if isinstance(self.shear, Sequence) and len(self.shear) == 4:
-            return angles(self, "shear", tuple(self.shear[:2])), angles(self, "shear", tuple(self.shear[2:]))
-        return angles(self, "shear", self.shear), (0.0, 0.0)
+        if isinstance(shear, Sequence) and len(shear) == 4:
+            return angles(self, "shear", tuple(shear[:2])), angles(self, "shear", tuple(shear[2:]))
+        return angles(self, "shear", shear), (0.0, 0.0)
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         height, width = canvas.sides
         shift_x, shift_y = self.translate or (0.0, 0.0)
-        shear_x, shear_y = self._shears()
+        shear_x, shear_y = self._shears
         ranges = [
-            angles(self, "degrees", self.degrees),
+            self._span,
             (-shift_x * width, shift_x * width),
             (-shift_y * height, shift_y * height),
             self.scale or (1.0, 1.0),
@@ -263,7 +268,7 @@ class RandomPerspective(Pixel):
     moves = True
 
     def __init__(
-        self, distortion_scale: float = 0.5, p: float = 0.5, interpolation: Any = "bilinear", fill: Fill = 0
+        self, distortion_scale: float = 0.5, p: float = 0.5, interpolation: Interpolation = "bilinear", fill: Fill = 0
     ) -> None:
         self.distortion_scale = checks.number(self, "distortion_scale", distortion_scale, 0, 1, "a fraction")
         self.p = checks.probability(self, p)

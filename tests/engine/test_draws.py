@@ -226,8 +226,8 @@ def test_looks_go_through_a_state_and_are_given_back() -> None:
 
 def test_memory_is_bounded_by_what_was_shown() -> None:
     dense, sparse = Looks(), Looks()
-    dense.take(np.arange(100_000, dtype=np.uint64))
-    sparse.take(np.arange(1000, dtype=np.uint64) << np.uint64(30))
+    dense.reserve(np.arange(100_000, dtype=np.uint64))
+    sparse.reserve(np.arange(1000, dtype=np.uint64) << np.uint64(30))
     assert dense._pool.nbytes <= 2 * 4 * 100_000
     assert sparse._pool.nbytes <= 2 * 4 * PAGE * 1000
 

@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 import gpuaug as ga
 from gpuaug.transforms.base import Canvas, Transform
 from gpuaug.transforms.policy import NAMES, NUMBER, SIGNED
-from gpuaug.transforms.policy_tables import POLICIES
+from gpuaug.transforms.policy.tables import POLICIES
 from gpuaug.transforms.quantile import beta_quantile
 from tests.support.helpers import FAST, blank, drawn, smooth
 from tests.support.ops import ROWS, Drawn

@@ -15,7 +15,7 @@ from torchvision.transforms.v2.functional import _geometry as geometry
 
 import gpuaug as ga
 from gpuaug.transforms.policy import NAMES, SIGNED, magnitudes
-from gpuaug.transforms.policy_tables import POLICIES as POLICY_TABLES
+from gpuaug.transforms.policy.tables import POLICIES as POLICY_TABLES
 from tests.support.answers import EXACT, NATIVE, WARP, WITHIN_1, blended, contrast, policy_op
 from tests.support.images import KINDS, LAYOUTS, batch, ragged
 from tests.support.lists import LISTS, cases, channel_counts, random_crops

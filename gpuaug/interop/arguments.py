@@ -1,0 +1,101 @@
+"""Arguments of torchvision's transforms in the form that gpuaug's take."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import PIL.Image
+from torch import Tensor
+from torchvision import transforms as v1
+from torchvision import tv_tensors
+
+from gpuaug import checks
+
+__all__ = [
+    "FORMS", "edge", "even", "interpolation", "labels_getter", "of_images", "padding", "plain", "value_of",
+]  # fmt: skip
+
+IMAGES = (tv_tensors.Image, Tensor, PIL.Image.Image)  # the types of an image in a dict by type
+
+
+def plain(value: Any) -> Any:
+    """Numbers, words and tuples, whatever they were kept in."""
+    if isinstance(value, (Tensor, np.ndarray, np.generic)):
+        value = value.tolist()
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return tuple(map(plain, value))
+    return value
+
+
+def even(value: Any) -> Any:
+    """(3, 3) is 3."""
+    value = plain(value)
+    return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
+
+
+def _around_zero(value: Any) -> Any:
+    """(-3, 3) is 3. Without `0 <=`, (3, -3) would be refused as -3."""
+    value = plain(value)
+    return value[1] if isinstance(value, tuple) and len(value) == 2 and 0 <= value[1] == -value[0] else value
+
+
+def interpolation(value: Any) -> Any:
+    """torchvision's word, enum, or Pillow's number."""
+    return PIL.Image.Resampling(value).name.lower() if checks.is_integer(value) else plain(value)
+
+
+def of_images(value: Any) -> Any:
+    """A dict by type says it once for images, by their type or as "others"."""
+    if not isinstance(value, Mapping):
+        return plain(value)
+    found = [plain(value[kind]) for kind in (*IMAGES, "others") if kind in value]
+    found = found[:-1] if "others" in value and len(found) > 1 else found
+    if not found or any(other != found[0] for other in found):
+        raise ValueError(f"a dict must say one thing of images, got {checks.describe(dict(value))}")
+    return found[0]
+
+
+FORMS: dict[str, Callable[[Any], Any]] = {  # arguments by name; the others are `plain`
+    "size": even,
+    "padding": even,
+    "kernel_size": even,
+    "sigma": even,
+    "quality": even,
+    "degrees": _around_zero,
+    "shear": _around_zero,
+    "interpolation": interpolation,
+    "fill": of_images,
+}
+
+
+def edge(step: Any) -> Any:
+    """Of Resize: (256,) is the shorter edge, (256, 256) is not."""
+    size = plain(step.size)
+    return size[0] if isinstance(size, tuple) and len(size) == 1 else size
+
+
+def padding(step: Any) -> Any:
+    """Of RandomCrop: v2 keeps (left, right, top, bottom), v1 what it was given."""
+    if step.padding is None or step.__class__ is v1.RandomCrop:
+        return even(step.padding)
+    left, right, top, bottom = step.padding
+    return even((left, top, right, bottom))
+
+
+def value_of(step: Any) -> Any:
+    """Of RandomErasing: v2 keeps "random" as None."""
+    return "random" if step.value is None else even(step.value)
+
+
+def labels_getter(step: Any) -> str:
+    """Of a mix: v2 keeps the function alone."""
+    if step._labels_getter is not step.__class__()._labels_getter:
+        raise checks.argument_error(
+            step.__class__.__name__, "labels_getter", "'default'", checks.describe(step._labels_getter)
+        )
+    return "default"

@@ -1,0 +1,152 @@
+"""What becomes of each class of torchvision: rules, and for most of them the op that names it as its counterpart."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torchvision import transforms as v1
+from torchvision.transforms import _presets, v2
+
+from gpuaug import checks
+from gpuaug.interop.arguments import (
+    FORMS,
+    edge,
+    interpolation,
+    labels_getter,
+    of_images,
+    padding,
+    plain,
+    value_of,
+)
+from gpuaug.transforms.base import OPS, Pixel, Transform
+from gpuaug.transforms.container import Compose, RandomApply, RandomChoice, RandomOrder
+from gpuaug.transforms.convert import Normalize, ToDtype
+from gpuaug.transforms.crop import CenterCrop, RandomCrop, Resize
+from gpuaug.transforms.erase import RandomErasing
+from gpuaug.transforms.mix import CutMix, MixUp
+
+__all__ = ["COMPOSES", "MODULES", "TO_TENSOR", "Read", "Rule", "nothing", "rule_of", "same", "to_tensor"]
+
+Read = Callable[[Any, str], list[Transform]]  # a container's child, and where it stands -> gpuaug's steps
+Rule = Callable[[Any, Read], list[Transform]]  # a torchvision transform -> gpuaug's steps
+
+
+def same(op: type[Transform], step: Any, read: Read, **forms: Callable[[Any], Any]) -> list[Transform]:
+    """The op of the same name with the same arguments; `forms` read those that torchvision keeps differently."""
+    names = list(inspect.signature(step.__class__).parameters)
+    unknown = [name for name in names if name not in inspect.signature(op).parameters]
+    if unknown:
+        raise ValueError(f"gpuaug does not know its argument `{unknown[0]}`")
+    arguments = {
+        name: forms[name](step) if name in forms else FORMS.get(name, plain)(getattr(step, name)) for name in names
+    }
+    if issubclass(op, Pixel) and arguments.get("interpolation") == "bicubic":
+        remedy = f"gpuaug.{op.__name__} has the bicubic of grid_sample"
+        raise checks.argument_error(
+            op.__name__, "interpolation", "what torchvision has on tensors", "'bicubic'", remedy
+        )
+    return [op(**arguments)]
+
+
+def nothing(step: Any, read: Read) -> list[Transform]:
+    """A batch of uint8 tensors is what it makes."""
+    return []
+
+
+def to_tensor(step: Any, read: Read) -> list[Transform]:
+    return [ToDtype(torch.get_default_dtype(), scale=True)]
+
+
+def _to_dtype(step: Any, read: Read) -> list[Transform]:
+    dtype = of_images(step.dtype)
+    return [] if dtype is None else [ToDtype(dtype, getattr(step, "scale", True))]  # ConvertImageDtype always scales
+
+
+def _preset(step: Any, read: Read) -> list[Transform]:
+    """`weights.transforms()` of a classification model."""
+    (resized,), (cropped,) = step.resize_size, step.crop_size
+    resize = Resize(resized, interpolation(step.interpolation), antialias=step.antialias)
+    return [resize, CenterCrop(cropped), ToDtype(torch.float32, scale=True), Normalize(step.mean, step.std)]
+
+
+def _children(step: Any, read: Read) -> list[list[Transform]]:
+    """What each child becomes: one step, several or none."""
+    return [read(child, f"[{number}]") for number, child in enumerate(step.transforms.__iter__())]
+
+
+def _one(steps: list[Transform]) -> Any:
+    """Several steps stay one child."""
+    return steps[0] if len(steps) == 1 else steps
+
+
+def _apply(step: Any, read: Read) -> list[Transform]:
+    steps = [inner for child in _children(step, read) for inner in child]
+    return [RandomApply(steps, step.p)] if steps else []
+
+
+def _order(step: Any, read: Read) -> list[Transform]:
+    kept = [_one(child) for child in _children(step, read) if child]
+    return [RandomOrder(kept)] if kept else []
+
+
+def _choice(step: Any, read: Read) -> list[Transform]:
+    """torchvision scales `p` up to a sum of 1; here what is missing leaves the image as it is, as an Identity does."""
+    children = _children(step, read)
+    p = [1.0] * len(children) if step.p is None else list(step.p)
+    if len(p) != len(children):
+        raise checks.argument_error(
+            "RandomChoice", "p", f"{len(children)} numbers, one for each transform", repr(step.p)
+        )
+    total = sum(p)
+    kept = [
+        (_one(child), value / total if total > 0 else 0.0) for child, value in zip(children, p, strict=True) if child
+    ]
+    if not kept:
+        return []
+    even = len(kept) == len(children) and len(set(p)) == 1 and total > 0
+    return [RandomChoice([child for child, _ in kept], None if even else [value for _, value in kept])]
+
+
+# what is more than an op of the same name with the same arguments; see `rule_of`
+RULES: dict[str, Rule] = {
+    "ToImage": nothing,
+    "PILToTensor": nothing,
+    "ToPureTensor": nothing,
+    "Identity": nothing,
+    "ToTensor": to_tensor,
+    "ToDtype": _to_dtype,
+    "ConvertImageDtype": _to_dtype,
+    "Resize": partial(same, Resize, size=edge),
+    "RandomCrop": partial(same, RandomCrop, padding=padding),
+    "RandomErasing": partial(same, RandomErasing, value=value_of),
+    "MixUp": partial(same, MixUp, labels_getter=labels_getter),
+    "CutMix": partial(same, CutMix, labels_getter=labels_getter),
+    "RandomApply": _apply,
+    "RandomOrder": _order,
+    "RandomChoice": _choice,
+}
+
+
+def _classes(*names: str) -> dict[type, str]:
+    """torchvision's classes of these names, v1 and v2, as far as this version has them."""
+    return {getattr(module, name): name for name in names for module in (v1, v2) if hasattr(module, name)}
+
+
+TABLE: dict[type, Rule] = {cls: RULES[name] for cls, name in _classes(*RULES).items()}
+TABLE[_presets.ImageClassification] = _preset
+TO_TENSOR = _classes("ToTensor", "PILToTensor", "ToImage")  # what comes before the first of them is Pillow's
+COMPOSES = {Compose, *_classes("Compose")}
+MODULES = {nn.Sequential, nn.ModuleList}
+
+
+def rule_of(cls: type) -> Rule | None:
+    """What becomes of exactly this class of torchvision: a rule of its own, or the op that names it as counterpart."""
+    if cls in TABLE or cls in COMPOSES:
+        return TABLE.get(cls)
+    op = next((op for op in OPS if op.torchvision is not None and cls in _classes(op.torchvision)), None)
+    return None if op is None else partial(same, op)

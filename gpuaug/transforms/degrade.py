@@ -1,0 +1,70 @@
+"""Noise and compression."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gpuaug import checks
+from gpuaug.program import Instruction, Op
+from gpuaug.transforms.base import Canvas, Params, Pixel
+
+__all__ = ["JPEG", "GaussianNoise"]
+
+Array = NDArray[Any]
+
+
+class GaussianNoise(Pixel):
+    """Add normal noise, drawn for each pixel and channel.
+
+    Args:
+        mean: of the noise, as a fraction of the full range.
+        sigma: standard deviation, as a fraction of the full range, at least 0.
+        clip: keep levels in [0, 255]; False wraps around, as torchvision does on uint8.
+    """
+
+    def __init__(self, mean: float = 0.0, sigma: float = 0.1, clip: bool = True) -> None:
+        self.mean = checks.number(self, "mean", mean, -20, 20)
+        self.sigma = checks.number(self, "sigma", sigma, 0, 20)  # (20 + 20 * 4.2) * 255 stays inside int16
+        self.clip = bool(clip)
+
+    def describe(self, params: Params, sample: int) -> str:
+        return "noise"
+
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
+        return [Instruction.of(Op.NOISE, len(canvas), self.mean * 255, self.sigma * 255, self.clip, params["op"])]
+
+
+class JPEG(Pixel):
+    """Compress and decompress, as libjpeg does (4:2:0, integer DCT).
+
+    Args:
+        quality: in [1, 100], or (low, high) drawn uniformly, both included.
+    """
+
+    draws = 1
+    channels = (1, 3)
+
+    def __init__(self, quality: int | Sequence[int]) -> None:
+        self.quality = quality
+        self._span = self._parse_quality(quality)
+
+    def _parse_quality(self, quality: int | Sequence[int]) -> tuple[int, int]:
+        low, high = quality if isinstance(quality, Sequence) and len(quality) == 2 else [quality] * 2
+        low, high = checks.integer(self, "quality", low, 1, 100), checks.integer(self, "quality", high, 1, 100)
+        if low > high:
+            raise checks.argument_error(self, "quality", "(low, high) with low <= high", repr(quality))
+        return low, high
+
+    def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
+        low, high = self._span
+        return {"quality": low + np.floor(uniforms[:, 0] * (high - low + 1)).astype(np.int64)}
+
+    def describe(self, params: Params, sample: int) -> str:
+        return f"JPEG quality {params['quality'][sample]}"
+
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
+        return [Instruction.of(Op.JPEG, len(canvas), params["quality"])]
