@@ -70,11 +70,9 @@ def test_results_without_a_count_of_owners(monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.warns(
         UserWarning, match=r"torch .* has no torch\._C\._storage_Use_Count; results get new memory"
     ) as said:
-        kept = [augment.render(images, draw) for _ in range(5)]
+        alike = [torch.equal(augment.render(images, draw), expected) for _ in range(5)]  # each is let go of
     assert len([one for one in said if "_storage_Use_Count" in str(one.message)]) == 1
-    assert all(torch.equal(one, expected) for one in kept)
-    del kept[0]
-    assert torch.equal(augment.render(images, draw), expected)
+    assert all(alike)
 
 
 def test_shared_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,7 +99,9 @@ def test_tracing(monkeypatch: pytest.MonkeyPatch) -> None:
         if name is not None:
             without(monkeypatch, "_C", name)
         function(torch.zeros(1))
-        torch.jit.trace(function, torch.zeros(1), check_trace=False)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # torch says that it is deprecated
+            torch.jit.trace(function, torch.zeros(1), check_trace=False)
     assert found == [False, True, False, True]
 
 
