@@ -21,7 +21,8 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 
-from benchmarks.evidence.bottleneck_cases import CASES, Case, Pipe, loader_of, step_of
+from benchmarks.evidence.bottleneck_cases import CASES, Case
+from benchmarks.evidence.bottleneck_pipelines import Pipe, loader_of, step_of
 from gpuaug.profiler.conclude import conclude, epoch_start, join
 from gpuaug.profiler.judge.verdict import groups, judge
 from gpuaug.profiler.machine import CHANGED, Drift, effective_cores

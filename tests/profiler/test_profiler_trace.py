@@ -163,7 +163,8 @@ def test_decoders_are_put_back() -> None:
 def test_pillow_is_timed_before_it_has_opened_anything() -> None:
     """Its decoder's module is imported with the first file, which workers may be the first to open."""
     code = (
-        "import sys, PIL.Image; assert 'PIL.ImageFile' not in sys.modules; from gpuaug.profiler.measure import instrument; "
+        "import sys, PIL.Image; assert 'PIL.ImageFile' not in sys.modules; "
+        "from gpuaug.profiler.measure import instrument; "
         "instrument.decoders(); import PIL.ImageFile; assert hasattr(PIL.ImageFile.ImageFile.load, '__wrapped__')"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
