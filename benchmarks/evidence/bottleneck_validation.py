@@ -28,7 +28,8 @@ from gpuaug.profiler.measure import passes
 from gpuaug.profiler.model.costs import Costs
 
 from ..locations import RESULTS
-from .bottleneck_cases import CASES, Case, Pipe, loader_of, step_of
+from .bottleneck_cases import CASES, Case
+from .bottleneck_pipelines import Pipe, loader_of, step_of
 
 __all__ = ["RESULTS", "Result", "overhead", "run", "summary"]
 

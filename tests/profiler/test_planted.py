@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from benchmarks.evidence.bottleneck_cases import CASES, Case, Pipe
+from benchmarks.evidence.bottleneck_cases import CASES, Case
+from benchmarks.evidence.bottleneck_pipelines import Pipe
 from benchmarks.evidence.bottleneck_validation import RESULTS, Result, run, summary
 from gpuaug.profiler.model.costs import Change
 

@@ -83,7 +83,7 @@ class Unknown:
     [
         (DataLoader(Photos(Unknown()), 4), "Unknown"),
         (DataLoader(Photos(still()), 4, collate_fn=list), "collate_fn of its own"),
-        (DataLoader(Photos(still()), None), "does not batch"),
+        (DataLoader(Photos(still()), None), "makes no batches"),
         (DataLoader(torch.utils.data.TensorDataset(torch.zeros(4, 2)), 2), "no `transform`"),
     ],
 )

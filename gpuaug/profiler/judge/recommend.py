@@ -22,7 +22,7 @@ __all__ = ["best_workers", "moved_change", "recommend"]
 
 CLOSE = 1.02  # settings within 2 % of the fastest are as good: the smallest is recommended
 # Assumed costs of the new way, which the title mentions
-PACKED = 0.1  # time to read a packed image / time to decode it; docs/benchmarks: 0.2 and 1.5 ms an image in all
+PACKED = 0.1  # time to read a packed image / time to decode it; in the loaders benchmark 0.2 and 1.5 ms an image
 STACKED = 0.25  # time of a collate function that only stacks / time of the present one
 SHARED = 0.1  # time of a tensor in shared memory / time of an array through a pipe
 FEW = 4  # tensors in a packed batch
