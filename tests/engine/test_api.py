@@ -12,7 +12,7 @@ from gpuaug.transforms.base import Transform
 from tests.support.ops import ROWS
 from tests.support.ops.arguments import check_equality, check_pickle, check_repr
 from tests.support.ops.behaviour import check_alone, check_batch_first
-from tests.support.ops.surface import check_annotated, check_documented, check_spelled
+from tests.support.ops.surface import check_annotated, check_caption, check_documented, check_spelled, check_tables
 
 OPS = pytest.mark.parametrize("op", ga.OPS, ids=lambda op: op.__name__)
 
@@ -68,6 +68,16 @@ def test_runs_on_its_own(op: type[Transform]) -> None:
 @OPS
 def test_parameters_have_the_batch_first(op: type[Transform]) -> None:
     check_batch_first(op, ROWS[op])
+
+
+@OPS
+def test_the_preview_has_a_caption(op: type[Transform]) -> None:
+    check_caption(op, ROWS[op])
+
+
+@OPS
+def test_the_tables_name_it(op: type[Transform]) -> None:
+    check_tables(op, ROWS[op])
 
 
 ENUMS = [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from tests.support.images import KINDS, batch
 from tests.support.lists import channel_counts, lists_of
 from tests.support.ops.drawn import Elsewhere
 from tests.support.ops.row import ROWS, Drawn, Row
-from tests.support.oracle import compared, wrong
+from tests.support.oracle import compared, differences, replay, take, wrong
 from tests.support.statistics import hoeffding
 
 __all__ = [
@@ -43,7 +44,8 @@ def check_answer(steps: list[Any], kind: str, backend: str) -> None:
         for size in SIZES if channels in (1, 3) else SIZES[:1]:
             images = batch(kind, ROWS[type(steps[-1])].count, channels, size)
             draw = augment.sample(images, index=torch.arange(len(images)))
-            assert compared(augment, images, draw) == [], f"{channels} channels of {size}"
+            lines = compared(augment, images, draw)
+            assert lines == [], f"{channels} channels of {size}: {lines}"
 
 
 def check_answers(op: Op, row: Row) -> None:
@@ -101,14 +103,16 @@ def check_containers(op: Op, row: Row) -> None:
     """In a container the example makes the pixels that it makes alone, or none at all."""
     if row.example.kind != "pixel" or getattr(row.example, "num_output_channels", None) is not None:
         pytest.skip("pixel operations that keep the channels may stand in any container")
-    images, index = noise(8), torch.arange(8)
     sure = row.example.replace(p=1.0) if is_gated(op, row) else row.example
+    images = noise(8)
     for container in (ga.RandomApply([sure]), ga.RandomChoice([sure, ga.RandomInvert(p=1.0)]), ga.RandomOrder([sure])):
         augments = [ga.Augment([container], backend=backend, seed=2, exact=True) for backend in BACKENDS]
-        draw = augments[0].sample(images, index=index)
-        assert compared(augments[0], images, draw) == []
+        draw = augments[0].sample(images, index=torch.arange(8))
         results = [augment.render(images, draw) for augment in augments]
-        assert all(torch.equal(result, results[0]) for result in results)
+        assert all(torch.equal(result, results[0]) for result in results), container
+        tolerances = [row.tolerance(sure, take(draw.params[0]["0"], number)) for number in range(8)]
+        lines = differences(results[0], tolerances, partial(replay, augments[0], draw, list(images)))
+        assert lines == [], f"{container}: {lines}"
 
 
 # --- draws ------------------------------------------------------------------------------------------------------

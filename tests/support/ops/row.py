@@ -178,11 +178,12 @@ ROWS: dict[type, Row] = {}
 @contextmanager
 def added(rows: Mapping[type, Row]) -> Iterator[None]:
     """Further ops, in the registry and with their rows, for as long as the block runs."""
+    registered, before = list(ga.OPS), dict(ROWS)
+    ga.OPS.extend(op for op in rows if op not in registered)
     ROWS.update(rows)
-    ga.OPS.extend(rows)
     try:
         yield
     finally:
-        for op in rows:
-            del ROWS[op]
-            ga.OPS.remove(op)
+        ga.OPS[:] = registered
+        ROWS.clear()
+        ROWS.update(before)

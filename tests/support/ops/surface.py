@@ -166,9 +166,9 @@ def check_pixels(op: Op, row: Row) -> None:
 
     found = {name: faults for name, (_, faults) in distribution.cases().items() if name.split(",")[0] == op.__name__}
     assert len(found) == (0 if isinstance(row.pixels, str) else len(row.pixels))
-    draws = 1500
+    draws, more = distribution.DRAWS, distribution.MORE * distribution.DRAWS
     for name, faults in found.items():
         expected = distribution.theirs(name, draws)
         for fault in ({}, *faults):
-            distances = distribution.compare(distribution.ours(name, 3 * draws, fault), expected)
+            distances = distribution.compare(distribution.ours(name, more, fault), expected)
             assert (max(distances.values()) > distribution.bound(draws)) == bool(fault), fault
