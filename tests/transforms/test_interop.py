@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -16,7 +17,7 @@ from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 import gpuaug as ga
-from gpuaug.interop import torchvision as interop
+from gpuaug.interop import rules
 from gpuaug.transforms.base import Transform
 from tests.support.answers import EXACT, NATIVE, Tolerance
 from tests.support.helpers import FAST, noise, photographs
@@ -47,7 +48,7 @@ def test_every_op_has_its_cases(op: type[Transform]) -> None:
 def test_the_table_is_v1_and_v2() -> None:
     for name in [op.__name__ for op in ga.OPS if op is not ga.Compose]:
         for module in MODULES.values():
-            assert not hasattr(module, name) or getattr(module, name) in interop.TABLE, name
+            assert not hasattr(module, name) or rules.rule_of(getattr(module, name)), name
 
 
 # What torchvision keeps in another form than it was given in
@@ -472,7 +473,7 @@ def test_an_argument_that_gpuaug_does_not_know_is_refused(monkeypatch: pytest.Mo
             super().__init__()
             self.p, self.strength = p, strength
 
-    monkeypatch.setitem(interop.TABLE, RandomInvert, interop.RULES["RandomInvert"])
+    monkeypatch.setitem(rules.TABLE, RandomInvert, partial(rules.same, ga.RandomInvert))
     with pytest.raises(ValueError, match=r"RandomInvert \(gpuaug does not know its argument `strength`\)"):
         ga.from_torchvision(RandomInvert())
 
