@@ -46,9 +46,9 @@ class Augment(NumberedModule):
     Args:
         train: transforms for training, a list or a Compose. Kornia modules and torchvision v2 transforms may stand in
             it as opaque steps.
-        eval: transforms for evaluation. None: see `gpuaug.engine.evaluation.evaluation`; off by itself after
-        `.eval()`. Where a
-            step that changes the shape has no counterpart, as a RandomChoice of crops, a call in evaluation raises.
+        eval: transforms for evaluation. None: what the steps of `train` say of themselves: crops become Resize and
+            CenterCrop, random steps are left out. Where a step that changes the shape has no counterpart, as a
+            RandomChoice of crops, a call in evaluation raises.
         seed: Seed of all draws, in [0, 2**64 - 1]. None takes one from torch's generator, so that torch.manual_seed
             governs it and no two modules draw alike; a number is that number, and two modules given the same draw
             alike. A checkpoint restores it either way.
@@ -159,12 +159,9 @@ class Augment(NumberedModule):
             reservation = self._numbering.reserve_call(images, index, mode)
         else:
             reservation = self._numbering.reserve(len(images), index, mode)
-        pipeline = self._pipeline(mode.training)
-        return Call(pipeline, self._output, images, labels, canvas_of(images), mode.training, reservation)
-
-    @property
-    def _output(self) -> Output:
-        return Output(self.exact, self.memory_format, self._dtype, self.backend)
+        pipeline = self.train_pipeline if mode.training else self.eval_pipeline
+        output = Output(self.exact, self.memory_format, self._dtype, self.backend)
+        return Call(pipeline, output, images, labels, mode.training, reservation)
 
     def sample(self, images: Images, *, index: Tensor | None = None) -> Draw:
         """Draw the parameters for a batch of this shape. Everything random happens here.
@@ -216,7 +213,8 @@ class Augment(NumberedModule):
         pipeline = self._pipeline(draw.training)
         if self._cast:
             self._tell_of_a_cast(pipeline)
-        return render_draw(pipeline, self._output, images, draw, labels)
+        output = Output(self.exact, self.memory_format, self._dtype, self.backend)
+        return render_draw(pipeline, output, images, draw, labels)
 
     def capture(self, images: Tensor, labels: Tensor | None = None) -> Captured:
         """Record the launches for batches like this one as a CUDA graph, in the mode (train or eval) of the moment.

@@ -27,7 +27,7 @@ __all__ = [
     "keep_on_disk",
     "owners",
     "shared_storage",
-    "start",
+    "starter",
     "wanted_dtype",
     "without_torch_function",
 ]
@@ -180,12 +180,15 @@ def has_launch_hooks() -> bool:
     return any(getattr(hook, "calls", hook) for hook in hooks)
 
 
-def start(compiled: Any, grid: tuple[int, int, int], stream: int, arguments: Sequence[Any]) -> None:
-    """Start a compiled kernel on `stream`, the current one of the current device; tensors are given by address."""
+def starter(compiled: Any, grid: tuple[int, int, int]) -> Callable[[int, Sequence[Any]], None]:
+    """A function that starts a compiled kernel, loaded on the current device.
+
+    Returns:
+        start(stream, arguments): on `stream`, the current one of that device; tensors are given by address.
+    """
     try:
         run, function, metadata = compiled.run, compiled.function, compiled.packed_metadata
     except AttributeError:
         _missing("triton.compiler.CompiledKernel.run", "launches go through Triton's checks, which is slower")
-        compiled[grid](*arguments)
-        return
-    run(*grid, stream, function, metadata, None, None, None, *arguments)
+        return lambda stream, arguments: compiled[grid](*arguments)
+    return lambda stream, arguments: run(*grid, stream, function, metadata, None, None, None, *arguments)

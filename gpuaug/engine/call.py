@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from gpuaug.engine.batch import Images
+from gpuaug.engine.batch import Images, canvas_of
 from gpuaug.engine.builder import Item
 from gpuaug.engine.numbering import Reservation
 from gpuaug.engine.pipeline import Pipeline
@@ -39,7 +39,7 @@ class Output(NamedTuple):
     backend: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Call:
     """What `Augment.prepare` returns. It never changes, and `run` gives the same result each time.
 
@@ -57,6 +57,21 @@ class Call:
     canvas: Canvas
     training: bool
     reservation: Reservation
+
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        output: Output,
+        images: Images,
+        labels: Tensor | None,
+        training: bool,
+        reservation: Reservation,
+    ) -> None:
+        # at once: what a frozen dataclass does by itself, attribute by attribute, every training step would pay for
+        self.__dict__.update(
+            pipeline=pipeline, output=output, images=images, labels=labels, canvas=canvas_of(images),
+            training=training, reservation=reservation,
+        )  # fmt: skip
 
     def run(self) -> Tensor | tuple[Tensor, Tensor]:
         """The augmented images; with labels, (images, labels)."""
@@ -93,9 +108,9 @@ class Call:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if kind is None:
-            self.commit()
+            self.reservation.commit()
         else:
-            self.release()
+            self.reservation.release()
 
 
 def lower_draw(pipeline: Pipeline, output: Output, draw: Draw) -> list[Item]:

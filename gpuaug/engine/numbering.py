@@ -150,7 +150,7 @@ class Numbering:
             # the generator is as it was when the call began, and a call that failed has taken nothing from it
             self.recent.note(token(), images, reserved.keys)
 
-        return reserved._replace(commit=commit)
+        return Reservation(reserved.keys, commit, reserved.release)
 
     def _place(self) -> tuple[int, int]:
         """(ranks, rank); a worker that was spawned knows them from the process it came from."""

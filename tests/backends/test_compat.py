@@ -219,9 +219,9 @@ def test_a_launch_without_tritons_launcher() -> None:
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        compat.start(Kernel(), (4, 5, 6), 7, [8, 9])
+        compat.starter(Kernel(), (4, 5, 6))(7, [8, 9])
     with pytest.warns(UserWarning, match="launches go through Triton's checks"):
-        compat.start(Other(), (4, 5, 6), 7, [8, 9])
+        compat.starter(Other(), (4, 5, 6))(7, [8, 9])
     assert log == [(4, 5, 6, 7, 1, 2, None, None, None, 8, 9), ((4, 5, 6), 8, 9)]
 
 

@@ -138,6 +138,7 @@ def _power(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
+@cache
 def interpreted() -> bool:
     """True if Triton's interpreter runs the kernels (TRITON_INTERPRET=1): on the CPU, slowly, to look into them."""
     return compat.is_interpreted(tile)

@@ -8,7 +8,7 @@ the host. What a program does on the device it does by `launch.launch`, and by `
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -28,10 +28,10 @@ class Launch:
     """A kernel to start.
 
     arguments: numbers, and addresses of `constants`; `places` (argument, tensor) say whose address stands where else.
-    asked: what `launch` was asked for: kernel, num_warps, maxnreg and constants.
+    asked: what `launch` was asked for: kernel, num_warps, maxnreg and constants. begin: see `compat.starter`.
     """
 
-    compiled: Any
+    begin: Callable[[int, Sequence[Any]], None]
     grid: tuple[int, int, int]
     arguments: list[Any]
     places: list[tuple[int, int]]
@@ -43,7 +43,7 @@ class Launch:
         arguments = self.arguments.copy()
         for place, number in self.places:
             arguments[place] = addresses[number]
-        compat.start(self.compiled, self.grid, stream, arguments)
+        self.begin(stream, arguments)
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Tape:
                     constants[place], numbers[place] = argument, argument.data_ptr()
                 else:
                     places.append((place, self.number(argument)))
-        self.steps.append(Launch(compiled, grid, numbers, places, constants, asked))
+        self.steps.append(Launch(compat.starter(compiled, grid), grid, numbers, places, constants, asked))
 
     def take(self, tensor: Tensor, options: dict[str, Any], copied: int = -1) -> Tensor:
         """Note memory."""
