@@ -35,34 +35,9 @@ from gpuaug.instructions import (
 from gpuaug.philox import LOOK, NUMBERS, fold
 
 __all__ = [
-    "BICUBIC",
-    "BILINEAR",
-    "CIRCULAR",
-    "CONSTANT",
-    "EDGE",
-    "NEAREST",
-    "NEAREST_EXACT",
-    "OPERANDS",
-    "REFLECT",
-    "SYMMETRIC",
-    "Alike",
-    "Blend",
-    "Boxes",
-    "BySize",
-    "Erase",
-    "Feature",
-    "Finish",
-    "Instruction",
-    "Keys",
-    "ListedInstruction",
-    "Mirror",
-    "Mix",
-    "Op",
-    "Picks",
-    "Program",
-    "Straight",
-    "Window",
-    "merge",
+    "BICUBIC", "BILINEAR", "CIRCULAR", "CONSTANT", "EDGE", "NEAREST", "NEAREST_EXACT", "OPERANDS", "REFLECT",
+    "SYMMETRIC", "Alike", "Blend", "Boxes", "BySize", "Erase", "Feature", "Finish", "Instruction", "Keys",
+    "ListedInstruction", "Mirror", "Mix", "Op", "Picks", "Program", "Straight", "Window", "merge",
 ]  # fmt: skip
 
 Array = NDArray[Any]

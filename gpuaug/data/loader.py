@@ -13,18 +13,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import (
-    BatchSampler,
-    DataLoader,
-    RandomSampler,
-    SequentialSampler,
-    SubsetRandomSampler,
-    WeightedRandomSampler,
-)
-from torch.utils.data.distributed import DistributedSampler
 
 from gpuaug import checks
 from gpuaug.augment import Augment
+from gpuaug.data import wrapped
 from gpuaug.data.ahead import Ahead
 from gpuaug.data.sampler import NumberingSampler
 from gpuaug.data.transport.encoded import Encoded
@@ -35,30 +27,16 @@ from gpuaug.ragged import Ragged
 
 __all__ = ["DeviceLoader"]
 
-
 WAIT = ("mps",)  # devices whose copies that do not wait may read a batch's memory when another batch is there already
-# Samplers of torch that know nothing of ranks: each rank shows all images, and needs draws of its own.
-ALONE = (SequentialSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
-
 
 # Attributes of the wrapped loader that this one shows as its own.
 FORWARDED = (
-    "dataset",
-    "batch_size",
-    "sampler",
-    "batch_sampler",
-    "num_workers",
-    "drop_last",
-    "collate_fn",
-    "pin_memory",
-)
+    "dataset", "batch_size", "sampler", "batch_sampler", "num_workers", "drop_last", "collate_fn", "pin_memory",
+)  # fmt: skip
 
 # What says that an object has a state: Lightning, Fabric, Accelerate and torch.distributed.checkpoint look for these
 # names and call what they find, so only a DeviceLoader whose loader has them may have them.
 STATE = ("state_dict", "load_state_dict")
-
-# Where a loader, a sampler or a data set keeps others that may want to know the epoch: torch, Accelerate, torchdata.
-INSIDE = ("batch_sampler", "sampler", "dataset", "datasets", "base_dataloader", "dataloader")
 
 Batch = Tensor | tuple[Tensor, Tensor]
 
@@ -124,24 +102,12 @@ class DeviceLoader:
         if train not in (None, True, False):
             raise checks.argument_error("DeviceLoader", "train", "None, True or False", checks.describe(train))
         self.loader, self.augment, self.train = loader, augment, train
-        self.device = self._checked(device)
+        self.device = wrapped.checked_device(device)
         self._place: Any = None  # of the wrapped loader, after the batch that was last handed out
         self._replaced = 0  # images that could not be decoded here
         self._ahead: Ahead | None = None  # of the last iteration
         self._stateful = True  # as far as is known
         self._warned = False
-
-    def _checked(self, device: Any) -> torch.device:
-        try:
-            found = torch.device(device)
-        except (TypeError, RuntimeError):
-            found = torch.device("meta")
-        if found.type == "meta" or not present(found):
-            remedy = "" if found.type == "meta" else 'Pass "cpu".'
-            raise checks.argument_error("DeviceLoader", "device", "one that is here", checks.describe(device), remedy)
-        if found.type == "cuda" and found.index is None:
-            return torch.device("cuda", torch.cuda.current_device())
-        return found
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_ahead": None}
@@ -150,7 +116,7 @@ class DeviceLoader:
         if name in FORWARDED and "loader" in self.__dict__:  # there is none yet while it is unpickled
             return getattr(self.loader, name)
         if name in STATE and "loader" in self.__dict__:
-            raise AttributeError(str(_stateless(name, f"a {type(self.loader).__name__}")))
+            raise AttributeError(str(wrapped.stateless(name, f"a {type(self.loader).__name__}")))
         raise AttributeError(f"'DeviceLoader' object has no attribute {name!r}")
 
     def __len__(self) -> int:
@@ -158,19 +124,19 @@ class DeviceLoader:
 
     def __repr__(self) -> str:
         train = "" if self.train is None else f", train={self.train}"
-        module = repr(self.augment).replace("\n", "\n    ")
-        return f"DeviceLoader(\n    {_described(self.loader)},\n    {str(self.device)!r},\n    {module}{train},\n)"
+        module, given = repr(self.augment).replace("\n", "\n    "), wrapped.described(self.loader)
+        return f"DeviceLoader(\n    {given},\n    {str(self.device)!r},\n    {module}{train},\n)"
 
     @property
     def skipped(self) -> int:
         """How many samples were replaced so far because their file could not be read (`on_error="skip"`)."""
-        counting = {id(dataset): dataset for dataset in _counting(self.loader)}
-        return self._replaced + sum(dataset.skipped for dataset in counting.values())
+        datasets = {id(dataset): dataset for dataset in wrapped.counting(self.loader)}
+        return self._replaced + sum(dataset.skipped for dataset in datasets.values())
 
     def set_epoch(self, epoch: int) -> None:
         """Tell the module, so that it draws anew, and the loader, its samplers and data sets; before the epoch."""
         self.augment.set_epoch(epoch)
-        for part in _inside(self.loader):
+        for part in wrapped.parts_of(self.loader):
             if callable(getattr(part, "set_epoch", None)):
                 part.set_epoch(epoch)
 
@@ -180,17 +146,11 @@ class DeviceLoader:
             return self.augment.begin_pass(train=False)
         self._warn_of_ranks()
         self._warn_of_evaluation()
-        batches: Any = getattr(self.loader, "batch_sampler", None)
-        shared: bool | None = None
-        if any(isinstance(part, (NumberingSampler, DistributedSampler)) for part in _inside(self.loader)):
-            shared = True
-        elif _plain(batches) and _is(batches.sampler, *ALONE):
-            shared = False
-        return self.augment.begin_pass(train=True, shared=shared)
+        return self.augment.begin_pass(train=True, shared=wrapped.shared_draws(self.loader))
 
     def _batches(self, mode: Mode) -> Iterator[Any]:
         """The wrapped loader's pass."""
-        for part in _inside(self.loader) if mode.training else ():
+        for part in wrapped.parts_of(self.loader) if mode.training else ():
             if isinstance(part, NumberingSampler):
                 part._follow(mode.epoch + mode.again)
         return iter(self.loader)
@@ -208,10 +168,7 @@ class DeviceLoader:
     def _warn_of_ranks(self) -> None:
         """Once, where every rank of a distributed group shows all images of an epoch."""
         ranks, _ = world()
-        batches: Any = getattr(self.loader, "batch_sampler", None)
-        sampler = batches.sampler if _plain(batches) else None
-        alone = _is(sampler, SequentialSampler, RandomSampler, SubsetRandomSampler)
-        if ranks > 1 and alone and not getattr(sampler, "replacement", False) and not self._warned:
+        if ranks > 1 and not self._warned and wrapped.shows_all(self.loader):
             self._warned = True
             warnings.warn(
                 f"DeviceLoader: the loader has no distributed sampler, so each of the {ranks} ranks trains on all of "
@@ -328,7 +285,7 @@ class DeviceLoader:
         if batch is end:
             return None
         place = self._place_of_source()
-        images, labels, index = self._parts(batch)
+        images, labels, index = wrapped.split_batch(batch)
         mapped.keep(images if isinstance(images, Tensor) else images.data)
         with nullcontext() if stream is None else torch.cuda.stream(stream):
             if isinstance(images, Encoded):
@@ -348,16 +305,6 @@ class DeviceLoader:
             except (AttributeError, NotImplementedError):  # `state_dict` will say so to whoever asks
                 self._stateful = False
         return None
-
-    def _parts(self, batch: Any) -> tuple[Any, Tensor | None, Tensor | None]:
-        parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
-        good = 1 <= len(parts) <= 3 and isinstance(parts[0], (Tensor, Ragged, Encoded))
-        if not good or not all(part is None or isinstance(part, Tensor) for part in parts[1:]):
-            expected = "one that yields (images, labels, index), (images, labels) or images, as tensors or Ragged"
-            got = f"({', '.join(type(part).__name__ for part in parts)})"
-            remedy = "Make such tuples in the loader's collate_fn; ga.ragged_collate does."
-            raise checks.argument_error("DeviceLoader", "loader", expected, got, remedy)
-        return (*parts, None, None)[:3]
 
     def _augmented(self, moved: DeviceBatch, mode: Mode) -> AugmentedBatch:
         images, labels, index, place = moved
@@ -397,57 +344,4 @@ class ResumableLoader(DeviceLoader):
         try:
             return getattr(self.loader, name)(*arguments)
         except (AttributeError, NotImplementedError) as error:
-            raise _stateless(name, f"a {type(self.loader).__name__}, whose {name}() fails ({error})") from error
-
-
-def _stateless(name: str, got: str) -> ValueError:
-    remedy = "Use torchdata.stateful_dataloader.StatefulDataLoader."
-    expected = "a loader with state_dict() and load_state_dict()"
-    return checks.argument_error(f"DeviceLoader.{name}", "loader", expected, got, remedy)
-
-
-def present(device: torch.device) -> bool:
-    """Whether this machine has devices of the type, as far as torch can tell without starting one."""
-    module: Any = torch.backends.mps if device.type == "mps" else getattr(torch, device.type, None)
-    return bool(module.is_available()) if hasattr(module, "is_available") else True
-
-
-def _inside(part: Any, seen: set[int] | None = None) -> Iterator[Any]:
-    """A loader, and what it is made of: samplers, data sets and loaders."""
-    seen = set() if seen is None else seen
-    if part is None or id(part) in seen:
-        return
-    seen.add(id(part))
-    yield part
-    for name in INSIDE:
-        inner = getattr(part, name, None)
-        for each in inner if isinstance(inner, (list, tuple)) else [inner]:
-            yield from _inside(each, seen)
-
-
-def _is(part: Any, *kinds: type) -> bool:
-    """Whether a sampler is one of torch's, or what torchdata's StatefulDataLoader makes in its place."""
-    cls = type(part)
-    stateful = cls.__module__.startswith("torchdata.") and cls.__name__ in {kind.__name__ for kind in kinds}
-    return stateful or isinstance(part, kinds)
-
-
-def _plain(batches: Any) -> bool:
-    """Whether a batch sampler takes numbers as its sampler yields them: torch's own, not a subclass of somebody's."""
-    return type(batches) is BatchSampler or (type(batches).__name__ == "BatchSampler" and _is(batches, BatchSampler))
-
-
-def _described(loader: Any) -> str:
-    if not isinstance(loader, DataLoader):
-        return repr(loader)
-    given = f"batch_size={loader.batch_size}, num_workers={loader.num_workers}"
-    return f"{type(loader).__name__}({loader.dataset!r}, {given})"
-
-
-def _counting(dataset: Any) -> Iterator[Any]:
-    """The data sets that count skips: this one, and those that a Subset or a ConcatDataset is of."""
-    if hasattr(dataset, "skipped"):
-        yield dataset
-    for part in (*getattr(dataset, "datasets", ()), getattr(dataset, "dataset", None)):
-        if part is not None:
-            yield from _counting(part)
+            raise wrapped.stateless(name, f"a {type(self.loader).__name__}, whose {name}() fails ({error})") from error

@@ -59,7 +59,7 @@ def crop(
     out,
     scratch,
 ):
-    """Resample a box of the image in `src` to `resized`, cut `out`'s window from it, pad and mirror it.
+    """Resample a box of `src`, cut `out`'s window from it, pad and mirror it (long: one compiled call an image).
 
     src uint8[:], pixel (y, x, c) at offset + y * stride_y + x * stride_x + c * stride_c; box = top, left, height,
     width; resized = height, width; window = top, left in the resized image; flip = horizontal, vertical; fill

@@ -1,4 +1,6 @@
-"""Crop: resample a box, take a window of it, mirror it. Integers, as ATen's uint8 kernels and the twin.
+"""Crop: resample a box, take a window of it, mirror it (long: kernels of weights and of pixels, and their launches).
+
+Integers, as in ATen's uint8 kernels and the torch backend.
 
 `taps` finds, for each output row and column, where its taps begin and what they weigh (float64, then int16 weights);
 `crop` then reads every output pixel's taps straight from the source: horizontally to whole levels, then vertically.
@@ -149,7 +151,9 @@ def taps_kernel(
     block, rows_at, row_words, window_at, taps, axis_words, height, width,
     MODE: tl.constexpr, ANTIALIAS: tl.constexpr, PADDING: tl.constexpr, CHUNK: tl.constexpr,
 ):  # fmt: skip
-    """taps: (B, 2, axis_words) int32: precision, how many taps, then for each canvas pixel of the axis the first one
+    """First tap and weights of each canvas pixel of an axis (long: two passes over the same taps).
+
+    taps: (B, 2, axis_words) int32: precision, how many taps, then for each canvas pixel of the axis the first one
     (-1 is outside), then the weights, tap by tap. Grid (B, 2), axis 0 is y.
     """
     sample, axis = tl.program_id(0), tl.program_id(1)

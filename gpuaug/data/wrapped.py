@@ -1,0 +1,142 @@
+"""What can be found out about a loader that DeviceLoader wraps, and about the device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    RandomSampler,
+    SequentialSampler,
+    SubsetRandomSampler,
+    WeightedRandomSampler,
+)
+from torch.utils.data.distributed import DistributedSampler
+
+from gpuaug import checks
+from gpuaug.data.sampler import NumberingSampler
+from gpuaug.data.transport.encoded import Encoded
+from gpuaug.ragged import Ragged
+
+__all__ = [
+    "checked_device",
+    "counting",
+    "described",
+    "parts_of",
+    "present",
+    "shared_draws",
+    "shows_all",
+    "split_batch",
+    "stateless",
+]
+
+# Samplers of torch that know nothing of ranks: each rank shows all images, and needs draws of its own.
+ALONE = (SequentialSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
+
+# Where a loader, a sampler or a data set keeps others that may want to know the epoch: torch, Accelerate, torchdata.
+INSIDE = ("batch_sampler", "sampler", "dataset", "datasets", "base_dataloader", "dataloader")
+
+
+def checked_device(device: torch.device | str) -> torch.device:
+    """The device that an argument names, or raise if there is none here."""
+    try:
+        found = torch.device(device)
+    except (TypeError, RuntimeError):
+        found = torch.device("meta")
+    if found.type == "meta" or not present(found):
+        remedy = "" if found.type == "meta" else 'Pass "cpu".'
+        raise checks.argument_error("DeviceLoader", "device", "one that is here", checks.describe(device), remedy)
+    if found.type == "cuda" and found.index is None:
+        return torch.device("cuda", torch.cuda.current_device())
+    return found
+
+
+def shared_draws(loader: Any) -> bool | None:
+    """Whether an image's draw is the same on every rank and worker, since no two of them show one look.
+
+    True with a sampler that knows of ranks, False with one of torch that does not; None where nobody can tell.
+    """
+    if any(isinstance(part, (NumberingSampler, DistributedSampler)) for part in parts_of(loader)):
+        return True
+    batches: Any = getattr(loader, "batch_sampler", None)
+    return False if is_plain(batches) and is_sampler(batches.sampler, *ALONE) else None
+
+
+def shows_all(loader: Any) -> bool:
+    """Whether each rank of a distributed group would show all images of an epoch."""
+    batches: Any = getattr(loader, "batch_sampler", None)
+    sampler = batches.sampler if is_plain(batches) else None
+    alone = is_sampler(sampler, SequentialSampler, RandomSampler, SubsetRandomSampler)
+    return alone and not getattr(sampler, "replacement", False)
+
+
+def present(device: torch.device) -> bool:
+    """Whether this machine has devices of the type, as far as torch can tell without starting one."""
+    module: Any = torch.backends.mps if device.type == "mps" else getattr(torch, device.type, None)
+    return bool(module.is_available()) if hasattr(module, "is_available") else True
+
+
+def parts_of(part: Any, seen: set[int] | None = None) -> Iterator[Any]:
+    """A loader, and what it is made of: samplers, data sets and loaders."""
+    seen = set() if seen is None else seen
+    if part is None or id(part) in seen:
+        return
+    seen.add(id(part))
+    yield part
+    for name in INSIDE:
+        inner = getattr(part, name, None)
+        for each in inner if isinstance(inner, (list, tuple)) else [inner]:
+            yield from parts_of(each, seen)
+
+
+def is_sampler(part: Any, *kinds: type) -> bool:
+    """Whether a sampler is one of torch's, or what torchdata's StatefulDataLoader makes in its place."""
+    cls = type(part)
+    stateful = cls.__module__.startswith("torchdata.") and cls.__name__ in {kind.__name__ for kind in kinds}
+    return stateful or isinstance(part, kinds)
+
+
+def is_plain(batches: Any) -> bool:
+    """Whether a batch sampler takes numbers as its sampler yields them: torch's own, not a subclass of somebody's."""
+    return type(batches) is BatchSampler or (
+        type(batches).__name__ == "BatchSampler" and is_sampler(batches, BatchSampler)
+    )
+
+
+def described(loader: Any) -> str:
+    if not isinstance(loader, DataLoader):
+        return repr(loader)
+    given = f"batch_size={loader.batch_size}, num_workers={loader.num_workers}"
+    return f"{type(loader).__name__}({loader.dataset!r}, {given})"
+
+
+def counting(dataset: Any) -> Iterator[Any]:
+    """The data sets that count skips: this one, and those that a Subset or a ConcatDataset is of."""
+    if hasattr(dataset, "skipped"):
+        yield dataset
+    for part in (*getattr(dataset, "datasets", ()), getattr(dataset, "dataset", None)):
+        if part is not None:
+            yield from counting(part)
+
+
+def split_batch(batch: object) -> tuple[Any, Tensor | None, Tensor | None]:
+    """Images, labels and index of what a loader yields."""
+    parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
+    good = 1 <= len(parts) <= 3 and isinstance(parts[0], (Tensor, Ragged, Encoded))
+    if not good or not all(part is None or isinstance(part, Tensor) for part in parts[1:]):
+        expected = "one that yields (images, labels, index), (images, labels) or images, as tensors or Ragged"
+        got = f"({', '.join(type(part).__name__ for part in parts)})"
+        remedy = "Make such tuples in the loader's collate_fn; ga.ragged_collate does."
+        raise checks.argument_error("DeviceLoader", "loader", expected, got, remedy)
+    return (*parts, None, None)[:3]
+
+
+def stateless(name: str, got: str) -> ValueError:
+    """For a loader that does not keep its state."""
+    remedy = "Use torchdata.stateful_dataloader.StatefulDataLoader."
+    expected = "a loader with state_dict() and load_state_dict()"
+    return checks.argument_error(f"DeviceLoader.{name}", "loader", expected, got, remedy)
