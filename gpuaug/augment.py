@@ -195,6 +195,9 @@ class Augment(NumberedModule):
         """Render a draw, on the images it was drawn for or on others of the same sizes.
 
         Nothing random happens here: the same draw on the same images gives the same pixels.
+
+        Raises:
+            ValueError: If the draw is not one of `sample`, or the images have other sizes than those it was drawn for.
         """
         if not isinstance(draw, Draw):
             raise checks.argument_error(self, "draw", "what `sample` returned", checks.describe(draw))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import nullcontext
 from functools import partial
@@ -94,14 +94,17 @@ class DeviceLoader:
         keeps = cls is DeviceLoader and all(hasattr(loader, name) for name in STATE)
         return super().__new__(ResumableLoader if keeps else cls)
 
-    def __init__(self, loader: Any, device: torch.device | str, augment: Augment, *, train: bool | None = None) -> None:
+    def __init__(
+        self, loader: Iterable[object], device: torch.device | str, augment: Augment, *, train: bool | None = None
+    ) -> None:
         if not isinstance(augment, Augment):
             raise checks.argument_error("DeviceLoader", "augment", "a gpuaug.Augment", checks.describe(augment))
         if not hasattr(loader, "__iter__"):
             raise checks.argument_error("DeviceLoader", "loader", "a DataLoader", checks.describe(loader))
         if train not in (None, True, False):
             raise checks.argument_error("DeviceLoader", "train", "None, True or False", checks.describe(train))
-        self.loader, self.augment, self.train = loader, augment, train
+        self.loader: Any = loader
+        self.augment, self.train = augment, train
         self.device = wrapped.checked_device(device)
         self._place: Any = None  # of the wrapped loader, after the batch that was last handed out
         self._replaced = 0  # images that could not be decoded here

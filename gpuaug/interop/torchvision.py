@@ -30,7 +30,7 @@ from gpuaug.transforms.opaque import Opaque, is_foreign
 __all__ = ["from_torchvision", "in_a_list", "theirs"]
 
 
-def from_torchvision(transform: Any) -> list[Transform]:
+def from_torchvision(transform: object) -> list[Transform]:
     """Convert torchvision transforms into the same list of gpuaug's: `Augment(train=from_torchvision(compose))`.
 
     Steps that only make a tensor (ToImage, PILToTensor, ToPureTensor, Identity) vanish; ToTensor becomes

@@ -143,6 +143,11 @@ class MotionBlur(Pixel):
         return f"motion blur {params['degrees'][sample]:.0f}°"
 
     def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
+        """The instructions for every sample, as if all were applied.
+
+        Raises:
+            ModuleNotFoundError: If Kornia, whose weights it uses, is not installed.
+        """
         try:
             from kornia.filters import get_motion_kernel2d  # here: importing Kornia takes longer than gpuaug
         except ModuleNotFoundError as error:

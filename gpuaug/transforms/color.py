@@ -126,6 +126,8 @@ class ColorJitter(Pixel):
 class RandomGrayscale(Pixel):
     """Turn RGB to grey, keeping three channels.
 
+    The same as torchvision's RandomGrayscale.
+
     Args:
         p: chance per sample.
     """
@@ -145,8 +147,13 @@ class RandomGrayscale(Pixel):
 class Grayscale(Pixel):
     """Turn every image to grey.
 
+    The same as torchvision's Grayscale.
+
     Args:
         num_output_channels: 1 or 3; the batch has that many channels from here on.
+
+    Raises:
+        ValueError: If an argument is out of range.
     """
 
     channels = GREY_OR_RGB
@@ -169,6 +176,8 @@ class Grayscale(Pixel):
 class RandomInvert(Pixel):
     """Turn the image into its negative: v becomes 255 - v.
 
+    The same as torchvision's RandomInvert.
+
     Args:
         p: chance per sample.
     """
@@ -182,6 +191,8 @@ class RandomInvert(Pixel):
 
 class RandomPosterize(Pixel):
     """Keep the highest bits of every level.
+
+    The same as torchvision's RandomPosterize.
 
     Args:
         bits: how many, in [0, 8].
@@ -199,6 +210,8 @@ class RandomPosterize(Pixel):
 class RandomSolarize(Pixel):
     """Invert every level at or above `threshold`.
 
+    The same as torchvision's RandomSolarize.
+
     Args:
         threshold: level in [0, 255].
         p: chance per sample.
@@ -215,6 +228,8 @@ class RandomSolarize(Pixel):
 class RandomAutocontrast(Pixel):
     """Stretch each channel to the full range.
 
+    The same as torchvision's RandomAutocontrast.
+
     Args:
         p: chance per sample.
     """
@@ -228,6 +243,8 @@ class RandomAutocontrast(Pixel):
 
 class RandomEqualize(Pixel):
     """Flatten each channel's histogram, by Pillow's rule.
+
+    The same as torchvision's RandomEqualize.
 
     Args:
         p: chance per sample.
@@ -243,6 +260,8 @@ class RandomEqualize(Pixel):
 class RandomAdjustSharpness(Pixel):
     """Blend with a softened image; the outermost pixels stay.
 
+    The same as torchvision's RandomAdjustSharpness.
+
     Args:
         sharpness_factor: at least 0; 0 is soft, 1 unchanged, 2 sharper.
         p: chance per sample.
@@ -257,7 +276,10 @@ class RandomAdjustSharpness(Pixel):
 
 
 class RandomChannelPermutation(Pixel):
-    """Put the channels in an order drawn per sample, every order equally likely. At most 16 channels."""
+    """Put the channels in an order drawn per sample, every order equally likely. At most 16 channels.
+
+    The same as torchvision's RandomChannelPermutation.
+    """
 
     draws = OPERANDS
     channels = tuple(range(1, OPERANDS + 1))

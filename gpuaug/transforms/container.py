@@ -25,13 +25,18 @@ Array = NDArray[Any]
 class Compose(Transform):
     """Run transforms one after another; the same as writing them into the list.
 
+    The same as torchvision's Compose.
+
     Args:
         transforms: at least one.
+
+    Raises:
+        ValueError: If `transforms` is not a list of at least one transform.
     """
 
     kind = Kind.LIST
 
-    def __init__(self, transforms: Sequence[Any]) -> None:
+    def __init__(self, transforms: Sequence[object]) -> None:
         if not isinstance(transforms, Sequence) or isinstance(transforms, str) or not transforms:
             raise checks.argument_error(self, "transforms", "a list of at least one transform", repr(transforms))
         self.transforms = list(transforms)
@@ -133,12 +138,14 @@ class Container(Transform, abc.ABC):
 class RandomApply(Container, Pixel):
     """Apply all transforms, or for a sample that is not chosen none.
 
+    The same as torchvision's RandomApply.
+
     Args:
         transforms: at least one that keeps the canvas (no crop, mix, ToDtype or Normalize).
         p: chance per sample.
     """
 
-    def __init__(self, transforms: Sequence[Any], p: float = 0.5) -> None:
+    def __init__(self, transforms: Sequence[object], p: float = 0.5) -> None:
         self._setup(transforms.transforms if isinstance(transforms, Compose) else transforms, Kind.PIXEL)
         self.p = checks.probability(self, p)
 
@@ -152,11 +159,13 @@ class RandomApply(Container, Pixel):
 class RandomOrder(Container, Pixel):
     """Apply all transforms, in an order drawn per sample.
 
+    The same as torchvision's RandomOrder.
+
     Args:
         transforms: at least one, all of which keep the canvas.
     """
 
-    def __init__(self, transforms: Sequence[Any]) -> None:
+    def __init__(self, transforms: Sequence[object]) -> None:
         self._setup(transforms, Kind.PIXEL)
 
     @property
@@ -194,11 +203,14 @@ class RandomChoice(Container):
         transforms: at least one.
         p: chance of each. A sum below 1 leaves the rest unchanged (torchvision scales it up); a sum above 1 is scaled
             down. None: all the same.
+
+    Raises:
+        ValueError: If an argument is out of range.
     """
 
     draws = 1
 
-    def __init__(self, transforms: Sequence[Any], p: Sequence[float] | None = None) -> None:
+    def __init__(self, transforms: Sequence[object], p: Sequence[float] | None = None) -> None:
         self._setup(transforms, *WORDS)
         if len({child.kind for child in self.transforms}) > 1:
             names = ", ".join(type(child).__name__ for child in self.transforms)

@@ -58,6 +58,9 @@ class ToDtype(Convert):
             `.bfloat16()` or `.to(dtype)` of it, or of a model around it, makes of that; `.double()` raises. Any other
             keeps its dtype through a cast of the module, which says so once.
         scale: divide by 255, so that values are in [0, 1].
+
+    Raises:
+        ValueError: If an argument is out of range.
     """
 
     def __init__(self, dtype: torch.dtype | str, scale: bool = False) -> None:
@@ -97,6 +100,9 @@ class Normalize(Convert):
         mean, std: one number for each channel, or one for all, on the scale ToDtype gives; std not 0. A number, a
             sequence, a tensor or an array.
         inplace: accepted for torchvision's sake; the batch given is never written to.
+
+    Raises:
+        ValueError: If an argument is out of range.
     """
 
     def __init__(self, mean: PerChannel, std: PerChannel, inplace: bool = False) -> None:

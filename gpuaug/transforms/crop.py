@@ -100,6 +100,8 @@ class Resize(Crop):
 class CenterCrop(Crop):
     """Cut `size` from the middle; a smaller image is padded with zeros.
 
+    The same as torchvision's CenterCrop.
+
     Args:
         size: (height, width) or one number for both, pixels.
     """
@@ -122,6 +124,8 @@ class CenterCrop(Crop):
 
 class Pad(Crop):
     """Pad the borders.
+
+    The same as torchvision's Pad.
 
     Args:
         padding: one number, (left/right, top/bottom) or (left, top, right, bottom), pixels.
@@ -165,6 +169,8 @@ def check_reflection(owner: object, padding_mode: str, most: Array, canvas: Canv
 
 class RandomCrop(Crop):
     """Cut `size` at a place drawn uniformly, after padding.
+
+    The same as torchvision's RandomCrop.
 
     Args:
         size: (height, width) or one number for both, pixels.

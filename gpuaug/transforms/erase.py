@@ -30,6 +30,9 @@ class RandomErasing(Pixel):
         value: a number, one for each channel, or "random": standard normal for each pixel and channel (only after
             ToDtype; uint8 levels of 0, 1, -1 would not be noise).
         inplace: accepted for torchvision's sake; the batch given is never written to.
+
+    Raises:
+        ValueError: If an argument is out of range.
     """
 
     draws = 2 * TRIES + 2
@@ -88,6 +91,11 @@ class RandomErasing(Pixel):
         return "erase"
 
     def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
+        """The instructions for every sample, as if all were applied.
+
+        Raises:
+            ValueError: If `value` is "random", outside [0, 255], or of another length than the channels.
+        """
         if self.value == "random":
             remedy = "Put RandomErasing after ToDtype and Normalize."
             raise checks.argument_error(

@@ -34,6 +34,8 @@ def flip(size: int, horizontal: int, vertical: int) -> Instruction:
 class RandomHorizontalFlip(Pixel):
     """Mirror left and right.
 
+    The same as torchvision's RandomHorizontalFlip.
+
     Args:
         p: chance per sample.
     """
@@ -55,6 +57,8 @@ class RandomHorizontalFlip(Pixel):
 
 class RandomVerticalFlip(Pixel):
     """Mirror top and bottom.
+
+    The same as torchvision's RandomVerticalFlip.
 
     Args:
         p: chance per sample.
@@ -125,6 +129,9 @@ class RandomRotation(Pixel):
         expand: must be False: a batch has one size.
         center: (x, y) pixels from the top left corner; None is the middle.
         fill: level in [0, 255] outside the image, one or one per channel.
+
+    Raises:
+        ValueError: If an argument is out of range.
     """
 
     draws = 1
@@ -176,6 +183,9 @@ class RandomAffine(Pixel):
         interpolation: "nearest", "bilinear" or "bicubic".
         fill: level in [0, 255] outside the image, one or one per channel.
         center: (x, y) pixels from the top left corner; None is the middle.
+
+    Raises:
+        ValueError: If an argument is out of range.
     """
 
     draws = 6
@@ -253,6 +263,8 @@ class RandomAffine(Pixel):
 
 class RandomPerspective(Pixel):
     """Move the four corners inwards by whole pixels drawn uniformly.
+
+    The same as torchvision's RandomPerspective.
 
     Composed with its geometric neighbours as RandomRotation says.
 

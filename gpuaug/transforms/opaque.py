@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -69,12 +70,15 @@ class Opaque(Transform, registered=False):
             change size and channels, to what they make of any image of that shape.
         moves: whether it moves pixels, so that masks, boxes and key points would have to follow. None: False for
             Kornia's intensity augmentations and torchvision's colour transforms, True for all others.
+
+    Raises:
+        ValueError: If the module makes floats or mixes labels, for which gpuaug has transforms of its own.
     """
 
     kind = Kind.OPAQUE
     draws = 2
 
-    def __init__(self, module: Any, moves: bool | None = None) -> None:
+    def __init__(self, module: Callable[..., object], moves: bool | None = None) -> None:
         remedies = {
             "Normalize": "gpuaug.Normalize",
             "ToDtype": "gpuaug.ToDtype",
@@ -87,7 +91,7 @@ class Opaque(Transform, registered=False):
             raise checks.argument_error(
                 "Augment", "transforms", "uint8 to uint8 and without labels", name, f"Use {remedy}."
             )
-        self.module = module
+        self.module: Any = module
         self.library = _library(module)
         self.moves = not _keeps_places(module) if moves is None else bool(moves)
         self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # (C, H, W) that goes in -> what comes out
@@ -123,7 +127,11 @@ class Opaque(Transform, registered=False):
         return type(self.module).__name__
 
     def run(self, canvas: Tensor, params: Params) -> Tensor:
-        """(B, C, H, W) uint8 -> (B, C', H', W') uint8 of the shape `after` says, on the same device."""
+        """(B, C, H, W) uint8 -> (B, C', H', W') uint8 of the shape `after` says, on the same device.
+
+        Raises:
+            ValueError: If the module's result is not uint8 of that shape.
+        """
         result = self._call(canvas, int(params["seed"][0]))
         expected = (len(canvas), *self._after(tuple(canvas.shape[1:])))
         if not isinstance(result, Tensor) or result.dtype != torch.uint8 or tuple(result.shape) != expected:

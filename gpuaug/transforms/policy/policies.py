@@ -218,6 +218,9 @@ class AugMix(Policy):
         all_ops: include brightness, colour, contrast and sharpness.
         interpolation: of the geometric ops: "nearest", "bilinear" or "bicubic".
         fill: level in [0, 255] outside the image, one or one per channel; None is black.
+
+    Raises:
+        ValueError: If an argument is out of range.
     """
 
     def __init__(
