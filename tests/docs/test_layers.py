@@ -143,3 +143,10 @@ def test_the_checks_see_an_import_upwards_and_a_circle() -> None:
     assert "numba" in set(imported(tree, module_level=False))
     assert floor("kernels.numba.crop") == floor("kernels")
     assert floor("data.loader") < floor("data.sampler")
+
+
+def test_no_helper_hides_a_module_of_python() -> None:
+    """A helper that runs as a program has its folder first on the path."""
+    names = {path.stem for path in (ROOT / "tests" / "support").glob("*.py")} - {"__init__"}
+    assert len(names) > 20
+    assert not names & sys.stdlib_module_names

@@ -16,9 +16,7 @@ from torch import Tensor
 
 import gpuaug as ga
 from gpuaug.transforms.base import Canvas, Transform
-from tests.support.ops import ROWS
-from tests.support.ops.mix import CLASSES
-from tests.support.statistics import (
+from tests.support.chance import (
     FALSE_ALARM,
     assert_frequencies,
     bernstein,
@@ -27,6 +25,8 @@ from tests.support.statistics import (
     ks_distance,
     uniform_cdf,
 )
+from tests.support.ops import ROWS
+from tests.support.ops.mix import CLASSES
 
 __all__ = [
     "BACKENDS", "CLASSES", "FALSE_ALARM", "FAST", "PIXEL_OPS", "anew", "assert_frequencies", "bernstein", "blank",

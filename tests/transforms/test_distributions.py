@@ -23,11 +23,11 @@ from gpuaug.transforms.base import Canvas, Transform
 from gpuaug.transforms.policy import NAMES, NUMBER, SIGNED
 from gpuaug.transforms.policy.tables import POLICIES
 from gpuaug.transforms.quantile import beta_quantile
+from tests.support.chance import FALSE_ALARM, assert_frequencies, hoeffding, ks_between, ks_distance
 from tests.support.helpers import FAST, blank, drawn, smooth
 from tests.support.ops import ROWS, Drawn
 from tests.support.ops.behaviour import check_drawn_case, check_drawn_names, check_gate, is_gated
 from tests.support.ops.drawn import Elsewhere
-from tests.support.statistics import FALSE_ALARM, assert_frequencies, hoeffding, ks_between, ks_distance
 
 Array = NDArray[Any]
 

@@ -12,13 +12,13 @@ import torch
 
 import gpuaug as ga
 from gpuaug.transforms.base import Canvas
+from tests.support.chance import hoeffding
 from tests.support.helpers import BACKENDS, FAST, blank, call, drawn, noise, pipeline
 from tests.support.images import KINDS, batch
 from tests.support.lists import channel_counts, lists_of
 from tests.support.ops.drawn import Elsewhere
 from tests.support.ops.row import ROWS, Drawn, Row
 from tests.support.oracle import compared, differences, replay, take, wrong
-from tests.support.statistics import hoeffding
 
 __all__ = [
     "COUNT", "SIZES", "check_alone", "check_answer", "check_answers", "check_backends", "check_batch_first",

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..statistics import bernstein, hoeffding, ks_distance, uniform_cdf
+from ..chance import bernstein, hoeffding, ks_distance, uniform_cdf
 
 __all__ = [
     "Beta",
