@@ -230,8 +230,8 @@ def test_an_epoch_of_copies_can_be_resumed(workers: int) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"dataset": [1, 2]}, r"`dataset` must be one .*, got \[1, 2\]\. Wrap it in ga\.data\.Indexed\."),
-        ({"dataset": Subset(blank(5), [1])}, r"`dataset` must be one .*Wrap it in ga\.data\.Indexed\."),
+        ({"dataset": [1, 2]}, r"`dataset` must be .*, got \[1, 2\]\. Wrap it in ga\.data\.Indexed\."),
+        ({"dataset": Subset(blank(5), [1])}, r"`dataset` must be .*Wrap it in ga\.data\.Indexed\."),
         ({"dataset": blank(0)}, "`dataset` must be at least one image, got none"),
         ({"num_repeats": 0.5}, "`num_repeats` must be a number of at least 1, got 0.5"),
         ({"num_replicas": 0}, "`num_replicas` must be an integer of at least 1, got 0"),
