@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gpuaug.instructions import MATRIX_SIZE, Warp
 from gpuaug.program import (
     BILINEAR,
     CONSTANT,
@@ -233,7 +234,8 @@ def _same_warp(first: Instruction, second: Instruction) -> bool:
     """True if both resample alike: interpolation, fill or none, and its levels."""
     assert first.fill is not None
     assert second.fill is not None
-    alike = (first.operands[:, 9:11] == second.operands[:, 9:11]).all()
+    how = slice(Warp.INTERPOLATION, Warp.HAS_FILL + 1)
+    alike = (first.operands[:, how] == second.operands[:, how]).all()
     return bool(alike and (first.fill == second.fill).all())
 
 
@@ -241,10 +243,10 @@ def compose(first: Instruction, second: Instruction) -> Instruction:
     """One warp that does `first`, then `second`: its inverse pulls through the second, then through the first."""
     matrices = []
     for instruction in (first, second):
-        matrix = instruction.operands[:, :9].astype(np.float64).reshape(-1, 3, 3)
+        matrix = instruction.operands[:, Warp.MATRIX : MATRIX_SIZE].astype(np.float64).reshape(-1, 3, 3)
         matrices.append(np.where((instruction.opcode == Op.WARP)[:, None, None], matrix, np.eye(3)))
     operands = np.maximum(first.operands, second.operands)  # interpolation and fill are the same, projective is either
-    operands[:, :9] = (matrices[0] @ matrices[1]).reshape(-1, 9)
+    operands[:, Warp.MATRIX : MATRIX_SIZE] = (matrices[0] @ matrices[1]).reshape(-1, MATRIX_SIZE)
     return Instruction(
         first.possible | second.possible, np.maximum(first.opcode, second.opcode), operands, fill=first.fill
     )

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from gpuaug import checks, compat
 from gpuaug.engine.builder import Item
+from gpuaug.instructions import LUMA
 from gpuaug.kernels.resample import positions, taps
 from gpuaug.program import Op, Program, Window
 from gpuaug.transforms.base import Transform
@@ -28,7 +29,6 @@ __all__ = ["EvalModule"]
 Array = NDArray[Any]
 
 EXPORTED = (Resize, CenterCrop, Pad, Grayscale, ToDtype, Normalize)
-LUMA = (0.2989, 0.587, 0.114)  # ITU-R BT.601, as torchvision
 
 
 class EvalModule(nn.Module):

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from gpuaug import checks
+from gpuaug.instructions import Q14
 from gpuaug.program import CIRCULAR, CONSTANT, EDGE, REFLECT, Instruction, Op
 from gpuaug.transforms.arguments import Interpolation, Range, Size, symmetric
 from gpuaug.transforms.base import Canvas, Params, Pixel
@@ -19,15 +20,14 @@ __all__ = ["GaussianBlur", "MotionBlur"]
 
 Array = NDArray[Any]
 
-UNIT = 16384  # Q14
-LONGEST_KERNEL = 127  # keeps 127 * 255 * 16384 inside int32
+LONGEST_KERNEL = 127  # keeps 127 * 255 * Q14 inside int32
 BORDERS = {"constant": CONSTANT, "replicate": EDGE, "reflect": REFLECT, "circular": CIRCULAR}
 
 
 def fixed_point(weights: Array) -> Array:
-    """(B, n) weights that sum to 1, as int16 that sum to 16384; the largest takes up the rounding."""
-    fixed = np.floor(weights * UNIT + 0.5).astype(np.int64)
-    fixed[np.arange(len(fixed)), weights.argmax(axis=1)] += UNIT - fixed.sum(axis=1)
+    """(B, n) weights that sum to 1, as int16 that sum to Q14; the largest takes up the rounding."""
+    fixed = np.floor(weights * Q14 + 0.5).astype(np.int64)
+    fixed[np.arange(len(fixed)), weights.argmax(axis=1)] += Q14 - fixed.sum(axis=1)
     return fixed.astype(np.int16)
 
 

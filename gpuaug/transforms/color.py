@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug import checks
+from gpuaug.instructions import Factor, Hue
 from gpuaug.program import OPERANDS, Instruction, Op
 from gpuaug.transforms import tone
 from gpuaug.transforms.arguments import Range
@@ -106,9 +107,10 @@ class ColorJitter(Pixel):
         for step, name in enumerate(names):
             factor = params[f"{name}_factor"]
             if name == "hue":
-                operands[step, :, 0] = 6 * factor
+                operands[step, :, Hue.TURN] = 6 * factor
             elif name != "brightness":
-                operands[step, :, 0], operands[step, :, 1] = factor, 1.0 - factor.astype(np.float64)
+                operands[step, :, Factor.FACTOR] = factor
+                operands[step, :, Factor.REST] = 1.0 - factor.astype(np.float64)
         table = tone.brightness(params["brightness_factor"]) if "brightness" in names else None
         possible, rows, order = frozenset({Op.IDENTITY, *opcode.tolist()}), np.arange(size), params["order"]
         if len(names) < len(codes):  # rank of each kept step within the drawn order

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug import checks
+from gpuaug.instructions import MATRIX_SIZE, Warp
 from gpuaug.program import Feature, Instruction, Mirror, Op, Straight
 from gpuaug.transforms import matrix
 from gpuaug.transforms.arguments import INTERPOLATIONS, Fill, Interpolation, Range, fill_row
@@ -85,8 +86,9 @@ def warp(
     """A WARP instruction for inverse matrices (B, 3, 3), pixel index to pixel index."""
     size = len(inverse)
     operands = np.zeros((size, 16), np.float32)
-    operands[:, :9] = inverse.reshape(size, 9)
-    operands[:, 9], operands[:, 10], operands[:, 11] = INTERPOLATIONS[interpolation], fill is not None, projective
+    operands[:, Warp.MATRIX : MATRIX_SIZE] = inverse.reshape(size, MATRIX_SIZE)
+    operands[:, Warp.INTERPOLATION] = INTERPOLATIONS[interpolation]
+    operands[:, Warp.HAS_FILL], operands[:, Warp.PROJECTIVE] = fill is not None, projective
     rows = np.broadcast_to(fill_row(owner, fill, channels), (size, channels))
     possible = warp_kinds(interpolation) | ({Feature.PROJECTIVE} if projective else set())
     return Instruction(possible, np.full(size, Op.WARP, np.int32), operands, fill=rows)

@@ -25,10 +25,11 @@ from gpuaug.engine.epochs import Epochs
 from gpuaug.engine.evaluation import evaluation
 from gpuaug.engine.looks import Looks
 from gpuaug.engine.recompute import Recent
+from gpuaug.instructions import Q14
 from gpuaug.philox import LOOKS, NUMBERS
 from gpuaug.program import Keys, Window
 from gpuaug.transforms.base import Canvas
-from gpuaug.transforms.blur import UNIT, fixed_point
+from gpuaug.transforms.blur import fixed_point
 from gpuaug.transforms.container import Lowered
 from gpuaug.transforms.quantile import beta_quantile
 from tests.support.helpers import BACKENDS, anew, noise
@@ -516,9 +517,9 @@ def test_the_largest_weight_of_a_kernel_takes_up_the_rounding() -> None:
     """So that weights sum to one exactly, and the smallest are not the ones that are off."""
     weights = np.array([[0.1, 0.2, 0.4, 0.2, 0.1], [1e-5, 1e-5, 1 - 4e-5, 1e-5, 1e-5]])
     fixed = fixed_point(weights).astype(np.int64)
-    assert fixed.sum(axis=1).tolist() == [UNIT, UNIT]
+    assert fixed.sum(axis=1).tolist() == [Q14, Q14]
     others = [0, 1, 3, 4]
-    assert (fixed[:, others] == np.floor(weights[:, others] * UNIT + 0.5)).all()
+    assert (fixed[:, others] == np.floor(weights[:, others] * Q14 + 0.5)).all()
 
 
 def test_a_collated_index_keeps_its_look() -> None:

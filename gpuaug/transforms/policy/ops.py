@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from gpuaug.instructions import MATRIX_SIZE, Factor, Warp
 from gpuaug.program import OPERANDS, Instruction, Op
 from gpuaug.transforms import matrix, tone
 from gpuaug.transforms.arguments import INTERPOLATIONS, Fill, fill_row
@@ -117,14 +118,16 @@ def compute_ops(owner: Warping, ops: Array, magnitude: Array, canvas: Canvas) ->
     if canvas.channels == 1:
         opcode[opcode == Op.SATURATION] = Op.IDENTITY
     operands = np.zeros((len(ops), OPERANDS), np.float32)
-    operands[:, 0], operands[:, 1] = 1.0 + magnitude, 1.0 - (1.0 + magnitude)
+    operands[:, Factor.FACTOR], operands[:, Factor.REST] = 1.0 + magnitude, 1.0 - (1.0 + magnitude)
 
     rows = np.flatnonzero(opcode == Op.WARP)
     height, width = canvas.sides
     if canvas.several:
         height, width = (np.tile(side, places)[rows] for side in (height, width))
-    operands[rows, :9] = _inverse(ops[rows], magnitude[rows], (height, width)).reshape(-1, 9)
-    operands[rows, 9], operands[rows, 10] = INTERPOLATIONS[owner.interpolation], owner.fill is not None
+    inverse = _inverse(ops[rows], magnitude[rows], (height, width))
+    operands[rows, Warp.MATRIX : MATRIX_SIZE] = inverse.reshape(-1, MATRIX_SIZE)
+    operands[rows, Warp.INTERPOLATION] = INTERPOLATIONS[owner.interpolation]
+    operands[rows, Warp.HAS_FILL] = owner.fill is not None
     fill = np.broadcast_to(fill_row(owner, owner.fill, canvas.channels), (len(ops), canvas.channels))
 
     table = np.zeros((len(ops), 256), np.uint8)
