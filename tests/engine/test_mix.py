@@ -187,7 +187,7 @@ def test_any_box_is_pasted(box: tuple[int, ...], backend: str) -> None:
     top, left, height, width = box
     area = height * width / 99
     pasted = replace(mix, box=np.tile(np.array(box, np.int32), (5, 1)), share=np.full(5, 1 - area))
-    augment.train_pipeline.steps[1].__dict__["mix"] = lambda params, canvas: pasted
+    augment.train_pipeline.steps[1].__dict__["mixing"] = lambda params, canvas: pasted
     mixed, soft = augment.render(images, draw, labels)
     expected = images * (1 / 255)
     inside = expected.roll(1, 0)[..., top : top + height, left : left + width].clone()

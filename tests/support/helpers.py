@@ -47,8 +47,8 @@ FAST = BACKENDS[-1]
 
 
 def build(op: type[Transform]) -> Any:
-    """An example of `op` that changes pixels."""
-    return ROWS[op].example
+    """An example of `op` that changes pixels; a copy, since some tests write to what they build."""
+    return copy.deepcopy(ROWS[op].example)
 
 
 def pipeline(op: type[Transform], ragged: bool = False) -> list[Transform]:
