@@ -19,6 +19,7 @@ from torchvision.transforms import v2
 import gpuaug as ga
 from benchmarks.evidence import distribution
 from benchmarks.evidence.distribution import CASES, DRAWS, EXCLUDED, MORE, Numbers
+from tests.support.ops import NO_DRAWS
 
 ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -72,7 +73,7 @@ def test_every_transform_has_a_case_or_a_reason() -> None:
 def test_what_is_excluded_draws_nothing_or_is_not_torchvisions() -> None:
     for name, reason in EXCLUDED.items():
         op = getattr(ga, name)
-        assert (reason == distribution.NO_DRAWS) == hasattr(v2, name)
+        assert (reason == NO_DRAWS) == hasattr(v2, name)
         assert not hasattr(v2, name) or op.draws == 0, name
 
 
