@@ -28,6 +28,7 @@ import os
 import sys
 from collections import Counter
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -44,6 +45,8 @@ __all__ = ["Audit", "Copy", "Finding", "Launch"]
 
 TORCH = str(Path(torch.__file__).parent) + os.sep
 CONTEXTLIB = contextlib.__file__
+_FOUND = find_spec("triton")  # not imported: it asks for its interpreter when it is
+TRITON = str(Path((_FOUND and _FOUND.origin) or "no triton").parent / "runtime") + os.sep
 HARNESS = {
     str(Path(__file__).with_name(name)) for name in ("audit.py", "launches.py", "pseudocuda.py", "pseudograph.py")
 }
@@ -390,7 +393,7 @@ def caller() -> Place:
 
 
 def _is_plumbing(file: str) -> bool:
-    return file in HARNESS or file.startswith((TORCH, "<frozen")) or "/triton/runtime/" in file or file == CONTEXTLIB
+    return file in HARNESS or file.startswith((TORCH, TRITON, "<frozen")) or file == CONTEXTLIB
 
 
 def _short(file: str) -> str:

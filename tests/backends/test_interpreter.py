@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 
 UNMENDED = """
 import json
-from benchmarks import interpreter_faults as faults
+from benchmarks.evidence import interpreter_faults as faults
 found = [fault.probe() for fault in faults.FAULTS]
 seen = [fault.seen(faults.version()) for fault in faults.FAULTS]
 mended = [faults.mend(), faults.mend()]

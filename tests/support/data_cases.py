@@ -136,7 +136,7 @@ def leaving(strategy: str) -> None:
                 assert intact(batch)
         except RuntimeError as error:
             text = str(error)
-            killed = ("exited", "killed", "is gone")  # the worker, or what it had sent before
+            killed = ("exited", "killed", "ended before")  # the worker, or what it had sent before
             expected = "on purpose" in text if way == "raise" else any(word in text for word in killed)
             if way not in ("raise", "kill") or not expected:
                 raise
