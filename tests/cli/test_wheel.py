@@ -84,7 +84,7 @@ def test_a_regime_starts_in_its_own_process(site: Path) -> None:
     [
         ("evidence.bounds", "needs the repository's tests"),
         ("evidence.occupancy", "needs the repository's tests"),
-        ("report.docs", "the stored runs are not in an installed package"),
+        ("report.docs", "the stored runs are in the repository, not in an installed package"),
     ],
 )
 def test_what_needs_the_repository_says_so_in_one_sentence(site: Path, module: str, says: str) -> None:
