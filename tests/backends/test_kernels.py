@@ -49,7 +49,7 @@ def lowered(
     draw = augment.sample(images, index=torch.arange(3, 3 + len(images)))
     arguments = change(draw.params), draw.keys, draw.canvas, augment.exact, augment.memory_format
     items = augment._pipeline(True).lower(*arguments)
-    return items if finish else [*items[:-1], replace(items[-1], finish=None)], augment._num_classes(True)
+    return items if finish else [*items[:-1], replace(items[-1], finish=None)], augment.train_pipeline.num_classes
 
 
 def raw(values: Tensor) -> Tensor:
