@@ -165,7 +165,7 @@ def test_whatif(done: subprocess.CompletedProcess[str], folder: Path) -> None:
     ("arguments", "said"),
     [
         (("--augment", "gpu"), "device or a number"),
-        (("--augment", "device"), "Give device_seconds"),  # its Wait cannot be moved, so nothing was probed
+        (("--augment", "device"), "Pass device_seconds"),  # its Wait cannot be moved, so nothing was probed
         (("--augment", "device", "--device-ms", "-1"), "at least 0"),
         (("--scale", "nothing=0"), "must name one of"),
         (("--scale", "decode"), "STAGE=FACTOR"),
