@@ -1,6 +1,6 @@
 """Names of torch, Numba and Triton that are not public, each in one place, with a way that works without it.
 
-Checked on torch 2.11 and 2.14, Numba 0.61 to 0.68, Triton 3.6 and 3.8. A later version may drop any of these names:
+Checked on torch 2.14, Numba 0.68 and Triton 3.8. Another version may not have some of these names:
 then the other way gives the same result, and a warning says once what it costs. tests/backends/test_compat.py takes
 each name away. Numba and Triton are imported where they are used only.
 """
