@@ -87,15 +87,27 @@ def passes() -> list[ModuleType]:
 
 
 @contextmanager
-def replaced(launch: Any) -> Iterator[None]:
-    """`launch` in place of the backend's own, in the compiled package."""
+def compiling_for(target: GPUTarget) -> Iterator[None]:
+    """Triton takes `target` for the GPU of this machine."""
+    driver = triton.runtime.driver
+    before, driver._active = driver._active, _Driver(target)
+    try:
+        yield
+    finally:
+        driver._active = before
+
+
+@contextmanager
+def replaced(launch: Any, target: GPUTarget) -> Iterator[None]:
+    """`launch` in place of the backend's own, in the compiled package, which takes `target` for the GPU."""
     modules = passes()
     originals, tape = [module.launch for module in modules], load_compiled(PACKAGE, "runtime.tape")
     before, tape.ENABLED = tape.ENABLED, False  # each launch goes through `launch`
     for module in modules:
         module.launch = launch
     try:
-        yield
+        with compiling_for(target):
+            yield
     finally:
         tape.ENABLED = before
         for module, original in zip(modules, originals, strict=True):
@@ -126,13 +138,8 @@ def launches(
             compiled = kernel.warmup(*arguments, grid=grid, **options, **constants)
         found.append(Launch(kernel.__name__, tuple(grid), arguments, constants, compiled))
 
-    driver = triton.runtime.driver
-    before, driver._active = driver._active, _Driver(target)
-    try:
-        with replaced(launch):
-            call(steps, images, labels, **options)
-    finally:
-        driver._active = before
+    with replaced(launch, target):
+        call(steps, images, labels, **options)
     return found
 
 
@@ -146,13 +153,8 @@ def distinct(steps: list[Any], size: tuple[int, int], target: GPUTarget, **optio
 def recompiled(launch: Launch, target: GPUTarget, **options: Any) -> Any:
     """The kernel of a launch, compiled with other options."""
     kernel = next(value for module in passes() if (value := getattr(module, launch.name, None)) is not None)
-    driver = triton.runtime.driver
-    before, driver._active = driver._active, _Driver(target)
-    try:
-        with compiling():
-            return kernel.warmup(*launch.arguments, grid=launch.grid, **launch.constants, **options)
-    finally:
-        driver._active = before
+    with compiling_for(target), compiling():
+        return kernel.warmup(*launch.arguments, grid=launch.grid, **launch.constants, **options)
 
 
 def emulate(
@@ -173,7 +175,7 @@ def emulate(
         emulator.compiled = compiled
         found.append((kernel.__name__, emulator.run(grid, *arguments)))
 
-    with replaced(launch):
+    with replaced(launch, NVIDIA(arch)):
         result, mixed = call(steps, images, labels, **options)
     return result, mixed, found
 

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader
 
 import gpuaug as ga
 from benchmarks.evidence.pretend import AskedError, Pretend, PretendTensor, UnsupportedError, held
-from gpuaug.data import loader
+from gpuaug.data import loader, wrapped
 from gpuaug.engine.render import choose
 from gpuaug.kernels.torch import common
 from tests.support.device_lists import CASES, place, same
@@ -109,7 +109,7 @@ def test_other_numbers_of_channels(device: Pretend, monkeypatch: pytest.MonkeyPa
 def test_a_loader(device: Pretend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its thread takes turns with the consumer here."""
     monkeypatch.setattr(loader, "Ahead", InTurn)
-    monkeypatch.setattr(loader, "present", lambda device: True)
+    monkeypatch.setattr(wrapped, "present", lambda device: True)
     case = CASES["ragged"]
     inner = DataLoader(Photos(), 5, collate_fn=ga.ragged_collate)
     batches = ga.DeviceLoader(inner, device.device, case.augment("auto"))
