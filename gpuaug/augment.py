@@ -140,8 +140,8 @@ class Augment(NumberedModule):
         """Check a batch and reserve its draws: what `forward` does before it renders.
 
         For callers that render ahead, as DeviceLoader: `run` the call, then `commit` it when its result is handed out,
-        or `release` it, in a `with` block for instance. Until one of the two, the state that is saved counts no draw
-        of this call or of later ones, so a call that is dropped without either lets a resumed run draw again.
+        or `release` it, in a `with` block for instance. Until then a state that is saved counts no draw of this call
+        or of later ones. A call that is dropped without either has used up its draws.
 
         Args:
             images, labels, index: as `forward` takes them.

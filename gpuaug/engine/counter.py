@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug.engine.distributed import world
 
-__all__ = ["Reservation", "SampleNumbers"]
+__all__ = ["Pending", "Reservation", "SampleNumbers"]
+
+T = TypeVar("T")
 
 # Two threads may share a module; not on the counter, so that it pickles. The garbage collector may end an iteration,
 # and so give a batch back, while this thread holds it.
@@ -41,24 +45,51 @@ class Reservation:
         return (np.arange(self.start, self.start + self.size, dtype=np.uint64) * ranks + rank).astype(np.uint64)
 
 
+class Pending(Generic[T]):
+    """What is reserved and not settled yet, in order.
+
+    References are weak: what is dropped unsettled counts as used from then on. If it were kept, a saved state would
+    stay at its start for good, and every resume would repeat draws.
+    """
+
+    def __init__(self) -> None:
+        self._references: list[weakref.ref[T]] = []
+
+    def add(self, item: T) -> None:
+        if len(self._references) > 16:
+            self._references = [weakref.ref(other) for other in self.items()]
+        self._references.append(weakref.ref(item))
+
+    def items(self) -> list[T]:
+        return [item for reference in self._references if (item := reference()) is not None]
+
+    def settle(self, item: T) -> bool:
+        """Whether it was pending; no longer."""
+        reference = weakref.ref(item)
+        if reference not in self._references:
+            return False
+        self._references.remove(reference)
+        return True
+
+
 class SampleNumbers:
     """The numbers from `next` on are free; batches that are not handed out yet have those `taken`."""
 
     def __init__(self, value: int = 0) -> None:
         self.next = value
-        self.taken: list[Reservation] = []
+        self.taken: Pending[Reservation] = Pending()
 
     def value(self) -> int:
         """How many numbers are used up. A batch made ahead uses up none until it is handed out."""
         with LOCK:
-            return min([self.next, *(reservation.start for reservation in self.taken)])
+            return min([self.next, *(reservation.start for reservation in self.taken.items())])
 
     def reserve(self, size: int) -> Reservation:
         """The next numbers; `commit` or `release` must follow."""
         with LOCK:
             start, self.next = self.next, self.next + size  # before the collector may come
             reservation = Reservation(start, size)
-            self.taken.append(reservation)
+            self.taken.add(reservation)
         return reservation
 
     def commit(self, reservation: Reservation) -> None:
@@ -71,12 +102,11 @@ class SampleNumbers:
 
     def _settle(self, reservation: Reservation, used: bool) -> None:
         with LOCK:
-            if reservation not in self.taken:  # by numbers before load_state_dict, which makes new ones
+            if not self.taken.settle(reservation):  # it is of the numbers before load_state_dict, which makes new ones
                 return
-            self.taken.remove(reservation)
             if not used and self.next == reservation.start + reservation.size:
                 self.next = reservation.start
 
     def __getstate__(self) -> dict[str, object]:
         """A copy hands out none of the batches that are made ahead."""
-        return {"next": self.value(), "taken": []}
+        return {"next": self.value(), "taken": Pending()}

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug.engine import counter
+from gpuaug.engine.counter import Pending
 from gpuaug.philox import LOOK, NUMBERS
 
 __all__ = ["Looks", "ReservedLooks"]
@@ -28,6 +29,7 @@ REPEATS = (
 class ReservedLooks:
     """The looks (B,) uint32 of a batch that is not handed out yet, and what the pool held there before it."""
 
+    number: int  # of the reservation, in order
     looks: Array
     places: Array
     before: Array
@@ -44,7 +46,8 @@ class Looks:
     def __init__(self) -> None:
         self._rows: dict[int, int] = {}  # page of numbers -> row of the pool
         self._pool = np.zeros((64, PAGE, 2), np.uint16)
-        self._taken: list[ReservedLooks] = []
+        self._last = 0  # reservation of which something is counted
+        self._taken: Pending[ReservedLooks] = Pending()
 
     def reserve(self, index: Array) -> ReservedLooks:
         """The next looks at the images of a batch; `commit` or `release` must follow.
@@ -54,8 +57,9 @@ class Looks:
         """
         numbers, looks = index & np.uint64(NUMBERS), (index >> np.uint64(LOOK)).astype(np.uint32)
         with counter.LOCK:
-            taken = ReservedLooks(looks, np.empty(0, np.int64), np.empty((0, 2), np.uint16))
-            self._taken.append(taken)  # before anything is counted: what the collector gives back now is not the last
+            self._last += 1
+            taken = ReservedLooks(self._last, looks, np.empty(0, np.int64), np.empty((0, 2), np.uint16))
+            self._taken.add(taken)  # before anything is counted: what the collector gives back now is not the last
             places = self._places(numbers)
             pool = self._pool.reshape(-1, 2)
             unique, inverse, counts = np.unique(places, return_inverse=True, return_counts=True)
@@ -79,9 +83,8 @@ class Looks:
 
     def _settle(self, taken: ReservedLooks, used: bool) -> None:
         with counter.LOCK:
-            last = bool(self._taken) and self._taken[-1] is taken
-            self._taken = [other for other in self._taken if other is not taken]
-            if last and not used:
+            if self._taken.settle(taken) and not used and taken.number == self._last:
+                self._last -= 1
                 self._pool.reshape(-1, 2)[taken.places] = taken.before
 
     def _places(self, numbers: Array) -> Array:
@@ -107,7 +110,7 @@ class Looks:
         """Pages (P,) int64 and entries (P, 8) int64 of what was handed out; a batch made ahead is not."""
         with counter.LOCK:
             pool = self._pool[: len(self._rows)].copy()
-            for taken in reversed(self._taken):
+            for taken in reversed(self._taken.items()):
                 pool.reshape(-1, 2)[taken.places] = taken.before
             pages = np.array(list(self._rows), np.int64)
         kept = np.flatnonzero(pool.any(axis=(1, 2)))

@@ -430,11 +430,11 @@ def test_a_module_that_stands_beside_ahead_batches() -> None:
     module, watched = augment(), Watched(plain())
     iterator = iter(ga.DeviceLoader(watched, "cpu", module))
     next(iterator)
-    assert until(lambda: len(module._counter.taken) == 1)
+    assert until(lambda: len(module._counter.taken.items()) == 1)
     module(torch.zeros(2, 3, 30, 30, dtype=torch.uint8))
     assert used(module)["counter"] == 4, "the batch ahead is the first that is not seen"
     for other in (copy.deepcopy(module), pickle.loads(pickle.dumps(module))):
-        assert (other._counter.next, other._counter.taken) == (4, [])
+        assert (other._counter.next, other._counter.taken.items()) == (4, [])
     module.load_state_dict(module.state_dict() | {"_extra_state": {"epoch": 0, "counter": 100}})
     next(iterator)
     assert until(lambda: module._counter.next == 102)
@@ -491,7 +491,7 @@ def test_errors_of_the_loader_and_of_the_module_reach_the_consumer() -> None:
     with pytest.raises(ValueError, match=r"Augment: `images` must be uint8"):
         next(iter(ga.DeviceLoader(floats, "cpu", module)))
     assert used(module)["counter"] == 0
-    assert not module._counter.taken
+    assert not module._counter.taken.items()
     with pytest.raises(ValueError, match=r"Augment: `images` must be uint8 .*, got uint8 \(\)"):
         next(iter(ga.DeviceLoader([torch.tensor(3, dtype=torch.uint8)], "cpu", augment())))
 

@@ -8,6 +8,7 @@ import sys
 from dataclasses import FrozenInstanceError
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -48,6 +49,69 @@ def test_a_call_renders_what_forward_renders_and_uses_up_draws_once_it_is_commit
     with pytest.raises(ZeroDivisionError), module.prepare(images):
         raise ZeroDivisionError
     assert used(module)["counter"] == 12
+
+
+@pytest.mark.parametrize("index", [None, torch.arange(6)], ids=["counter", "index"])
+def test_a_dropped_call_has_used_up_its_draws(index: torch.Tensor | None) -> None:
+    """Kept as pending for ever, it would keep the saved state at its start, and each resume would repeat draws."""
+    module, images, shown = augment(), noise(6), []
+    for number in range(40):
+        call = module.prepare(images, index=index)
+        shown.append(call.draw().keys)
+        if number % 2:
+            call.commit()
+        del call
+    again = augment()
+    again.load_state_dict(module.state_dict())
+    following = module.prepare(images, index=index).draw().keys
+    resumed = again.prepare(images, index=index).draw().keys
+    for name in ("index", "look"):
+        assert np.array_equal(getattr(resumed, name), getattr(following, name))
+    assert len({(str(keys.index), str(keys.look)) for keys in [*shown, resumed]}) == 41
+
+
+def test_a_call_given_back_after_a_later_one_was_used() -> None:
+    """Two calls with the same images: the looks of the later one stay used up."""
+    module, images, index = augment(), noise(6), torch.arange(6)
+    first, second = module.prepare(images, index=index), module.prepare(images, index=index)
+    seen = second.draw().keys.look
+    second.commit()
+    first.release()
+    for _ in range(3):
+        with module.prepare(images, index=index) as call:
+            assert not (call.draw().keys.look == seen).any()
+
+
+def test_calls_given_back_from_the_last_on_leave_nothing() -> None:
+    module, images, index = augment(), noise(6), torch.arange(6)
+    calls = [module.prepare(images, index=index) for _ in range(4)]
+    looks = calls[0].draw().keys.look
+    for call in reversed(calls):
+        call.release()
+    assert np.array_equal(module.prepare(images, index=index).draw().keys.look, looks)
+
+
+@pytest.mark.parametrize("index", [None, torch.tensor([40, 3, 700, 3])], ids=["counter", "index"])
+def test_a_state_counts_none_of_many_calls_ahead(index: torch.Tensor | None) -> None:
+    """More of them than are looked through at once, with the same images, whose pages come in no order."""
+    module, again, images = augment(), augment(), noise(4)
+    calls = [module.prepare(images, index=index) for _ in range(40)]
+    again.load_state_dict(module.state_dict())
+    first, resumed = calls[0].draw().keys, again.prepare(images, index=index).draw().keys
+    assert np.array_equal(resumed.index, first.index)
+    assert np.array_equal(resumed.look, first.look)
+    calls[0].commit()
+    again.load_state_dict(module.state_dict())
+    second, resumed = calls[1].draw().keys, again.prepare(images, index=index).draw().keys
+    assert np.array_equal(resumed.index, second.index)
+    assert np.array_equal(resumed.look, second.look)
+
+
+def test_in_what_order_images_were_shown_is_not_in_the_state() -> None:
+    module, other, index = augment(), augment(), torch.tensor([700, 40, 3])
+    module(noise(3), index=index)
+    other(noise(3), index=index.flip(0))
+    assert torch.equal(module.state_dict()["_extra_state"], other.state_dict()["_extra_state"])
 
 
 def test_a_call_cannot_be_changed() -> None:

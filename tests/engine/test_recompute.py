@@ -45,7 +45,7 @@ def gradients(forward: Callable[[Net, Again], Tensor], again: Again, autocast: b
         with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
             loss = forward(net, again).square().sum()
         loss.backward()
-    assert net.augment._counter.taken == []
+    assert net.augment._counter.taken.items() == []
     return [parameter.grad for parameter in net.parameters()] + [torch.tensor(used(net.augment)["counter"])]
 
 
