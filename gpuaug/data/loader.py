@@ -7,7 +7,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,6 +18,7 @@ from gpuaug import checks
 from gpuaug.augment import Augment
 from gpuaug.data import wrapped
 from gpuaug.data.ahead import Ahead
+from gpuaug.data.dataset import IndexedDataset
 from gpuaug.data.sampler import NumberingSampler
 from gpuaug.data.transport.encoded import Encoded
 from gpuaug.data.transport.shared import Mapped
@@ -158,12 +159,30 @@ class DeviceLoader:
                 part._follow(mode.epoch + mode.again)
         return iter(self.loader)
 
+    @contextmanager
+    def _followed(self, mode: Mode) -> Iterator[None]:
+        """Data sets with `regions` decode for this pass."""
+        key = self.augment.pass_key(mode)
+        datasets = (part for part in wrapped.parts_of(self.loader) if isinstance(part, IndexedDataset))
+        finders = [dataset.finder for dataset in datasets if dataset.finder is not None]
+        passes = [finder.follow(mode.training, key) for finder in finders]
+        try:
+            yield
+        finally:
+            for finder, number in zip(finders, passes, strict=True):
+                finder.leave(number)
+
     def _ended(self, mode: Mode) -> None:
         self.augment.end_pass(mode)
         self._place = None
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._streamed() if self.device.type == "cuda" else self._threaded()
+        return self._pass()
+
+    def _pass(self) -> Iterator[Batch]:
+        mode = self._begun()
+        with self._followed(mode):
+            yield from self._streamed(mode) if self.device.type == "cuda" else self._threaded(mode)
 
     def _trains(self) -> bool:
         return self.augment.training if self.train is None else self.train
@@ -196,8 +215,7 @@ class DeviceLoader:
 
     # ---- CPU, and devices without streams: a thread works ahead ------------------------------------------------------
 
-    def _threaded(self) -> Iterator[Batch]:
-        mode = self._begun()
+    def _threaded(self, mode: Mode) -> Iterator[Batch]:
         if self._ahead is not None:
             self._ahead.join()  # two iterations would read from one source
         batches, mapped = self._batches(mode), Mapped()  # here, not in the thread: it may fork
@@ -237,8 +255,7 @@ class DeviceLoader:
 
     # ---- CUDA: a stream copies ahead ---------------------------------------------------------------------------------
 
-    def _streamed(self) -> Iterator[Batch]:
-        mode = self._begun()
+    def _streamed(self, mode: Mode) -> Iterator[Batch]:
         stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         batches, mapped = self._batches(mode), Mapped()
         moved = self._moved(batches, mapped, stream)
