@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import os
 import warnings
@@ -29,6 +30,7 @@ TRIES = 100  # unreadable files in a row after which on_error="skip" raises an e
 WORKERS = 1024  # workers that count their skipped files separately
 ON_ERROR = ("raise", "skip")
 DECODE = ("worker", "device")
+MOST = 0.95  # of an image: a larger part costs more than all of it
 NO_PASS = (
     "{name}: regions are known in a pass of a DeviceLoader of that module only, so images are decoded whole. Put one "
     "around the DataLoader, or leave out regions."
@@ -174,14 +176,16 @@ class IndexedDataset(Dataset[tuple[Tensor | EncodedImage, Label_co, int]], Gener
         rows = [row for row, image in enumerate(images) if image is not None]
         known = [image for image in images if image is not None]
         boxes = self.finder.find(cut, [index[row] for row in rows], [image.size for image in known]) if rows else None
-        return {} if boxes is None else dict(zip(rows, zip(known, boxes.tolist(), strict=True), strict=True))
+        if boxes is None:
+            return {}
+        found = zip(rows, known, boxes.tolist(), strict=True)
+        return {row: (image, box) for row, image, box in found if box[2] * box[3] < MOST * math.prod(image.size)}
 
     @staticmethod
     def _part(image: Tensor | EncodedImage, found: tuple[Any, Any] | None, cut: Any) -> Part:
-        if isinstance(image, EncodedImage) and found is not None:
+        by = decoder()
+        if isinstance(image, EncodedImage) and found is not None and by is not None:
             known, box = found
-            by = decoder()
-            assert by is not None
             return Part(decode_part(image.data, known, box, by), tuple(box[:2]), known.size, cut)
         pixels = decode(image.data) if isinstance(image, EncodedImage) else image
         return Part(pixels, (0, 0), tuple(pixels.shape[1:]), cut)
@@ -226,9 +230,9 @@ class ImageFolder(IndexedDataset[int]):
             of all formats that are decoded; a warning then counts the files that are left out.
         is_valid_file: Function of a path that returns whether to include the file, instead of `extensions`.
         allow_empty: Whether a class may have no image.
-        regions: The gpuaug.Augment of the DeviceLoader that will iterate this data set. In its passes, of a JPEG only the
-            part is decoded and sent that its draw reads: same pixels in less time. Needs `pip install
-            "gpuaug[regions]"`; without, images are decoded whole, with a warning. None: whole images.
+        regions: The gpuaug.Augment of the DeviceLoader that will iterate this data set. In its passes only the part of
+            a JPEG is decoded and sent that its draw reads: the same pixels in less time. Needs `pip install
+            "gpuaug[regions]"`; without it images are decoded whole, with a warning. None: whole images.
 
     Attributes:
         ignored: Counts of what is left out of the class folders: {file ending or "hidden": number of files}.

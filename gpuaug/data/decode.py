@@ -24,7 +24,18 @@ from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
-__all__ = ["ImageError", "as_tensor", "decode", "decode_file", "is_jpeg", "is_upright", "is_whole", "jpeg_header", "read", "rgb"]
+__all__ = [
+    "ImageError",
+    "as_tensor",
+    "decode",
+    "decode_file",
+    "is_jpeg",
+    "is_upright",
+    "is_whole",
+    "jpeg_header",
+    "read",
+    "rgb",
+]
 
 RGB = torchvision.io.ImageReadMode.RGB.value
 # The operator of torchvision.io.decode_jpeg; the function itself warns that TorchCodec will replace it.

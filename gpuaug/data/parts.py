@@ -1,7 +1,7 @@
 """Decode a part of a JPEG: the same pixels as that part of the whole image, in less time.
 
 Huffman codes have to be read from the start to the last row of the part, so a part costs more than its share. NVIDIA's
-nvImageCodec decodes parts with libjpeg-turbo on the CPU (`pip install "gpuaug[regions]"`); it needs no GPU and no driver.
+nvImageCodec (`pip install "gpuaug[regions]"`) decodes parts with libjpeg-turbo on the CPU, without GPU or driver.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ import io
 import os
 import sys
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,7 +25,7 @@ from torch import Tensor
 
 from gpuaug.data.decode import DECODE_JPEG, RGB, TURNS, ImageError, is_jpeg, is_whole, jpeg_header
 
-__all__ = ["Part", "Readable", "decoder", "readable"]
+__all__ = ["Part", "Readable", "decode_part", "decoder", "is_installed", "readable"]
 
 Box = tuple[int, int, int, int]  # (top, left, height, width) in pixels
 
@@ -31,7 +33,8 @@ Box = tuple[int, int, int, int]  # (top, left, height, width) in pixels
 MARGIN = 2
 MIRRORED_ROWS, MIRRORED_COLUMNS, TRANSPOSED = {3, 4, 6, 7}, {2, 3, 7, 8}, {5, 6, 7, 8}  # orientations
 MISSING = (
-    'gpuaug: regions=... needs nvImageCodec ({why}), so images are decoded whole. Install it by pip install "gpuaug[regions]".'
+    "gpuaug: regions=... needs nvImageCodec ({why}), so images are decoded whole. Install it by "
+    'pip install "gpuaug[regions]".'
 )
 DIFFERENT = (
     "gpuaug: nvImageCodec {version} decodes other pixels than torchvision here, so images are decoded whole, without "
@@ -122,19 +125,26 @@ def decoder() -> Callable[[Tensor, Box], Tensor] | None:
     return decode
 
 
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=decoder.cache_clear)  # its threads stay with the parent
+
+
 def _by_nvimgcodec() -> Callable[[Tensor, Box], Tensor]:
-    codec = _imported()
-    device: dict[str, Any] = {"device_id": codec.NVIMGCODEC_DEVICE_CPU_ONLY, "max_num_cpu_threads": 1}
-    backends = [codec.Backend(codec.BackendKind.CPU_ONLY)]
-    smooth = "libjpeg_turbo_decoder:fancy_upsampling=1"  # as torchvision
-    by = codec.Decoder(**device, backends=backends, options=smooth)
+    codec, memory = _imported(), threading.local()  # two threads in one of its decoders end the process
     params = codec.DecodeParams(apply_exif_orientation=False, color_spec=codec.ColorSpec.SRGB)
+
+    def made() -> Any:
+        device: dict[str, Any] = {"device_id": codec.NVIMGCODEC_DEVICE_CPU_ONLY, "max_num_cpu_threads": 1}
+        backends = [codec.Backend(codec.BackendKind.CPU_ONLY)]
+        memory.decoder = codec.Decoder(**device, backends=backends, options="libjpeg_turbo_decoder:fancy_upsampling=1")
+        return memory.decoder
 
     def decode(data: Tensor, box: Box) -> Tensor:
         top, left, height, width = box
         try:
             stream = codec.CodeStream(data.numpy())
             region = codec.Region(top, left, top + height, left + width)
+            by = getattr(memory, "decoder", None) or made()
             image = by.decode(stream.get_sub_code_stream(region=region), params=params)
         except RuntimeError as error:
             raise ImageError(" ".join(str(error).split())) from None
@@ -145,15 +155,18 @@ def _by_nvimgcodec() -> Callable[[Tensor, Box], Tensor]:
     return decode
 
 
+def is_installed() -> bool:
+    """Whether nvImageCodec is there."""
+    return find_spec("nvidia") is not None and find_spec("nvidia.nvimgcodec") is not None
+
+
 def _imported() -> Any:
-    """nvImageCodec, without its decoders for a GPU: they would look for CUDA in each worker, and print if it is absent."""
+    """nvImageCodec without its decoders for a GPU: each worker would look for CUDA, and print where it is absent."""
     if "nvidia.nvimgcodec" in sys.modules:
         from nvidia import nvimgcodec
 
         return nvimgcodec
-    from importlib.util import find_spec
-
-    spec = find_spec("nvidia.nvimgcodec")
+    spec = find_spec("nvidia.nvimgcodec") if is_installed() else None
     if spec is None or spec.origin is None:
         raise ImportError("nvidia.nvimgcodec is not installed")
     found = sorted((Path(spec.origin).parent / "extensions").glob("libjpeg_turbo_ext*"))

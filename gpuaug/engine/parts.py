@@ -15,28 +15,24 @@ import torch
 from numpy.typing import NDArray
 
 from gpuaug.engine.pipeline import Pipeline
-from gpuaug.instructions import BILINEAR, CONSTANT, EDGE, NEAREST, NEAREST_EXACT
-from gpuaug.kernels.resample import positions
-from gpuaug.program import Keys, Program, Window
+from gpuaug.engine.reads import read_by
+from gpuaug.program import Keys, Program
 from gpuaug.ragged import Ragged
 from gpuaug.transforms.base import Canvas
 
-__all__ = ["Cut", "PartFinder", "check_inside", "check_parts", "read_by"]
+__all__ = ["Cut", "PartFinder", "check_parts"]
 
 Array = NDArray[Any]
 
-# The kernels of a CPU read the taps of a row in fours; a weight of zero does not keep them from the byte
-MARGIN = 9
 PASS, TRAINING, KEY = range(3)
 OTHER_DRAW = (
-    "Augment: `images` must be drawn as their parts were cut, got another {what}. With regions=..., iterate the data set "
-    "by a DeviceLoader of this module, and change nothing during a pass."
+    "Augment: `images` must be drawn as their parts were cut, got another {what}. With regions=..., iterate the data "
+    "set by a DeviceLoader of this module, and change nothing during a pass."
 )
 AGAIN = (
-    "Augment: `images` must be drawn as their parts were cut, got another look at image {number}: the epoch shows it more "
-    "than once, and no sampler numbers the looks. Pass sampler=ga.data.NumberedSampler(...), or no regions."
+    "Augment: `images` must be drawn as their parts were cut, got another look at image {number}: the epoch shows it "
+    "more than once, and no sampler numbers the looks. Pass sampler=ga.data.NumberedSampler(...), or no regions."
 )
-OUTSIDE = "Augment: `images` must hold all that the draw reads, got a part of image {row} of the batch that does not."
 
 
 class Cut(NamedTuple):
@@ -55,8 +51,8 @@ def name_of(pipeline: Pipeline, exact: bool) -> str:
 class PartFinder:
     """What a data set needs to know of a module to decode parts; small, and the same in its worker processes.
 
-    `follow` says which pass begins; a worker then finds the parts of its images by `find`. Until a pass is followed, and
-    after it has ended, images are decoded whole.
+    `follow` says which pass begins; a worker then finds the parts of its images by `find`. Until a pass is followed,
+    and after it has ended, images are decoded whole.
     """
 
     def __init__(self, train: Pipeline, eval: Pipeline, exact: bool) -> None:
@@ -126,31 +122,6 @@ def _only_first(pipeline: Pipeline) -> Pipeline | None:
     return Pipeline(pipeline.first_steps, "train") if pipeline.first_steps else None
 
 
-def read_by(window: Window) -> Array:
-    """(B, 4) int64 (top, left, height, width): what a window reads of each image, on any backend."""
-    box = window.box.astype(np.int64)
-    if not window.start.any() and (window.resized == window.size).all():
-        return box
-    for axis in (0, 1):
-        n_in, n_out = box[:, 2 + axis].copy(), window.resized[:, axis].astype(np.int64)
-        start, length = window.start[:, axis].astype(np.int64), window.size[axis]
-        if window.padding_mode in (CONSTANT, EDGE):
-            low, high = np.clip(start, 0, n_out - 1), np.clip(start + length - 1, 0, n_out - 1)
-        else:
-            shown, _ = positions(start, length, window.flip[:, 1 - axis], n_out, window.padding_mode)
-            low, high = shown.min(axis=1), shown.max(axis=1)
-        scale = n_in / n_out
-        support = (1 if window.interpolation in (NEAREST, NEAREST_EXACT, BILINEAR) else 2) * np.maximum(scale, 1.0)
-        # twice: near the far end of an axis Triton's kernel begins earlier, so that all rows have as many taps
-        first = np.maximum(np.floor(scale * (low + 0.5) - 2 * support - MARGIN), 0)
-        end = np.minimum(np.ceil(scale * (high + 0.5) + 2 * support + MARGIN), n_in)
-        copies = n_in == n_out
-        first, end = np.where(copies, low, first).astype(np.int64), np.where(copies, high + 1, end).astype(np.int64)
-        box[:, axis] += first
-        box[:, 2 + axis] = end - first
-    return box
-
-
 def check_parts(images: Ragged, pipeline: Pipeline, exact: bool, training: bool, keys: Keys) -> None:
     """Raise if a batch of parts was cut for another draw than that of the call; nothing was read yet."""
     if images.parts is None:
@@ -170,16 +141,3 @@ def check_parts(images: Ragged, pipeline: Pipeline, exact: bool, training: bool,
     if draws and (parts.look != keys.look).any():
         number = int(parts.index[(parts.look != keys.look).argmax()])
         raise ValueError(AGAIN.format(number=number))
-
-
-def check_inside(first: object, source: Ragged) -> None:
-    """Raise if the first item of a batch of parts reads outside them: there are other bytes."""
-    if source.parts is None:
-        return
-    window = first.window if isinstance(first, Program) else None
-    whole = np.concatenate([np.zeros_like(source.whole), source.whole], axis=1)
-    read, origins = whole if window is None else read_by(window), source.parts.origins
-    outside = (read[:, :2] < origins) | (read[:, :2] + read[:, 2:] > origins + source.sizes)
-    if outside.any():
-        raise ValueError(OUTSIDE.format(row=int(outside.any(axis=1).argmax())))
-

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from gpuaug.engine.backends import BACKENDS, NAMES, Backend, Job, choose, load
-from gpuaug.engine.parts import check_inside
+from gpuaug.engine.reads import check_inside
 from gpuaug.program import Alike, BySize, Keys, Mix, Program
 from gpuaug.ragged import Ragged
 

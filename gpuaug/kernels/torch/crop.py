@@ -52,7 +52,12 @@ def _round(total: Tensor, precision: Tensor) -> Tensor:
 
 
 def _horizontal(
-    data: Tensor, offsets: Array, strides: Array, channels: int, box: Array, taps_x: tuple[Array, Array, Array],
+    data: Tensor,
+    offsets: Array,
+    strides: Array,
+    channels: int,
+    box: Array,
+    taps_x: tuple[Array, Array, Array],
     partial: bool,
 ) -> Tensor:
     """(B, C, tallest box, W) uint8: every line of each box at its final width; `partial`: of parts of images."""
