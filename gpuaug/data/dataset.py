@@ -20,7 +20,7 @@ from gpuaug import checks
 from gpuaug.data.decode import ImageError, as_tensor, decode, read
 from gpuaug.data.discover import find, left_out
 from gpuaug.data.index import index_of
-from gpuaug.data.parts import Part, decode_part, decoder, readable
+from gpuaug.data.parts import Part, decode_part, readable
 from gpuaug.data.transport.encoded import REPLACE, EncodedImage, skipped, unreadable
 from gpuaug.philox import LOOKS
 
@@ -149,7 +149,7 @@ class IndexedDataset(Dataset[tuple[Tensor | EncodedImage, Label_co, int]], Gener
         if self.finder is not None and not self.finder.in_pass and NO_PASS not in self._warned:
             self._warned.add(NO_PASS)
             warnings.warn(NO_PASS.format(name=type(self).__name__), stacklevel=2)
-        if cut is None or decoder() is None:
+        if cut is None:
             return [self[number] for number in numbers]
         asked = [self._asked(number) for number in numbers]
         index = [index_of(*pair) for pair in asked]
@@ -183,10 +183,9 @@ class IndexedDataset(Dataset[tuple[Tensor | EncodedImage, Label_co, int]], Gener
 
     @staticmethod
     def _part(image: Tensor | EncodedImage, found: tuple[Any, Any] | None, cut: Any) -> Part:
-        by = decoder()
-        if isinstance(image, EncodedImage) and found is not None and by is not None:
+        if isinstance(image, EncodedImage) and found is not None:
             known, box = found
-            return Part(decode_part(image.data, known, box, by), tuple(box[:2]), known.size, cut)
+            return Part(decode_part(image.data, known, box), tuple(box[:2]), known.size, cut)
         pixels = decode(image.data) if isinstance(image, EncodedImage) else image
         return Part(pixels, (0, 0), tuple(pixels.shape[1:]), cut)
 

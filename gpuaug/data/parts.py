@@ -1,7 +1,8 @@
 """Decode a part of a JPEG: the same pixels as that part of the whole image, in less time.
 
-Huffman codes have to be read from the start to the last row of the part, so a part costs more than its share. NVIDIA's
-nvImageCodec (`pip install "gpuaug[regions]"`) decodes parts with libjpeg-turbo on the CPU, without GPU or driver.
+A JPEG with tiles, as packs have them, is cut (see `gpuaug.data.tiles`). Of any other the Huffman codes have to be read
+from the start to the last row of the part, so it costs more than its share. NVIDIA's nvImageCodec (`pip install
+"gpuaug[regions]"`) decodes parts of these with libjpeg-turbo on the CPU, without GPU or driver.
 """
 
 from __future__ import annotations
@@ -24,10 +25,9 @@ from PIL import Image
 from torch import Tensor
 
 from gpuaug.data.decode import DECODE_JPEG, RGB, TURNS, ImageError, is_jpeg, is_whole, jpeg_header
+from gpuaug.data.tiles import Box, Tiles, decode_box, tiles_of
 
 __all__ = ["Part", "Readable", "decode_part", "decoder", "is_installed", "readable"]
-
-Box = tuple[int, int, int, int]  # (top, left, height, width) in pixels
 
 # libjpeg-turbo makes the columns at the edge of a part from fewer neighbours, where chroma has half the columns
 MARGIN = 2
@@ -59,15 +59,16 @@ class Part(NamedTuple):
 
 
 class Readable(NamedTuple):
-    """A JPEG of which a part can be decoded: size (height, width) when it is upright, stored size, and orientation."""
+    """A JPEG of which a part can be decoded. size: (height, width) when it is upright; stored: as it is in the file."""
 
     size: tuple[int, int]
     stored: tuple[int, int]
     orientation: int
+    tiles: Tiles | None = None
 
 
 def readable(data: Tensor) -> Readable | None:
-    """What is known of an image from its header; None if a part of it cannot be decoded, or should not.
+    """What is known of an image from its header; None if a part of it cannot be decoded here, or should not.
 
     A truncated file is decoded whole, and so raises its error.
     """
@@ -76,8 +77,12 @@ def readable(data: Tensor) -> Readable | None:
     header = jpeg_header(data)
     if header is None:
         return None
+    tiles = tiles_of(data)
+    if tiles is None and decoder() is None:
+        return None
     (height, width), orientation = header
-    return Readable((width, height) if orientation in TRANSPOSED else (height, width), (height, width), orientation)
+    upright = (width, height) if orientation in TRANSPOSED else (height, width)
+    return Readable(upright, (height, width), orientation, tiles)
 
 
 def stored_box(box: Box, image: Readable) -> Box:
@@ -92,18 +97,28 @@ def stored_box(box: Box, image: Readable) -> Box:
     return top, left, height, width
 
 
-def decode_part(data: Tensor, image: Readable, box: Box, by: Callable[[Tensor, Box], Tensor]) -> Tensor:
+def decode_part(data: Tensor, image: Readable, box: Box) -> Tensor:
     """The part `box` of an upright image, uint8 (3, h, w).
 
     Raises:
-        ImageError: If the file is damaged before the part's last row.
+        ImageError: If the file is damaged in what has to be read of it.
     """
-    top, left, height, width = stored_box(box, image)
-    first, end = max(left - MARGIN, 0), min(left + width + MARGIN, image.stored[1])
-    pixels = by(data, (top, first, height, end - first))[:, left - first : left - first + width]
+    stored = stored_box(box, image)
+    if image.tiles is not None:
+        pixels = decode_box(data, image.tiles, stored)
+    else:
+        by = decoder()
+        assert by is not None
+        pixels = _with_margin(data, image, stored, by)
     turn = TURNS.get(image.orientation)
     planar = pixels.permute(2, 0, 1)
     return planar if turn is None else turn[1](planar)
+
+
+def _with_margin(data: Tensor, image: Readable, box: Box, by: Callable[[Tensor, Box], Tensor]) -> Tensor:
+    top, left, height, width = box
+    first, end = max(left - MARGIN, 0), min(left + width + MARGIN, image.stored[1])
+    return by(data, (top, first, height, end - first))[:, left - first : left - first + width]
 
 
 @cache
@@ -200,9 +215,9 @@ def _is_right(decode: Callable[[Tensor, Box], Tensor]) -> bool:
         for box in ((0, 0, 77, 65), (0, 0, 1, 1), (76, 64, 1, 1), (31, 17, 20, 30), (40, 0, 37, 33), (3, 21, 50, 44)):
             top, left, height, width = box
             try:
-                part = decode_part(data, image, box, decode)
+                part = _with_margin(data, image, box, decode)
             except ImageError:
                 return False
-            if not torch.equal(part, whole[:, top : top + height, left : left + width]):
+            if not torch.equal(part.permute(2, 0, 1), whole[:, top : top + height, left : left + width]):
                 return False
     return True

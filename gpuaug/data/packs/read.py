@@ -31,16 +31,17 @@ class Packed(IndexedDataset[int]):
 
     Args:
         path: Path of the pack's folder.
-        decode: "worker" or "device": where the images of a JPEG pack are decoded, see ImageFolder. "worker" for a raw
-            pack, which contains decoded pixels.
+        decode: "worker" or "device": where images are decoded, see ImageFolder. "worker" for a raw pack, which contains
+            decoded pixels.
         on_error: "raise": an unreadable or damaged image raises an ImageError that names it. "skip": the next readable
             image is returned instead, with a warning. A shard with a damaged table raises an ImageError in both cases.
         verify: Whether to compare the checksum of each image whenever it is read. The checksum of a shard's table is
             always compared when the shard is opened.
-        regions: As of ImageFolder, for a JPEG pack. A raw pack has no use for it: it is read without decoding.
+        regions: As of ImageFolder, for a pack that is not raw. JPEGs with tiles, as packs have them, need no
+            nvImageCodec.
 
     Attributes:
-        encoding: "raw" or "jpeg".
+        encoding: "raw", "jpeg" or "same".
         classes: Class names, sorted.
         class_to_idx: {class name: class number}.
         targets: Class number of every image. Read from all shards on each access.
