@@ -70,7 +70,7 @@ class IndexedDataset(Dataset[tuple[Tensor | EncodedImage, Label_co, int]], Gener
 
     def __init__(self, on_error: str = "raise", regions: Any = None) -> None:
         self.on_error = checks.one_of(self, "on_error", on_error, ON_ERROR)
-        self.finder = None if regions is None else self._finder_of(regions)
+        self.finder: Any = None if regions is None else self._finder_of(regions)
         self._warned: set[str] = set()
         self._skips = torch.zeros(WORKERS, dtype=torch.int64, device="cpu")
         if on_error == "skip":
@@ -166,7 +166,7 @@ class IndexedDataset(Dataset[tuple[Tensor | EncodedImage, Label_co, int]], Gener
                 part = self._part(image, found.get(row), cut)
             except (ImageError, OSError) as error:
                 image, label = self._substitute(number, error)
-                part = Part(image, (0, 0), tuple(image.shape[1:]), cut)
+                part = self._part(image, None, cut)
             samples.append((part, label, index[row]))
         return samples
 
@@ -187,7 +187,8 @@ class IndexedDataset(Dataset[tuple[Tensor | EncodedImage, Label_co, int]], Gener
             known, box = found
             return Part(decode_part(image.data, known, box), tuple(box[:2]), known.size, cut)
         pixels = decode(image.data) if isinstance(image, EncodedImage) else image
-        return Part(pixels, (0, 0), tuple(pixels.shape[1:]), cut)
+        height, width = pixels.shape[1:]
+        return Part(pixels, (0, 0), (height, width), cut)
 
     def __iter__(self) -> Iterator[tuple[Tensor | EncodedImage, Label_co, int]]:
         return (self[number] for number in range(len(self)))

@@ -122,7 +122,8 @@ def _of_parts(images: Sequence[Any], index: Tensor | None) -> Ragged:
         return packed
     numbers = index.numpy().astype(np.uint64)
     looks = (numbers >> np.uint64(LOOK)).astype(np.uint32)
-    parts = Parts(origins, whole, *images[0].cut, numbers & np.uint64(NUMBERS), looks)
+    steps, training, key = images[0].cut
+    parts = Parts(origins, whole, steps, training, key, numbers & np.uint64(NUMBERS), looks)
     return Ragged(packed.data, packed.sizes, packed.channels, parts)
 
 

@@ -41,7 +41,7 @@ def _fill(scan: Array, state: Array, count: int) -> None:
 
 
 @inner
-def _take(scan: Array, state: Array, count: int) -> int:
+def _take(scan: Array, state: Array, count: int) -> Any:
     if count == 0:
         return np.int64(0)
     _fill(scan, state, count)
@@ -50,7 +50,7 @@ def _take(scan: Array, state: Array, count: int) -> int:
 
 
 @inner
-def _symbol(scan: Array, state: Array, lengths: Array, symbols: Array) -> int:
+def _symbol(scan: Array, state: Array, lengths: Array, symbols: Array) -> Any:
     """The next symbol, and the length of its code in bits 8 and up; -1 if there is no such code."""
     _fill(scan, state, 16)
     ahead = (state[BITS] >> (state[COUNT] - 16)) & 0xFFFF
