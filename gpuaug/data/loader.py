@@ -70,11 +70,11 @@ class DeviceLoader:
     batch that is being fetched is waited for only briefly, so a source that is stuck does not keep the process alive.
 
     Args:
-        loader: a DataLoader, or what iterates like one, of batches (images, labels, index), (images, labels) or
+        loader: A DataLoader, or what iterates like one, of batches (images, labels, index), (images, labels) or
             images. Images are uint8 (B, C, H, W), Ragged or Encoded, as `ragged_collate` makes them; without an index
             the module's counter numbers the samples. Give it pin_memory=True for CUDA.
-        device: where to augment.
-        augment: the module. Its mode (train or eval) and epoch at the first batch are those of every batch. A pass in
+        device: Where to augment.
+        augment: The module. Its mode (train or eval) and epoch at the first batch are those of every batch. A pass in
             training is an epoch: the one that `set_epoch` told, or else the one after the last. Further passes in an
             epoch that was told have draws of their own.
         train: True runs the training list and False the evaluation list, whatever mode the module is in. None: the
@@ -87,7 +87,7 @@ class DeviceLoader:
         (images, targets), as `augment` returns them; images alone where the loader gives no labels.
 
     Raises:
-        ValueError: if an argument is something else, or a batch is.
+        ValueError: If an argument is something else, or a batch is.
     """
 
     def __new__(cls, loader: Any = None, *arguments: Any, **options: Any) -> DeviceLoader:
@@ -333,7 +333,7 @@ class ResumableLoader(DeviceLoader):
         The module's own state is in `augment.state_dict()`, which counts in the same way.
 
         Raises:
-            ValueError: if the loader keeps no state.
+            ValueError: If the loader keeps no state.
         """
         return self._state("state_dict") if self._place is None else self._place
 

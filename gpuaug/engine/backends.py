@@ -29,7 +29,7 @@ class Job(Protocol):
 
 
 class Backend(Protocol):
-    """The functions of a backend's module. `gpuaug.kernels.defaults` has `drawn` and `each` for those that lack them."""
+    """The functions of a backend's module. `gpuaug.kernels.defaults` has `drawn` and `each` for those without them."""
 
     def prepare(self, programs: Sequence[Program], source: Tensor | Ragged, /) -> Job:
         """The job of a call. `source` is what the first program reads."""

@@ -180,7 +180,7 @@ def open_segment(sent: Tensor | Address) -> Tensor:
     """The segment that a worker sent, mapped in this process.
 
     Raises:
-        RuntimeError: if the worker process has ended.
+        RuntimeError: If the worker process has ended.
     """
     if isinstance(sent, Tensor):
         return sent
