@@ -67,7 +67,7 @@ _forks = 0  # how often this process has forked
 
 
 def _in_child() -> None:
-    """A forked child makes segments of its own, and keeps nothing mapped for its parent's loops."""
+    """A forked child makes its own segments, and keeps nothing mapped for its parent's loops."""
     _segments.clear()
     for mapped in list(_mapped):
         mapped.clear()
