@@ -66,9 +66,8 @@ class DeviceLoader:
 
     On CUDA each batch is copied on a side stream while the device works on the one before, and augmented on the
     current stream. Elsewhere a background thread fetches and augments the next batch during the consumer's step; with
-    opaque steps, which use torch's global generator, it only fetches. When the iteration ends early, for any reason,
-    the loader waits only briefly for the batch that is being fetched, so a source that hangs does not keep the process
-    alive.
+    opaque steps, which use torch's global generator, it only fetches. If the iteration ends early, it waits only briefly
+    for the batch that is being fetched, so a source that hangs does not keep the process alive.
 
     Args:
         loader: DataLoader, or another iterable, of batches (images, labels, index), (images, labels) or images. Images
@@ -224,8 +223,7 @@ class DeviceLoader:
     ) -> DeviceBatch | AugmentedBatch | None:
         """The next batch, fetched, moved and augmented.
 
-        With an opaque step it is not augmented here: such a step draws from torch's global generator, which the
-        consumer may use at the same time.
+        Not augmented with an opaque step: it uses torch's global generator, which the consumer may use meanwhile.
         """
         moved = self._moved(batches, mapped, fetch=fetch)
         pipeline = self.augment.train_pipeline if mode.training else self.augment.eval_pipeline
