@@ -66,8 +66,8 @@ class DeviceLoader:
 
     On CUDA each batch is copied on a side stream while the device works on the one before, and augmented on the
     current stream. Elsewhere a background thread fetches and augments the next batch during the consumer's step; with
-    opaque steps, which use torch's global generator, it only fetches. If the iteration ends early, it waits only briefly
-    for the batch that is being fetched, so a source that hangs does not keep the process alive.
+    opaque steps, which use torch's global generator, it only fetches. If the iteration ends early, it waits only
+    briefly for the batch that is being fetched, so a source that hangs does not keep the process alive.
 
     Args:
         loader: DataLoader, or another iterable, of batches (images, labels, index), (images, labels) or images. Images

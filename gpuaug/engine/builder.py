@@ -57,7 +57,7 @@ class ProgramBuilder:
         self._open()
 
     def _open(self) -> None:
-        """Start a segment whose source is the canvas as it is."""
+        """Start a segment whose source is the unchanged canvas."""
         # None: all of the image, at its size, from its first pixel, not mirrored
         self._box: Array | None = None
         self._resized: Array | None = None

@@ -44,7 +44,7 @@ class Pipeline:
             got = checks.describe(transforms)
             raise checks.argument_error("Augment", argument, "a list of transforms or a Compose", got, remedy)
         steps: list[Transform] = []
-        for transform in flatten(transforms):  # a comprehension is a frame of its own below Python 3.12: see `_steps`
+        for transform in flatten(transforms):  # a comprehension adds a frame below Python 3.12: see `_steps`
             steps += _steps(transform, argument)
         self.steps = tuple(steps)  # a tuple: what follows from the steps is made here, once
         check_order(self.steps, argument)
