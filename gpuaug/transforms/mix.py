@@ -132,7 +132,7 @@ class MixUp(Mix):
         alpha: Parameter of the Beta distribution, in [0.01, 100].
         num_classes: Number of classes, required for labels (B,) of class numbers; None for soft or multi-hot labels
             (B, classes), and for the float targets (B,) of a regression.
-        labels_getter: No effect, accepted as in torchvision; labels are the second argument of the call.
+        labels_getter: Only "default" is accepted, without effect; labels are the second argument of the call.
         mode: "batch": one weight for the batch, the partner is the sample before (torchvision). "elem": the same
             partner, a weight for each sample. "pair": sample i with sample B - 1 - i, one weight for the two; the
             middle one of an odd batch stays unchanged (the names are timm's).
@@ -167,7 +167,7 @@ class CutMix(Mix):
         alpha: Parameter of the Beta distribution, in [0.01, 100].
         num_classes: Number of classes, required for labels (B,) of class numbers; None for soft or multi-hot labels
             (B, classes), and for the float targets (B,) of a regression.
-        labels_getter: No effect, accepted as in torchvision; labels are the second argument of the call.
+        labels_getter: Only "default" is accepted, without effect; labels are the second argument of the call.
         mode: "batch", "elem" or "pair", as for MixUp.
     """
 
