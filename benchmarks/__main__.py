@@ -24,33 +24,34 @@ CHECKED = 2000  # files of the data that are decoded before anything is measured
 
 
 def command(
-    regimes: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(REGIMES)}; all if left out.")] = None,
-    quick: Annotated[bool, typer.Option("--quick", help="Two minutes; rough figures (the default).")] = False,
-    full: Annotated[bool, typer.Option("--full", help="Twenty minutes.")] = False,
+    regimes: Annotated[list[str] | None, typer.Argument(help=f"{', '.join(REGIMES)}; default: all.")] = None,
+    quick: Annotated[bool, typer.Option("--quick", help="Takes two minutes; rough figures (the default).")] = False,
+    full: Annotated[bool, typer.Option("--full", help="Takes twenty minutes.")] = False,
     data: Annotated[
         Path | None,
-        typer.Option(exists=True, file_okay=False, help="ImageFolder; if left out, photographs that ship."),
+        typer.Option(exists=True, file_okay=False, help="ImageFolder; default: the packaged photographs."),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu or cuda, for those who can.")] = "cpu",
-    json_file: Annotated[Path | None, typer.Option("--json", help="Write everything that was measured.")] = None,
-    csv_file: Annotated[Path | None, typer.Option("--csv", help="Write a line for each figure.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Write PNG charts into this folder.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, or cuda for the libraries that support it.")] = "cpu",
+    json_file: Annotated[Path | None, typer.Option("--json", help="JSON file for all measurements.")] = None,
+    csv_file: Annotated[Path | None, typer.Option("--csv", help="CSV file with a line for each figure.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Folder for PNG charts.")] = None,
     show_file: Annotated[
-        Path | None, typer.Option("--show", exists=True, dir_okay=False, help="Measure nothing; show a file of --json.")
+        Path | None,
+        typer.Option("--show", exists=True, dir_okay=False, help="File of --json to show, without measuring."),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="--device cuda: the folder for everything about the GPU.")] = None,
-    budget: Annotated[float | None, typer.Option(help="--device cuda: seconds for everything (480).")] = None,
-    only: Annotated[str | None, typer.Option(help="--device cuda: parts, for instance speed,training.")] = None,
-    jpegs: Annotated[Path | None, typer.Option(help="--device cuda: photographs for training.")] = None,
-    wheels: Annotated[Path | None, typer.Option(help="--device cuda: wheels for the parts.")] = None,
-    dry: Annotated[bool, typer.Option("--dry", help="--device cuda: rehearse on a pretended device.")] = False,
+    out: Annotated[Path | None, typer.Option(help="--device cuda: folder for all results of the GPU.")] = None,
+    budget: Annotated[float | None, typer.Option(help="--device cuda: time for everything in seconds (480).")] = None,
+    only: Annotated[str | None, typer.Option(help="--device cuda: parts to run, such as speed,training.")] = None,
+    jpegs: Annotated[Path | None, typer.Option(help="--device cuda: folder of photographs for training.")] = None,
+    wheels: Annotated[Path | None, typer.Option(help="--device cuda: folder of wheels for the parts.")] = None,
+    dry: Annotated[bool, typer.Option("--dry", help="--device cuda: rehearse without a GPU.")] = False,
 ) -> None:
     """Compare gpuaug with torchvision, AlbumentationsX, Kornia, DALI and others on this machine.
 
     ops: each op alone. recipes: from decoded images to normalised floats. loaders: from JPEG files to batches.
-    training: a real network's step. scaling: batch, size, threads, N, passes. audit: what a GPU would be asked for,
-    counted and calculated without one. With --device cuda, --out DIR and no regime: all that can be told of one GPU
-    in --budget seconds.
+    training: the steps of a real network. scaling: batch, size, threads, N, passes. audit: the work that a GPU would
+    do, counted and calculated without one. With --device cuda, --out DIR and no regime: all tests and measurements of
+    one GPU in --budget seconds.
     """
     console = Console()
     gpu = {"--out": out, "--budget": budget, "--only": only, "--jpegs": jpegs, "--wheels": wheels}
@@ -105,7 +106,7 @@ def _gpu(given: dict[str, Any], others: dict[str, Any]) -> int:
     try:
         _refuse(others, "with --device cuda and no regime")
         if given["--out"] is None:
-            raise ValueError("benchmarks: --device cuda needs --out, the folder for what is found.")
+            raise ValueError("benchmarks: --device cuda needs --out, the folder for the results.")
     except ValueError as error:
         typer.echo(str(error), err=True)
         return 2
@@ -116,7 +117,7 @@ def _gpu(given: dict[str, Any], others: dict[str, Any]) -> int:
 
 
 def _refuse(given: dict[str, Any], where: str) -> None:
-    """Raise for an option that would have no effect."""
+    """Raise an error for an option that would have no effect."""
     wrong = [name for name, value in given.items() if value]
     if wrong:
         raise ValueError(f"benchmarks: {wrong[0]} has no effect {where}. Leave it out.")
@@ -130,7 +131,7 @@ def _stored(file: Path) -> dict[str, Any]:
             raise KeyError("schema")
     except (ValueError, KeyError, TypeError):
         raise ValueError(
-            f"benchmarks: --show takes a file that --json of this version has written, {file} is none. Run it again."
+            f"benchmarks: --show takes a file that --json of this version has written, got {file}. Run it again."
         ) from None
     return dict(found)
 
@@ -140,7 +141,7 @@ def _measure(regimes: list[str], quick: bool, full: bool, data: Path | None, dev
     if unknown:
         raise ValueError(f"benchmarks: a regime must be one of {', '.join(REGIMES)}, got {unknown[0]}.")
     if quick and full:
-        raise ValueError("benchmarks: --quick and --full exclude each other. Leave one out.")
+        raise ValueError("benchmarks: --quick and --full cannot be combined. Leave one out.")
     if device not in ("cpu", "cuda"):
         raise ValueError(f"benchmarks: `device` must be cpu or cuda, got {device}.")
     if device == "cuda":
@@ -164,12 +165,12 @@ def _measure(regimes: list[str], quick: bool, full: bool, data: Path | None, dev
 
         found = run(parts, data or _shipped(Path(folder)), device, plan, report)
         progress.update(task, completed=len(parts), description="done")
-    found["data"] = "the photographs that ship" if data is None else f"{data.name}"
+    found["data"] = "the packaged photographs" if data is None else f"{data.name}"
     return found
 
 
 def _check(data: Path) -> None:
-    """Damaged files are said once, before minutes are spent."""
+    """Report a damaged file before minutes are spent."""
     from gpuaug.data.decode import decode_file
 
     from .cases import files
@@ -220,11 +221,11 @@ def _show(console: Console, found: dict[str, Any]) -> None:
         console.print(f"\ngpuaug did not run in {'; '.join(without)}.", style="bold red")
     slower = losses(found)
     if slower:
-        console.print("\nSomebody is faster in these rows, or it is undecided:", style="bold")
+        console.print("\nAnother library is faster in these rows, or it is undecided:", style="bold")
         for line in slower:
             console.print(f"  {line}", highlight=False)
     elif not without and set(found["regimes"]) & {"ops", "recipes", "loaders", "training"}:
-        console.print("\nNobody is faster in any row.", style="bold")
+        console.print("\nNo other library is faster in any row.", style="bold")
 
 
 def main() -> None:

@@ -42,26 +42,27 @@ class Augment(NumberedModule):
 
     A call samples parameters on the host, lowers them to a program per sample, and renders the program in a few
     batched passes. Every draw is a function of (seed, view, epoch, index, look, step), so it does not depend on batch
-    size, order, backend or device; only MixUp, CutMix and opaque steps depend on how the batch was formed, and say so.
-    No two calls in training draw alike: to have one draw twice, `sample` it and `render` it twice. See docs/draws.md.
+    size, order, backend or device. Only MixUp, CutMix and opaque steps depend on how the batch was formed; their
+    docstrings say so. Two calls in training never use the same draw: to apply one draw twice, `sample` it once and
+    `render` it twice. See docs/draws.md.
 
     Args:
-        train: transforms for training, a list or a Compose. Kornia modules and torchvision v2 transforms may stand in
-            it as opaque steps.
-        eval: transforms for evaluation. None: what the steps of `train` say of themselves: crops become Resize and
-            CenterCrop, random steps are left out. Where a step that changes the shape has no counterpart, as a
-            RandomChoice of crops, a call in evaluation raises.
-        seed: Seed of all draws, in [0, 2**64 - 1]. None takes one from torch's generator, so that torch.manual_seed
-            governs it and no two modules draw alike; a number is that number, and two modules given the same draw
-            alike. A checkpoint restores it either way.
-        backend: "auto", "triton" (CUDA, ROCm), "numba" (CPU) or "torch" (anywhere).
-        memory_format: of the result, torch.contiguous_format or torch.channels_last.
-        exact: False composes neighbouring RandomRotation, RandomAffine and RandomPerspective into one resample, and
-            lets a resizing crop do a flip that stands before it; True does each step by itself, which gives
-            torchvision's pixels for every list.
+        train: Transforms for training, a list or a Compose. It may contain Kornia modules and torchvision v2
+            transforms as opaque steps.
+        eval: Transforms for evaluation. None: derived from `train`: crops become Resize and CenterCrop, random steps
+            are left out. If a step that changes the shape has no counterpart, such as a RandomChoice of crops, a call
+            in evaluation raises an error.
+        seed: Seed of all draws, in [0, 2**64 - 1]. None: taken from torch's generator, so torch.manual_seed determines
+            it and two modules draw differently. Two modules with the same number draw the same. Loading a checkpoint
+            restores the saved seed in both cases.
+        backend: "auto", "triton" (CUDA, ROCm), "numba" (CPU) or "torch" (any device).
+        memory_format: Memory format of the result, torch.contiguous_format or torch.channels_last.
+        exact: False merges neighbouring RandomRotation, RandomAffine and RandomPerspective into one resample, and lets
+            a resizing crop do a flip that comes before it. True does every step separately, which gives torchvision's
+            pixels for every list.
 
     Raises:
-        ValueError: if a transform cannot stand where it does, or an argument is out of range.
+        ValueError: If a transform is at a place in the list where it cannot run, or an argument is out of range.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class Augment(NumberedModule):
         if backend != "auto":
             choose(backend, torch.device("cuda" if backend == "triton" and torch.cuda.is_available() else "cpu"))
         self._dtype = followed(self, torch.get_default_dtype(), lambda weight: weight, self._dtypes)
-        self._cast = False  # to another dtype, since it last ran
+        self._cast = False  # whether it was cast to another dtype since it last ran
         steps = [*self.train_pipeline.steps, *self.eval_pipeline.steps]
         self.opaque = nn.ModuleList(
             s.module for s in steps if isinstance(s, Opaque) and isinstance(s.module, nn.Module)
@@ -115,22 +116,23 @@ class Augment(NumberedModule):
         """Augment a batch.
 
         Args:
-            images: uint8 (B, C, H, W), or Ragged when a crop or a resize of the list brings all to one size; what
-                changes pixels before it runs on the images of each size by themselves. Not written to.
-            labels: (B,) class numbers or (B, classes) soft or multi-hot; needed if the list mixes. Beside a step that
-                moves pixels any other form raises, since masks, boxes and key points would stay where they are; floats
-                (B, 4) are taken for class weights, since nothing tells them from boxes.
-            index: (B,) int64 on the CPU, the samples' numbers in the data set, which key the draws; from bit 48 on, the
-                sampler's number of the look. None: a counter. On a device it is read with a wait and a warning.
+            images: uint8 (B, C, H, W), or Ragged if a crop or resize in the list gives all images one size. Transforms
+                before it that change pixels run on the images of each size separately. Never written to.
+            labels: (B,) class numbers or (B, classes) soft or multi-hot labels; required if the list mixes. If a step
+                moves pixels, any other form raises an error, since masks, boxes and key points would not be moved;
+                floats (B, 4) are accepted as class weights, since they cannot be distinguished from boxes.
+            index: (B,) int64 on the CPU: the number of each sample in the data set, which keys its draws, and from bit
+                48 on the sampler's number of the look. None: a counter of the module. If it is on a device, reading it
+                waits for the device, and a warning says so.
 
         Returns:
-            (B, C, h, w) in the dtype of ToDtype and the memory format; with labels, (images, labels). A mix makes
-            labels (B, classes) float weights, which torch.nn.functional.cross_entropy takes as they are.
+            (B, C, h, w) in the dtype of ToDtype and the module's memory format; with labels, (images, labels). A mix
+            turns labels into (B, classes) float weights, which torch.nn.functional.cross_entropy accepts directly.
 
         Raises:
-            RuntimeError: while it is traced or exported; see `eval_module`.
+            RuntimeError: If the call is traced or exported; see `eval_module`.
         """
-        # else one batch's result would become a constant
+        # otherwise the result of one batch would become a constant of the graph
         if compat.is_tracing() or torch.compiler.is_exporting():
             raise RuntimeError(NOT_TRACED)
         with self.prepare(images, labels, index=index) as call:
@@ -139,16 +141,16 @@ class Augment(NumberedModule):
     def prepare(
         self, images: Images, labels: Tensor | None = None, *, index: Tensor | None = None, mode: Mode | None = None
     ) -> Call:
-        """Check a batch and reserve its draws: what `forward` does before it renders.
+        """Check a batch and reserve its draws: the part of `forward` before rendering.
 
-        For callers that render ahead, as DeviceLoader: `run` the call, then `commit` it when its result is handed out,
-        or `release` it, in a `with` block for instance. Until then a state that is saved counts no draw of this call
-        or of later ones. A call that is dropped without either has used up its draws.
+        For callers that render ahead, such as DeviceLoader: `run` the call, then `commit` it when its result is handed
+        out, or `release` it; a `with` block does this. Until then, a saved state counts neither the draws of this call
+        nor those of later calls. A call that is dropped without commit or release has used up its draws.
 
         Args:
-            images, labels, index: as `forward` takes them.
-            mode: of the pass that the batch is of, as `begin_pass` returned it. None: of this moment, and a call that
-                activation checkpointing repeats has the draws of the first.
+            images, labels, index: As for `forward`.
+            mode: Mode of the pass that the batch belongs to, as `begin_pass` returned it. None: the current mode; a
+                call that activation checkpointing repeats then has the draws of the first one.
         """
         training = self.training if mode is None else mode.training
         self._check(images, labels, training)
@@ -175,20 +177,20 @@ class Augment(NumberedModule):
     def sample(self, images: Images, *, index: Tensor | None = None) -> Draw:
         """Draw the parameters for a batch of this shape. Everything random happens here.
 
-        In training it uses up a look at each image, as a call does; render the draw as often as it is wanted.
+        In training it uses up one look at each image, as a call does. A draw can be rendered any number of times.
         """
         self._check(images, None, self.training, mixes=False)
         with self._reserve(images, None, index, None) as call:
             return call.draw()
 
     def example_draw(self, images: Images, *, epoch: int | None = None) -> Draw:
-        """What the training list draws for the first samples, 0, 1, ..., of an epoch, whatever the mode.
+        """The training list's draw for the first samples, 0, 1, ..., of an epoch, in either mode.
 
-        Nothing is used up, so the next call draws as it would have without this one.
+        Nothing is used up: the next call draws what it would have drawn without this one.
 
         Args:
-            images: as `forward` takes them.
-            epoch: in [0, 2**32 - 1]. None: the module's own.
+            images: As for `forward`.
+            epoch: Number of the epoch, in [0, 2**32 - 1]. None: the module's current epoch.
         """
         self._check(images, None, training=True, mixes=False)
         keys, canvas = self._keys(len(images)), canvas_of(images)
@@ -201,12 +203,12 @@ class Augment(NumberedModule):
     @overload
     def render(self, images: Images, draw: Draw, labels: Tensor) -> tuple[Tensor, Tensor]: ...
     def render(self, images: Images, draw: Draw, labels: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
-        """Render a draw, on the images it was drawn for or on others of the same sizes.
+        """Render a draw on the images it was drawn for, or on others of the same sizes.
 
         Nothing random happens here: the same draw on the same images gives the same pixels.
 
         Raises:
-            ValueError: If the draw is not one of `sample`, or the images have other sizes than those it was drawn for.
+            ValueError: If `sample` did not return the draw, or the images have other sizes than those it was drawn for.
         """
         if not isinstance(draw, Draw):
             raise checks.argument_error(self, "draw", "what `sample` returned", checks.describe(draw))
@@ -235,39 +237,39 @@ class Augment(NumberedModule):
         return PartFinder(self.train_pipeline, self.eval_pipeline, self.exact)
 
     def capture(self, images: Tensor, labels: Tensor | None = None) -> Captured:
-        """Record the launches for batches like this one as a CUDA graph, in the mode (train or eval) of the moment.
+        """Record the launches for batches like this one as a CUDA graph, in the current mode (train or eval).
 
-        What a call then costs on the host is sampling, lowering, two or three copies and one replay. No draw is used
-        up. Draws, pixels and state are those of `forward`.
+        On the host, a call then costs sampling, lowering, two or three copies and one replay. No draw is used up.
+        Draws, pixels and state are the same as those of `forward`.
 
         Args:
-            images, labels: a batch of the shape to come, on the CUDA device, as `forward` takes them.
+            images, labels: A batch on the CUDA device, as for `forward`, of the shape of the batches to come.
 
         Returns:
-            A callable like `forward`; its result is in memory that its next call writes again.
+            A callable like `forward`. Its next call overwrites the memory of its result.
 
         Raises:
-            ValueError: if images are Ragged or not on CUDA, labels are elsewhere, or the list has opaque steps.
+            ValueError: If images are Ragged or not on CUDA, labels are on another device, or the list has opaque steps.
         """
         return Captured(self, images, labels)
 
     def eval_module(self, size: int | tuple[int, int], channels: int = 3) -> EvalModule:
-        """The evaluation list for images of one size as plain torch operations, which export.
+        """The evaluation list for images of one size as plain torch operations, which can be exported.
 
-        `Augment` itself runs on the host and in kernels of its own, so it cannot be exported: torch.export,
-        torch.jit.trace and torch.compile(fullgraph=True) refuse it. Put this in its place to export a model with its
+        `Augment` itself runs on the host and in its own kernels, so it cannot be exported: torch.export,
+        torch.jit.trace and torch.compile(fullgraph=True) refuse it. Use this module instead to export a model with its
         preprocessing.
 
         Args:
-            size: of the images to come, an int or (height, width), in pixels.
-            channels: of the images to come.
+            size: Size of the images, an int or (height, width), in pixels.
+            channels: Number of channels of the images.
 
         Returns:
             A module that maps (B, channels, height, width), uint8 or floats that hold levels from 0 to 255, to what
             this module returns in evaluation, on the device of its buffers; resized levels may differ by one.
 
         Raises:
-            ValueError: if the list has steps other than Resize, CenterCrop, Pad, Grayscale, ToDtype and Normalize.
+            ValueError: If the list has steps other than Resize, CenterCrop, Pad, Grayscale, ToDtype and Normalize.
         """
         height_width = checks.size("Augment.eval_module", size)
         canvas = Canvas(np.array([height_width]), checks.integer("Augment.eval_module", "channels", channels, 1))
@@ -280,7 +282,7 @@ class Augment(NumberedModule):
         return EvalModule(pipeline.steps, items, channels, height_width, dtype, self.memory_format, follows)
 
     def _keys(self, size: int) -> Keys:
-        """Some keys, without using up draws."""
+        """Keys for `size` samples, without using up draws."""
         return Keys(self.seed, self.epoch, np.arange(size, dtype=np.uint64))
 
     # ---- dtype -------------------------------------------------------------------------------------------------------
@@ -290,9 +292,9 @@ class Augment(NumberedModule):
         return [self.train_pipeline.dtype, self.eval_pipeline.dtype]
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Augment:
-        """What nn.Module's `.half()`, `.to(...)` and the like come to: the dtype of ToDtype("auto") follows.
+        """Called by nn.Module's `.half()`, `.to(...)` and similar methods: the dtype of ToDtype("auto") follows.
 
-        There is no buffer to be cast, for that would be in everything that lists or sends buffers, as DDP in each step.
+        The dtype is not stored in a buffer: code that lists or sends buffers would see it, such as DDP in each step.
         """
         dtype = followed(self, self._dtype, fn, self._dtypes)
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
@@ -300,7 +302,7 @@ class Augment(NumberedModule):
         return self
 
     def _tell_of_a_cast(self, pipeline: Pipeline) -> None:
-        """Warn, once after a cast, if the list makes another dtype than the module was cast to."""
+        """Warn, once after a cast, if the list returns another dtype than the module was cast to."""
         self._cast, dtype = False, pipeline.dtype
         if isinstance(dtype, torch.dtype) and dtype not in (torch.uint8, self._dtype):
             warnings.warn(kept(self, dtype, self._dtype), stacklevel=2)
@@ -309,7 +311,7 @@ class Augment(NumberedModule):
         return self.train_pipeline if training else self.eval_pipeline
 
     def _check(self, images: Images, labels: Tensor | None, training: bool, mixes: bool = True) -> None:
-        """Raise if the batch cannot be augmented; by metadata only, before anything changes."""
+        """Raise an error if the batch cannot be augmented; reads metadata only, before anything changes."""
         check_images(self, images)
         pipeline = self._pipeline(training)
         if mixes and pipeline.mix is not None:

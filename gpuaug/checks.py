@@ -51,12 +51,12 @@ def describe(value: object) -> str:
 
 
 def is_number(value: object) -> bool:
-    """Whether a value is a real number of at most LARGEST, and no bool."""
+    """Whether a value is a real number of at most LARGEST, and not a bool."""
     return isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(float(value)) <= LARGEST
 
 
 def is_integer(value: object) -> bool:
-    """Whether a value is an integer, and no bool."""
+    """Whether a value is an integer, and not a bool."""
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
@@ -133,7 +133,7 @@ def folder(owner: object, argument: str, value: Any) -> Path:
     """Check that a value is the path of a folder; return it.
 
     Raises:
-        ValueError: If it is no path.
+        ValueError: If it is not a path.
         FileNotFoundError: If it does not exist.
         NotADirectoryError: If it is a file.
     """

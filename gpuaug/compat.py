@@ -1,8 +1,8 @@
-"""Names of torch, Numba and Triton that are not public, each in one place, with a way that works without it.
+"""Private names of torch, Numba and Triton, each used in one place, with a fallback that works without it.
 
-Checked on torch 2.14, Numba 0.68 and Triton 3.8. Another version may not have some of these names:
-then the other way gives the same result, and a warning says once what it costs. tests/backends/test_compat.py takes
-each name away. Numba and Triton are imported where they are used only.
+Checked on torch 2.14, Numba 0.68 and Triton 3.8. Another version may not have some of these names: then the fallback
+gives the same result, and a warning says once what it costs. tests/backends/test_compat.py removes each name in turn.
+Numba and Triton are imported only where they are used.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ __all__ = [
 
 @cache
 def _missing(name: str, cost: str) -> None:
-    """Say once what the absence of a name costs."""
+    """Warn once what the absence of a name costs."""
     owner = name.partition(".")[0]
     version = getattr(sys.modules.get(owner), "__version__", "")
     warnings.warn(f"gpuaug: {owner} {version} has no {name}; {cost}. Results are the same.", stacklevel=3)
@@ -55,7 +55,7 @@ def owners(storage: torch.UntypedStorage) -> int | None:
 
 
 def shared_storage(size: int) -> torch.UntypedStorage:
-    """Memory that processes share, in the way of torch's sharing strategy."""
+    """Memory that processes can share, made by torch's current sharing strategy."""
     new = getattr(torch.UntypedStorage, "_new_shared", None)
     if new is not None:
         shared: torch.UntypedStorage = new(size)
@@ -69,7 +69,7 @@ def is_tracing() -> bool:
     state = getattr(torch._C, "_get_tracing_state", None)
     if state is not None:
         return state() is not None
-    public: Callable[[], bool] = vars(torch.jit)["is_tracing"]  # which has no types
+    public: Callable[[], bool] = vars(torch.jit)["is_tracing"]  # it has no type annotations
     return public()
 
 
@@ -89,7 +89,7 @@ def in_backward() -> bool:
 
 
 def without_torch_function() -> Any:
-    """What a subclass of Tensor has as `__torch_function__` if results are plain tensors."""
+    """The `__torch_function__` of a subclass of Tensor whose operations return plain tensors."""
     disabled = getattr(torch._C, "_disabled_torch_function_impl", None)
     return classmethod(_plain) if disabled is None else disabled
 
@@ -100,7 +100,7 @@ def _plain(cls: type, function: Any, types: Any, arguments: Any = (), options: A
 
 
 def wanted_dtype(*arguments: Any, **options: Any) -> torch.dtype | None:
-    """The dtype that `tensor.to(...)` is asked for; None if it is to stay."""
+    """The dtype that the arguments of `tensor.to(...)` ask for; None if they leave it unchanged."""
     parse = getattr(getattr(torch._C, "_nn", None), "_parse_to", None)
     if parse is not None:
         dtype: torch.dtype | None = parse(*arguments, **options)[1]
@@ -124,12 +124,15 @@ def is_of_worker_processes(iterator: Any) -> bool:
 
 
 def keep_on_disk(compiled: Any, stamp: str, guard: Callable[[Callable[..., Any], str], Callable[..., Any]]) -> bool:
-    """Have a dispatcher made with `cache=True` keep its machine code under `stamp`; False if it cannot.
+    """Make a dispatcher with `cache=True` store its machine code under `stamp`; False if it cannot.
 
-    Numba's own stamp is of the file that the kernel stands in: a change of a callee's file would go unnoticed.
+    Numba's own stamp covers only the file of the kernel: a change in the file of a function that the kernel calls would
+    go unnoticed.
 
     Args:
-        guard: takes a method of the cache and the cache's folder, and returns what stands in the method's place.
+        compiled: Dispatcher that was made with `cache=True`.
+        stamp: Text that identifies the sources of the machine code.
+        guard: Function that takes a method of the cache and the cache's folder, and returns the method's replacement.
     """
     kept = getattr(compiled, "_cache", None)
     file = getattr(kept, "_cache_file", None)
@@ -158,7 +161,7 @@ def is_interpreted(kernel: Any) -> bool:
 
 
 def current_stream(index: int | None) -> int:
-    """The handle of the stream that Triton launches on."""
+    """The handle of the stream on which Triton launches."""
     import triton
 
     try:
@@ -169,7 +172,7 @@ def current_stream(index: int | None) -> int:
 
 
 def has_launch_hooks() -> bool:
-    """True if somebody, a profiler of Triton's, wants to hear of each launch; so too if Triton does not say."""
+    """True if a hook, such as a profiler's, must be called at each launch; also true if Triton does not say."""
     import triton
 
     try:
@@ -184,7 +187,7 @@ def starter(compiled: Any, grid: tuple[int, int, int]) -> Callable[[int, Sequenc
     """A function that starts a compiled kernel, loaded on the current device.
 
     Returns:
-        start(stream, arguments): on `stream`, the current one of that device; tensors are given by address.
+        start(stream, arguments): starts it on `stream`, the current one of that device; tensors are given as addresses.
     """
     try:
         run, function, metadata = compiled.run, compiled.function, compiled.packed_metadata

@@ -1,7 +1,7 @@
-"""The instruction set: opcodes, their operands, where the words of a sample lie, and the constants of the arithmetic.
+"""The instruction set: opcodes, their operands, the position of each word of a sample, and arithmetic constants.
 
-The transforms write instructions and the backends read them, both by the names of this file: none of its numbers
-stands anywhere else. docs/adding-an-op.md says what a new opcode needs.
+The transforms write instructions and the backends read them, both by the names of this file: no other file repeats
+its numbers. docs/adding-an-op.md says what a new opcode needs.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ CONSTANT, EDGE, REFLECT, SYMMETRIC, CIRCULAR = range(5)  # `Window.padding_mode`
 LUMA = (0.2989, 0.587, 0.114)  # weights of red, green and blue in grey: ITU-R BT.601, as torchvision
 FRACTION = 14  # bits of fraction of a filter's weights
 Q14 = 1 << FRACTION  # a weight of one
-LINE_FRACTION = 7  # bits of fraction between the two passes of a blur: with 8 of level, what an int16 holds
-CUBIC = -0.75  # of a warp: the bicubic of grid_sample
-SMALL = 128  # up to this height + width of the result, ATen's nearest-exact rounds in another way
+LINE_FRACTION = 7  # bits of fraction between the two passes of a blur: with 8 bits of level they fit into an int16
+CUBIC = -0.75  # coefficient of a bicubic warp, as in grid_sample
+SMALL = 128  # up to this height + width of the result, ATen's nearest-exact rounds differently
 
-MOST_OPCODES = 32  # opcodes lie below, and features from here on, so that `bits` of both fit a word of 64
+MOST_OPCODES = 32  # opcodes are below this, and features start here, so that `bits` of both fit into 64 bits
 
 
 class Op(IntEnum):
-    """Opcodes, with the operands each one reads. All arithmetic is float32, round to nearest, unless it says integer.
+    """Opcodes, with the operands each one reads. Arithmetic is float32, round to nearest, unless marked as integer.
 
     `fma(a, b, c)` is a * b + c rounded once, as ATen computes `c.add_(b, alpha=a)`. Grey is
     floor(fma(b, LUMA[2], fma(g, LUMA[1], r * LUMA[0]))).
@@ -60,7 +60,7 @@ class Op(IntEnum):
 
 
 class Feature(IntEnum):
-    """What `Instruction.possible` holds beside opcodes: the kinds of WARP that need code of their own."""
+    """What `Instruction.possible` holds in addition to opcodes: the kinds of WARP that need separate code."""
 
     BILINEAR = MOST_OPCODES
     BICUBIC = MOST_OPCODES + 1
@@ -89,7 +89,7 @@ class Hue(IntEnum):
 
 
 class Warp(IntEnum):
-    """WARP: a b c d e f g h i row by row, then what kind it is. HAS_FILL: 0 is black, without a blend at the border."""
+    """WARP: matrix a b c d e f g h i row by row, then its kind. HAS_FILL: 0 is black, without a blend at the border."""
 
     MATRIX = 0
     INTERPOLATION = 9
@@ -108,21 +108,21 @@ class Flip(IntEnum):
 
 
 class Blur(IntEnum):
-    """BLUR: how many weights each pass has."""
+    """BLUR: number of weights of each pass."""
 
     WIDTH = 0
     HEIGHT = 1
 
 
 class Convolve(IntEnum):
-    """CONVOLVE: side of the kernel, and what lies beyond the border."""
+    """CONVOLVE: side of the kernel, and the padding mode beyond the border."""
 
     SIZE = 0
     BORDER = 1
 
 
 class Noise(IntEnum):
-    """NOISE: mean and sigma in levels; whether levels are clamped, else they wrap; the op that keys the draws."""
+    """NOISE: mean and sigma in levels; whether levels are clamped (otherwise they wrap); the op that keys the draws."""
 
     MEAN = 0
     SIGMA = 1
@@ -166,15 +166,15 @@ def table_at(channels: int) -> int:
 
 
 def instruction_words(channels: int, has_table: bool) -> int:
-    """How long an instruction is."""
+    """The length of an instruction in words."""
     return table_at(channels) + (TABLE_WORDS if has_table else 0)
 
 
-# What else a row of a block of parameters holds: words of 32 bits, of which numbers of 64 take two, the low one first
+# The other parts of a row of the parameter block, in words of 32 bits; a number of 64 bits takes two, the low one first
 
 
 class KeyWord(IntEnum):
-    """What the draws of pixels are keyed by, at the start of a row."""
+    """The keys of per-pixel draws, at the start of a row."""
 
     KEY_LOW = 0
     KEY_HIGH = 1
@@ -187,7 +187,7 @@ KEY_WORDS = len(KeyWord)
 
 
 class WindowWord(IntEnum):
-    """A window. OFFSET (64 bits) and SOURCE_WIDTH are there if its source is ragged."""
+    """A window. OFFSET (64 bits) and SOURCE_WIDTH are present only if its source is ragged."""
 
     BOX = 0
     RESIZED = 4

@@ -1,8 +1,8 @@
 """Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011), vectorised in numpy.
 
 A draw is a function of its key and counter: no state, so any batch split, order or device sees the same numbers. The
-key is one for a batch, made of the seed by `fold`; the counter of a sample is (block, op | number >> 32 << 16, number,
-look). See docs/draws.md.
+key is the same for the whole batch, made from the seed by `fold`; the counter of a sample is (block, op | number >> 32
+<< 16, number, look). See docs/draws.md.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LOOKS = 1 << 15  # how many looks at a sample can be numbered in an index
 PIXELS = 1 << 15  # op ids with this bit are per-pixel streams, so they never meet the parameter draws
 
 # (seed low, seed high, index, last counter word (B,), ops, blocks, out): a compiled `uniforms` with the same bits,
-# which writes (B, 4 n) into `out`; gpuaug.kernels.numba.philox puts itself here where it is imported.
+# which writes (B, 4 n) into `out`; gpuaug.kernels.numba.philox sets it when it is imported.
 compiled: Callable[..., None] | None = None
 
 
@@ -39,7 +39,7 @@ def philox(c0: Array, c1: Array, c2: Array, c3: Array, seed: int) -> tuple[Array
     mask, half = np.uint64(MASK), np.uint64(32)
     for number, (k0, k1) in enumerate(_round_keys(seed)):
         p0, p1 = c0 * M0, c2 * M1
-        if number < 2:  # what belongs to a sample or to a block alone is not yet of the full shape
+        if number < 2:  # words that depend only on the sample or only on the block do not have the full shape yet
             c0, c1, c2, c3 = (p1 >> half) ^ (c1 ^ k0), p1 & mask, (p0 >> half) ^ (c3 ^ k1), p0 & mask
             continue
         np.right_shift(p1, half, out=c0)
@@ -60,10 +60,10 @@ def _round_keys(seed: int) -> list[tuple[np.uint64, np.uint64]]:
 
 @lru_cache(maxsize=1024)
 def fold(seed: int, *words: int) -> int:
-    """The key, 64 bits, of `words` under a seed, 64 bits as each of them; without words, or if all are 0, the seed.
+    """Make a 64-bit key from a 64-bit seed and 64-bit `words`; without words, or if all are 0, it is the seed.
 
-    Four 32-bit words at a time are encrypted under the key so far, so keys of different words differ as seeds do. The
-    counters lie apart from those of draws by no rule, and need not: they meet once in 2**64.
+    Four 32-bit words at a time are encrypted under the key so far, so keys of different words differ as seeds do. No
+    rule keeps these counters apart from those of draws, and none is needed: they meet once in 2**64.
     """
     if not any(words):
         return seed
@@ -79,10 +79,10 @@ def uniforms(key: int, index: Array, look: Array, ops: Array, blocks: Array) -> 
     """Uniform draws in [0, 1) on the 2**-24 grid.
 
     Args:
-        key: 64 bits; see `fold`.
-        index: (B,) uint64, below 2**48.
-        look: (B,) below 2**32.
-        ops, blocks: (n,) op id (below 2**15) and block number of each counter.
+        key: Key of the batch, 64 bits; see `fold`.
+        index: Number of each sample, (B,) uint64, below 2**48.
+        look: Number of the look at each sample, (B,), below 2**32.
+        ops, blocks: Op id (below 2**15) and block number of each counter, (n,).
 
     Returns:
         (B, 4 n) float64, four draws for each counter.
@@ -92,7 +92,7 @@ def uniforms(key: int, index: Array, look: Array, ops: Array, blocks: Array) -> 
         out = np.empty((len(index), 4 * len(ops)))
         compiled(np.uint64(key & MASK), np.uint64(key >> 32 & MASK), index, look, ops, blocks, out)
         return out
-    index = index[:, None]  # what is the same for all samples or all blocks stays one row or one column while it can
+    index = index[:, None]  # values shared by all samples or all blocks stay one row or column as long as possible
     c1 = ops | (index >> np.uint64(32) << np.uint64(16))
     words = philox(blocks, c1, index & np.uint64(MASK), look[:, None], key)
     numbers = np.empty((len(index), len(ops), 4))

@@ -47,9 +47,9 @@ Array = NDArray[Any]
 class Instruction:
     """One instruction per sample: opcode (B,) int32, operands (B, OPERANDS) float32, and what else its opcodes need.
 
-    possible: the opcodes that any draw could put here, and `Feature`. What a backend launches follows from this,
-    never from the opcodes that were drawn. fill: (B, C) float32 levels. table: (B, 256) uint8. kernel: (B, n) int16,
-    where `Q14` is one.
+    possible: The opcodes that any draw could put here, and features (`Feature`). What a backend launches follows from
+    this, never from the opcodes that were drawn. fill: (B, C) float32 levels. table: (B, 256) uint8. kernel: (B, n)
+    int16, fixed point: `Q14` means 1.
     """
 
     possible: frozenset[int]
@@ -83,14 +83,14 @@ class Instruction:
 
 
 class ListedInstruction(Instruction):
-    """Instructions that all stand in a list: sample b runs instruction `chosen[b]` of `listed`.
+    """Instructions taken from a list: sample b runs instruction `chosen[b]` of `listed`.
 
-    A policy has few different instructions, so they are computed once, and a call only picks. The arrays of an
-    instruction are made where somebody asks for them.
+    A policy has few different instructions, so they are computed once, and a call only selects. The arrays are made
+    when they are first read.
     """
 
     def __init__(self, listed: Instruction, chosen: Array, words: Array | None = None) -> None:
-        """`words` (n, instruction_words) int32: each instruction, as in a block."""
+        """`words` (n, instruction_words) int32: each instruction of the list as it is stored in a parameter block."""
         self.possible, self.listed, self.chosen, self.words = listed.possible, listed, chosen, words
 
     @property
@@ -142,13 +142,13 @@ def merge(choices: Sequence[Instruction], chosen: Array) -> Instruction:
 class Window:
     """How a segment reads its source: resample a box, take a window of the result, mirror it.
 
-    `box` (B, 4) int32 (top, left, height, width), inside the image, is resampled to `resized` (B, 2); the canvas is
-    the part of that which starts at `start` (B, 2), may lie outside (padding), and is then mirrored where `flip`
-    (B, 2) int32 (horizontal, vertical) says so. `size` is the canvas (H, W), the same for every sample.
+    `box` (B, 4) int32 (top, left, height, width), inside the image, is resampled to `resized` (B, 2). The canvas is
+    the part of the result that starts at `start` (B, 2); it may reach outside (padding). It is then mirrored where
+    `flip` (B, 2) int32 (horizontal, vertical) is not 0. `size` is the canvas (H, W), the same for every sample.
 
     `may_resample`, `min_resized` and `is_identity` follow from the list and the shapes, not from the draw: whether
-    any draw may resample,
-    the least size (height, width) that it resamples to, and whether every draw shows the source as it is.
+    any draw may resample, the smallest size (height, width) that any draw resamples to, and whether every draw shows
+    the source unchanged.
     """
 
     size: tuple[int, int]
@@ -170,8 +170,8 @@ class Window:
         return replace(self, size=size, box=box, resized=resized, start=start, flip=flip)
 
     def shows_all(self, source: tuple[int, int]) -> bool:
-        """True if every sample is a source of this size as it is: not cut, resampled, padded, moved or mirrored."""
-        if source != tuple(self.size):  # else a box at (0, 0) of the canvas' size would pass for the whole image
+        """True if every sample shows a source of this size unchanged: not cut, resampled, padded, moved or mirrored."""
+        if source != tuple(self.size):  # otherwise a box at (0, 0) of the canvas' size would count as the whole image
             return False
         moved = self.flip.any() or self.start.any() or self.box[:, :2].any()
         return not moved and bool(np.all(self.box[:, 2:] == self.size) and np.all(self.resized == self.size))
@@ -179,7 +179,7 @@ class Window:
 
 @dataclass
 class Erase:
-    """Boxes to erase in `finish`: box (B, 4) int32 (top, left, height, width), zero-size = none.
+    """Boxes to erase in `finish`: box (B, 4) int32 (top, left, height, width); a box of size 0 erases nothing.
 
     The value of channel c is `shift[c]`, plus `scale[c]` times a standard normal drawn per pixel from `op`'s stream.
     """
@@ -192,9 +192,10 @@ class Erase:
 
 @dataclass
 class Mix:
-    """Which sample to mix in: partner (B,) int64; `weight` (B,) float64 of one's own pixels outside `box` (B, 4).
+    """Which sample to mix in: partner (B,) int64; `weight` (B,) float64 of the own pixels outside `box` (B, 4).
 
-    Inside `box` (top, left, height, width) the pixels are the partner's. `share` (B,) float64 is the label's weight.
+    Inside `box` (top, left, height, width) the pixels are the partner's. `share` (B,) float64 is the weight of the own
+    label.
     """
 
     partner: Array
@@ -205,7 +206,7 @@ class Mix:
 
 @dataclass
 class Finish:
-    """The last pass: table, erase, mix, cast, layout. `table` is (C, 256) float32, None keeps uint8 levels."""
+    """The last pass: table, erase, mix, cast, layout. `table` is (C, 256) float32; None keeps uint8 levels."""
 
     dtype: torch.dtype = torch.uint8
     memory_format: torch.memory_format = torch.contiguous_format
@@ -215,19 +216,19 @@ class Finish:
 
     @property
     def copies(self) -> bool:
-        """True if the canvas is the result as it is."""
+        """True if the result is the unchanged canvas."""
         plain = self.dtype == torch.uint8 and self.memory_format == torch.contiguous_format
         return plain and not self.erases and self.mix is None
 
 
 @dataclass
 class Keys:
-    """What the draws of a batch are keyed by; see docs/draws.md.
+    """The keys of a batch's draws; see docs/draws.md.
 
-    seed, view, epoch: of the batch, and `stream` what else tells batches apart, a word of 64 bits each: the process, in
-    which samples are numbered without a data set's numbers. index: (B,) uint64 below 2**48, the samples' numbers in the
-    data set. look: (B,) uint32, which look at the image it is: the sampler's count in the low 15 bits, the module's
-    above them. Given as None, the look is taken from bits 48 to 62 of the index.
+    seed, view, epoch: The same for the whole batch. stream: Further words of 64 bits that distinguish batches, for
+    example by the process that counts samples which have no number in a data set. index: (B,) uint64 below 2**48, the
+    number of each sample in the data set. look: (B,) uint32, the number of the look at the image: the sampler's count
+    in the low 15 bits, the module's above them. None: taken from bits 48 to 62 of the index.
     """
 
     seed: int
@@ -254,7 +255,7 @@ class Keys:
 
 @dataclass(frozen=True)
 class Boxes:
-    """RandomResizedCrop's draws: `tries` areas in `scale` of the image `size`, ratios in `ratio`, and a place."""
+    """RandomResizedCrop's draws: `tries` areas in `scale` of the image `size`, ratios in `ratio`, and a position."""
 
     size: tuple[int, int]
     tries: int
@@ -272,9 +273,9 @@ class Mirror:
 
 @dataclass(frozen=True)
 class Picks:
-    """A policy's draws: at each of `places` one of `kinds`, one of `strengths`, and a sign where `signed` (kinds,).
+    """A policy's draws: at each of `places` one of `kinds`, one of `strengths`, and a sign if the kind is `signed`.
 
-    `words` are of each instruction as in a block, numbered (kind, strength, sign).
+    signed: (kinds,) bool. words: Each instruction as stored in a parameter block, numbered (kind, strength, sign).
     """
 
     places: int
@@ -286,20 +287,20 @@ class Picks:
 
 @dataclass(frozen=True)
 class Blend:
-    """MixUp's draw for a batch: `quantile` of its first sample's; `partner` (B,) who is mixed in."""
+    """MixUp's draw for a batch: `quantile` of the first sample's uniform; `partner` (B,) is the sample to mix in."""
 
     quantile: Callable[[Array], Array]
     partner: Array
 
 
-Straight = Boxes | Mirror | Picks | Blend  # what a backend may draw by itself, straight into its parameters
+Straight = Boxes | Mirror | Picks | Blend  # draws that a backend may make itself, directly into its parameters
 
 
 class Alike:
-    """A list of steps and the shape of its batch. Programs that have the same one differ in what was drawn alone.
+    """A list of steps and the shape of its batch. Programs with the same object differ only in their draws.
 
-    straight: gives (op, Straight) of each step that draws, in order; None if only `sample` can draw the list.
-    plans: what a backend keeps for later calls.
+    straight: Function that returns (op, Straight) for each step that draws, in order; None if only `sample` can draw
+    the list. plans: What a backend keeps for later calls.
     """
 
     def __init__(self, straight: Callable[[], list[tuple[int, Straight]] | None]) -> None:
@@ -311,7 +312,7 @@ class Alike:
 class Program:
     """One segment, lowered: `window` (None: the source is the canvas), `instructions`, and `finish` for the last one.
 
-    `alike` is of the first program of a call, None where images differ in size.
+    `alike` is set on the first program of a call only, and None if images differ in size.
     """
 
     keys: Keys
@@ -328,10 +329,10 @@ class Program:
 
 @dataclass
 class BySize:
-    """What runs while the images differ in size: items of their own for the images of each size.
+    """What runs while the images differ in size: separate items for the images of each size.
 
-    parts: the rows (n,) of the images of a size, and their items, of which the first reads the source. sizes (B, 2) and
-    `channels` are of the images that come out.
+    parts: For each size, the rows (n,) of its images and their items, of which the first reads the source. sizes
+    (B, 2), channels: Sizes and channels of the resulting images.
     """
 
     parts: list[tuple[Array, list[Any]]]

@@ -172,7 +172,7 @@ def arguments(part: str = "", given: Sequence[str] | None = None) -> Options:
     parser.add_argument("--seconds", type=float, default=60.0, help="that it may take (default: 60)")
     parser.add_argument("--size", choices=("full", "short"), default="full", help="how many rows to try")
     parser.add_argument("--dry", action="store_true", help="tiny, on pretend CUDA: finds slips, measures nothing")
-    parser.add_argument("--jpegs", type=Path, metavar="FOLDER", help="photographs; a few that ship, if left out")
+    parser.add_argument("--jpegs", type=Path, metavar="FOLDER", help="photographs; default: the packaged ones")
     return Options(**vars(parser.parse_args(given)))
 
 

@@ -24,12 +24,12 @@ Cases start at a uint8 batch of 3x{source}x{source} on the device and end at nor
 {size}x{size}. The second batch of a module is counted; the first one also sends
 constants. Ranges are over draws, MB/image is the mean over draws.
 
-launches  operations that compute, a batch; one may start several kernels
-MB/image  bytes that the launches read and write, each byte once a launch
-syncs     times that the host waits for the device, a batch
-may sync  copies from pageable memory that are not waited for: they may wait,
-          and no CUDA graph takes them
-H2D       copies to the device, a batch, all of them
+launches  operations that compute, per batch; one may start several kernels
+MB/image  bytes that the launches read and write, each byte once per launch
+syncs     how often the host waits for the device, per batch
+may sync  asynchronous copies from pageable memory: they may make the host
+          wait, and a CUDA graph cannot contain them
+H2D       all copies to the device, per batch
 """
 BOUNDS = """\
 Calculated, not measured:
@@ -39,8 +39,8 @@ memory    MB/image over the memory's bandwidth, {bandwidths} TB/s:
 issue     instructions of the compiled kernels over the rate at which all
           multiprocessors issue them{issue}
 step      the larger of the two, in percent of the time that training takes for
-          an image. Launches and syncs cost more time, which is not in it, nor
-          is the issue of instructions where nobody counted them.
+          an image. It does not include the time of launches and syncs, nor the
+          issue of instructions that were not counted.
 """
 COUNTS = ("launches", "MB/image", "syncs", "may sync", "H2D")
 WIDTHS = {"counts": (24, 10, 9, 8, 8, 8), "times": (24, *[7] * 6), "shares": (21, *[5] * 9)}  # 80 with borders

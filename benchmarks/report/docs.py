@@ -71,13 +71,13 @@ def _short(run: Run) -> str:
 def _losses(run: Run) -> str:
     found = losses(run)
     if not found:
-        return "In no row of these tables is anybody faster."
+        return "No other library is faster in any row of these tables."
     rows = "\n".join(f"- {line}" for line in found)
-    return f"Rows in which somebody is faster than gpuaug, or it is undecided (?):\n\n{rows}"
+    return f"Rows in which another library is faster than gpuaug, or it is undecided (?):\n\n{rows}"
 
 
 def _absent(run: Run) -> str:
-    return "\n".join(f"- {line}" for line in absences(run)) or "Everybody took part in everything."
+    return "\n".join(f"- {line}" for line in absences(run)) or "Every library took part in everything."
 
 
 def _marks(run: Run) -> str:
@@ -154,15 +154,15 @@ def _planted(found: Run) -> str:
             worst = max(known, key=lambda one: abs(one["error"]))
             cells += [f"{middle['predicted']:.2f}", f"{middle['measured']:.2f}", f"{worst['error']:+.1%}"]
         body.append(cells + [""] * (6 - len(cells)))
-    columns = ["planted", "verdict", "right", "predicted gain", "measured gain", "largest error"]
+    columns = ["case", "verdict", "right", "predicted gain", "measured gain", "largest error"]
     total, cost = found["summary"], found["overhead"]
     about = (
-        f"{total['runs']} runs: {total['right']:.0%} of the labels right (asked for: 95 %), predicted gains wrong by "
+        f"{total['runs']} runs: {total['right']:.0%} of the verdicts right (goal: 95 %), predicted gains wrong by "
         f"{total['error_median']:.1%} in the median (5 %) and {total['error_p95']:.1%} at the 95th percentile (15 %), "
         f"{total['wrong_signs']:.0f} wrong signs (0), {total['false_alarms']:.0%} false alarms (5 %). In "
         f"{total['unreliable']} of the runs the cores' speed changed by more than 10 %; they count like the others. "
-        f"Batches of 10 ms take {_longer(cost['workers bind'])} longer with clocks where the workers bind, and "
-        f"{_longer(cost['the step binds'])} where the step does (1 %)."
+        f"Tracing makes batches of 10 ms {_longer(cost['workers bind'])} longer if the workers are the bottleneck, and "
+        f"{_longer(cost['the step binds'])} longer if the step is (1 %). In brackets: the goals and the intervals."
     )
     machine, versions = lines(found)
     where = f"{machine}; {versions.split(', torchvision')[0]}; {found['created'][:10]}."

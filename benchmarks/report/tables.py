@@ -34,8 +34,8 @@ SHORT = {
     "torchaug": "torch aug",
 }
 MARKS = f"""\
-~ unsteady: rounds lie more than a tenth to either side of it (by quartiles; of
-  less than 5 rounds by extremes)
+~ unsteady: rounds differ from this median by more than a tenth (their quartiles;
+  with fewer than 5 rounds their extremes)
 ? undecided: gpuaug is faster in some rounds, and slower in others
 * less work: one draw for the whole batch
 ! other pixels: more than {DIFFERS:g} levels from torchvision's with the same parameters"""
@@ -63,23 +63,23 @@ def rate(row: Row) -> float:
 
 
 def _number(value: float, significant: int = 3) -> str:
-    """So many significant digits, all those before the point, and three after it at most."""
+    """A number with so many significant digits, all digits before the point, and at most three after it."""
     after = significant - 1 - math.floor(math.log10(value)) if value > 0 else 0
     return f"{value:,.{min(3, max(0, after))}f}"
 
 
 def _figure(value: float, marked: str) -> str:
-    """With its marks; of an unsteady one two digits."""
+    """A number with its marks; an unsteady one has two digits."""
     return _number(value, 2 if "~" in marked else 3) + marked
 
 
 def own_name(row: Row) -> str:
-    """Of gpuaug's row that a row is compared with."""
+    """The name of gpuaug's row with which a row is compared."""
     return f"{OURS}, {row['group']}" if row.get("group") in PACKS else OURS
 
 
 def own_of(rows: list[Row]) -> Row | None:
-    """Of one case, threads and group; None if gpuaug did not run there."""
+    """gpuaug's row among the rows of one case, threads and group; None if gpuaug did not run there."""
     return next((row for row in rows if row["who"] == own_name(row)), None)
 
 
@@ -90,7 +90,7 @@ def undecided(row: Row, own: Row) -> bool:
 
 
 def marks(row: Row, own: Row | None = None) -> str:
-    """What must be known of a figure, and of one that is a ratio to `own`."""
+    """The marks of a figure, or of its ratio to `own`."""
     unsteady = wide(row["seconds"]) or (own is not None and wide(own["seconds"]))
     question = own is not None and undecided(row, own)
     other = (row.get("difference") or 0) > DIFFERS
@@ -144,16 +144,16 @@ def _contest(title: str, rows: list[Row], what: str) -> Grid:
         cells = [_times(mine[name], own) if name in mine else "" for name in names]
         body.append([short(case), _figure(per_image(own), marks(own)), *cells])
     parity = {row["who"]: row["difference"] for row in rows if row["case"] == PARITY}
-    notes = [f"gpuaug: ms an image. The others: how many times as long they take. {_rounds(timed)}."]
+    notes = [f"gpuaug: ms an image. The others: their time divided by gpuaug's. {_rounds(timed)}."]
     if parity:
         told = ", ".join(f"{name} {parity[name]:.1f}" for name in names if name in parity)
-        notes.append(f"Mean levels from torchvision's pixels in a recipe without chance: {told}.")
+        notes.append(f"Mean difference from torchvision's pixels, in levels, in a recipe without chance: {told}.")
     notes += _work(timed)
     return Grid(title, [what, OURS, *(SHORT.get(name, name) for name in names)], body, notes, narrow=True)
 
 
 def short(case: str) -> str:
-    """An op's name without what most begin with."""
+    """An op's name without the prefix that most names have."""
     return case.removeprefix("Random").removesuffix("Wide")
 
 
@@ -177,7 +177,7 @@ def _rounds(rows: list[Row]) -> str:
         return "Nothing was timed"
     turns = {len(row["seconds"]) for row in rows}
     count = f"{min(turns)}" if len(turns) == 1 else f"{min(turns)} to {max(turns)}"
-    return f"Medians of {count} rounds in turn, {max(row['images'] for row in rows)} images"
+    return f"Medians of {count} rounds, {max(row['images'] for row in rows)} images"
 
 
 def _loaders(title: str, rows: list[Row]) -> Grid:
@@ -202,7 +202,7 @@ def _loaders(title: str, rows: list[Row]) -> Grid:
     for case in cases:
         columns += [case, "x"]
     notes = [
-        "Images a second, and how many times as long as the first row of the part. "
+        "Images a second, and in column x the time divided by that of the first row of the part. "
         f"{_rounds(rows)}, {rows[0]['threads']} worker(s) or thread(s)."
     ]
     return Grid(title, columns, body, notes + _work(rows))
@@ -254,7 +254,7 @@ def _passes(rows: list[Row]) -> Grid:
 
 
 def stacked(rows: list[Row]) -> dict[str, list[tuple[str, float]]]:
-    """Each recipe's passes with their ms an image: rendering is measured with ever more of the list."""
+    """Each recipe's passes with their ms an image: rendering is measured with a longer and longer part of the list."""
     found: dict[str, list[tuple[str, float]]] = {}
     for case in dict.fromkeys(row["at"] for row in rows):
         mine = [row for row in rows if row["at"] == case]
@@ -268,7 +268,7 @@ def stacked(rows: list[Row]) -> dict[str, list[tuple[str, float]]]:
 
 
 def losses(run: dict[str, Any]) -> list[str]:
-    """The rows in which somebody is faster, in words; with what marks them."""
+    """The rows in which another library is faster, in words, with their marks."""
     found = []
     for regime in ("ops", "recipes", "loaders", "training"):
         rows = [row for row in run["regimes"].get(regime, {"rows": []})["rows"] if "seconds" in row]
@@ -302,7 +302,7 @@ def unmatched(run: dict[str, Any]) -> list[str]:
 
 
 def absences(run: dict[str, Any]) -> list[str]:
-    """Who was missing where, and why; one line for each reason."""
+    """Which library is missing where, and why; one line for each reason."""
     lines_: list[str] = []
     for regime, found in run["regimes"].items():
         reasons: dict[tuple[str, str], list[str]] = {}
@@ -332,7 +332,7 @@ def show(console: Console, run: dict[str, Any]) -> None:
         )
         for number, column in enumerate(grid.columns):
             heading = column.replace(" ", "\n") if grid.narrow and number else column
-            figures = max((len(row[number]) for row in grid.rows if len(row) > 1), default=1)  # are never cut
+            figures = max((len(row[number]) for row in grid.rows if len(row) > 1), default=1)  # never cut
             table.add_column(
                 heading, justify="right" if number else "left", min_width=figures if number else 12, overflow="fold"
             )
@@ -351,7 +351,7 @@ def show(console: Console, run: dict[str, Any]) -> None:
 
 
 def markdown(grid: Grid) -> str:
-    """As GitHub has it."""
+    """The table in GitHub's Markdown."""
     head = f"| {' | '.join(grid.columns)} |"
     ruler = f"|---|{'---:|' * (len(grid.columns) - 1)}"
     width = len(grid.columns)

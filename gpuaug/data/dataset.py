@@ -56,7 +56,7 @@ class IndexedDataset(Dataset[tuple[Tensor | EncodedImage, Label_co, int]], Gener
     """A map-style data set that yields (image, label, index). Abstract: `_load` is the hook.
 
     `dataset[7]` is image 7, and its index is 7. `dataset[7, 2]` is the third look at the same image in an epoch: its
-    index is `7 | 2 << 48`, so it gets random draws of its own. The same holds for the numbers of NumberedSampler.
+    index is `7 | 2 << 48`, so it gets its own random draws. The same holds for the numbers of NumberedSampler.
 
     Args:
         on_error: "raise", or "skip". "raise": an unreadable file raises an ImageError that names it. "skip": the next
@@ -74,7 +74,7 @@ class IndexedDataset(Dataset[tuple[Tensor | EncodedImage, Label_co, int]], Gener
         self._warned: set[str] = set()
         self._skips = torch.zeros(WORKERS, dtype=torch.int64, device="cpu")
         if on_error == "skip":
-            self._skips.share_memory_()  # type: ignore[no-untyped-call]  # each worker counts in an element of its own
+            self._skips.share_memory_()  # type: ignore[no-untyped-call]  # each worker counts in its own element
 
     @abstractmethod
     def __len__(self) -> int: ...

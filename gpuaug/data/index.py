@@ -18,7 +18,7 @@ class Numbered(int):
     """The number of an image in its data set, an int, with `look`: how often this epoch has shown the image before.
 
     NumberedSampler yields it. The data sets of gpuaug, `ragged_collate` and torch's default collate convert it to an
-    index (`number | look << 48`), so each look at an image gets random draws of its own.
+    index (`number | look << 48`), so each look at an image gets its own random draws.
 
     Args:
         number: Number of the image, in [0, 2**48 - 1].

@@ -1,4 +1,4 @@
-"""From a DataLoader of raw batches to augmented ones on the device, the next one under way while this one is used."""
+"""Turns raw batches of a DataLoader into augmented ones on the device, and prepares the next one in the meantime."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from gpuaug.ragged import Ragged
 
 __all__ = ["DeviceLoader"]
 
-WAIT = ("mps",)  # devices whose copies that do not wait may read a batch's memory when another batch is there already
+WAIT = ("mps",)  # devices whose asynchronous copies may read a batch's memory after the next batch has overwritten it
 
-# Attributes of the wrapped loader that this one shows as its own.
+# Attributes of the wrapped loader that DeviceLoader has too.
 FORWARDED = (
     "dataset", "batch_size", "sampler", "batch_sampler", "num_workers", "drop_last", "collate_fn", "pin_memory",
 )  # fmt: skip
 
-# What says that an object has a state: Lightning, Fabric, Accelerate and torch.distributed.checkpoint look for these
-# names and call what they find, so only a DeviceLoader whose loader has them may have them.
+# Lightning, Fabric, Accelerate and torch.distributed.checkpoint look for these methods and call them if they exist, so
+# a DeviceLoader may have them only if its loader has them.
 STATE = ("state_dict", "load_state_dict")
 
 Batch = Tensor | tuple[Tensor, Tensor]
 
-# Modules that train, and the loaders, without `train`, that were iterated with them.
+# For each module that trains, the loaders that were iterated with it and whose `train` is None.
 _training: weakref.WeakKeyDictionary[Augment, weakref.WeakSet[DeviceLoader]] = weakref.WeakKeyDictionary()
 
 
@@ -51,14 +51,14 @@ class DeviceBatch(NamedTuple):
     images: Tensor | Ragged
     labels: Tensor | None
     index: Tensor | None  # type: ignore[assignment]  # hides tuple.index
-    place: Any  # the wrapped loader's state after it, if it has one
+    place: Any  # the wrapped loader's state after this batch, if it has one
 
 
 class AugmentedBatch(NamedTuple):
     """A batch on its way to the user."""
 
-    result: Batch  # what the user gets
-    reservation: Reservation  # of its draws
+    result: Batch  # the images, or (images, labels), for the user
+    reservation: Reservation  # the reservation of its draws
     place: Any
 
 
@@ -67,28 +67,28 @@ class DeviceLoader:
 
     On CUDA each batch is copied on a side stream while the device works on the one before, and augmented on the
     current stream. Elsewhere a background thread fetches and augments the next batch during the consumer's step; with
-    opaque steps, which use torch's global generator, it only fetches. When the consumer leaves, by whatever way, the
-    batch that is being fetched is waited for only briefly, so a source that is stuck does not keep the process alive.
+    opaque steps, which use torch's global generator, it only fetches. If the iteration ends early, it waits only
+    briefly for the batch that is being fetched, so a source that hangs does not keep the process alive.
 
     Args:
-        loader: a DataLoader, or what iterates like one, of batches (images, labels, index), (images, labels) or
-            images. Images are uint8 (B, C, H, W), Ragged or Encoded, as `ragged_collate` makes them; without an index
-            the module's counter numbers the samples. Give it pin_memory=True for CUDA.
-        device: where to augment.
-        augment: the module. Its mode (train or eval) and epoch at the first batch are those of every batch. A pass in
-            training is an epoch: the one that `set_epoch` told, or else the one after the last. Further passes in an
-            epoch that was told have draws of their own.
-        train: True runs the training list and False the evaluation list, whatever mode the module is in. None: the
-            mode of the module, which nobody sets to eval if it is no submodule of the model.
+        loader: DataLoader, or another iterable, of batches (images, labels, index), (images, labels) or images. Images
+            are uint8 (B, C, H, W), Ragged or Encoded, as `ragged_collate` makes them; without an index the module's
+            counter numbers the samples. For CUDA, the loader should have pin_memory=True.
+        device: Device on which batches are augmented.
+        augment: Module that augments. Its mode (train or eval) and epoch at the first batch are used for every batch. A
+            pass in training is an epoch: the one set by `set_epoch`, or else the next one. Further passes in an epoch
+            set by `set_epoch` have different draws.
+        train: True for the training list, False for the evaluation list, in any mode of the module. None: by the mode
+            of the module, which model.eval() does not change if it is not a submodule of the model.
 
     The attributes dataset, batch_size, sampler, batch_sampler, num_workers, drop_last, collate_fn and pin_memory are
     those of the loader. It has state_dict and load_state_dict if the loader has them (see `ResumableLoader`).
 
     Yields:
-        (images, targets), as `augment` returns them; images alone where the loader gives no labels.
+        (images, targets), as `augment` returns them; only images if the loader yields no labels.
 
     Raises:
-        ValueError: if an argument is something else, or a batch is.
+        ValueError: If an argument or a batch has another form.
     """
 
     def __new__(cls, loader: Any = None, *arguments: Any, **options: Any) -> DeviceLoader:
@@ -107,10 +107,10 @@ class DeviceLoader:
         self.loader: Any = loader
         self.augment, self.train = augment, train
         self.device = wrapped.checked_device(device)
-        self._place: Any = None  # of the wrapped loader, after the batch that was last handed out
-        self._replaced = 0  # images that could not be decoded here
-        self._ahead: Ahead | None = None  # of the last iteration
-        self._stateful = True  # as far as is known
+        self._place: Any = None  # state of the wrapped loader after the batch that was last handed out
+        self._replaced = 0  # number of images that could not be decoded here
+        self._ahead: Ahead | None = None  # thread of the last iteration
+        self._stateful = True  # False once the loader turned out to keep no state
         self._warned = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -138,7 +138,7 @@ class DeviceLoader:
         return self._replaced + sum(dataset.skipped for dataset in datasets.values())
 
     def set_epoch(self, epoch: int) -> None:
-        """Tell the module, so that it draws anew, and the loader, its samplers and data sets; before the epoch."""
+        """Set the epoch of the module, the loader, its samplers and its data sets. Call it before the epoch."""
         self.augment.set_epoch(epoch)
         for part in wrapped.parts_of(self.loader):
             if callable(getattr(part, "set_epoch", None)):
@@ -153,7 +153,7 @@ class DeviceLoader:
         return self.augment.begin_pass(train=True, shared=wrapped.shared_draws(self.loader))
 
     def _batches(self, mode: Mode) -> Iterator[Any]:
-        """The wrapped loader's pass."""
+        """An iterator over the wrapped loader's batches."""
         for part in wrapped.parts_of(self.loader) if mode.training else ():
             if isinstance(part, NumberingSampler):
                 part._follow(mode.epoch + mode.again)
@@ -188,19 +188,19 @@ class DeviceLoader:
         return self.augment.training if self.train is None else self.train
 
     def _warn_of_ranks(self) -> None:
-        """Once, where every rank of a distributed group shows all images of an epoch."""
+        """Warn once if every rank of a distributed group shows all images of an epoch."""
         ranks, _ = world()
         if ranks > 1 and not self._warned and wrapped.shows_all(self.loader):
             self._warned = True
             warnings.warn(
                 f"DeviceLoader: the loader has no distributed sampler, so each of the {ranks} ranks trains on all of "
                 "its images. Pass sampler=torch.utils.data.distributed.DistributedSampler(dataset) to the DataLoader, "
-                "unless each rank has a data set of its own.",
+                "unless each rank has its own data set.",
                 stacklevel=4,
             )
 
     def _warn_of_evaluation(self) -> None:
-        """Once, where one module trains on two loaders and neither says that it is for training."""
+        """Warn once if one module trains on two loaders, and `train` of both is None."""
         if self.train is not None:
             return
         others = _training.setdefault(self.augment, weakref.WeakSet())
@@ -228,11 +228,11 @@ class DeviceLoader:
                 coming = thread.submit(work)
                 box = [self._handed_out(self._augmented(ready, mode) if isinstance(ready, DeviceBatch) else ready)]
                 del ready
-                yield box.pop()  # the consumer alone holds it, so that its memory can be used again
+                yield box.pop()  # only the consumer refers to it, so that its memory can be recycled
         finally:
             coming.add_done_callback(self._taken_back)
             del batches, work
-            # The garbage collector may end an iteration in any thread, and others may wait for what that one has to do.
+            # The garbage collector may end an iteration in any thread, and others may wait for work of that thread.
             thread.close(wait=threading.get_ident() == consumer)
         self._ended(mode)
 
@@ -241,14 +241,14 @@ class DeviceLoader:
     ) -> DeviceBatch | AugmentedBatch | None:
         """The next batch, fetched, moved and augmented.
 
-        An opaque step draws from torch's global generator: not beside the consumer's own draws, but between them.
+        Not augmented with an opaque step: it uses torch's global generator, which the consumer may use meanwhile.
         """
         moved = self._moved(batches, mapped, fetch=fetch)
         pipeline = self.augment.train_pipeline if mode.training else self.augment.eval_pipeline
         return moved if moved is None or pipeline.draws_globally else self._augmented(moved, mode)
 
     def _taken_back(self, coming: Future[DeviceBatch | AugmentedBatch | None]) -> None:
-        """The consumer left: the batch that was made ahead has used up no draws."""
+        """Give back the draws of the batch that was prepared ahead, when the iteration has ended early."""
         ready = None if coming.cancelled() or coming.exception() is not None else coming.result()
         if isinstance(ready, AugmentedBatch):
             ready.reservation.release()
@@ -265,13 +265,13 @@ class DeviceLoader:
             for part in moved[:2]:
                 data = part.data if isinstance(part, Ragged) else part
                 if data is not None:
-                    data.record_stream(current)  # allocated on the other stream, which may not have it back before
+                    data.record_stream(current)  # allocated on the other stream, which must not reuse the memory before
             ready, late = self._augmented(moved, mode), None
             del part, data
             try:
-                moved = self._moved(batches, mapped, stream)  # its copy runs beside the batch at hand
+                moved = self._moved(batches, mapped, stream)  # its copy runs while the current batch is augmented
             except Exception as error:
-                late = error  # after the batch at hand, as on a CPU
+                late = error  # raised after the current batch, as on a CPU
             except BaseException:
                 ready.reservation.release()
                 raise
@@ -318,11 +318,11 @@ class DeviceLoader:
         return DeviceBatch(images, labels, index, place)
 
     def _place_of_source(self) -> Any:
-        """The wrapped loader's state, None if it keeps none."""
+        """The wrapped loader's state; None if it keeps none."""
         if self._stateful:
             try:
                 return self.loader.state_dict()
-            except (AttributeError, NotImplementedError):  # `state_dict` will say so to whoever asks
+            except (AttributeError, NotImplementedError):  # `state_dict` raises an error when it is called
                 self._stateful = False
         return None
 
@@ -342,25 +342,25 @@ class DeviceLoader:
 
 
 class ResumableLoader(DeviceLoader):
-    """A DeviceLoader whose loader keeps its place. DeviceLoader(...) makes it; it is no class of its own for users."""
+    """A DeviceLoader whose loader keeps its state. DeviceLoader(...) makes it; users do not construct it."""
 
     def state_dict(self) -> Any:
-        """The wrapped loader's state after the batch that was last handed out, whatever was fetched ahead since.
+        """The wrapped loader's state after the batch that was last handed out, not counting batches fetched ahead.
 
         The module's own state is in `augment.state_dict()`, which counts in the same way.
 
         Raises:
-            ValueError: if the loader keeps no state.
+            ValueError: If the loader keeps no state.
         """
         return self._state("state_dict") if self._place is None else self._place
 
     def load_state_dict(self, state: Any) -> None:
-        """Go on after that batch when iteration begins next."""
+        """Continue after that batch in the next iteration."""
         self._state("load_state_dict", state)
         self._place = None
 
     def _state(self, name: str, *arguments: Any) -> Any:
-        """What a method of the wrapped loader returns; having it is no proof that it works (Accelerate's loaders)."""
+        """Call a method of the wrapped loader; it may exist and still not work (Accelerate's loaders)."""
         try:
             return getattr(self.loader, name)(*arguments)
         except (AttributeError, NotImplementedError) as error:

@@ -1,4 +1,4 @@
-"""Samplers that number the looks at an image in an epoch, so that each look gets random draws of its own."""
+"""Samplers that number the looks at an image in an epoch, so that each look gets its own random draws."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class NumberedSampler(NumberingSampler):
     """Distribute a sampler's image numbers to the ranks in turn, and number the looks at each image over all ranks.
 
     A sampler may show an image more than once in an epoch: WeightedRandomSampler, RandomSampler with replacement, an
-    infinite sampler. The looks are numbered in the sampler's order, so each look gets random draws of its own. These
+    infinite sampler. The looks are numbered in the sampler's order, so each look gets its own random draws. These
     are the same for any number of ranks and workers, and after a resume. Pass the NumberedSampler to a DataLoader of
     one of gpuaug's data sets, or of one that returns its index. A Subset or ConcatDataset loses the look: wrap it in
     ga.data.Indexed.

@@ -34,31 +34,32 @@ __all__ = [
     "stateless",
 ]
 
-# Samplers of torch that know nothing of ranks: each rank shows all images, and needs draws of its own.
+# Samplers of torch that do not know about ranks: each rank shows all images, and needs different draws.
 ALONE = (SequentialSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
 
-# Where a loader, a sampler or a data set keeps others that may want to know the epoch: torch, Accelerate, torchdata.
+# Attributes with inner loaders, samplers and data sets, which may have a set_epoch: of torch, Accelerate, torchdata.
 INSIDE = ("batch_sampler", "sampler", "dataset", "datasets", "base_dataloader", "dataloader")
 
 
 def checked_device(device: torch.device | str) -> torch.device:
-    """The device that an argument names, or raise if there is none here."""
+    """The device that an argument names; raises an error if this machine does not have it."""
     try:
         found = torch.device(device)
     except (TypeError, RuntimeError):
         found = torch.device("meta")
     if found.type == "meta" or not present(found):
         remedy = "" if found.type == "meta" else 'Pass "cpu".'
-        raise checks.argument_error("DeviceLoader", "device", "one that is here", checks.describe(device), remedy)
+        expected = "one that this machine has"
+        raise checks.argument_error("DeviceLoader", "device", expected, checks.describe(device), remedy)
     if found.type == "cuda" and found.index is None:
         return torch.device("cuda", torch.cuda.current_device())
     return found
 
 
 def shared_draws(loader: Any) -> bool | None:
-    """Whether an image's draw is the same on every rank and worker, since no two of them show one look.
+    """Whether an image's draw is the same on every rank and worker, since no two of them show the same look.
 
-    True with a sampler that knows of ranks, False with one of torch that does not; None where nobody can tell.
+    True with a sampler that knows about ranks, False with a sampler of torch that does not; None if it is unknown.
     """
     if any(isinstance(part, (NumberingSampler, DistributedSampler)) for part in parts_of(loader)):
         return True
@@ -81,7 +82,7 @@ def present(device: torch.device) -> bool:
 
 
 def parts_of(part: Any, seen: set[int] | None = None) -> Iterator[Any]:
-    """A loader, and what it is made of: samplers, data sets and loaders."""
+    """A loader and its parts: samplers, data sets and loaders."""
     seen = set() if seen is None else seen
     if part is None or id(part) in seen:
         return
@@ -94,14 +95,14 @@ def parts_of(part: Any, seen: set[int] | None = None) -> Iterator[Any]:
 
 
 def is_sampler(part: Any, *kinds: type) -> bool:
-    """Whether a sampler is one of torch's, or what torchdata's StatefulDataLoader makes in its place."""
+    """Whether a sampler is one of torch's, or the replacement that torchdata's StatefulDataLoader makes."""
     cls = type(part)
     stateful = cls.__module__.startswith("torchdata.") and cls.__name__ in {kind.__name__ for kind in kinds}
     return stateful or isinstance(part, kinds)
 
 
 def is_plain(batches: Any) -> bool:
-    """Whether a batch sampler takes numbers as its sampler yields them: torch's own, not a subclass of somebody's."""
+    """Whether a batch sampler takes numbers as its sampler yields them: it must be torch's own, not a subclass."""
     return type(batches) is BatchSampler or (
         type(batches).__name__ == "BatchSampler" and is_sampler(batches, BatchSampler)
     )
@@ -115,7 +116,7 @@ def described(loader: Any) -> str:
 
 
 def counting(dataset: Any) -> Iterator[Any]:
-    """The data sets that count skips: this one, and those that a Subset or a ConcatDataset is of."""
+    """The data sets that count skips: this one, and those inside a Subset or a ConcatDataset."""
     if hasattr(dataset, "skipped"):
         yield dataset
     for part in (*getattr(dataset, "datasets", ()), getattr(dataset, "dataset", None)):
@@ -124,7 +125,7 @@ def counting(dataset: Any) -> Iterator[Any]:
 
 
 def split_batch(batch: object) -> tuple[Any, Tensor | None, Tensor | None]:
-    """Images, labels and index of what a loader yields."""
+    """Images, labels and index of a batch that a loader yields."""
     parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
     good = 1 <= len(parts) <= 3 and isinstance(parts[0], (Tensor, Ragged, Encoded))
     if not good or not all(part is None or isinstance(part, Tensor) for part in parts[1:]):
@@ -136,7 +137,7 @@ def split_batch(batch: object) -> tuple[Any, Tensor | None, Tensor | None]:
 
 
 def stateless(name: str, got: str) -> ValueError:
-    """For a loader that does not keep its state."""
+    """The error for a loader that does not keep its state."""
     remedy = "Use torchdata.stateful_dataloader.StatefulDataLoader."
     expected = "a loader with state_dict() and load_state_dict()"
     return checks.argument_error(f"DeviceLoader.{name}", "loader", expected, got, remedy)

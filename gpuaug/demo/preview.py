@@ -33,11 +33,11 @@ def preview(
     """Draw `columns` versions of each image with the training list, and write a picture 1200 pixels wide.
 
     Args:
-        augment: whose training list is shown; neither its counter nor its mode changes. Normalize is undone.
-        images: uint8 (3, H, W) or (1, H, W); of any sizes when the list starts with a crop or a resize.
-        path: of the picture; its ending is the format, .png or .jpg.
-        columns: versions of each image, in [1, 8].
-        epoch: of the draws; None is the module's own.
+        augment: Module whose training list is shown; its counter and its mode do not change. Normalize is undone.
+        images: uint8 (3, H, W) or (1, H, W); of any sizes if the list starts with a crop or a resize.
+        path: Path of the picture; its ending, .png or .jpg, is the format.
+        columns: Number of versions of each image, in [1, 8].
+        epoch: Epoch of the draws. None: the module's current epoch.
 
     Returns:
         `path`.

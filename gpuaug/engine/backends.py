@@ -22,20 +22,20 @@ class Job(Protocol):
     """The programs of one call, prepared."""
 
     def run(self, number: int, source: Tensor | Ragged) -> Tensor:
-        """Program `number`, on the canvas of what ran before it: (B, C, H, W) uint8, or what its finish says."""
+        """Run program `number` on the canvas that the one before it left: (B, C, H, W) uint8, or as its finish says."""
 
     def labels(self, given: Tensor, num_classes: int | None) -> Tensor | None:
-        """Labels on the images' device, mixed as the last program mixes its samples; None leaves it to the twin."""
+        """Labels on the images' device, mixed as the last program mixes its samples; None leaves them to the twin."""
 
 
 class Backend(Protocol):
-    """What a backend's module has. `gpuaug.kernels.defaults` has `drawn` and `each` for one with no way of its own."""
+    """The functions of a backend's module. `gpuaug.kernels.defaults` has `drawn` and `each` for those without them."""
 
     def prepare(self, programs: Sequence[Program], source: Tensor | Ragged, /) -> Job:
         """The job of a call. `source` is what the first program reads."""
 
     def drawn(self, alike: Alike, keys: Keys, source: Tensor | Ragged, /) -> Job | None:
-        """The job of a list that the backend draws by itself; None where it does not."""
+        """The job of a list whose draws the backend makes itself; None if it does not."""
 
     def each(self, work: Callable[[int], None], counts: Sequence[int], /) -> None:
         """Call `work` with the number of each part; `counts` says how many images each has."""
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 @cache
 def load(name: str) -> Backend:
-    """The module of a backend of the table."""
+    """Import the module of a backend in the table."""
     return cast("Backend", importlib.import_module(BACKENDS[name]))
 
 
@@ -65,10 +65,10 @@ NAMES = ("auto", *BACKENDS)
 
 
 def choose(backend: str, device: torch.device) -> str:
-    """The backend for `device`; "auto" is the fastest that can run there, a named one that cannot run raises."""
+    """The backend for `device`; "auto" is the fastest that can run there. One that cannot run there raises an error."""
     numba = device.type == "cpu" and installed("numba")
     if backend == "auto":
-        if device.type == "cuda":  # CUDA, and ROCm, which torch calls so too
+        if device.type == "cuda":  # CUDA, and ROCm, for which torch uses the same name
             return _with_compiled_draws("triton") if _works("triton") else "torch"
         return "numba" if numba and _works("numba") else "torch"
     if backend == "numba" and not numba:
@@ -94,7 +94,7 @@ def choose(backend: str, device: torch.device) -> str:
 
 @lru_cache(maxsize=len(BACKENDS))
 def _with_compiled_draws(backend: str) -> str:
-    """`backend`; what it leaves to the host, the draws, is compiled too where Numba is installed. Same bits."""
+    """`backend`; its draws, which are made on the host, are compiled if Numba is installed. Same bits."""
     if installed("numba"):
         try:
             importlib.import_module("gpuaug.kernels.numba.philox")
@@ -105,7 +105,7 @@ def _with_compiled_draws(backend: str) -> str:
 
 @lru_cache(maxsize=len(BACKENDS))
 def installed(name: str) -> bool:
-    """Whether a package can be found; asked once."""
+    """Whether a package can be found; looked up once."""
     return importlib.util.find_spec(name) is not None
 
 
@@ -119,7 +119,7 @@ def interpreted() -> bool:
 
 @lru_cache(maxsize=len(BACKENDS))
 def _works(name: str) -> bool:
-    """False, with a warning, if the backend's compiler is installed but does not import."""
+    """False, with a warning, if the backend's compiler is installed but cannot be imported."""
     if not installed(name):
         return False
     try:

@@ -1,4 +1,4 @@
-"""A batch as it comes in: whether it can be augmented, and what is known of it."""
+"""A batch as it comes in: whether it can be augmented, and its sizes and channels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def canvas_of(images: Images) -> Canvas:
 
 
 def check_images(owner: object, images: object) -> None:
-    """Raise if images cannot be augmented; by metadata only."""
+    """Raise an error if images cannot be augmented; reads metadata only."""
     remedy = "Pass the raw bytes, or (images * 255).round().to(torch.uint8)."
     if isinstance(images, Tensor):
         if images.dtype != torch.uint8 or images.ndim != 4:
@@ -33,7 +33,7 @@ def check_images(owner: object, images: object) -> None:
                 if images.ndim == 3:
                     remedy = "Add a batch dimension with images[None]."
                 elif images.ndim > 4:
-                    remedy = "Fold frames or views into the batch with images.flatten(0, -4), and labels alike."
+                    remedy = "Fold frames or views into the batch with images.flatten(0, -4), and labels too."
             elif images.dtype in (torch.uint16, torch.int16, torch.int32, torch.int64):
                 remedy = "Bring levels to [0, 255]: (images.int() // 256).to(torch.uint8) for levels of 16 bits."
             raise checks.argument_error(

@@ -1,4 +1,4 @@
-"""The builder: collects what transforms lower to, fuses what may be fused, closes a segment where it must.
+"""The builder: collects what transforms lower to, fuses what may be fused, and ends a segment where it must.
 
 What is fused is pixel-exact, with two exceptions that `exact=True` turns off: neighbouring warps of the user's list
 become one matrix, and a flip before a resizing crop is done by the crop.
@@ -41,9 +41,9 @@ Item = Program | Callable[[Tensor], Tensor] | BySize
 
 
 class ProgramBuilder:
-    """Builds the items of one batch: what steps lower to, `gpuaug.transforms.base.Builder`.
+    """Builds the items of one batch. It is the `gpuaug.transforms.base.Builder` to which steps lower.
 
-    canvas: what the next step sees. floats: whether its pixels are floats.
+    canvas: Sizes and channels that the next step sees. floats: Whether pixels are floats there.
     """
 
     def __init__(self, keys: Keys, canvas: Canvas, exact: bool) -> None:
@@ -57,7 +57,7 @@ class ProgramBuilder:
         self._open()
 
     def _open(self) -> None:
-        """Start a segment whose source is the canvas as it is."""
+        """Start a segment whose source is the unchanged canvas."""
         # None: all of the image, at its size, from its first pixel, not mirrored
         self._box: Array | None = None
         self._resized: Array | None = None
@@ -72,7 +72,7 @@ class ProgramBuilder:
         self._composable = False
 
     def _close(self, finish: Finish | None = None) -> None:
-        """End the segment. One that does nothing is left out, unless it must finish."""
+        """End the segment. A segment that does nothing is left out, unless it has a finish."""
         if self.canvas.several and finish is None:
             self._close_by_size()
         else:
@@ -96,7 +96,7 @@ class ProgramBuilder:
         return Window(size, box, resized, start, flip, *statics, self._scaled, self._least, not self._touched)
 
     def _close_by_size(self) -> None:
-        """End a segment whose canvases differ in size: each size of the source has a program of its own."""
+        """End a segment whose canvases differ in size: each size of the source gets a separate program."""
         if self._by_size is None:
             self._by_size = BySize([(rows, []) for rows, _ in self._sources.groups], self.canvas.sizes, 0)
             self.items.append(self._by_size)
@@ -110,7 +110,7 @@ class ProgramBuilder:
         self._by_size.sizes, self._by_size.channels = self.canvas.sizes, self.canvas.channels
 
     def window(self, placement: Placement) -> None:
-        """Crop, pad or resize: look somewhere else, in the same read of the source where that is exact."""
+        """Crop, pad or resize, in the same read of the source where that is exact."""
         if self._instructions or not self._joins(placement):
             self._close()
         self._touched = True
@@ -139,7 +139,7 @@ class ProgramBuilder:
         return np.concatenate([top_left, box[:, 2:]], axis=1)
 
     def _mirrored(self, start: Array, length: Array, whole: Array) -> Array:
-        """Seen in the source's own direction: a mirrored image is read from the other end."""
+        """`start` in the direction of the source: a mirrored image is read from the other end."""
         if self._flip is None:
             return start
         return np.where(self._flip[:, ::-1], whole - start - length, start)  # flip is (horizontal, vertical)
@@ -152,7 +152,7 @@ class ProgramBuilder:
         return not placement.may_pad or not (self._cut or self._padded)
 
     def instructions(self, instructions: list[Instruction], composable: bool = False) -> None:
-        """Instructions on the canvas. A flip that comes first is done by the window, a warp may join the one before."""
+        """Run instructions on the canvas. The window does a flip that comes first; a warp may join the one before."""
         for instruction in instructions:
             if not self._instructions and instruction.possible <= {Op.IDENTITY, Op.FLIP}:
                 flips = (instruction.opcode == Op.FLIP)[:, None] & (instruction.operands[:, :2] != 0)
@@ -180,7 +180,7 @@ class ProgramBuilder:
         self._open()
 
     def convert(self, step: Convert) -> None:
-        """Levels to floats, by the table of the last pass; what was erased before it is converted, too."""
+        """Convert levels to floats in the table of the last pass, and the values of erases before it."""
         self._converts.append(step)
         self.floats = self.floats or step.makes_floats
         for erase in self._erases:
@@ -197,7 +197,7 @@ class ProgramBuilder:
     def finish(
         self, dtype: torch.dtype, memory_format: torch.memory_format, tables: dict[int, Array | None]
     ) -> list[Item]:
-        """All items; the last is a Program with a `finish`. `tables` keeps those of the list by number of channels."""
+        """All items; the last is a Program with a `finish`. `tables` caches the list's tables by number of channels."""
         channels = self.canvas.channels
         if channels not in tables:
             tables[channels] = level_table(self._converts, channels)
@@ -206,7 +206,7 @@ class ProgramBuilder:
 
 
 def level_table(converts: Sequence[Convert], channels: int) -> Array | None:
-    """(C, 256) float32: what conversions make of each level, computed by torchvision's own functions; None: levels."""
+    """(C, 256) float32: each level after the conversions, computed by torchvision's functions; None: stays uint8."""
     levels = torch.arange(256, dtype=torch.uint8, device="cpu").expand(channels, 1, 256)
     for step in converts:
         levels = step.convert(levels)
@@ -214,7 +214,7 @@ def level_table(converts: Sequence[Convert], channels: int) -> Array | None:
 
 
 def _words(part: Array) -> Array:
-    """(B, n) int32 in memory of its own, or for a row repeated one that all calls share and none writes to."""
+    """(B, n) int32 in its own memory; for a repeated row, an array that all calls share and none writes to."""
     if part.strides[0] == 0:
         return _repeated_words(len(part), tuple(part[0].tolist()))
     return np.ascontiguousarray(part, np.int32)
@@ -222,7 +222,7 @@ def _words(part: Array) -> Array:
 
 @lru_cache(maxsize=256)
 def _repeated_words(count: int, row: tuple[int, ...]) -> Array:
-    # not marked read-only: Numba would compile its kernels once more for such arrays
+    # not marked read-only: Numba would compile its kernels again for read-only arrays
     return np.ascontiguousarray(repeated(count, *row), np.int32)
 
 
@@ -231,7 +231,7 @@ def _least(sizes: Array) -> Array:
 
 
 def _same_warp(first: Instruction, second: Instruction) -> bool:
-    """True if both resample alike: interpolation, fill or none, and its levels."""
+    """True if both resample in the same way: same interpolation, and same fill or none."""
     assert first.fill is not None
     assert second.fill is not None
     how = slice(Warp.INTERPOLATION, Warp.HAS_FILL + 1)

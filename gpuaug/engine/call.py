@@ -22,16 +22,16 @@ __all__ = ["Call", "Draw", "Output", "render_draw"]
 
 @dataclass(frozen=True)
 class Draw:
-    """What `Augment.sample` drew: the keys, a dict for each step of the list, and from which list."""
+    """The result of `Augment.sample`: keys, a dict of parameters for each step, and whether it is for training."""
 
     keys: Keys
     params: list[Params]
     training: bool
-    canvas: Canvas  # of the images it was drawn for
+    canvas: Canvas  # sizes and channels of the images it was drawn for
 
 
 class Output(NamedTuple):
-    """How a module renders. dtype: what ToDtype("auto") stands for."""
+    """How a module renders. dtype: the dtype of ToDtype("auto")."""
 
     exact: bool
     memory_format: torch.memory_format
@@ -41,13 +41,13 @@ class Output(NamedTuple):
 
 @dataclass(frozen=True, init=False)
 class Call:
-    """What `Augment.prepare` returns. It never changes, and `run` gives the same result each time.
+    """The result of `Augment.prepare`. It never changes, and `run` returns the same result each time.
 
     After the last `run`, `commit` uses up the draws, or `release` gives them back. As a context manager it commits at
     the end of the block, and releases if the block raises.
 
-    images, labels: of the batch. canvas: sizes and channels of the images. training: with which list. reservation: the
-    keys, which can be committed or released without keeping the batch.
+    images, labels: The batch. canvas: Sizes and channels of the images. training: Whether the training list runs.
+    reservation: The keys, which can be committed or released without keeping the batch.
     """
 
     pipeline: Pipeline
@@ -67,14 +67,14 @@ class Call:
         training: bool,
         reservation: Reservation,
     ) -> None:
-        # at once: what a frozen dataclass does by itself, attribute by attribute, every training step would pay for
+        # all at once: a frozen dataclass sets its attributes one by one, which would slow down every training step
         self.__dict__.update(
             pipeline=pipeline, output=output, images=images, labels=labels, canvas=canvas_of(images),
             training=training, reservation=reservation,
         )  # fmt: skip
 
     def run(self) -> Tensor | tuple[Tensor, Tensor]:
-        """The augmented images; with labels, (images, labels)."""
+        """Render the batch: the augmented images; with labels, (images, labels)."""
         keys, (exact, memory_format, dtype, backend) = self.reservation.keys, self.output
         alike = self.pipeline.alike(self.canvas, exact, memory_format, dtype)
         if alike is not None:
@@ -94,11 +94,11 @@ class Call:
         return lower_draw(self.pipeline, self.output, self.draw())
 
     def commit(self) -> None:
-        """The result is handed out: its draws are used up."""
+        """Use up the draws, when the result is handed out."""
         self.reservation.commit()
 
     def release(self) -> None:
-        """Nobody will see the result: its draws are free again, if no later call has draws."""
+        """Give the draws back, if the result is not used: they are free again if no later call has draws."""
         self.reservation.release()
 
     def __enter__(self) -> Call:

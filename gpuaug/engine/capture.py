@@ -3,7 +3,7 @@
 A draw changes numbers in the parameter block, never what is launched, so replaying is exact. Sampling and lowering stay
 on the host; each call sends one block, copies the batch to where the graph reads it, and replays.
 
-The tests replay a fake graph, whose launches run in Triton's interpreter; see the README, "On a GPU".
+The tests replay a fake graph, whose launches run in Triton's interpreter; see docs/gpu.md.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from gpuaug.ragged import Ragged
 
 __all__ = ["Captured"]
 
-WARM_UPS = 2  # calls before the capture: kernels compile and load, constants go up
+WARM_UPS = 2  # calls before the capture: kernels are compiled and loaded, constants are copied to the device
 
 
 class Module(Protocol):
-    """What a capture needs of `gpuaug.Augment`, which imports this module."""
+    """The parts of `gpuaug.Augment` that a capture needs; it cannot be imported here, since it imports this module."""
 
     training: bool
     backend: str
@@ -34,11 +34,11 @@ class Module(Protocol):
 
 
 class Captured:
-    """What `Augment.capture` returns: augment(images, labels, index=...) for batches of one shape, as a graph.
+    """The result of `Augment.capture`: augment(images, labels, index=...) for batches of one shape, as a graph.
 
-    Its calls share memory: one stream and one thread at a time. Capture once for each.
+    Its calls share memory, so only one stream and one thread may use it at a time. Capture once for each.
 
-    Whether the capture or a call is inside torch.inference_mode() makes no difference: what it gives are plain tensors.
+    It returns plain tensors, even if the capture or a call is inside torch.inference_mode().
     """
 
     def __init__(self, augment: Module, images: Tensor, labels: Tensor | None) -> None:
@@ -59,7 +59,7 @@ class Captured:
             self._record(items)
 
     def _record(self, items: list[Any]) -> None:
-        """Warm up, then capture, both on a stream of our own: constants are sent once for each stream."""
+        """Warm up, then capture, both on a separate stream: constants are sent once for each stream."""
         from gpuaug.kernels.triton import Job
 
         self.job = Job(items, self.images)
@@ -70,7 +70,7 @@ class Captured:
                 self._launch(items)
         current.wait_stream(stream)
         self.graph = torch.cuda.CUDAGraph()
-        # what other threads do meanwhile, as a loader that pins memory, is no error
+        # work of other threads in the meantime, such as a loader that pins memory, is not an error
         with torch.cuda.graph(self.graph, stream=stream, capture_error_mode="thread_local"):
             self.result, self.labels = self._launch(items)
 
@@ -84,13 +84,13 @@ class Captured:
         """Augment a batch of the captured shape.
 
         Args:
-            images, labels, index: as `Augment.forward`, of the shapes, dtypes and device that were captured.
+            images, labels, index: As for `Augment.forward`, with the shapes, dtypes and device that were captured.
 
         Returns:
-            As `Augment.forward`, in memory that the next call writes again: use it, or clone it, before that.
+            As `Augment.forward`. The next call overwrites this memory: use the result, or clone it, before that.
 
         Raises:
-            ValueError: if the batch is not like the captured one, or the module changed from train to eval.
+            ValueError: If the batch is not like the captured one, or the module changed from train to eval.
         """
         augment = self.augment
         if augment.training != self.training:
@@ -124,7 +124,7 @@ def _describe(value: Any) -> str:
 
 
 def _checked(augment: Module, images: Tensor, labels: Tensor | None) -> Call:
-    """A call that uses up nothing; raise if a graph cannot hold batches like this one, by metadata only."""
+    """A call that uses up no draws; raises an error if such batches cannot be captured. Reads metadata only."""
     if isinstance(images, Ragged):
         remedy = "A graph's sizes are fixed; crop ragged batches without capture."
         raise checks.argument_error(augment, "images", "uint8 (B, C, H, W) to capture", "Ragged", remedy)

@@ -1,4 +1,4 @@
-"""The epoch of a module: told by `set_epoch`, counted by DeviceLoader, and seen by worker processes."""
+"""The epoch of a module: set by `set_epoch` or counted by DeviceLoader, and visible to worker processes."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ PASS = 8  # the bit of saved flags where `again` begins
 
 
 class Epochs:
-    """Four integers in memory that workers share, forked or spawned, persistent or not; they read and it is written
-    by the process that made it. Another one that writes gets a memory of its own.
+    """Four integers in memory that worker processes share, forked or spawned, persistent or not. Workers read them; the
+    process that made them writes. Another process that writes gets its own memory.
 
-    number: of the epoch. told: set_epoch was called. version: rises whenever an epoch or a pass begins.
-    again: passes of a loader that began in the epoch that was told, after the first.
+    number: Number of the epoch. told: Whether set_epoch was called. version: Rises whenever an epoch or a pass begins.
+    again: How many passes of a loader began in the epoch of set_epoch, after the first.
     """
 
     def __init__(self) -> None:
@@ -53,33 +53,33 @@ class Epochs:
         return bool(self._words[FLAGS] & TOLD)
 
     def tell(self, number: int) -> None:
-        """`set_epoch`. The first one after a state was loaded that names its epoch goes on in it."""
+        """Set the epoch. The first call after a state was loaded continues the saved epoch if it has its number."""
         goes_on = bool(self._words[FLAGS] & RESUMED) and number == self.number
         self._write(number, TOLD, self.again if goes_on else 0, new=not goes_on)
 
     def begin(self) -> None:
-        """A pass over a loader begins: the epoch that was told, or another pass of it; the next epoch if none was."""
+        """Begin a pass over a loader: the first or a further pass of the epoch of set_epoch, or else the next epoch."""
         flags = self._words[FLAGS]
         begun, told = bool(flags & BEGUN), flags & TOLD
         number = self.number if told else (self.number + begun) & 0xFFFFFFFF
         self._write(number, told | BEGUN, self.again + (begun and bool(told)), new=begun)
 
     def end(self, version: int) -> None:
-        """A pass came to its end; if it is the last one that began, the next one after a resume is the next epoch."""
+        """End a pass; if it is the one that began last, the pass after a resume is the next epoch."""
         if version == self.version:
             self._write(self.number, self._words[FLAGS] | OVER, self.again, new=False)
 
     def save(self) -> tuple[int, int]:
-        """(number, flags): in the middle of a pass, a resumed one is the same epoch."""
+        """(number, flags). If saved in the middle of a pass, the resumed pass is the same epoch."""
         flags = self._words[FLAGS]
         return self.number, (flags & TOLD) | (BEGUN | OVER if flags & OVER else 0) | self.again << PASS
 
     def load(self, number: int, flags: int) -> None:
-        """What `save` gave."""
+        """Restore what `save` returned."""
         self._write(number, (flags & (TOLD | BEGUN | OVER)) | RESUMED, flags >> PASS)
 
     def __getstate__(self) -> dict[str, Any]:
-        """A worker that is spawned shares the memory; any other copy has one of its own."""
+        """A spawned worker shares the memory; any other copy gets its own."""
         if context.get_spawning_popen() is not None:
             return {"_words": self._words, "_owner": self._owner}
         return {"_saved": list(self._words)}

@@ -1,4 +1,4 @@
-"""The evaluation list that is made of a training list by default."""
+"""The default evaluation list, derived from a training list."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ __all__ = ["DefaultEvaluation", "evaluation"]
 
 
 def evaluation(steps: Sequence[Transform]) -> list[Transform]:
-    """The deterministic counterpart of a training list: what each step says of itself.
+    """The deterministic counterpart of a training list, from `for_evaluation` of each step.
 
     RandomResizedCrop(size) becomes Resize(round(1.14 * size)) and CenterCrop(size), RandomCrop(size) becomes
-    CenterCrop(size); Resize, CenterCrop, Pad, Grayscale, ToDtype and Normalize stay; the rest goes. A step that changes
-    the shape and cannot say is left out, too, but then `DefaultEvaluation.check` raises.
+    CenterCrop(size); Resize, CenterCrop, Pad, Grayscale, ToDtype and Normalize stay; all others are left out. A step
+    that changes the shape and has no counterpart is left out too, but then `DefaultEvaluation.check` raises an error.
     """
     return [counterpart for step in steps for counterpart in step.for_evaluation() or ()]
 
 
 class DefaultEvaluation:
-    """What stands in for a training list in evaluation, and whether it may, for given images."""
+    """The default evaluation list of a training list, and whether it can be used for given images."""
 
     def __init__(self, steps: Sequence[Transform]) -> None:
         self.steps, self._train = evaluation(steps), tuple(steps)
         self._unanswered = next((step for step in steps if step.for_evaluation() is None), None)
-        self._unknown = any(step.kind is Kind.OPAQUE for step in steps)  # what shape comes out
+        self._unknown = any(step.kind is Kind.OPAQUE for step in steps)  # whether the resulting shape is unknown
 
     def check(self, canvas: Canvas) -> None:
-        """Raise if a step that changes the shape of such images is left out.
+        """Raise an error if a step that changes the shape of such images is left out.
 
-        An opaque step is run once on a black image to see.
+        An opaque step is run once on a black image to find out.
         """
         if self._unanswered is not None:
             raise _no_counterpart(self._unanswered)
@@ -53,5 +53,5 @@ class DefaultEvaluation:
 def _no_counterpart(step: Transform) -> ValueError:
     expected = f"given, since {step.title} of `train` changes the shape of images and has no fixed counterpart"
     return checks.argument_error(
-        "Augment", "eval", expected, "None", "Pass eval=[...] with what gives images their size."
+        "Augment", "eval", expected, "None", "Pass eval=[...] with the steps that give images their size."
     )

@@ -32,19 +32,19 @@ EXPORTED = (Resize, CenterCrop, Pad, Grayscale, ToDtype, Normalize)
 
 
 class EvalModule(nn.Module):
-    """What `Augment.eval_module` returns: the evaluation list for images of one size, in plain torch operations.
+    """The result of `Augment.eval_module`: the evaluation list for images of one size, in plain torch operations.
 
-    It has no parameters and no state of its own; what follows from the size lies in buffers, which move with the
-    module, stay float32 when it is cast, and are not part of its state_dict. Resizing multiplies by a matrix of weights
-    in float32, so a level may differ by one where the sum is within a ten-thousandth of a rounding edge; everything
-    else has the bits of `Augment`.
+    It has no parameters and no state. Tensors that depend on the size are buffers, which move with the module, stay
+    float32 when it is cast, and are not part of its state_dict. Resizing multiplies by a matrix of weights in float32,
+    so a level may differ by one where the sum is within a ten-thousandth of a rounding edge; everything else has the
+    bits of `Augment`.
 
     Args:
-        steps: of the evaluation list: Resize, CenterCrop, Pad, Grayscale, ToDtype, Normalize.
-        items: the same steps, lowered for one image.
-        channels, size: of the images to come, size as (height, width) in pixels.
-        dtype, memory_format: of the result.
-        follows: whether the dtype follows casts of the module, as ToDtype("auto") says.
+        steps: Steps of the evaluation list: Resize, CenterCrop, Pad, Grayscale, ToDtype, Normalize.
+        items: The same steps, lowered for one image.
+        channels, size: Number of channels and (height, width) in pixels of the images.
+        dtype, memory_format: Dtype and memory format of the result.
+        follows: Whether the dtype follows casts of the module, as ToDtype("auto") requires.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class EvalModule(nn.Module):
         if wrong is not None:
             expected = "a list of " + ", ".join(kind.__name__ for kind in EXPORTED)
             raise checks.argument_error(
-                "Augment.eval_module", "eval", expected, repr(wrong), "Give Augment such a list as `eval`."
+                "Augment.eval_module", "eval", expected, repr(wrong), "Pass such a list to Augment as `eval`."
             )
         self.shape = (channels, *size)
         self.dtype, self.memory_format, self.follows = dtype, memory_format, follows
@@ -76,7 +76,7 @@ class EvalModule(nn.Module):
         self.converts = nn.Sequential(*(_convert(step, channels) for step in steps if isinstance(step, Convert)))
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Move the buffers, and let the result's dtype follow a cast if it is to."""
+        """Move the buffers; the dtype of the result follows a cast if `follows` is set."""
         after = followed(self, self.dtype, fn, [AUTO] if self.follows else [])
         if self.follows:
             self.dtype = after
@@ -89,7 +89,7 @@ class EvalModule(nn.Module):
         """Prepare a batch for the model.
 
         Args:
-            images: (B, C, H, W) of the size the module was made for: uint8, or floats that hold levels from 0 to 255.
+            images: (B, C, H, W) of the size this module was made for: uint8, or floats that hold levels from 0 to 255.
 
         Returns:
             (B, C, h, w) as `Augment` returns it in evaluation.
@@ -104,12 +104,12 @@ class EvalModule(nn.Module):
 
 
 def _moved(before: Tensor, after: Tensor) -> Tensor:
-    """Where `after` is, in the dtype before it."""
+    """`before` on the device of `after`, in its own dtype."""
     return after if after.dtype == before.dtype else before.to(after.device)
 
 
 def _passes(item: Item, channels: int, size: tuple[int, int]) -> list[nn.Module]:
-    """Of one item: its window, then grey."""
+    """The passes of one item: its window, then grey."""
     if not isinstance(item, Program):
         return [_Channels(_count(item))]
     found: list[nn.Module] = []
@@ -120,7 +120,7 @@ def _passes(item: Item, channels: int, size: tuple[int, int]) -> list[nn.Module]
 
 
 def _count(item: Any) -> int:
-    """Of what the pipeline puts between programs: how many channels a grey canvas has after it."""
+    """How many channels a grey canvas has after an item that the pipeline puts between programs."""
     return int(item.keywords["count"])
 
 
@@ -193,7 +193,7 @@ class _Read(nn.Module):
 
 
 def _rounded(sums: Tensor) -> Tensor:
-    """To levels, a half up, as the kernels' integers are rounded."""
+    """Round to levels, halves up, as the kernels round integers."""
     return (sums + 0.5).floor().clamp(0.0, 255.0)
 
 
@@ -202,7 +202,7 @@ def _convert(step: Any, channels: int) -> nn.Module:
 
 
 class _Scale(nn.Module):
-    """ToDtype: the division by 255 as torchvision's multiplication."""
+    """ToDtype: divides by 255 by multiplying, as torchvision does."""
 
     def __init__(self, step: ToDtype) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""How often each image was shown in an epoch, so that the next look at it has a draw of its own."""
+"""How often each image was shown in an epoch, so that each look at it has a different draw."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ REPEATS = (
 
 @dataclass(eq=False)
 class ReservedLooks:
-    """The looks (B,) uint32 of a batch that is not handed out yet, and what the pool held there before it."""
+    """The looks (B,) uint32 of a batch that is not handed out yet, and the entries of the pool before it."""
 
-    number: int  # of the reservation, in order
+    number: int  # the position of this reservation among all
     looks: Array
     places: Array
     before: Array
 
 
 class Looks:
-    """What was shown in one epoch. An entry is (highest look the sampler numbered + 1, repeats), two uint16 each.
+    """What was shown in one epoch. An entry is (highest look the sampler numbered + 1, repeats), two uint16.
 
-    A look that the sampler numbered higher than those before it is a new one. Any other is a repeat: the module counts
-    these, above the sampler's number. No two looks at an image are equal, and where nothing repeats, none depends on
-    what was shown before. A number takes 10 bytes where numbers are dense, and at most 164.
+    A look that the sampler numbered higher than those before it is new. Any other look is a repeat; the module counts
+    repeats in the bits above the sampler's number. So no two looks at an image are equal, and if nothing repeats, no
+    look depends on what was shown before. A number takes 10 bytes where numbers are dense, and at most 164.
     """
 
     def __init__(self) -> None:
         self._rows: dict[int, int] = {}  # page of numbers -> row of the pool
         self._pool = np.zeros((64, PAGE, 2), np.uint16)
-        self._last = 0  # reservation of which something is counted
+        self._last = 0  # number of the last reservation that is counted
         self._taken: Pending[ReservedLooks] = Pending()
 
     def reserve(self, index: Array) -> ReservedLooks:
-        """The next looks at the images of a batch; `commit` or `release` must follow.
+        """Reserve the next looks at the images of a batch; `commit` or `release` must follow.
 
         Args:
             index: (B,) uint64, with the sampler's look from bit 48 on.
@@ -59,7 +59,7 @@ class Looks:
         with counter.LOCK:
             self._last += 1
             taken = ReservedLooks(self._last, looks, np.empty(0, np.int64), np.empty((0, 2), np.uint16))
-            self._taken.add(taken)  # before anything is counted: what the collector gives back now is not the last
+            self._taken.add(taken)  # before counting: a batch that the garbage collector gives back now is not the last
             places = self._places(numbers)
             pool = self._pool.reshape(-1, 2)
             unique, inverse, counts = np.unique(places, return_inverse=True, return_counts=True)
@@ -74,11 +74,11 @@ class Looks:
         return taken
 
     def commit(self, taken: ReservedLooks) -> None:
-        """The batch was handed out."""
+        """Use up the looks of a batch that was handed out."""
         self._settle(taken, used=True)
 
     def release(self, taken: ReservedLooks) -> None:
-        """Nobody will see the batch: its looks, if they are the last, are free again."""
+        """Give back the looks of a batch that is not used: they are free again if they are the last."""
         self._settle(taken, used=False)
 
     def _settle(self, taken: ReservedLooks, used: bool) -> None:
@@ -88,7 +88,7 @@ class Looks:
                 self._pool.reshape(-1, 2)[taken.places] = taken.before
 
     def _places(self, numbers: Array) -> Array:
-        """Where in the pool the entries are, of new pages too."""
+        """The positions of the entries in the pool, which grows for new pages."""
         rows, pages = self._rows, (numbers // np.uint64(PAGE)).tolist()
         found = np.array([rows.setdefault(page, len(rows)) for page in pages], np.int64)
         if len(rows) > len(self._pool):
@@ -99,15 +99,15 @@ class Looks:
 
     @property
     def pages(self) -> int:
-        """That `save` gives, at most."""
+        """The largest number of pages that `save` may return."""
         return len(self._rows)
 
     def repeated(self) -> bool:
-        """True if any image was shown again without a number of the sampler's."""
+        """True if any image was shown again without a new number from the sampler."""
         return bool(self._pool[: len(self._rows), :, 1].any())
 
     def save(self) -> tuple[Array, Array]:
-        """Pages (P,) int64 and entries (P, 8) int64 of what was handed out; a batch made ahead is not."""
+        """Pages (P,) int64 and entries (P, 8) int64 of looks that were handed out, without batches prepared ahead."""
         with counter.LOCK:
             pool = self._pool[: len(self._rows)].copy()
             for taken in reversed(self._taken.items()):
@@ -119,7 +119,7 @@ class Looks:
 
     @classmethod
     def load(cls, pages: Array, entries: Array) -> Looks:
-        """What `save` gave."""
+        """Restore what `save` returned."""
         looks = cls()
         looks._rows = {int(page): row for row, page in enumerate(pages)}
         pool = np.ascontiguousarray(entries, "<i8").view("<u2").astype(np.uint16).reshape(-1, PAGE, 2)
@@ -127,7 +127,7 @@ class Looks:
         return looks
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy hands out none of the batches that are made ahead."""
+        """A copy does not contain the batches that are prepared ahead."""
         return {"saved": self.save()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -135,7 +135,7 @@ class Looks:
 
 
 def _count(pool: Array, places: Array, looks: Array) -> Array:
-    """Note looks at different images, and say how many repeats before each of them make it one; (n,) uint32."""
+    """Record looks at different images; returns the number of each look among its image's repeats, 0 if new, uint32."""
     entries = pool[places]
     new = looks >= entries[:, 0]
     repeats = np.where(new, 0, entries[:, 1].astype(np.uint32) + 1).astype(np.uint32)
@@ -149,7 +149,7 @@ def _count(pool: Array, places: Array, looks: Array) -> Array:
 
 
 def _rounds(inverse: Array, counts: Array) -> list[Array]:
-    """Positions in the batch, each image at most once in a round, in the order of the batch."""
+    """Positions in the batch, in rounds that contain each image at most once, in the order of the batch."""
     order = np.argsort(inverse, kind="stable")
     starts = np.cumsum(counts) - counts
     occurrence = np.empty(len(inverse), np.int64)

@@ -24,7 +24,7 @@ HIGHEST_SEED = 2**64 - 1
 
 
 class NumberedModule(nn.Module):
-    """What of `Augment` is about which draws are used up. See docs/draws.md."""
+    """The part of `Augment` that records which draws are used up. See docs/draws.md."""
 
     memory_format: torch.memory_format
 
@@ -35,12 +35,12 @@ class NumberedModule(nn.Module):
     def begin_pass(self, train: bool, shared: bool | None = None) -> Mode:
         """Begin a pass over a data set, as DeviceLoader does; `prepare` takes what it returns as `mode`.
 
-        In training a pass is an epoch: the one that `set_epoch` told, or else the one after the last.
+        In training a pass is an epoch: the one set by `set_epoch`, or else the next one.
 
         Args:
             train: True for the training list, False for the evaluation list.
-            shared: whether an image's draw is the same on every rank and in every worker process. None: if the epoch
-                was told.
+            shared: Whether an image's draw is the same on every rank and in every worker process. None: true if
+                `set_epoch` was called.
         """
         return self._numbering.begin(shared) if train else self._numbering.mode(training=False)
 
@@ -49,13 +49,13 @@ class NumberedModule(nn.Module):
         return self._numbering.pass_key(mode)
 
     def end_pass(self, mode: Mode) -> None:
-        """The pass that `begin_pass` began came to its end."""
+        """End the pass that `begin_pass` began."""
         if mode.training:
             self._numbering.epochs.end(mode.version)
 
     @property
     def seed(self) -> int:
-        """Of all draws; the one that was drawn where none was given."""
+        """Seed of all draws; if none was given, the one that was drawn."""
         return self._numbering.seed
 
     @seed.setter
@@ -68,7 +68,7 @@ class NumberedModule(nn.Module):
 
     @property
     def epoch(self) -> int:
-        """The epoch that was told by `set_epoch`, or counted by DeviceLoader."""
+        """The epoch that was set by `set_epoch`, or counted by DeviceLoader."""
         return self._numbering.epochs.number
 
     @epoch.setter
@@ -76,10 +76,10 @@ class NumberedModule(nn.Module):
         self.set_epoch(epoch)
 
     def set_epoch(self, epoch: int) -> None:
-        """Begin an epoch: each image has its looks anew, so the same epoch draws the same again.
+        """Begin an epoch: the looks at each image are counted from the start, so the same epoch has the same draws.
 
-        Worker processes that hold a copy of this module learn of it. After `load_state_dict`, the epoch that was saved
-        goes on where it was.
+        Worker processes that hold a copy of this module use the new epoch too. After `load_state_dict`, a call with the
+        saved epoch continues it where it was.
         """
         self._numbering.epochs.tell(checks.integer(self, "epoch", epoch, 0, 2**32 - 1))
 
@@ -88,7 +88,7 @@ class NumberedModule(nn.Module):
         return self._numbering.save()
 
     def set_extra_state(self, state: Any) -> None:
-        """Go on from a state, also one of version 0.1. A damaged one is left aside with a warning."""
+        """Continue from a state, also from one of version 0.1. A damaged state is ignored with a warning."""
         self._numbering.load(state)
 
     def _load_from_state_dict(
@@ -101,14 +101,14 @@ class NumberedModule(nn.Module):
             warnings.warn(MISSING, stacklevel=2)
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"memory_format": str(self.memory_format)}  # which pickles under no protocol below 4
+        return vars(self) | {"memory_format": str(self.memory_format)}  # protocols below 4 cannot pickle it
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         memory_format = getattr(torch, str(state["memory_format"]).removeprefix("torch."))
         super().__setstate__(state | {"memory_format": memory_format})  # type: ignore[no-untyped-call]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """A copy with a view of its own, so that the two do not draw alike."""
+        """A copy with its own view, so that the two have different draws."""
         return self._copied(lambda value: deepcopy(value, memo), memo)
 
     def __copy__(self) -> Self:

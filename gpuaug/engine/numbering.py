@@ -1,4 +1,4 @@
-"""Which draw a sample gets: seed, view, epoch, number and look, and what of them is used up. See docs/draws.md."""
+"""Which draw a sample gets: seed, view, epoch, number and look, and which are used up. See docs/draws.md."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ __all__ = ["Mode", "Numbering", "Reservation"]
 
 Array = NDArray[Any]
 
-COPY = 16  # the bit of a view where the number of the module's copy begins; below it, of a call's pictures
+COPY = 16  # the bit of a view where the number of the module's copy begins; the bits below number a call's pictures
 HIGHEST_VIEW = 2**32 - 1
 NO_STREAM: tuple[int, ...] = ()
-INDEXED, COUNTED, AGAIN = 1, 2, 3  # what a stream's first word begins with
+INDEXED, COUNTED, AGAIN = 1, 2, 3  # the low byte of a stream's first word
 ANOTHER_SEED = (
-    "Augment: the checkpoint was saved under seed {saved} and goes on under it, not under seed {own}. Set augment.seed "
-    "after loading to draw anew."
+    "Augment: the checkpoint was saved with seed {saved}, which replaces seed {own} of this module. Set augment.seed "
+    "after loading to get new draws."
 )
 WAITS = (
-    "Augment: `index` is on {device}, and reading it waits for the device. Keep it on the CPU: ga.ragged_collate makes "
-    "an index that .to(device) leaves there, and torch.Tensor.as_subclass(ga.data.Index) one of any tensor."
+    "Augment: `index` is on {device}, and reading it waits for the device. Keep it on the CPU: .to(device) does not "
+    "move the index of ga.ragged_collate, nor any tensor made with index.as_subclass(ga.data.Index)."
 )
 
 
@@ -50,18 +50,18 @@ class Mode(NamedTuple):
 
     training: bool
     epoch: int
-    version: int  # of Epochs: the epoch may begin again
-    shared: bool  # an image's draw is the same on every rank and worker, since no two of them show one look
+    version: int  # version of Epochs: the same epoch may begin again
+    shared: bool  # an image's draw is the same on every rank and worker, since no two of them show the same look
     looks: Looks
-    again: int = 0  # passes before this one in an epoch that was told
+    again: int = 0  # passes before this one in an epoch of set_epoch
 
 
 def _nothing() -> None:
-    """What there is to settle where no draws are used up."""
+    """Commit or release where no draws are used up."""
 
 
 class Reservation(NamedTuple):
-    """The keys of a batch that is not handed out yet. `commit` hands it out, `release` gives them back."""
+    """The keys of a batch that is not handed out yet. `commit` uses them up, `release` gives them back."""
 
     keys: Keys
     commit: Callable[[], None] = _nothing
@@ -71,7 +71,7 @@ class Reservation(NamedTuple):
 class Numbering:
     """A module's seed, view and epoch, and the draws that are used up.
 
-    seed: None takes one from torch's generator. `given` says whether it was a number.
+    seed: Number, or None for one from torch's generator; `given` is true if it was a number.
     """
 
     def __init__(self, seed: int | None) -> None:
@@ -87,7 +87,7 @@ class Numbering:
 
     @property
     def looks(self) -> Looks:
-        """Of the present epoch, which another process may have begun."""
+        """The looks of the current epoch, which another process may have begun."""
         if self._version != self.epochs.version:
             self._looks, self._version = Looks(), self.epochs.version
         return self._looks
@@ -96,7 +96,7 @@ class Numbering:
         return Mode(training, self.epochs.number, self.epochs.version, self.epochs.told, self.looks, self.epochs.again)
 
     def begin(self, shared: bool | None) -> Mode:
-        """A pass in training begins. shared: None follows from whether the epoch was told."""
+        """Begin a pass in training. shared: None means true if set_epoch was called."""
         self.epochs.begin()
         mode = self.mode(training=True)
         return mode if shared is None else mode._replace(shared=shared)
@@ -104,7 +104,7 @@ class Numbering:
     # ---- the keys of a batch -----------------------------------------------------------------------------------------
 
     def reserve(self, size: int, index: Tensor | None, mode: Mode) -> Reservation:
-        """The keys of the next batch; `commit` or `release` must follow. Outside training nothing is used up."""
+        """Reserve the next batch's keys; `commit` or `release` must follow. Outside training nothing is used up."""
         if index is not None:
             return self._indexed(check_index(index, size), mode)
         if not mode.training:
@@ -146,7 +146,7 @@ class Numbering:
         return Keys(self.seed, mode.epoch, index, look, self.view, stream)
 
     def reserve_call(self, images: Images, index: Tensor | None, mode: Mode) -> Reservation:
-        """As `reserve`, for a call of the module. One that checkpointing repeats has the keys of the first."""
+        """As `reserve`, for a call of the module. A call that checkpointing repeats has the keys of the first one."""
         if not mode.training or get_worker_info() is not None:
             return self.reserve(len(images), index, mode)
         if in_backward():
@@ -161,15 +161,15 @@ class Numbering:
         return Reservation(reserved.keys, commit, reserved.release)
 
     def _place(self) -> tuple[int, int]:
-        """(ranks, rank); a worker that was spawned knows them from the process it came from."""
+        """(ranks, rank); a spawned worker knows them from the process that started it."""
         here = world()
         return self._origin if here == (1, 0) and get_worker_info() is not None else here
 
     # ---- state and copies --------------------------------------------------------------------------------------------
 
     def save(self) -> Tensor:
-        """See `State`. It has the same shape in the copies of a module, whichever of them is in use: what averages
-        weights reads the states of two, and computes with them."""
+        """See `State`. All copies of a module have states of one shape, whichever of them is in use: code that averages
+        weights reads the states of two copies and computes with them."""
         epoch, flags = self.epochs.save()
         state = State(self.seed, self.view, epoch, flags, self.counter.value())
         if self._pages():
@@ -177,14 +177,14 @@ class Numbering:
         return state.tensor(room=max(member._pages() for member in list(self.copies.members)))
 
     def _pages(self) -> int:
-        """Of looks, at most, in the state: none where somebody else numbers them, so that its shape seldom changes."""
+        """Largest number of pages in the state; 0 if the sampler numbers looks, so that the shape seldom changes."""
         return self.looks.pages if self.looks.repeated() or not self.epochs.told else 0
 
     def load(self, value: Any) -> None:
-        """What `save` gave. A damaged state warns and changes nothing.
+        """Restore what `save` returned. A damaged state warns and changes nothing.
 
         Raises:
-            ValueError: if it holds numbers out of range.
+            ValueError: If it holds numbers out of range.
         """
         state = State.read(value)
         if state is None:
@@ -196,13 +196,13 @@ class Numbering:
             if self.given and state.seed != self.seed:
                 warnings.warn(ANOTHER_SEED.format(saved=state.seed, own=self.seed), stacklevel=3)
             self.seed, self.view = state.seed, state.view
-            self.copies.made = max(self.copies.made, state.view >> COPY)  # the next copy has another view than this
+            self.copies.made = max(self.copies.made, state.view >> COPY)  # so that the next copy has a different view
         self.epochs.load(epoch, state.flags)
         self.counter = SampleNumbers(counter)
         self._looks, self._version = Looks.load(*state.looks), self.epochs.version
 
     def copy(self) -> Numbering:
-        """Of a module's copy: the same but for the view, so that the two do not draw alike."""
+        """The numbering of a module's copy: the same except for the view, so that the two have different draws."""
         twin = Numbering.__new__(Numbering)
         own = {"epochs": deepcopy(self.epochs), "counter": deepcopy(self.counter), "_looks": deepcopy(self.looks)}
         vars(twin).update(vars(self) | own, recent=Recent(), view=self.copies.next() << COPY)
@@ -246,7 +246,7 @@ def check_index(index: object, size: int) -> Array:
     assert isinstance(index, Tensor)
     if index.is_meta:
         raise checks.argument_error(
-            "Augment", "index", "one that holds numbers", "one on the meta device", "Keep it on the CPU."
+            "Augment", "index", "a tensor that holds numbers", "one on the meta device", "Keep it on the CPU."
         )
     if index.device.type != "cpu":
         warnings.warn(WAITS.format(device=index.device), stacklevel=5)

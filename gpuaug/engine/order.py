@@ -11,7 +11,7 @@ __all__ = ["check_order"]
 
 
 def check_order(steps: Sequence[Transform], argument: str) -> None:
-    """Raise if a step cannot stand where it does. `argument` of Augment has the list."""
+    """Raise an error if a step is in a wrong place. `argument`: name of Augment's argument that holds the list."""
     floats = mixed = False
     for step in steps:
         name = type(step).__name__

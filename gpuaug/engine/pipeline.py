@@ -1,4 +1,4 @@
-"""A list of transforms in order: what may stand where, who draws which numbers, and how the list is lowered."""
+"""A list of transforms: which order is allowed, which step draws which numbers, and how the list is lowered."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ __all__ = ["Pipeline"]
 
 Array = NDArray[Any]
 
-# what `straight` stands for
+# the methods that `straight` replaces
 HOOKS = {"sample", "parameters", "lower", "instructions", "placement", "mixing", "sizes", "after"}
 FLIPS = (RandomHorizontalFlip, RandomVerticalFlip)  # what a window does itself; not a user's subclass
-MOST_ALIKE = 64  # shapes of batches that are remembered; with ever new ones they would be without end
+MOST_ALIKE = 64  # batch shapes that are remembered; a limit, since each batch may have a new one
 
 
 class Pipeline:
@@ -46,7 +46,7 @@ class Pipeline:
             got = checks.describe(transforms)
             raise checks.argument_error("Augment", argument, "a list of transforms or a Compose", got, remedy)
         steps: list[Transform] = []
-        for transform in flatten(transforms):  # a comprehension is a frame of its own below Python 3.12: see `_steps`
+        for transform in flatten(transforms):  # a comprehension adds a frame below Python 3.12: see `_steps`
             steps += _steps(transform, argument)
         self.steps = tuple(steps)  # a tuple: what follows from the steps is made here, once
         check_order(self.steps, argument)
@@ -55,10 +55,10 @@ class Pipeline:
         counts = [len(list(_walk([step]))) for step in self.steps]
         self._ops = [sum(counts[:number]) for number in range(len(counts))]
         self._alike: dict[Any, Alike] = {}
-        self._tables: dict[int, Array | None] = {}  # what the converts make of levels, for each number of channels
+        self._tables: dict[int, Array | None] = {}  # levels after the conversions, by number of channels
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy remembers no shapes; a memory format, which is part of them, pickles under no protocol below 4."""
+        """A copy remembers no shapes: they contain a memory format, which protocols below 4 cannot pickle."""
         return vars(self) | {"_alike": {}}
 
     @cached_property
@@ -69,7 +69,7 @@ class Pipeline:
 
     @cached_property
     def num_classes(self) -> int | None:
-        """Of the mix, if there is one."""
+        """The number of classes of the mix, if there is one."""
         return None if self.mix is None else self.mix.num_classes
 
     @cached_property
@@ -79,7 +79,7 @@ class Pipeline:
 
     @cached_property
     def dtype(self) -> torch.dtype | str:
-        """What comes out; "auto" is the module's."""
+        """The dtype of the result; "auto" is that of the module."""
         return next((step.dtype for step in reversed(self.steps) if isinstance(step, ToDtype)), torch.uint8)
 
     @cached_property
@@ -102,7 +102,7 @@ class Pipeline:
         return self.steps[:count]
 
     def sample(self, keys: Keys, canvas: Canvas) -> list[Params]:
-        """Draw every step's parameters; raise if a step cannot run on what reaches it."""
+        """Draw every step's parameters; raises an error if a step cannot run on the canvas that reaches it."""
         draws = self._streams.draw(keys)
         params = []
         for step in self.steps:
@@ -122,20 +122,20 @@ class Pipeline:
         memory_format: torch.memory_format,
         auto: torch.dtype = torch.float32,
     ) -> list[Item]:
-        """Parameters to programs: the same walk through the list, collecting instructions. `auto` is the module's."""
+        """Turn parameters into programs, step by step. `auto` is the dtype of ToDtype("auto")."""
         builder = ProgramBuilder(keys, canvas, exact)
         for step, drawn in zip(self.steps, params, strict=True):
             step.lower(drawn, builder)
         dtype = auto if isinstance(self.dtype, str) else self.dtype
         items = builder.finish(dtype, memory_format, self._tables)
-        if isinstance(items[0], Program):  # else images of each size are by themselves
+        if isinstance(items[0], Program):  # otherwise each size has separate programs
             items[0].alike = self.alike(canvas, exact, memory_format, auto)
         return items
 
     def alike(
         self, canvas: Canvas, exact: bool, memory_format: torch.memory_format, auto: torch.dtype = torch.float32
     ) -> Alike | None:
-        """What calls have in common that differ in their draws alone; None for images of several sizes."""
+        """The object shared by calls that differ only in their draws; None for images of several sizes."""
         if canvas.sizes.strides[0]:
             return None
         height, width = canvas.sizes[0].tolist()
@@ -147,7 +147,7 @@ class Pipeline:
         return self._alike[key]
 
     def _straight(self, canvas: Canvas) -> list[tuple[int, Straight]] | None:
-        """What a backend may draw by itself; None if a step has to be sampled."""
+        """The draws that a backend may make itself; None if a step has to be sampled."""
         found: list[tuple[int, Straight]] = []
         for step, op in zip(self.steps, self._ops, strict=True):
             parts = None if _changed(step) else step.straight(canvas)
@@ -176,7 +176,7 @@ class _Streams:
 
 
 def _part_copies(params: Iterable[Params], numbers: Array) -> None:
-    """No mix takes another look at the sample's own image for its partner; the mix may be inside a RandomChoice."""
+    """Give no sample another look at its own image as its partner; the mix may be inside a RandomChoice."""
     for drawn in params:
         if "partner" in drawn:
             drawn["partner"] = strangers(drawn["partner"], numbers)
@@ -184,11 +184,11 @@ def _part_copies(params: Iterable[Params], numbers: Array) -> None:
 
 
 def _steps(transform: Any, argument: str) -> list[Transform]:
-    """gpuaug's own, what a torchvision transform becomes, or a Kornia module as an opaque step."""
+    """A gpuaug transform, the counterparts of a torchvision transform, or a Kornia module as an opaque step."""
     if isinstance(transform, Transform):
         return [transform]
     if theirs(transform):
-        return in_a_list(transform, stacklevel=5)  # who made the Augment
+        return in_a_list(transform, stacklevel=5)  # the code that constructs the Augment
     if is_foreign(transform):
         return [Opaque(transform)]
     remedy = "Use gpuaug's transforms, a kornia.augmentation module or a torchvision transform."
@@ -196,7 +196,7 @@ def _steps(transform: Any, argument: str) -> list[Transform]:
 
 
 def _changed(step: Transform) -> bool:
-    """True if a subclass, as a user may write one, draws or lowers otherwise than the class whose `straight` it has."""
+    """True if a subclass, such as a user's, draws or lowers differently from the class whose `straight` it inherits."""
     for kind in type(step).__mro__:
         if "straight" in vars(kind):
             return False

@@ -29,7 +29,7 @@ def token() -> int:
 
 
 class Recent:
-    """The keys of the last calls, by their tokens and images: whoever seeds torch before each call repeats tokens."""
+    """The keys of the last calls, by token and images: code that seeds torch before each call repeats tokens."""
 
     def __init__(self) -> None:
         self._calls: OrderedDict[tuple[int, Any], tuple[Keys, Any]] = OrderedDict()
@@ -42,16 +42,15 @@ class Recent:
         while len(self._calls) > MOST:
             try:
                 self._calls.popitem(last=False)
-            except KeyError:  # another thread was quicker
+            except KeyError:  # another thread was faster
                 break
 
     def find(self, number: int, images: Any) -> Keys:
-        """The keys of the call that is being repeated: of its token, the one on these images, or else the last one.
-
-        Without its token, the only one on these images.
+        """The keys of the call that is being repeated: among the calls with its token, the one on these images, or else
+        the last one. If no call has its token: the only call on these images.
 
         Raises:
-            RuntimeError: if there is no such call, or more than one.
+            RuntimeError: If there is no such call, or more than one.
         """
         size, memory = len(images), _memory(images)
         calls = list(self._calls.items())
@@ -66,7 +65,7 @@ class Recent:
 
 
 def _memory(images: Any) -> tuple[Any, ...]:
-    """Where a batch lies, which nothing else does while it is alive."""
+    """The memory of a batch; while the batch is alive, no other tensor has it."""
     data: Tensor = images if isinstance(images, Tensor) else images.data
     try:
         return data.data_ptr(), tuple(data.shape), data.stride(), data.device

@@ -28,7 +28,7 @@ def render(
     """Run a batch's items, one after another.
 
     Returns:
-        images (B, C, H, W) in the asked dtype and layout, and the labels, mixed if the last item mixes.
+        images (B, C, H, W) in the requested dtype and layout, and the labels, mixed if the last item mixes.
     """
     device = source.device
     backend_ = load(choose(backend, device))
@@ -41,11 +41,15 @@ def render(
 def drawn(
     alike: Alike, keys: Keys, source: Tensor | Ragged, backend: str, labels: Tensor | None, mix: Any
 ) -> tuple[Tensor, Tensor | None] | None:
-    """As `render`, where the backend draws by itself what such a list needs; None where it does not.
+    """As `render`, if the backend can make the draws of this list itself; otherwise None.
 
     Args:
-        alike: the list and the shape of its batch, `program.Alike`.
-        mix: the step of the list that mixes, if there is one.
+        alike: List of steps and shape of the batch, `program.Alike`.
+        keys: Keys of the draws.
+        source: Images of the batch.
+        backend: Name of the backend.
+        labels: Labels of the batch, or None.
+        mix: Step of the list that mixes, or None.
     """
     mixed = labels if mix is not None else None
     if mixed is not None and (mixed.device != source.device or _targets(mixed)):
@@ -57,7 +61,7 @@ def drawn(
 
 
 def _targets(labels: Tensor) -> bool:
-    """True for those of a regression: a column of weights."""
+    """True for the targets of a regression, which are mixed as a column of weights."""
     return labels.ndim == 1 and labels.is_floating_point()
 
 
@@ -76,7 +80,7 @@ def _job(items: Sequence[Any], backend: Backend, source: Tensor | Ragged) -> Job
 
 
 def _by_size(first: BySize, backend: Backend, source: Any) -> Ragged:
-    """Run the images of each size by themselves, and pack what comes out, one size after another."""
+    """Run the images of each size separately, and pack the results, one size after another."""
     lengths = first.sizes.astype(np.int64).prod(axis=1) * first.channels
     order = np.concatenate([rows for rows, _ in first.parts])
     offsets = np.empty_like(lengths)
@@ -108,7 +112,7 @@ def run(
 
 
 def _through(items: Sequence[Any], job: Job, source: Any) -> Any:
-    """The items' programs, as `job` has them, and what stands between."""
+    """Run the programs of the items, which `job` holds, and the items between them."""
     number = 0
     for item in items:
         if isinstance(item, Program):

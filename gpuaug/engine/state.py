@@ -1,4 +1,4 @@
-"""What a module's checkpoint holds: one int64 tensor, so that whatever handles tensors can handle it."""
+"""The state of a module in a checkpoint: one int64 tensor, so that any code that handles tensors can handle it."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ VERSION = 1
 HEADER = 12  # version, checksum, seed (2), view, epoch, flags, counter (2), pages, and room
 MASK = 0xFFFFFFFF
 DAMAGED = (
-    "Augment: the state in this checkpoint is damaged, as averaging or casting does to it, and is left aside: seed, "
+    "Augment: the state in this checkpoint is damaged, for example by averaging or casting, and is ignored: seed, "
     "epoch and counter stay as they are. Average parameters and buffers only."
 )
 MISSING = (
-    "Augment: this checkpoint holds no state of the module, as one that was saved without it: seed, epoch and counter "
+    "Augment: this checkpoint holds no state of the module; perhaps it was saved without one. Seed, epoch and counter "
     "stay as they are."
 )
 
@@ -33,7 +33,7 @@ MISSING = (
 class State:
     """Seed, view, epoch and its flags (see Epochs), counter, and the looks of the epoch, (pages, entries) of Looks.
 
-    seed: None where a checkpoint of 0.1 does not say.
+    seed: None for a checkpoint of version 0.1, which does not contain it.
     """
 
     seed: int | None
@@ -44,7 +44,7 @@ class State:
     looks: tuple[Array, Array] = field(default_factory=lambda: (np.zeros(0, np.int64), np.zeros((0, 8), np.int64)))
 
     def tensor(self, room: int = 0) -> Tensor:
-        """(12 + 9 P,) int64 on the CPU, P pages of looks, or as many as there must be room for."""
+        """(12 + 9 P,) int64 on the CPU, for P pages of looks, or for `room` pages if that is more."""
         pages, entries = self.looks
         assert self.seed is not None
         words = np.zeros(HEADER + 9 * max(len(pages), room), np.int64)
@@ -59,7 +59,7 @@ class State:
 
     @classmethod
     def read(cls, value: Any) -> State | None:
-        """Of a tensor on any device, or the dict of a checkpoint of 0.1; None if it is damaged."""
+        """Read a tensor on any device, or the dict of a checkpoint of version 0.1; None if it is damaged."""
         if isinstance(value, dict):
             return cls(None, 0, value["epoch"], 0, value["counter"]) if {"epoch", "counter"} <= value.keys() else None
         if not isinstance(value, Tensor) or value.ndim != 1 or len(value) < HEADER or value.is_meta:

@@ -1,7 +1,7 @@
 """From torchvision's transforms to gpuaug's.
 
 An op names its counterpart (`Transform.torchvision`) and is built from the arguments that torchvision's object keeps,
-so a new op needs nothing here, unless torchvision keeps an argument in a form of its own; see `rules`.
+so a new op needs nothing here, unless torchvision stores an argument in another form; see `rules`.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def theirs(transform: object) -> bool:
 
 
 def in_a_list(transform: Any, stacklevel: int) -> list[Transform]:
-    """What a torchvision transform becomes that stands in Augment's own list.
+    """The steps for a torchvision transform that is in Augment's own list.
 
     Every step that gpuaug has becomes gpuaug's, with a draw for each sample. Another step of v2 runs as it is, as an
     opaque step with one draw for the whole batch, and a warning says so.
@@ -135,7 +135,7 @@ def _makes_tensors(step: Any) -> bool:
 
 
 def _only_carries(transform: Any) -> bool:
-    """True for an object of somebody's own class that gives on an image what its `transforms` give."""
+    """True for an object of a user's class that gives the same result on an image as its `transforms`."""
     cls = transform.__class__
     known = isinstance(transform, Transform) or any(rule_of(parent) or parent in COMPOSES for parent in cls.__mro__)
     inner = None if known else getattr(transform, "transforms", None)
@@ -147,7 +147,7 @@ def _only_carries(transform: Any) -> bool:
     for probe in (image, v2.functional.pil_to_tensor(image)):
         try:
             own, carried = (_seeded(function, probe) for function in (transform, whole))
-        except Exception:  # somebody's code, on an image it may not take
+        except Exception:  # a user's code, on an image that it may not accept
             continue
         return own is not None and carried is not None and np.array_equal(own, carried)
     return False
@@ -195,7 +195,7 @@ def _check_pillow(step: Any) -> None:
 
 
 def _rule(step: Any) -> Rule:
-    """What the table says of exactly this class: what a subclass changes is unknown."""
+    """The table's rule for exactly this class: it is unknown what a subclass changes."""
     cls = step.__class__
     if (rule := rule_of(cls)) is not None:
         return rule

@@ -1,4 +1,4 @@
-"""Forms of arguments that several transforms take, and how they are read."""
+"""Types of arguments that several transforms take, and how they are parsed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gpuaug import checks, program
 __all__ = ["INTERPOLATIONS", "Fill", "Interpolation", "Range", "Size", "fill_row", "interpolation", "symmetric"]
 
 Array = NDArray[Any]
-Size = int | Sequence[int]  # of a canvas: one number, or (height, width)
+Size = int | Sequence[int]  # one number, or (height, width)
 Range = float | Sequence[float]  # (low, high), or one number
 Fill = float | Sequence[float] | None
 Interpolation = str | Enum  # torchvision's InterpolationMode
@@ -36,10 +36,10 @@ def fill_row(owner: object, fill: Fill, channels: int) -> Array:
     """A fill argument as (C,) float32 levels; None is black."""
     values = [0.0] if fill is None else list(fill) if isinstance(fill, Sequence) else [fill]
     if len(values) not in (1, channels):
-        raise checks.argument_error(owner, "fill", f"one level or {channels}, as the images have channels", repr(fill))
+        raise checks.argument_error(owner, "fill", f"one level or {channels}, one for each channel", repr(fill))
     return np.broadcast_to(np.asarray(values, np.float32), (channels,))
 
 
 def symmetric(value: Range) -> Range:
-    """A range as it is; one number x means (-x, x)."""
+    """A range unchanged; one number x means (-x, x)."""
     return value if isinstance(value, Sequence) or not checks.is_number(value) else (-value, value)

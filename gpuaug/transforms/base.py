@@ -1,6 +1,6 @@
-"""What a transform is: its kinds with the hooks that an op implements, the registry, and the `p` gate, written once.
+"""Base classes of transforms: the kinds, each with the hook that an op implements, the registry, and the `p` gate.
 
-A transform holds arguments only. `sample` turns uniform numbers into parameters, `lower` writes what they mean into a
+A transform holds only arguments. `sample` turns uniform numbers into parameters, `lower` writes what they mean into a
 builder. Neither touches a pixel, and neither keeps state. A new op is a class of one of the kinds, with its one hook:
 
     Pixel    instructions(params, canvas)   what happens to the pixels of each sample
@@ -35,7 +35,7 @@ __all__ = [
 ]  # fmt: skip
 
 Array = NDArray[Any]
-# every value (B, ...), but "op", an int; a container nests a dict for each child: "0", "1", ...
+# every value is (B, ...), except "op", an int; a container nests a dict for each child: "0", "1", ...
 Params = dict[str, Any]
 Draws = Iterator[tuple[int, Array]]
 
@@ -51,14 +51,14 @@ class Kind(str, enum.Enum):
     MIX = "mix"
     CONVERT = "convert"
     OPAQUE = "opaque"
-    LIST = "list"  # Compose, which Augment opens
+    LIST = "list"  # Compose, whose transforms Augment puts into its list
 
 
 class Builder(Protocol):
-    """What a step lowers to; `gpuaug.engine.builder.ProgramBuilder` makes programs of it."""
+    """Collects what steps lower to; `gpuaug.engine.builder.ProgramBuilder` makes programs of it."""
 
-    canvas: Canvas  # what the next step sees
-    floats: bool  # pixels are floats here: a ToDtype came before
+    canvas: Canvas  # sizes and channels that the next step sees
+    floats: bool  # whether pixels are floats here, after a ToDtype
 
     def window(self, placement: Placement) -> None:
         """Crop, pad or resize."""
@@ -85,9 +85,9 @@ def _fixing(init: Callable[..., None]) -> Callable[..., None]:
     @wraps(init)
     def fixed(self: Transform, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
-        if type(self).__init__ is fixed:  # not one that a constructor calls
+        if type(self).__init__ is fixed:  # not the constructor of a base class
             for name, value in vars(self).items():
-                if type(value) is list:  # else its items could be changed
+                if type(value) is list:  # otherwise its items could be changed
                     vars(self)[name] = tuple(value)
             vars(self)["_fixed"] = True
 
@@ -97,16 +97,16 @@ def _fixing(init: Callable[..., None]) -> Callable[..., None]:
 class Transform(abc.ABC):
     """One line of the user's list. `p` is the chance per sample; `draws` is how many uniforms per sample it needs.
 
-    Its arguments are attributes that can be read. `replace` gives a transform with other ones.
+    Its arguments are read-only attributes. `replace` returns a transform with other arguments.
     """
 
     kind: Kind
     p: float = 1.0
     draws: int = 0
-    channels: ClassVar[tuple[int, ...] | None] = None  # the channel counts it accepts, None is any
-    moves: bool = False  # it moves pixels, so masks, boxes and key points would have to follow
-    makes_floats: bool = False  # pixels are floats after it
-    # name of its counterpart in torchvision.transforms.v2, the class's own unless it says otherwise; None: it has none
+    channels: ClassVar[tuple[int, ...] | None] = None  # the channel counts it accepts; None: any
+    moves: bool = False  # whether it moves pixels, so that masks, boxes and key points would have to be moved too
+    makes_floats: bool = False  # whether pixels are floats after it
+    # name of its counterpart in torchvision.transforms.v2, by default the name of the class; None: there is none
     torchvision: ClassVar[str | None] = None
 
     def __init_subclass__(cls, registered: bool = True) -> None:
@@ -120,7 +120,7 @@ class Transform(abc.ABC):
 
     @property
     def title(self) -> str:
-        """What messages call it."""
+        """Its name in messages."""
         return type(self).__name__
 
     @property
@@ -129,7 +129,7 @@ class Transform(abc.ABC):
 
     @property
     def numbers(self) -> int:
-        """How many uniforms per sample it is given: `draws`, and one for the gate."""
+        """How many uniforms per sample it gets: `draws`, and one for the gate."""
         return self.draws + 1
 
     def sample(self, draws: Draws, canvas: Canvas) -> Params:
@@ -149,22 +149,22 @@ class Transform(abc.ABC):
         """Write what the parameters mean into the builder. The kinds implement it."""
 
     def straight(self, canvas: Canvas) -> Sequence[Straight] | None:
-        """What a backend may draw by itself in place of `sample` and what follows, with the same bits; or None."""
+        """The draws that a backend may make itself instead of `sample`, with the same bits; None if there are none."""
         return None
 
     def caption(self, params: Params, sample: int) -> str:
-        """What it did to a sample, in a few words, e.g. "rotate 9°"; empty where it did nothing. See `describe`."""
+        """What it did to a sample, in a few words, e.g. "rotate 9°"; empty if it did nothing. See `describe`."""
         applied = params.get("applied")
         return "" if applied is not None and not applied[sample] else self.describe(params, sample)
 
     def describe(self, params: Params, sample: int) -> str:
-        """`caption` of a sample to which it was applied: its name, and its parameters that are one number."""
+        """`caption` of a sample to which it was applied: its name, and each parameter that is one number."""
         numbers = {name: value for name, value in params.items() if name not in ("op", "applied")}
         shown = (f"{name} {value[sample]:.3g}" for name, value in numbers.items() if getattr(value, "ndim", 0) == 1)
         return " ".join([type(self).__name__.removeprefix("Random"), *shown])
 
     def check(self, canvas: Canvas) -> None:
-        """Raise if this step cannot run on such a canvas."""
+        """Raise an error if this step cannot run on such a canvas."""
         if self.channels is not None and canvas.channels not in self.channels:
             accepted = " or ".join(map(str, self.channels))
             remedy = "Decode to RGB, or leave this step out."
@@ -173,16 +173,16 @@ class Transform(abc.ABC):
             )
 
     def check_order(self, argument: str, floats: bool) -> None:
-        """Raise if it cannot stand where pixels are floats, or where they are levels. `argument` is of Augment."""
+        """Raise an error if it cannot run on floats, or on levels. `argument`: Augment's argument with the list."""
         if floats:
             name = type(self).__name__
             expected, got = "with pixel work before ToDtype", f"{name} after it"
             raise checks.argument_error("Augment", argument, expected, got, f"Put {name} before it.")
 
     def for_evaluation(self) -> Sequence[Transform] | None:
-        """What stands in its place in the evaluation list that is made by default.
+        """Its replacement in the default evaluation list.
 
-        Nothing, unless a step says otherwise. None: it cannot say, so the user has to give that list.
+        Empty, unless a class overrides this. None: it has no fixed counterpart, so the user has to pass that list.
         """
         return ()
 
@@ -191,7 +191,7 @@ class Transform(abc.ABC):
         return sizes
 
     def after(self, canvas: Canvas) -> Canvas:
-        """What the next step sees."""
+        """Sizes and channels that the next step sees."""
         sizes = self.sizes(canvas.sizes)
         return canvas if sizes is canvas.sizes else Canvas(sizes, canvas.channels)
 
@@ -199,11 +199,11 @@ class Transform(abc.ABC):
         """The same transform with other arguments, checked as in its constructor.
 
         Args:
-            changes: arguments of the constructor by name.
+            changes: Arguments of the constructor by name.
 
         Raises:
-            TypeError: if it has no such argument.
-            ValueError: if a value is out of range.
+            TypeError: If it has no such argument.
+            ValueError: If a value is out of range.
         """
         names = list(inspect.signature(type(self)).parameters)
         for name in changes:
@@ -256,7 +256,7 @@ class Pixel(Transform, abc.ABC):
         """The instructions for every sample, as if all were applied."""
 
     def lower(self, params: Params, builder: Builder) -> None:
-        """The instructions, IDENTITY for samples that are not applied."""
+        """The instructions, IDENTITY for samples to which it is not applied."""
         canvas, applied = builder.canvas, params["applied"]
         instructions = self.instructions(params, canvas)
         if not applied.all():
@@ -273,13 +273,13 @@ def grey_channels(canvas: Tensor, count: int) -> Tensor:
 
 
 class Crop(Transform, abc.ABC):
-    """Changes the canvas: reads a part of the image, resampled or padded. Does not gate: `p` is 1."""
+    """Changes the canvas: reads a part of the image, resampled or padded. Always applied: `p` is 1."""
 
     kind = Kind.CROP
     moves = True
 
     def for_evaluation(self) -> Sequence[Transform] | None:
-        return None  # left out, images would have another size
+        return None  # without it, images would have another size
 
     @abc.abstractmethod
     def placement(self, params: Params, canvas: Canvas) -> Placement:
@@ -293,7 +293,7 @@ class Crop(Transform, abc.ABC):
         builder.window(self.placement(params, builder.canvas))
 
     def describe(self, params: Params, sample: int) -> str:
-        return ""  # the same for every sample, unless an op says otherwise
+        return ""  # the same for every sample, unless a class overrides this
 
 
 class Convert(Transform, abc.ABC):
@@ -316,7 +316,7 @@ class Convert(Transform, abc.ABC):
         """(C, 1, 256) values of the levels before this step -> after it."""
 
     def convert_erased(self, erase: Erase) -> None:
-        """Convert the values that an erasing before this step puts in."""
+        """Convert the values that an erase before this step writes."""
 
     def lower(self, params: Params, builder: Builder) -> None:
         builder.convert(self)

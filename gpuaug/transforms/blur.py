@@ -1,4 +1,4 @@
-"""Blurs: what mixes each pixel with its neighbours."""
+"""Blurs, which mix each pixel with its neighbours."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ class GaussianBlur(Pixel):
     """Blur with a Gaussian whose sigma is drawn uniformly; reflected border. Within 1 level of torchvision.
 
     Args:
-        kernel_size: odd number of pixels, or (width, height); at most 127.
-        sigma: (low, high) or one number, pixels.
+        kernel_size: Odd number of pixels, or (width, height); at most 127.
+        sigma: Standard deviation in pixels: (low, high) or one number.
     """
 
     draws = 1
@@ -95,12 +95,12 @@ class MotionBlur(Pixel):
     """Blur along a line, as Kornia's RandomMotionBlur. Within 1 level of it.
 
     Args:
-        kernel_size: odd number of pixels of at least 3, at most 127.
-        angle: range of the line's angle, degrees counter-clockwise, or one number for (-angle, angle).
-        direction: range in [-1, 1] of where the weight lies along the line, or one number for (-x, x); 0 is even.
+        kernel_size: Odd number of pixels, at least 3 and at most 127.
+        angle: Range of the line's angle, degrees counter-clockwise, or one number for (-angle, angle).
+        direction: Range in [-1, 1] of the weight's position along the line, or one number for (-x, x); 0 is even.
         border_type: "constant" (black), "reflect", "replicate" or "circular".
-        resample: how the line is rotated, "nearest" or "bilinear".
-        p: chance per sample.
+        resample: Interpolation when the line is rotated, "nearest" or "bilinear".
+        p: Chance per sample.
     """
 
     draws = 2
@@ -151,7 +151,7 @@ class MotionBlur(Pixel):
         try:
             from kornia.filters import get_motion_kernel2d  # here: importing Kornia takes longer than gpuaug
         except ModuleNotFoundError as error:
-            said = f"its weights are those of Kornia, which cannot be imported here ({error})"
+            said = f"its weights come from Kornia, which cannot be imported here ({error})"
             raise ModuleNotFoundError(f'MotionBlur: {said}. Run pip install "kornia>=0.8".') from error
         # float32 angles, as Kornia draws them: nearest has ties, and they fall by the last bit
         angle, direction = (torch.from_numpy(params[name].astype(np.float32)) for name in ("degrees", "direction"))

@@ -1,4 +1,4 @@
-"""What a transform knows of the images that reach it, and which part of them a crop shows."""
+"""What a transform knows about the images that reach it, and which part of them a crop reads."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def whole_boxes(sizes: Array) -> Array:
 
 @dataclass(frozen=True)
 class Canvas:
-    """What is known of the images at a step: sizes (B, 2) int, (height, width) in pixels, and how many channels."""
+    """The images at a step: sizes (B, 2) int, (height, width) in pixels, and number of channels."""
 
     sizes: Array
     channels: int
@@ -43,7 +43,7 @@ class Canvas:
     @cached_property
     def several(self) -> bool:
         """Whether the images differ in size."""
-        return bool(self.sizes.strides[0] and (self.sizes != self.sizes[0]).any())  # a row repeated has no strides
+        return bool(self.sizes.strides[0] and (self.sizes != self.sizes[0]).any())  # a repeated row has stride 0
 
     @cached_property
     def groups(self) -> list[tuple[Any, tuple[int, int]]]:
@@ -58,7 +58,7 @@ class Canvas:
 
     @property
     def sides(self) -> tuple[Any, Any]:
-        """Height and width: two numbers, or (B,) each where the images differ."""
+        """Height and width: two numbers, or (B,) each if the images differ."""
         if self.several:
             height, width = self.sizes.T
         else:
@@ -66,10 +66,10 @@ class Canvas:
         return height, width
 
     def size(self, owner: object) -> tuple[int, int]:
-        """The (height, width) all images share, where they must.
+        """The (height, width) of all images.
 
         Raises:
-            ValueError: if they differ.
+            ValueError: If they differ.
         """
         if self.several:
             name = owner if isinstance(owner, str) else type(owner).__name__
@@ -84,28 +84,27 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a crop looks, relative to the image before it; see `program.Window` for the fields."""
+    """The part of an image that a crop reads, relative to the image before it; see `program.Window` for the fields."""
 
     box: Array  # (B, 4)
     resized: Array  # (B, 2)
     start: Array  # (B, 2)
-    size: Array  # (B, 2), what comes out
+    size: Array  # (B, 2), size of the result
     interpolation: int = program.BILINEAR
     antialias: bool = True
     padding_mode: int = program.CONSTANT
     fill: Array | None = None  # (C,) uint8
-    may_resample: bool = True  # any draw may resample, ...
-    may_crop: bool = False  # ... show a part of what was resampled, ...
-    may_pad: bool = (
-        False  # ... or stick out of the image: of all draws, so that what is launched does not depend on one
-    )
-    min_resized: Array | None = None  # (2,) the least `resized` of any draw; None: that of this one
+    # whether any draw may do it, so that what is launched does not depend on the draw
+    may_resample: bool = True  # resample
+    may_crop: bool = False  # show only a part of the resampled image
+    may_pad: bool = False  # reach outside of the image
+    min_resized: Array | None = None  # (2,) the smallest `resized` of any draw; None: that of this draw
 
     @classmethod
     def cut(
         cls, sizes: Array, start: Array, size: Array, may_pad: bool, padding_mode: int = 0, fill: Array | None = None
     ) -> Placement:
-        """No resampling: the part of the image (B, 2) `sizes` that starts at `start`, padded where it sticks out."""
+        """No resampling: the part of images (B, 2) `sizes` that starts at `start`, padded where it reaches outside."""
         box = whole_boxes(sizes)
         return cls(
             box,

@@ -50,16 +50,16 @@ class ColorJitter(Pixel):
     """Change brightness, contrast, saturation and hue, in an order drawn per sample.
 
     Args:
-        brightness: factor range (low, high), or one number for (max(0, 1 - x), 1 + x). None: leave as it is.
-        contrast: likewise, about the mean of the grey image.
-        saturation: likewise, towards grey.
-        hue: shift range as a fraction of the colour circle, in [-0.5, 0.5], or one number for (-x, x).
+        brightness: Range (low, high) of the factor, or one number for (max(0, 1 - x), 1 + x). None: unchanged.
+        contrast: Range of the factor, written as for brightness, about the mean of the grey image.
+        saturation: Range of the factor, written as for brightness; 0 is grey.
+        hue: Range of the shift as a fraction of the colour circle, in [-0.5, 0.5], or one number for (-x, x).
 
-    A grey image keeps its saturation and hue. Hue is within 1 level of torchvision, the rest bit-equal, but for two
-    roundings of contrast, here and in the policies, where torchvision may be a level off and depends on the processor:
-    ATen rounds the last few values of an image once more than the others, unless channels * height * width is a
-    multiple of its vectors; and where the grey levels of an image add up to more than 2**24, its float32 mean depends
-    on the order of the sum. Here the mean is exact, and all values are rounded alike.
+    A grey image keeps its saturation and hue. Hue is within 1 level of torchvision, the rest is bit-equal, with two
+    exceptions in contrast, here and in the policies, where torchvision's result depends on the processor and may differ
+    by one level: ATen rounds the last few values of an image once more than the others, unless channels * height *
+    width is a multiple of its vector length; and if the grey levels of an image add up to more than 2**24, its float32
+    mean depends on the order of the sum. Here the mean is exact, and all values are rounded in the same way.
     """
 
     draws = 8
@@ -131,7 +131,7 @@ class RandomGrayscale(Pixel):
     The same as torchvision's RandomGrayscale.
 
     Args:
-        p: chance per sample.
+        p: Chance per sample.
     """
 
     channels = GREY_OR_RGB
@@ -152,7 +152,7 @@ class Grayscale(Pixel):
     The same as torchvision's Grayscale.
 
     Args:
-        num_output_channels: 1 or 3; the batch has that many channels from here on.
+        num_output_channels: Number of channels of the images after this step, 1 or 3.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -181,7 +181,7 @@ class RandomInvert(Pixel):
     The same as torchvision's RandomInvert.
 
     Args:
-        p: chance per sample.
+        p: Chance per sample.
     """
 
     def __init__(self, p: float = 0.5) -> None:
@@ -197,8 +197,8 @@ class RandomPosterize(Pixel):
     The same as torchvision's RandomPosterize.
 
     Args:
-        bits: how many, in [0, 8].
-        p: chance per sample.
+        bits: Number of bits that are kept, in [0, 8].
+        p: Chance per sample.
     """
 
     def __init__(self, bits: int, p: float = 0.5) -> None:
@@ -215,8 +215,8 @@ class RandomSolarize(Pixel):
     The same as torchvision's RandomSolarize.
 
     Args:
-        threshold: level in [0, 255].
-        p: chance per sample.
+        threshold: Level in [0, 255].
+        p: Chance per sample.
     """
 
     def __init__(self, threshold: float, p: float = 0.5) -> None:
@@ -233,7 +233,7 @@ class RandomAutocontrast(Pixel):
     The same as torchvision's RandomAutocontrast.
 
     Args:
-        p: chance per sample.
+        p: Chance per sample.
     """
 
     def __init__(self, p: float = 0.5) -> None:
@@ -249,7 +249,7 @@ class RandomEqualize(Pixel):
     The same as torchvision's RandomEqualize.
 
     Args:
-        p: chance per sample.
+        p: Chance per sample.
     """
 
     def __init__(self, p: float = 0.5) -> None:
@@ -265,8 +265,8 @@ class RandomAdjustSharpness(Pixel):
     The same as torchvision's RandomAdjustSharpness.
 
     Args:
-        sharpness_factor: at least 0; 0 is soft, 1 unchanged, 2 sharper.
-        p: chance per sample.
+        sharpness_factor: Strength, at least 0; 0 is soft, 1 unchanged, 2 sharper.
+        p: Chance per sample.
     """
 
     def __init__(self, sharpness_factor: float, p: float = 0.5) -> None:

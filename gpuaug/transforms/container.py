@@ -1,6 +1,6 @@
-"""Containers: what applies, picks or orders other transforms, per sample.
+"""Containers, which apply, choose or order other transforms, per sample.
 
-A container's children draw for every sample, used or not, so that no draw shifts another.
+A container's children draw for every sample, even if the draw is not used, so that no draw changes another one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Compose(Transform):
     The same as torchvision's Compose.
 
     Args:
-        transforms: at least one.
+        transforms: List of at least one transform.
 
     Raises:
         ValueError: If `transforms` is not a list of at least one transform.
@@ -79,7 +79,7 @@ WORDS = {Kind.PIXEL: "pixels", Kind.CROP: "crops", Kind.MIX: "mixes"}
 
 
 class Container(Transform, abc.ABC):
-    """What the three share."""
+    """The common part of RandomApply, RandomOrder and RandomChoice."""
 
     transforms: Sequence[Transform]
 
@@ -122,7 +122,7 @@ class Container(Transform, abc.ABC):
         return {str(number): child.sample(draws, canvas) for number, child in enumerate(self.transforms)}
 
     def _lowered(self, params: Params, canvas: Canvas) -> list[Lowered]:
-        """What each child lowers to on this canvas."""
+        """The result of lowering each child on this canvas."""
         found = []
         for number, child in enumerate(self.transforms):
             found.append(Lowered(canvas))
@@ -130,19 +130,19 @@ class Container(Transform, abc.ABC):
         return found
 
     def _captions(self, params: Params, sample: int, order: Sequence[int]) -> str:
-        """Of the children in this order."""
+        """The captions of the children in this order."""
         captions = (self.transforms[number].caption(params[str(number)], sample) for number in order)
         return BETWEEN.join(filter(None, captions))
 
 
 class RandomApply(Container, Pixel):
-    """Apply all transforms, or for a sample that is not chosen none.
+    """Apply all transforms to a sample, or none.
 
     The same as torchvision's RandomApply.
 
     Args:
-        transforms: at least one that keeps the canvas (no crop, mix, ToDtype or Normalize).
-        p: chance per sample.
+        transforms: At least one transform, each of which keeps the canvas (no crop, mix, ToDtype or Normalize).
+        p: Chance per sample.
     """
 
     def __init__(self, transforms: Sequence[object], p: float = 0.5) -> None:
@@ -162,7 +162,7 @@ class RandomOrder(Container, Pixel):
     The same as torchvision's RandomOrder.
 
     Args:
-        transforms: at least one, all of which keep the canvas.
+        transforms: At least one transform, each of which keeps the canvas.
     """
 
     def __init__(self, transforms: Sequence[object]) -> None:
@@ -200,9 +200,9 @@ class RandomChoice(Container):
     choice is made for the batch, the pair or the sample, as that mode says).
 
     Args:
-        transforms: at least one.
-        p: chance of each. A sum below 1 leaves the rest unchanged (torchvision scales it up); a sum above 1 is scaled
-            down. None: all the same.
+        transforms: At least one transform.
+        p: Chance of each transform. If the sum is below 1, the other samples stay unchanged (torchvision scales the
+            chances up); a sum above 1 is scaled down. None: equal chances.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -237,25 +237,26 @@ class RandomChoice(Container):
         for value in p or ():
             checks.number(self, "p", value, 0, 1e6, "a chance")
         if p is not None and sum(p) <= 0:
-            raise checks.argument_error(self, "p", "of a sum greater than 0", repr(p))
+            raise checks.argument_error(self, "p", "chances with a sum greater than 0", repr(p))
         self.p = None if p is None else list(p)  # type: ignore[assignment]
         if self.kind is Kind.CROP and p is not None and sum(p) < 1 - 1e-9:
-            raise checks.argument_error(self, "p", "of a sum of at least 1 for crops, every image needs one", repr(p))
+            expected = "chances with a sum of at least 1 for crops, since every image needs one"
+            raise checks.argument_error(self, "p", expected, repr(p))
 
     @property
     def kind(self) -> Kind:  # type: ignore[override]
-        """What its transforms are."""
+        """The kind of its transforms."""
         return self.transforms[0].kind
 
     def sample(self, draws: Draws, canvas: Canvas) -> Params:
-        op, uniforms = next(draws)  # without a gate: `p` is of its transforms
+        op, uniforms = next(draws)  # without a gate: `p` holds the chances of its transforms
         params: Params = {"op": op, "chosen": self._choose(uniforms[:, 1])}
         return params | self._children(draws, canvas)
 
     def _choose(self, uniforms: Array) -> Array:
         """(B,) the number of the chosen child; one past the last is none."""
         p: Any = self.p or [1.0] * len(self.transforms)
-        # of a sum that rounding leaves just below 1 nothing is left over: uniforms lie on a grid of 2**-24
+        # a sum that rounding puts just below 1 leaves no sample unchanged: uniforms lie on a grid of 2**-24
         edges = np.cumsum(p) / max(1.0, sum(p))
         if self.kind is Kind.MIX:
             uniforms = uniforms[leaders(self.transforms[0].mode, len(uniforms))]  # type: ignore[attr-defined]
@@ -278,7 +279,7 @@ class RandomChoice(Container):
         return self._captions(params, sample, [number] if number < len(self.transforms) else [])
 
     def for_evaluation(self) -> Sequence[Transform] | None:
-        """Of crops, what all of them say; None if they differ."""
+        """The common counterpart of crops; None if theirs differ."""
         first, *others = (child.for_evaluation() if child.kind is Kind.CROP else () for child in self.transforms)
         return first if all(other == first for other in others) else None
 

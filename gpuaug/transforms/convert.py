@@ -1,4 +1,4 @@
-"""From levels to floats. Both are a table of 256 values per channel, applied in the last pass."""
+"""Conversions from levels to floats. They become a table of 256 values per channel, applied in the last pass."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ DTYPES = (AUTO, *FLOATS, torch.uint8)
 
 
 def followed(owner: object, dtype: torch.dtype, fn: Callable[[Tensor], Tensor], dtypes: Sequence[Any]) -> torch.dtype:
-    """What becomes of a module's `dtype` when nn.Module applies `fn` (`.half()`, `.to(...)`) to its tensors.
+    """The `dtype` of a module after nn.Module applies `fn` (`.half()`, `.to(...)`) to its tensors.
 
     Args:
-        owner: the module.
-        dtype: before it.
-        fn: what `nn.Module._apply` is given.
-        dtypes: what the module's lists end in.
+        owner: Module that is cast.
+        dtype: Its dtype before the cast.
+        fn: Function that `nn.Module._apply` was called with.
+        dtypes: Dtypes in which the module's lists end.
 
     Raises:
-        ValueError: if a list ends in ToDtype("auto"), and no backend makes this dtype.
+        ValueError: If a list ends in ToDtype("auto"), and no backend makes this dtype.
     """
     after = fn(torch.empty(0, dtype=dtype, device="cpu")).dtype
     if after not in FLOATS and AUTO in dtypes:
@@ -43,7 +43,7 @@ def followed(owner: object, dtype: torch.dtype, fn: Callable[[Tensor], Tensor], 
 
 
 def kept(owner: object, dtype: torch.dtype, cast: torch.dtype) -> str:
-    """What is said where a module was cast, but its list says otherwise."""
+    """The warning for a module that was cast, but whose list sets another dtype."""
     name = owner if isinstance(owner, str) else type(owner).__name__
     remedy = 'ToDtype("auto") follows the module.' if cast in FLOATS else "Cast what comes out."
     return f"{name}: the module was cast to {cast}, but images stay {dtype}, as ToDtype({dtype}) says. {remedy}"
@@ -53,11 +53,11 @@ class ToDtype(Convert):
     """Convert to a float dtype; pixel work after it (Normalize, RandomErasing, mixing) is float32, cast at the end.
 
     Args:
-        dtype: torch.float32, torch.float16, torch.bfloat16; torch.uint8 leaves levels as they are. "auto" is the dtype
-            of the module, as of a layer's weights: torch's default dtype when it is made, and what `.half()`,
-            `.bfloat16()` or `.to(dtype)` of it, or of a model around it, makes of that; `.double()` raises. Any other
-            keeps its dtype through a cast of the module, which says so once.
-        scale: divide by 255, so that values are in [0, 1].
+        dtype: torch.float32, torch.float16 or torch.bfloat16; torch.uint8 leaves levels unchanged. "auto" follows the
+            dtype of the module, as the weights of a layer do: torch's default dtype when the module is made, changed by
+            `.half()`, `.bfloat16()` or `.to(dtype)` of the module or of a model that contains it; `.double()` raises an
+            error. Any other dtype stays when the module is cast, and a warning says so once.
+        scale: Whether to divide by 255, so that values are in [0, 1].
 
     Raises:
         ValueError: If an argument is out of range.
@@ -74,7 +74,7 @@ class ToDtype(Convert):
 
     def check_order(self, argument: str, floats: bool) -> None:
         if floats and not self.makes_floats:
-            expected, got = "without a way back from floats", f"{self} after ToDtype"
+            expected, got = "without a conversion from floats to levels", f"{self} after ToDtype"
             raise checks.argument_error("Augment", argument, expected, got, "Leave it out.")
 
     def convert(self, table: Tensor) -> Tensor:
@@ -97,9 +97,9 @@ class Normalize(Convert):
     """Subtract the mean and divide by the standard deviation of each channel.
 
     Args:
-        mean, std: one number for each channel, or one for all, on the scale ToDtype gives; std not 0. A number, a
-            sequence, a tensor or an array.
-        inplace: accepted for torchvision's sake; the batch given is never written to.
+        mean, std: One number for each channel, or one for all, on the scale of ToDtype's result; std is not 0. A
+            number, a sequence, a tensor or an array.
+        inplace: No effect, accepted as in torchvision; the input batch is never written to.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -119,7 +119,7 @@ class Normalize(Convert):
     def check(self, canvas: Any) -> None:
         if len(self.mean) not in (1, canvas.channels):
             raise checks.argument_error(
-                self, "mean", f"one number or {canvas.channels}, as the images have channels", repr(self.mean)
+                self, "mean", f"one number or {canvas.channels}, one for each channel", repr(self.mean)
             )
 
     def check_order(self, argument: str, floats: bool) -> None:

@@ -1,4 +1,4 @@
-"""Crops: what decides which part of an image becomes the canvas, and at what size."""
+"""Crops, which decide which part of an image becomes the canvas, and at what size."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Array = NDArray[Any]
 Span = tuple[float, float]
 
 PADDING_MODES = {"constant": CONSTANT, "edge": EDGE, "reflect": REFLECT, "symmetric": SYMMETRIC}
-TRIES = 10  # of RandomResizedCrop and RandomErasing, as torchvision
+TRIES = 10  # tries of RandomResizedCrop and RandomErasing to find a box, as in torchvision
 
 
 def parse_padding(owner: object, padding: Size) -> tuple[int, int, int, int]:
@@ -39,11 +39,11 @@ class Resize(Crop):
     Args:
         size: (height, width), or one number for the shorter edge; None with `max_size` for the longer edge. Pixels.
         interpolation: "nearest", "nearest-exact", "bilinear" or "bicubic".
-        max_size: upper bound of the longer edge when `size` is one number, pixels.
-        antialias: widen the filter when shrinking.
+        max_size: Upper bound of the longer edge in pixels when `size` is one number.
+        antialias: Whether to widen the filter when shrinking.
 
     Raises:
-        ValueError: if `size`, `max_size` or `interpolation` is out of range.
+        ValueError: If `size`, `max_size` or `interpolation` is out of range.
     """
 
     def __init__(
@@ -128,8 +128,8 @@ class Pad(Crop):
     The same as torchvision's Pad.
 
     Args:
-        padding: one number, (left/right, top/bottom) or (left, top, right, bottom), pixels.
-        fill: level in [0, 255] for padding_mode "constant", one or one per channel.
+        padding: One number, (left/right, top/bottom) or (left, top, right, bottom), pixels.
+        fill: Level in [0, 255] for padding_mode "constant", one number or one per channel.
         padding_mode: "constant", "edge", "reflect" or "symmetric".
     """
 
@@ -157,7 +157,7 @@ class Pad(Crop):
 
 
 def check_reflection(owner: object, padding_mode: str, most: Array, canvas: Canvas) -> None:
-    """Reflection has no pixel to take beyond the far edge: `most` (2,) must be less than every image's size."""
+    """Check that padding `most` (2,) is less than every image's size: reflection has no pixels beyond the far edge."""
     limit = {"reflect": 1, "symmetric": 0}.get(padding_mode)
     if limit is not None and (most > canvas.sizes.min(axis=0) - limit).any():
         got = f"{most.max()} for an image of {tuple(canvas.sizes.min(axis=0).tolist())}"
@@ -168,15 +168,15 @@ def check_reflection(owner: object, padding_mode: str, most: Array, canvas: Canv
 
 
 class RandomCrop(Crop):
-    """Cut `size` at a place drawn uniformly, after padding.
+    """Cut `size` at a position drawn uniformly, after padding.
 
     The same as torchvision's RandomCrop.
 
     Args:
         size: (height, width) or one number for both, pixels.
-        padding: one number, (left/right, top/bottom) or (left, top, right, bottom), pixels.
-        pad_if_needed: pad an image that is smaller than `size` on both sides by what is missing.
-        fill: level in [0, 255] for padding_mode "constant", one or one per channel.
+        padding: One number, (left/right, top/bottom) or (left, top, right, bottom), pixels.
+        pad_if_needed: Whether to pad an image that is smaller than `size`, on both sides by the missing pixels.
+        fill: Level in [0, 255] for padding_mode "constant", one number or one per channel.
         padding_mode: "constant", "edge", "reflect" or "symmetric".
     """
 
@@ -241,10 +241,10 @@ class RandomResizedCrop(Crop):
 
     Args:
         size: (height, width) or one number for both, pixels.
-        scale: range of the box's area, fraction of the image's.
-        ratio: range of the box's width / height, log-uniform.
+        scale: Range of the box's area, as a fraction of the image's area.
+        ratio: Range of the box's width / height, log-uniform.
         interpolation: "nearest", "nearest-exact", "bilinear" or "bicubic".
-        antialias: widen the filter when shrinking.
+        antialias: Whether to widen the filter when shrinking.
     """
 
     draws = 2 * TRIES + 2
@@ -308,14 +308,16 @@ class RandomResizedCrop(Crop):
 def first_fit(
     uniforms: Array, height: Array, width: Array, fits: Callable[..., Array], scale: Span, ratio: Span
 ) -> tuple[Array, Array, Array]:
-    """The first of TRIES boxes that fits, else the first of all: height, width, and whether it fits, each (B,).
+    """The first of TRIES boxes that fits, otherwise the very first: height, width, and whether it fits, each (B,).
 
-    Most first tries fit, so the others are computed for the samples that need them only.
+    Most first tries fit, so the others are computed only for the samples that need them.
 
     Args:
-        uniforms: (B, 2 * TRIES or more), of the areas and then of the ratios.
-        height, width: (B,) of the images, pixels.
-        fits: of a box's height and width and the image's, in shapes that broadcast.
+        uniforms: Uniforms of the areas, then of the ratios, (B, 2 * TRIES or more).
+        height, width: Size of each image in pixels, (B,).
+        fits: Function of a box's height and width and the image's, in shapes that broadcast.
+        scale: Range of the box's area, as a fraction of the image's area.
+        ratio: Range of the box's width / height.
     """
     area = height * width
     h, w = box_shapes(uniforms[:, 0], uniforms[:, TRIES], area, scale, ratio)

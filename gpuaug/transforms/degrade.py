@@ -21,9 +21,9 @@ class GaussianNoise(Pixel):
     """Add normal noise, drawn for each pixel and channel.
 
     Args:
-        mean: of the noise, as a fraction of the full range.
-        sigma: standard deviation, as a fraction of the full range, at least 0.
-        clip: keep levels in [0, 255]; False wraps around, as torchvision does on uint8.
+        mean: Mean of the noise, as a fraction of the full range.
+        sigma: Standard deviation of the noise, as a fraction of the full range, at least 0.
+        clip: Whether to keep levels in [0, 255]; False lets them wrap around, as torchvision does on uint8.
     """
 
     def __init__(self, mean: float = 0.0, sigma: float = 0.1, clip: bool = True) -> None:
@@ -42,7 +42,7 @@ class JPEG(Pixel):
     """Compress and decompress, as libjpeg does (4:2:0, integer DCT).
 
     Args:
-        quality: in [1, 100], or (low, high) drawn uniformly, both included.
+        quality: JPEG quality in [1, 100], or (low, high) drawn uniformly, both included.
     """
 
     draws = 1

@@ -21,15 +21,15 @@ Array = NDArray[Any]
 class RandomErasing(Pixel):
     """Erase a box of random area and aspect ratio. Zhong et al., arXiv:1708.04896, as torchvision.
 
-    Before ToDtype it erases uint8 levels, after it floats; `value` is on the scale of that place in the list.
+    Before ToDtype it erases uint8 levels, after it floats; `value` is on the scale of pixels at that place in the list.
 
     Args:
-        p: chance per sample.
-        scale: range of the box's area, fraction of the image's, in [0, 1].
-        ratio: range of the box's height / width, log-uniform.
-        value: a number, one for each channel, or "random": standard normal for each pixel and channel (only after
-            ToDtype; uint8 levels of 0, 1, -1 would not be noise).
-        inplace: accepted for torchvision's sake; the batch given is never written to.
+        p: Chance per sample.
+        scale: Range of the box's area, as a fraction of the image's area, in [0, 1].
+        ratio: Range of the box's height / width, log-uniform.
+        value: One number, one number for each channel, or "random": standard normal for each pixel and channel (only
+            after ToDtype; uint8 levels of 0, 1, -1 would not be noise).
+        inplace: No effect, accepted as in torchvision; the input batch is never written to.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -72,7 +72,7 @@ class RandomErasing(Pixel):
     def _row(self, channels: int) -> Array:
         """(C,) float32 values, one for each channel."""
         if len(self._values) not in (1, channels):
-            expected = f"one number or {channels}, as the images have channels"
+            expected = f"one number or {channels}, one for each channel"
             raise checks.argument_error(self, "value", expected, repr(self.value))
         return np.broadcast_to(np.asarray(self._values, np.float32), (channels,))
 
@@ -110,7 +110,7 @@ class RandomErasing(Pixel):
         return [Instruction.of(Op.ERASE, len(canvas), *params["box"].T, fill=fill)]
 
     def erase(self, params: Params, canvas: Canvas) -> Erase:
-        """The same on floats, as a box for `finish`."""
+        """The same for floats, as a box for the last pass."""
         box = np.where(params["applied"][:, None], params["box"], 0).astype(np.int32)
         if self.value == "random":
             shift, scale = np.zeros(canvas.channels, np.float32), np.ones(canvas.channels, np.float32)

@@ -1,4 +1,4 @@
-"""Flips and warps: what moves pixels on the canvas."""
+"""Flips and warps, which move pixels on the canvas."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ SQUARE = np.array([[0, 0], [1, 0], [1, 1], [0, 1]])  # corners (x, y): top left,
 
 @lru_cache(maxsize=64)
 def flip(size: int, horizontal: int, vertical: int) -> Instruction:
-    """A FLIP instruction, the same for every draw; nobody writes to it."""
+    """A FLIP instruction, the same for every draw; it must not be written to."""
     return Instruction.of(Op.FLIP, size, horizontal, vertical)
 
 
@@ -38,7 +38,7 @@ class RandomHorizontalFlip(Pixel):
     The same as torchvision's RandomHorizontalFlip.
 
     Args:
-        p: chance per sample.
+        p: Chance per sample.
     """
 
     moves = True
@@ -62,7 +62,7 @@ class RandomVerticalFlip(Pixel):
     The same as torchvision's RandomVerticalFlip.
 
     Args:
-        p: chance per sample.
+        p: Chance per sample.
     """
 
     moves = True
@@ -95,7 +95,7 @@ def warp(
 
 
 def warp_kinds(interpolation: str) -> frozenset[int]:
-    """What `Instruction.possible` says of a WARP."""
+    """`Instruction.possible` of a WARP."""
     return {
         "nearest": frozenset({Op.WARP}),
         "bilinear": frozenset({Op.WARP, Feature.BILINEAR}),
@@ -122,15 +122,15 @@ def check_center(owner: object, center: Sequence[float] | None) -> tuple[float, 
 class RandomRotation(Pixel):
     """Rotate by an angle drawn uniformly, counter-clockwise on the screen.
 
-    Neighbouring RandomRotation, RandomAffine and RandomPerspective with the same interpolation and fill are composed
-    and resampled once; `Augment(exact=True)` resamples for each, as torchvision does.
+    Neighbouring RandomRotation, RandomAffine and RandomPerspective with the same interpolation and fill are merged and
+    resampled once; `Augment(exact=True)` resamples for each, as torchvision does.
 
     Args:
-        degrees: (low, high), or one number for (-degrees, degrees).
+        degrees: Range of the angle in degrees, (low, high), or one number for (-degrees, degrees).
         interpolation: "nearest", "bilinear" or "bicubic" (a = -0.75, as grid_sample; torchvision has none on tensors).
-        expand: must be False: a batch has one size.
-        center: (x, y) pixels from the top left corner; None is the middle.
-        fill: level in [0, 255] outside the image, one or one per channel.
+        expand: Only False is accepted: all images of a batch have one size.
+        center: Centre of the rotation, (x, y) pixels from the top left corner; None is the middle.
+        fill: Level in [0, 255] outside the image, one number or one per channel.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -150,7 +150,7 @@ class RandomRotation(Pixel):
     ) -> None:
         if expand:
             raise checks.argument_error(
-                self, "expand", "False, a batch has one size", repr(expand), "Pad before it instead."
+                self, "expand", "False, since a batch has one size", repr(expand), "Pad before it instead."
             )
         self.degrees, self.expand = degrees, expand
         self._span = angles(self, "degrees", degrees)
@@ -175,16 +175,17 @@ class RandomRotation(Pixel):
 class RandomAffine(Pixel):
     """Rotate, translate, scale and shear, drawn uniformly, keeping the centre.
 
-    Composed with its geometric neighbours as RandomRotation says.
+    Merged with neighbouring geometric steps as described in RandomRotation.
 
     Args:
-        degrees: (low, high), or one number for (-degrees, degrees); clockwise, as torchvision's RandomAffine.
-        translate: most (x, y) shift as fractions of (width, height), each in [0, 1]; rounded to pixels.
-        scale: range of the factor.
-        shear: degrees along x: one number, (low, high), or (x low, x high, y low, y high).
+        degrees: Range of the angle in degrees, clockwise, as in torchvision's RandomAffine: (low, high), or one number
+            for (-degrees, degrees).
+        translate: Largest (x, y) shift as fractions of (width, height), each in [0, 1]; rounded to pixels.
+        scale: Range of the factor of the size.
+        shear: Range in degrees along x: one number, (low, high), or (x low, x high, y low, y high).
         interpolation: "nearest", "bilinear" or "bicubic".
-        fill: level in [0, 255] outside the image, one or one per channel.
-        center: (x, y) pixels from the top left corner; None is the middle.
+        fill: Level in [0, 255] outside the image, one number or one per channel.
+        center: Centre of the rotation, (x, y) pixels from the top left corner; None is the middle.
 
     Raises:
         ValueError: If an argument is out of range.
@@ -268,13 +269,13 @@ class RandomPerspective(Pixel):
 
     The same as torchvision's RandomPerspective.
 
-    Composed with its geometric neighbours as RandomRotation says.
+    Merged with neighbouring geometric steps as described in RandomRotation.
 
     Args:
-        distortion_scale: most move as a fraction of half the size, in [0, 1].
-        p: chance per sample.
+        distortion_scale: Largest move of a corner as a fraction of half the size, in [0, 1].
+        p: Chance per sample.
         interpolation: "nearest", "bilinear" or "bicubic".
-        fill: level in [0, 255] outside the image, one or one per channel.
+        fill: Level in [0, 255] outside the image, one number or one per channel.
     """
 
     draws = 8

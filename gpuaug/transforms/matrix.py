@@ -31,7 +31,7 @@ def affine(
         size: (height, width) of the canvas, in pixels; (B,) each if the images differ.
         angle: (B,) degrees, clockwise on the screen, as torchvision's affine; give -angle for counter-clockwise.
         translate: (x, y), each (B,), in pixels.
-        scale: factor.
+        scale: Factor of the size.
         shear: (x, y), each (B,), in degrees.
         center: (x, y) in pixels from the top left corner of the top left pixel; None is the middle of the canvas.
     """

@@ -1,4 +1,4 @@
-"""MixUp and CutMix: what mixes a sample with another of its batch, and their labels."""
+"""MixUp and CutMix, which mix a sample with another one of its batch, and their labels."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ SOFT = (
 
 
 class Mix(Transform, abc.ABC):
-    """Mixes samples of a batch. Runs last, on floats, whatever stands between it and the end."""
+    """Mixes samples of a batch. Runs last, on floats, even if conversions follow it in the list."""
 
     kind = Kind.MIX
     draws = 3
@@ -72,11 +72,11 @@ class Mix(Transform, abc.ABC):
 
     @abc.abstractmethod
     def mixing(self, params: Params, canvas: Canvas) -> program.Mix:
-        """What to mix in, as if all samples were applied."""
+        """Partners, weights and boxes, as if all samples were mixed."""
 
 
 def choose_mixes(mixes: Sequence[program.Mix], chosen: Array) -> program.Mix:
-    """The mix of `chosen` (B,) for each sample; one past the last leaves it as it is. Partners are the first's."""
+    """The mix number `chosen` (B,) for each sample; one past the last is none. Partners are those of the first mix."""
     size = len(chosen)
     nothing = program.Mix(mixes[0].partner, np.ones(size), np.zeros((size, 4), np.int32), np.ones(size))
     options, rows = [*mixes, nothing], np.arange(size)
@@ -87,14 +87,14 @@ def choose_mixes(mixes: Sequence[program.Mix], chosen: Array) -> program.Mix:
 
 
 def leaders(mode: str, size: int) -> Array:
-    """(B,) whose draw each sample uses: the first of the batch, the lower of its pair, or its own."""
+    """(B,) the sample whose draw each one uses: the first of the batch, the lower of its pair, or itself."""
     own = np.arange(size)
     return {"batch": np.zeros(size, np.int64), "pair": np.minimum(own, own[::-1]), "elem": own}[mode]
 
 
 @lru_cache(maxsize=64)
 def partners(mode: str, size: int) -> Array:
-    """(B,) who is mixed in: the sample before (as torchvision), or in mode "pair" the mirror image of the batch."""
+    """(B,) the sample that is mixed in: the one before (as torchvision), or in mode "pair" number B - 1 - i."""
     own = np.arange(size)
     found = own[::-1].copy() if mode == "pair" else np.roll(own, 1)
     found.setflags(write=False)
@@ -104,20 +104,20 @@ def partners(mode: str, size: int) -> Array:
 def strangers(partner: Array, numbers: Array) -> Array:
     """(B,) partners of which none is a copy of the sample's own image, unless the batch holds nothing else.
 
-    A copy gives way to the nearest sample before it that shows another image, as if the batch were a ring; so nothing
-    changes in a batch without copies. A sample that is its own partner stays as it is.
+    A copy is replaced by the nearest sample before it that shows another image, as if the batch were a ring; so nothing
+    changes in a batch without copies. A sample that is its own partner stays so.
 
     Args:
-        partner: (B,) who is mixed in.
-        numbers: (B,) which image each sample shows.
+        partner: The sample that is mixed into each one, (B,).
+        numbers: The number of the image that each sample shows, (B,).
     """
     own = np.arange(len(numbers))
     copies = (numbers[partner] == numbers) & (partner != own)
-    first = numbers != np.roll(numbers, 1)  # of a run of copies
+    first = numbers != np.roll(numbers, 1)  # whether a sample is the first of a run of copies
     if not copies.any() or not first.any():
         return partner
     begin = np.maximum.accumulate(np.where(first, own, -1))
-    begin[begin < 0] = np.flatnonzero(first)[-1]  # the run goes over the end of the batch
+    begin[begin < 0] = np.flatnonzero(first)[-1]  # the run continues from the end of the batch
     return np.where(copies, (begin[partner] - 1) % len(numbers), partner)
 
 
@@ -125,17 +125,17 @@ class MixUp(Mix):
     """Blend each image and label with another's. Zhang et al., arXiv:1710.09412.
 
     The weight is Beta(alpha, alpha). Partners are neighbours, so the batch should be shuffled. The draw of mode
-    "batch" is keyed by the batch's first index, and every mode depends on how the batch was formed. Where the batch
-    holds several looks at an image, by its index, the partner is the nearest sample before it of another image.
+    "batch" is keyed by the batch's first index, and every mode depends on how the batch was formed. If the batch holds
+    several looks at an image (the same number in `index`), the partner is the nearest sample before it of another one.
 
     Args:
-        alpha: of the Beta distribution, in [0.01, 100].
-        num_classes: needed for labels (B,) of class numbers; None for soft or multi-hot labels (B, classes), and for
-            the float targets (B,) of a regression.
-        labels_getter: accepted for torchvision's sake; labels are the second argument of the call.
-        mode: "batch": one weight for the batch, the partner is the sample before (torchvision). "elem": likewise,
-            with a weight for each sample. "pair": sample i with sample B - 1 - i, one weight for the two; the middle
-            one of an odd batch stays as it is (timm's words).
+        alpha: Parameter of the Beta distribution, in [0.01, 100].
+        num_classes: Number of classes, required for labels (B,) of class numbers; None for soft or multi-hot labels
+            (B, classes), and for the float targets (B,) of a regression.
+        labels_getter: Only "default" is accepted, without effect; labels are the second argument of the call.
+        mode: "batch": one weight for the batch, the partner is the sample before (torchvision). "elem": the same
+            partner, a weight for each sample. "pair": sample i with sample B - 1 - i, one weight for the two; the
+            middle one of an odd batch stays unchanged (the names are timm's).
     """
 
     def __init__(
@@ -160,14 +160,15 @@ class MixUp(Mix):
 class CutMix(Mix):
     """Paste a box of another image, and share the labels by its exact area. Yun et al., arXiv:1905.04899.
 
-    The box covers 1 - Beta(alpha, alpha) of the image before it is cut off at the border. Partners and draws as MixUp.
+    The box covers 1 - Beta(alpha, alpha) of the image before it is cut off at the border. Partners and draws are those
+    of MixUp.
 
     Args:
-        alpha: of the Beta distribution, in [0.01, 100].
-        num_classes: needed for labels (B,) of class numbers; None for soft or multi-hot labels (B, classes), and for
-            the float targets (B,) of a regression.
-        labels_getter: accepted for torchvision's sake; labels are the second argument of the call.
-        mode: "batch", "elem" or "pair", as MixUp.
+        alpha: Parameter of the Beta distribution, in [0.01, 100].
+        num_classes: Number of classes, required for labels (B,) of class numbers; None for soft or multi-hot labels
+            (B, classes), and for the float targets (B,) of a regression.
+        labels_getter: Only "default" is accepted, without effect; labels are the second argument of the call.
+        mode: "batch", "elem" or "pair", as for MixUp.
     """
 
     def __init__(
@@ -190,7 +191,7 @@ class CutMix(Mix):
 
 
 def check_labels(owner: object, mix: Mix, labels: object, size: int) -> None:
-    """Raise if `labels` cannot be mixed; values are looked at where they are on the CPU."""
+    """Raise an error if `labels` cannot be mixed; their values are checked only on the CPU."""
     if labels is None:
         name = type(mix).__name__
         raise ValueError(
@@ -212,10 +213,10 @@ def check_labels(owner: object, mix: Mix, labels: object, size: int) -> None:
     if labels.is_floating_point() and mix.num_classes is None:
         return  # targets of a regression
     if labels.dtype not in WHOLE:
-        remedy = "Leave num_classes out to mix them as the targets of a regression, or give soft labels (B, classes)."
+        remedy = "Leave num_classes out to mix them as the targets of a regression, or pass soft labels (B, classes)."
         raise checks.argument_error(owner, "labels", "integer class numbers when (B,)", checks.describe(labels), remedy)
     if mix.num_classes is None:
-        remedy = f"Give {type(mix).__name__}(num_classes=...), or soft labels (B, classes)."
+        remedy = f"Use {type(mix).__name__}(num_classes=...), or pass soft labels (B, classes)."
         raise checks.argument_error(mix, "num_classes", "given for labels (B,) of class numbers", "None", remedy)
     if labels.device.type == "cpu" and len(labels):
         low, high = map(int, labels.aminmax())

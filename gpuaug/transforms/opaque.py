@@ -1,4 +1,4 @@
-"""Opaque steps: Kornia and torchvision objects that stand in the list and run as they are."""
+"""Opaque steps: Kornia and torchvision objects in the list, which run unchanged."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _library(module: object) -> str | None:
 
 
 def _keeps_places(module: object) -> bool:
-    """True for what only changes levels, by the family that it is of."""
+    """True for a transform that only changes levels, judged by its base class or module."""
     return any(
         cls.__name__ == "IntensityAugmentationBase2D" or cls.__module__ == "torchvision.transforms.v2._color"
         for cls in type(module).__mro__
@@ -56,23 +56,23 @@ def _keeps_places(module: object) -> bool:
 
 
 class Opaque(Transform, registered=False):
-    """Run a transform of Kornia or torchvision v2 as it is on the whole batch, at its place in the list.
+    """Run a transform of Kornia or torchvision v2 unchanged on the whole batch, at its place in the list.
 
-    Augment makes opaque steps of Kornia's modules by itself. Of torchvision's transforms it makes its own where it has
-    them; written as `Opaque(v2.RandomAffine(10))`, one runs as it is, with one draw for the batch.
+    Augment turns Kornia's modules into opaque steps by itself. It replaces torchvision's transforms with gpuaug's where
+    there are any; one written as `Opaque(v2.RandomAffine(10))` runs unchanged, with one draw for the batch.
 
     Kornia draws for each sample, on floats in [0, 1]; torchvision draws once for the whole batch, on uint8. Both use
     torch's global generator, which is seeded here from (seed, epoch, first index of the batch, place in the list) and
-    put back afterwards; so unlike our own ops these draws depend on how the batch was formed.
+    restored afterwards. So these draws depend on how the batch was formed, unlike those of gpuaug's own ops.
 
     Args:
-        module: a `kornia.augmentation` module, or a torchvision v2 transform that returns uint8. Both may
-            change size and channels, to what they make of any image of that shape.
-        moves: whether it moves pixels, so that masks, boxes and key points would have to follow. None: False for
+        module: `kornia.augmentation` module, or a torchvision v2 transform that returns uint8. It may change size and
+            channels, if the new ones depend only on the old ones.
+        moves: Whether it moves pixels, so that masks, boxes and key points would have to be moved too. None: False for
             Kornia's intensity augmentations and torchvision's colour transforms, True for all others.
 
     Raises:
-        ValueError: If the module makes floats or mixes labels, for which gpuaug has transforms of its own.
+        ValueError: If the module makes floats or mixes labels, for which gpuaug has its own transforms.
     """
 
     kind = Kind.OPAQUE
@@ -94,10 +94,10 @@ class Opaque(Transform, registered=False):
         self.module: Any = module
         self.library = _library(module)
         self.moves = not _keeps_places(module) if moves is None else bool(moves)
-        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # (C, H, W) that goes in -> what comes out
+        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # (C, H, W) before it -> (C, H, W) after it
 
     def after(self, canvas: Canvas) -> Canvas:
-        """The shape that comes out, found by running the module once on one black image of the shape that goes in."""
+        """The shape after it, found by running the module once on one black image of the shape before it."""
         channels, height, width = self._after((canvas.channels, *canvas.size(self)))
         return Canvas(np.broadcast_to(np.array([height, width]), canvas.sizes.shape), channels)
 
@@ -127,7 +127,7 @@ class Opaque(Transform, registered=False):
         return type(self.module).__name__
 
     def run(self, canvas: Tensor, params: Params) -> Tensor:
-        """(B, C, H, W) uint8 -> (B, C', H', W') uint8 of the shape `after` says, on the same device.
+        """(B, C, H, W) uint8 -> (B, C', H', W') uint8 of the shape that `after` returns, on the same device.
 
         Raises:
             ValueError: If the module's result is not uint8 of that shape.
@@ -136,17 +136,17 @@ class Opaque(Transform, registered=False):
         expected = (len(canvas), *self._after(tuple(canvas.shape[1:])))
         if not isinstance(result, Tensor) or result.dtype != torch.uint8 or tuple(result.shape) != expected:
             got = f"{checks.describe(result)} from {type(self.module).__name__}"
-            remedy = "What follows was drawn for that size: use a step whose output size is fixed."
+            remedy = "The steps after it were drawn for that size: use a step whose output size is fixed."
             raise checks.argument_error(
                 "Augment", "transforms", f"a step that returns uint8 {expected} here", got, remedy
             )
         return result
 
     def _call(self, canvas: Tensor, seed: int) -> Any:
-        """Run the module with the global generators seeded, and put them back."""
+        """Run the module with the global generators seeded, and restore them."""
         devices = [canvas.device] if canvas.device.type == "cuda" else []
         with GLOBAL_RNG, torch.random.fork_rng(devices=devices):
-            # not torch.manual_seed, which seeds the generators of all devices, and only this one's is put back
+            # not torch.manual_seed, which seeds the generators of all devices: only this device's is restored
             torch.default_generator.manual_seed(seed)
             if devices:
                 with torch.cuda.device(canvas.device):

@@ -137,7 +137,7 @@ class InTurn(Turns):
 
 def test_a_device_that_is_not_here_is_named() -> None:
     for kind in ("mps", "xpu"):
-        with pytest.raises(ValueError, match=f"DeviceLoader: `device` must be one that is here, got '{kind}'"):
+        with pytest.raises(ValueError, match=f"DeviceLoader: `device` must be one that this machine has, got '{kind}'"):
             ga.DeviceLoader([], kind, ga.Augment([ga.RandomInvert()]))
 
 

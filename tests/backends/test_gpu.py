@@ -185,7 +185,7 @@ def test_without_kornia_and_others_the_tests_are_found_and_run() -> None:
     hide = f"import sys; sys.modules.update(dict.fromkeys({MISSING.split(',')!r}))\n"
     said = subprocess.run([sys.executable, "-c", hide + code], env=environment, capture_output=True, text=True)
     assert said.stdout == "torch.Size([2, 3, 9, 9])\n", said.stderr
-    assert "ModuleNotFoundError: MotionBlur: its weights are those of Kornia" in said.stderr
+    assert "ModuleNotFoundError: MotionBlur: its weights come from Kornia" in said.stderr
     assert 'Run pip install "kornia>=0.8".' in said.stderr
 
 

@@ -310,7 +310,7 @@ def test_a_stored_run_is_shown_and_written(tmp_path: Path) -> None:
     (tmp_path / "run.json").write_text(json.dumps(a_run()))
     done = run_command("--show", str(tmp_path / "run.json"), "--csv", str(tmp_path / "new" / "run.csv"))
     assert done.returncode == 0, done.stderr
-    assert "Somebody is faster in these rows" in done.stdout
+    assert "Another library is faster in these rows" in done.stdout
     assert (tmp_path / "new" / "run.csv").exists()
 
 
@@ -318,7 +318,7 @@ def test_a_stored_run_is_shown_and_written(tmp_path: Path) -> None:
     ("arguments", "error"),
     [
         (("walking",), "a regime must be one of ops, recipes, loaders, training, scaling, audit, got walking"),
-        (("--quick", "--full"), "--quick and --full exclude each other"),
+        (("--quick", "--full"), "--quick and --full cannot be combined"),
         (("--device", "tpu"), "`device` must be cpu or cuda, got tpu"),
         (("--show", "pyproject.toml"), "--show takes a file that --json of this version has written"),
         (("--json", "/dev/null/x.json"), "/dev/null"),

@@ -502,7 +502,7 @@ def test_arguments() -> None:
     with pytest.raises(ValueError, match=r"DeviceLoader: `loader` must be a DataLoader, got 3"):
         ga.DeviceLoader(3, "cpu", augment())
     for device in (None, "cup", "meta", [], *(() if torch.cuda.is_available() else ("cuda", "cuda:1", 5))):
-        with pytest.raises(ValueError, match="DeviceLoader: `device` must be one that is here, got"):
+        with pytest.raises(ValueError, match="DeviceLoader: `device` must be one that this machine has, got"):
             ga.DeviceLoader(plain(), device, augment())  # type: ignore[arg-type]
     for workers in (0, 1):
         unpacked = DataLoader(Photos(), 2, num_workers=workers)

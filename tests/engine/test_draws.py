@@ -462,7 +462,7 @@ def test_an_index_is_copied_and_a_wrong_one_says_what_to_pass() -> None:
     for wrong in ([0, 1, 2, 3], np.arange(4), torch.arange(4, dtype=torch.int32)):
         with pytest.raises(ValueError, match=r"`index` must be int64 \(4,\).*Pass torch.as_tensor\(index, dtype="):
             module()(same(4), index=wrong)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="`index` must be one that holds numbers, got one on the meta device"):
+    with pytest.raises(ValueError, match="`index` must be a tensor that holds numbers, got one on the meta device"):
         module()(same(4), index=torch.arange(4, device="meta"))
 
 

@@ -99,7 +99,7 @@ def copy_of(augment: ga.Augment) -> Any:
 def test_another_explicit_seed_goes_on_as_saved_and_says_so() -> None:
     saved = module(3).state_dict()
     again = module(4)
-    with pytest.warns(UserWarning, match="saved under seed 3 and goes on under it, not under seed 4"):
+    with pytest.warns(UserWarning, match="saved with seed 3, which replaces seed 4 of this module"):
         again.load_state_dict(saved)
     assert again.seed == 3
     with warnings.catch_warnings():

@@ -153,7 +153,7 @@ def _on_device(files: Sequence[Tensor], device: torch.device) -> list[Tensor | N
 def device_jpegs(files: Sequence[Tensor], device: torch.device) -> list[Tensor | None]:
     """The operator of torchvision.io.decode_jpeg(files, device=device).
 
-    It writes on a stream of its own, into memory that the current stream allocates, and does not wait for that stream.
+    It writes on a separate stream, into memory that the current stream allocates, and does not wait for that stream.
     So earlier work may still read the memory, and after an error nvJPEG may still write to memory that is free again.
     """
     torch.cuda.current_stream(device).synchronize()

@@ -67,7 +67,7 @@ _forks = 0  # how often this process has forked
 
 
 def _in_child() -> None:
-    """A forked child makes segments of its own, and keeps nothing mapped for its parent's loops."""
+    """A forked child makes its own segments, and keeps nothing mapped for its parent's loops."""
     _segments.clear()
     for mapped in list(_mapped):
         mapped.clear()
@@ -180,7 +180,7 @@ def open_segment(sent: Tensor | Address) -> Tensor:
     """The segment that a worker sent, mapped in this process.
 
     Raises:
-        RuntimeError: if the worker process has ended.
+        RuntimeError: If the worker process has ended.
     """
     if isinstance(sent, Tensor):
         return sent

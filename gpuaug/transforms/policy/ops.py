@@ -34,7 +34,7 @@ OPCODES = np.array(
     + [Op.TABLE, Op.SATURATION, Op.CONTRAST, Op.SHARPNESS, Op.TABLE, Op.TABLE, Op.AUTOCONTRAST, Op.EQUALIZE, Op.TABLE],
     np.int32,
 )  # fmt: skip
-TONES: dict[str, Callable[[Array], Array]] = {  # of the magnitudes
+TONES: dict[str, Callable[[Array], Array]] = {  # functions of the magnitudes
     "Brightness": lambda magnitude: tone.brightness(1.0 + magnitude),
     "Posterize": lambda magnitude: tone.posterize(np.trunc(magnitude)),
     "Solarize": lambda magnitude: tone.solarize(255.0 * magnitude),
@@ -48,7 +48,7 @@ BLENDS = [NUMBER[name] for name in ("Brightness", "Color", "Contrast", "Sharpnes
 FLOAT32: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # whatever torch's defaults are set to
 
 
-@lru_cache(maxsize=1024)  # of batches of different sizes
+@lru_cache(maxsize=1024)  # batches may hold many sizes
 def magnitudes(kind: str, bins: int, height: int, width: int) -> Array:
     """(ops, bins) magnitude of each op, before the sign, as torchvision's _AUGMENTATION_SPACE of that policy."""
     shear, shift_x, shift_y, rotate, blend, levels, most_bits = {
@@ -93,7 +93,7 @@ class Book:
         self.words = words(self.instruction)
 
     def find(self, ops: Array, magnitude: Array) -> Array | None:
-        """(B, places) number of each instruction; None if one is not in the book: somebody changed the draw."""
+        """(B, places) number of each instruction; None if one is not in the book, because the draw was changed."""
         number = ops
         if self.bins > 1:
             steps = (np.abs(magnitude) - self.first[ops]) * self.per_bin[ops]
@@ -111,7 +111,7 @@ def words(instruction: Instruction) -> Array:
 
 
 def compute_ops(owner: Warping, ops: Array, magnitude: Array, canvas: Canvas) -> list[Instruction]:
-    """As `lower_ops`, of any magnitudes."""
+    """Instructions for op numbers and signed magnitudes, each (B, places), without a book; one for each place."""
     size, places = ops.shape
     ops, magnitude = ops.T.reshape(-1), magnitude.T.reshape(-1)
     opcode = OPCODES[ops]
@@ -152,7 +152,7 @@ def _inverse(ops: Array, magnitude: Array, size: tuple[Array | int, Array | int]
     return matrix.affine(size, -rotate, (np.trunc(shift_x), np.trunc(shift_y)), 1.0, shear, center)
 
 
-CAPTIONS: dict[str, Callable[[float], str]] = {  # of the magnitudes
+CAPTIONS: dict[str, Callable[[float], str]] = {  # functions of the magnitude
     "Rotate": lambda degrees: f" {degrees:.0f}°",
     **dict.fromkeys(("ShearX", "ShearY"), lambda slope: f" {math.degrees(math.atan(slope)):.0f}°"),
     **dict.fromkeys(("TranslateX", "TranslateY"), lambda pixels: f" {pixels:.0f} px"),
@@ -163,10 +163,10 @@ CAPTIONS: dict[str, Callable[[float], str]] = {  # of the magnitudes
 
 
 def caption(name: str, magnitude: float) -> str:
-    """An op of a policy in words, e.g. "Rotate 9°"."""
+    """A short description of a policy's op, e.g. "Rotate 9°"."""
     return name + (CAPTIONS[name](magnitude) if name in CAPTIONS else "")
 
 
 def signed(ops: Array, magnitude: Array, uniforms: Array) -> Array:
-    """Half of the magnitudes of the signed ops turn negative."""
+    """Make the magnitudes of signed ops negative where `uniforms` is below 0.5."""
     return np.where(SIGNED[ops] & (uniforms < 0.5), -magnitude, magnitude)

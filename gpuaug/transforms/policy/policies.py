@@ -39,12 +39,12 @@ from gpuaug.transforms.quantile import beta_quantile
 __all__ = ["AugMix", "AutoAugment", "Policy", "RandAugment", "TrivialAugmentWide"]
 
 Array = NDArray[Any]
-KEPT = 64  # books
+KEPT = 64  # how many books are kept
 BOOKS: dict[Any, Book | None] = {}  # a policy's arguments, the size and the channels of its canvas -> its book
 
 
 class Policy(Pixel, abc.ABC):
-    """What the four share: interpolation, fill, channels, the sign."""
+    """The common part of the four policies: interpolation, fill, channels, the sign."""
 
     channels = (1, 3)
     moves = True
@@ -71,14 +71,14 @@ class Policy(Pixel, abc.ABC):
         return BOOKS[key]
 
     def magnitude_of(self, ops: Array, bins: Array | int, canvas: Canvas) -> Array:
-        """Magnitudes before the sign, of op numbers (B, ...) at bins of that shape, or all at one."""
+        """Magnitudes before the sign, for op numbers (B, ...) and bins of the same shape, or one bin for all."""
         bins, found = np.broadcast_to(bins, ops.shape), np.empty(ops.shape)
         for rows, size in canvas.groups:
             found[rows] = self.strengths(*size)[ops[rows], bins[rows]]
         return found
 
     def picks(self, places: int, canvas: Canvas) -> Sequence[Straight] | None:
-        """The draws of ops, their strengths and signs at each of `places`, as instructions of the book."""
+        """The draws of an op, its strength and its sign at each of `places`, as instructions of the book."""
         book = self.book(canvas)
         return None if book is None else (Picks(places, KINDS, book.bins, SIGNED, book.words),)
 
@@ -86,7 +86,7 @@ class Policy(Pixel, abc.ABC):
         return self.listed(params["ops"], params["magnitude"], canvas)
 
     def listed(self, ops: Array, magnitude: Array, canvas: Canvas) -> list[Instruction]:
-        """Instructions for op numbers and signed magnitudes, each (B, places): those of the book, where it has them."""
+        """Instructions for op numbers and signed magnitudes, each (B, places), from the book if it has them all."""
         book = None if canvas.several else self.book(canvas)
         chosen = None if book is None else book.find(ops, magnitude)
         if book is None or chosen is None:
@@ -102,11 +102,11 @@ class RandAugment(Policy):
     """Apply `num_ops` ops drawn uniformly, at one magnitude. Cubuk et al., arXiv:1909.13719, as torchvision.
 
     Args:
-        num_ops: ops per sample, drawn with replacement, at least 0.
-        magnitude: bin of the strength, in [0, num_magnitude_bins - 1].
-        num_magnitude_bins: how many bins, at least 2.
-        interpolation: of the geometric ops: "nearest", "bilinear" or "bicubic".
-        fill: level in [0, 255] outside the image, one or one per channel; None is black.
+        num_ops: Number of ops per sample, drawn with replacement, at least 0.
+        magnitude: Bin of the strength, in [0, num_magnitude_bins - 1].
+        num_magnitude_bins: Number of bins, at least 2.
+        interpolation: Interpolation of the geometric ops: "nearest", "bilinear" or "bicubic".
+        fill: Level in [0, 255] outside the image, one number or one per channel; None is black.
     """
 
     def __init__(
@@ -142,9 +142,9 @@ class TrivialAugmentWide(Policy):
     """Apply one op at one strength, both drawn uniformly. Mueller and Hutter, arXiv:2103.10158, as torchvision.
 
     Args:
-        num_magnitude_bins: how many strengths, at least 2.
-        interpolation: of the geometric ops: "nearest", "bilinear" or "bicubic".
-        fill: level in [0, 255] outside the image, one or one per channel; None is black.
+        num_magnitude_bins: Number of strengths, at least 2.
+        interpolation: Interpolation of the geometric ops: "nearest", "bilinear" or "bicubic".
+        fill: Level in [0, 255] outside the image, one number or one per channel; None is black.
     """
 
     draws = 3
@@ -172,8 +172,8 @@ class AutoAugment(Policy):
 
     Args:
         policy: "imagenet", "cifar10" or "svhn", or torchvision's AutoAugmentPolicy.
-        interpolation: of the geometric ops: "nearest", "bilinear" or "bicubic".
-        fill: level in [0, 255] outside the image, one or one per channel; None is black.
+        interpolation: Interpolation of the geometric ops: "nearest", "bilinear" or "bicubic".
+        fill: Level in [0, 255] outside the image, one number or one per channel; None is black.
     """
 
     draws = 5
@@ -211,13 +211,13 @@ class AugMix(Policy):
     """Mix the image with chains of ops, each sample its own. Hendrycks et al., arXiv:1912.02781, as torchvision.
 
     Args:
-        severity: the strength is drawn from the lowest `severity` of 10 bins, in [1, 10].
-        mixture_width: how many chains, at least 1.
-        chain_depth: ops in a chain; -1 draws 1 to 3 for each chain.
-        alpha: of the Dirichlet and Beta distributions of the weights, greater than 0.
-        all_ops: include brightness, colour, contrast and sharpness.
-        interpolation: of the geometric ops: "nearest", "bilinear" or "bicubic".
-        fill: level in [0, 255] outside the image, one or one per channel; None is black.
+        severity: Number of bins, in [1, 10]: the strength is drawn from the lowest `severity` of 10 bins.
+        mixture_width: Number of chains, in [1, 10].
+        chain_depth: Number of ops in a chain; -1 draws 1 to 3 for each chain.
+        alpha: Parameter of the Dirichlet and Beta distributions of the weights, in [0.01, 100].
+        all_ops: Whether to include brightness, colour, contrast and sharpness.
+        interpolation: Interpolation of the geometric ops: "nearest", "bilinear" or "bicubic".
+        fill: Level in [0, 255] outside the image, one number or one per channel; None is black.
 
     Raises:
         ValueError: If an argument is out of range.
