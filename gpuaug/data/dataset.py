@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 import operator
 import os
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -20,9 +19,12 @@ from gpuaug import checks
 from gpuaug.data.decode import ImageError, as_tensor, decode, read
 from gpuaug.data.discover import find, left_out
 from gpuaug.data.index import index_of
-from gpuaug.data.parts import Part, decode_part, readable
+from gpuaug.data.regions import boxes_of, finder_of, part_of, present_cut
 from gpuaug.data.transport.encoded import REPLACE, EncodedImage, skipped, unreadable
 from gpuaug.philox import LOOKS
+
+if TYPE_CHECKING:
+    from gpuaug.augment import Augment
 
 __all__ = ["ImageFolder", "Indexed", "IndexedDataset", "Strings"]
 
@@ -30,16 +32,6 @@ TRIES = 100  # unreadable files in a row after which on_error="skip" raises an e
 WORKERS = 1024  # workers that count their skipped files separately
 ON_ERROR = ("raise", "skip")
 DECODE = ("worker", "device")
-MOST = 0.95  # of an image: a larger part costs more than all of it
-NO_PASS = (
-    "{name}: regions are known in a pass of a DeviceLoader of that module only, so images are decoded whole. Put one "
-    "around the DataLoader, or leave out regions."
-)
-NO_HELP = (
-    "{name}: `regions` changes nothing, since the module's lists read all of each image: images are decoded whole. Put "
-    "the crop or resize before steps other than flips, or leave out regions."
-)
-OWN_ITEMS = "{name}: `regions` changes nothing, since its class has a __getitem__ of its own; images are decoded whole."
 
 Label_co = TypeVar("Label_co", covariant=True)
 
@@ -68,10 +60,10 @@ class IndexedDataset(Dataset[tuple[Tensor | EncodedImage, Label_co, int]], Gener
 
     remedy = REPLACE  # last sentence of the error for an unreadable image
 
-    def __init__(self, on_error: str = "raise", regions: Any = None) -> None:
+    def __init__(self, on_error: str = "raise", regions: Augment | None = None) -> None:
         self.on_error = checks.one_of(self, "on_error", on_error, ON_ERROR)
-        self.finder: Any = None if regions is None else self._finder_of(regions)
-        self._warned: set[str] = set()
+        own_items = type(self).__getitem__ is not IndexedDataset.__getitem__
+        self.finder = None if regions is None else finder_of(self, regions, own_items)
         self._skips = torch.zeros(WORKERS, dtype=torch.int64, device="cpu")
         if on_error == "skip":
             self._skips.share_memory_()  # type: ignore[no-untyped-call]  # each worker counts in its own element
@@ -90,20 +82,6 @@ class IndexedDataset(Dataset[tuple[Tensor | EncodedImage, Label_co, int]], Gener
     def _name(self, number: int) -> str:
         """Name of an image, for errors."""
         return f"item {number}"
-
-    def _finder_of(self, augment: Any) -> Any:
-        """What is needed of a module to find the parts of images; a `gpuaug.engine.parts.PartFinder`."""
-        from gpuaug.augment import Augment
-
-        if not isinstance(augment, Augment):
-            raise checks.argument_error(self, "regions", "a gpuaug.Augment", checks.describe(augment))
-        finder, name = augment.part_finder(), type(self).__name__
-        if not finder.helps:
-            warnings.warn(NO_HELP.format(name=name), stacklevel=4)
-        elif type(self).__getitem__ is not IndexedDataset.__getitem__:
-            warnings.warn(OWN_ITEMS.format(name=name), stacklevel=4)
-            return None
-        return finder
 
     @property
     def skipped(self) -> int:
@@ -145,10 +123,7 @@ class IndexedDataset(Dataset[tuple[Tensor | EncodedImage, Label_co, int]], Gener
         Args:
             numbers: As of `dataset[number]`.
         """
-        cut = None if self.finder is None else self.finder.cut()
-        if self.finder is not None and not self.finder.in_pass and NO_PASS not in self._warned:
-            self._warned.add(NO_PASS)
-            warnings.warn(NO_PASS.format(name=type(self).__name__), stacklevel=2)
+        cut = None if self.finder is None else present_cut(self, self.finder)
         if cut is None:
             return [self[number] for number in numbers]
         asked = [self._asked(number) for number in numbers]
@@ -159,36 +134,16 @@ class IndexedDataset(Dataset[tuple[Tensor | EncodedImage, Label_co, int]], Gener
                 loaded.append(self._load_encoded(number))
             except (ImageError, OSError) as error:
                 loaded.append(self._substitute(number, error))
-        found = self._boxes(cut, loaded, index)
+        boxes = boxes_of(self.finder, cut, [image for image, _ in loaded], index)
         samples = []
-        for row, ((number, _), (image, label)) in enumerate(zip(asked, loaded, strict=True)):
+        for (number, _), (image, label), key, box in zip(asked, loaded, index, boxes, strict=True):
             try:
-                part = self._part(image, found.get(row), cut)
+                part = part_of(image, box, cut)
             except (ImageError, OSError) as error:
                 image, label = self._substitute(number, error)
-                part = self._part(image, None, cut)
-            samples.append((part, label, index[row]))
+                part = part_of(image, None, cut)
+            samples.append((part, label, key))
         return samples
-
-    def _boxes(self, cut: Any, loaded: Sequence[tuple[Any, Any]], index: Sequence[int]) -> dict[int, Any]:
-        """(what of the image can be decoded, the box that its draw reads) of the rows where a part can be decoded."""
-        images = [readable(image.data) if isinstance(image, EncodedImage) else None for image, _ in loaded]
-        rows = [row for row, image in enumerate(images) if image is not None]
-        known = [image for image in images if image is not None]
-        boxes = self.finder.find(cut, [index[row] for row in rows], [image.size for image in known]) if rows else None
-        if boxes is None:
-            return {}
-        found = zip(rows, known, boxes.tolist(), strict=True)
-        return {row: (image, box) for row, image, box in found if box[2] * box[3] < MOST * math.prod(image.size)}
-
-    @staticmethod
-    def _part(image: Tensor | EncodedImage, found: tuple[Any, Any] | None, cut: Any) -> Part:
-        if isinstance(image, EncodedImage) and found is not None:
-            known, box = found
-            return Part(decode_part(image.data, known, box), tuple(box[:2]), known.size, cut)
-        pixels = decode(image.data) if isinstance(image, EncodedImage) else image
-        height, width = pixels.shape[1:]
-        return Part(pixels, (0, 0), (height, width), cut)
 
     def __iter__(self) -> Iterator[tuple[Tensor | EncodedImage, Label_co, int]]:
         return (self[number] for number in range(len(self)))
@@ -258,7 +213,7 @@ class ImageFolder(IndexedDataset[int]):
         extensions: str | Sequence[str] | None = None,
         is_valid_file: Callable[[str], bool] | None = None,
         allow_empty: bool = False,
-        regions: Any = None,
+        regions: Augment | None = None,
     ) -> None:
         super().__init__(on_error, regions)
         self.decode = decoded_where(self, decode, regions)
@@ -303,7 +258,7 @@ class ImageFolder(IndexedDataset[int]):
         return f"ImageFolder({str(self.root)!r}, decode={self.decode!r}, on_error={self.on_error!r}{self._options})"
 
 
-def decoded_where(owner: object, decode: str, regions: Any) -> str:
+def decoded_where(owner: object, decode: str, regions: Augment | None) -> str:
     """The argument `decode`, checked."""
     checks.one_of(owner, "decode", decode, DECODE)
     if decode == "device" and regions is not None:
@@ -340,7 +295,7 @@ class Indexed(IndexedDataset[object]):
         ValueError: If `dataset` is no map-style data set; on access, if a sample has another form.
     """
 
-    def __init__(self, dataset: MapDataset, on_error: str = "raise", regions: Any = None) -> None:
+    def __init__(self, dataset: MapDataset, on_error: str = "raise", regions: Augment | None = None) -> None:
         super().__init__(on_error, regions)
         if not hasattr(dataset, "__getitem__") or not hasattr(dataset, "__len__"):
             expected = "a map-style data set, with __getitem__ and __len__"

@@ -7,7 +7,7 @@ import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from gpuaug import checks
 from gpuaug.augment import Augment
 from gpuaug.data import wrapped
 from gpuaug.data.ahead import Ahead
-from gpuaug.data.dataset import IndexedDataset
+from gpuaug.data.regions import followed
 from gpuaug.data.sampler import NumberingSampler
 from gpuaug.data.transport.encoded import Encoded
 from gpuaug.data.transport.shared import Mapped
@@ -159,19 +159,6 @@ class DeviceLoader:
                 part._follow(mode.epoch + mode.again)
         return iter(self.loader)
 
-    @contextmanager
-    def _followed(self, mode: Mode) -> Iterator[None]:
-        """Data sets with `regions` decode for this pass."""
-        key = self.augment.pass_key(mode)
-        datasets = (part for part in wrapped.parts_of(self.loader) if isinstance(part, IndexedDataset))
-        finders = [dataset.finder for dataset in datasets if dataset.finder is not None]
-        passes = [finder.follow(mode.training, key) for finder in finders]
-        try:
-            yield
-        finally:
-            for finder, number in zip(finders, passes, strict=True):
-                finder.leave(number)
-
     def _ended(self, mode: Mode) -> None:
         self.augment.end_pass(mode)
         self._place = None
@@ -181,7 +168,7 @@ class DeviceLoader:
 
     def _pass(self) -> Iterator[Batch]:
         mode = self._begun()
-        with self._followed(mode):
+        with followed(wrapped.parts_of(self.loader), mode.training, self.augment.pass_key(mode)):
             yield from self._streamed(mode) if self.device.type == "cuda" else self._threaded(mode)
 
     def _trains(self) -> bool:

@@ -62,6 +62,7 @@ class PartFinder:
         # shared with workers, forked or spawned, which read it: the number of the pass (0: none), training, the key
         self._words = torch.zeros(3, dtype=torch.int64, device="cpu").share_memory_()  # type: ignore[no-untyped-call]
         self._passes = 0
+        self._asked = False
 
     def follow(self, training: bool, key: int) -> int:
         """A pass over the data set begins, with this list and key. Returns the number of the pass."""
@@ -82,7 +83,13 @@ class PartFinder:
 
     @property
     def in_pass(self) -> bool:
+        """Whether a pass was followed and has not ended."""
         return bool(self._words[PASS])
+
+    def first_time(self) -> bool:
+        """True when it is called first in this process; for a warning that is given once."""
+        first, self._asked = not self._asked, True
+        return first
 
     def cut(self) -> Cut | None:
         """The draw of the present pass; None if there is no pass, or its list reads all of each image."""

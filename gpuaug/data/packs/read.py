@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from gpuaug.data.dataset import IndexedDataset, decoded_where, load
 from gpuaug.data.decode import ImageError
 from gpuaug.data.packs.format import Entry, Index, Shard, arrow, open_shard
 from gpuaug.data.transport.encoded import EncodedImage
+
+if TYPE_CHECKING:
+    from gpuaug.augment import Augment
 
 __all__ = ["Packed", "verify"]
 
@@ -59,7 +62,7 @@ class Packed(IndexedDataset[int]):
         decode: str = "worker",
         on_error: str = "raise",
         verify: bool = True,
-        regions: Any = None,
+        regions: Augment | None = None,
     ) -> None:
         super().__init__(on_error, regions)
         arrow()

@@ -122,11 +122,7 @@ def pack(
     quality = checks.integer("pack", "quality", quality, 1, 100)
     shard_images = checks.integer("pack", "shard_images", shard_images, 1)
     short_side = short_side if short_side is None else checks.integer("pack", "short_side", short_side, 1)
-    if encoding == "same" and short_side is not None:
-        remedy = 'Pass short_side=None (on the command line --short-side 0), or encoding="jpeg".'
-        raise checks.argument_error("pack", "short_side", 'None with encoding="same"', short_side, remedy)
-    if encoding != "raw" and not can_tile():
-        warnings.warn(NO_TILES, stacklevel=2)
+    _check_encoding(encoding, short_side)
     workers = cores() if workers is None else checks.integer("pack", "workers", workers, 0)
     source, folder = checks.folder("pack", "source", source), checks.path("pack", "destination", destination)
     if folder.exists():
@@ -149,6 +145,15 @@ def pack(
         index.shards = finished_shards(folder, index, files)
         written = _write(folder, index, files, workers, on_error, report)
     return _result(index, files, written, time.perf_counter() - begin)
+
+
+def _check_encoding(encoding: str, short_side: int | None) -> None:
+    """Raise if files are to stay the same and shrink; warn if JPEGs cannot have tiles."""
+    if encoding == "same" and short_side is not None:
+        remedy = 'Pass short_side=None (on the command line --short-side 0), or encoding="jpeg".'
+        raise checks.argument_error("pack", "short_side", 'None with encoding="same"', short_side, remedy)
+    if encoding != "raw" and not can_tile():
+        warnings.warn(NO_TILES, stacklevel=3)
 
 
 def _result(index: Index, source: Source, written: int, seconds: float) -> Packing:
