@@ -257,8 +257,7 @@ class RandomChoice(Container):
         p: Any = self.p or [1.0] * len(self.transforms)
         # of a sum that rounding leaves just below 1 nothing is left over: uniforms lie on a grid of 2**-24
         edges = np.cumsum(p) / max(1.0, sum(p))
-        if self.kind is Kind.MIX:
-            uniforms = uniforms[leaders(self.transforms[0].mode, len(uniforms))]  # type: ignore[attr-defined]
+        uniforms = uniforms[leaders(getattr(self.transforms[0], "mode", "elem"), len(uniforms))]
         return np.searchsorted(edges, uniforms, side="right")
 
     def lower(self, params: Params, builder: Builder) -> None:
@@ -287,9 +286,6 @@ class RandomChoice(Container):
 
     def check(self, canvas: Canvas) -> None:
         super().check(canvas)
-        if self.kind is Kind.CROP:
-            first, *others = (child.sizes(canvas.sizes) for child in self.transforms)
-            if any((first != other).any() for other in others):
-                raise checks.argument_error(
-                    self, "transforms", "crops to one size", ", ".join(map(repr, self.transforms))
-                )
+        first, *others = (child.sizes(canvas.sizes) for child in self.transforms)
+        if any((first != other).any() for other in others):
+            raise checks.argument_error(self, "transforms", "crops to one size", ", ".join(map(repr, self.transforms)))
