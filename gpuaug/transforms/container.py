@@ -83,7 +83,7 @@ class Container(Transform, abc.ABC):
 
     transforms: Sequence[Transform]
 
-    def _setup(self, transforms: Any, *kinds: Kind) -> None:
+    def __init__(self, transforms: Any, *kinds: Kind) -> None:
         """Keep the children, each of one of `kinds`; a Compose among them becomes one child."""
         if not isinstance(transforms, Sequence) or isinstance(transforms, str) or not transforms:
             raise checks.argument_error(self, "transforms", "a list of at least one transform", repr(transforms))
@@ -146,7 +146,7 @@ class RandomApply(Container, Pixel):
     """
 
     def __init__(self, transforms: Sequence[object], p: float = 0.5) -> None:
-        self._setup(transforms.transforms if isinstance(transforms, Compose) else transforms, Kind.PIXEL)
+        super().__init__(transforms.transforms if isinstance(transforms, Compose) else transforms, Kind.PIXEL)
         self.p = checks.probability(self, p)
 
     def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
@@ -166,7 +166,7 @@ class RandomOrder(Container, Pixel):
     """
 
     def __init__(self, transforms: Sequence[object]) -> None:
-        self._setup(transforms, Kind.PIXEL)
+        super().__init__(transforms, Kind.PIXEL)
 
     @property
     def draws(self) -> int:  # type: ignore[override]
@@ -211,7 +211,7 @@ class RandomChoice(Container):
     draws = 1
 
     def __init__(self, transforms: Sequence[object], p: Sequence[float] | None = None) -> None:
-        self._setup(transforms, *WORDS)
+        super().__init__(transforms, *WORDS)
         if len({child.kind for child in self.transforms}) > 1:
             names = ", ".join(type(child).__name__ for child in self.transforms)
             raise checks.argument_error(
