@@ -1,6 +1,6 @@
 """The bytes that our launches move, counted without a GPU: python -m benchmarks.gpu.moved
 
-The kernels run in Triton's interpreter, which watches every load and store (`benchmarks.evidence.audit`); each byte
+The kernels run in Triton's interpreter, which watches every load and store (`benchmarks.evidence.recording`); each byte
 counts once a launch. `benchmarks.gpu.speed` divides them by the bandwidth of a copy. Count again when the kernels
 change: the file has their fingerprint, and counts of other kernels are reported as stale.
 """
@@ -21,7 +21,7 @@ IMAGES = 4
 
 def count(scale: Any, names: Any, images: int = IMAGES) -> dict[str, dict[str, float]]:
     """Bytes read and written, and launches, of each recipe, of an image but for the launches; in `pretend()`."""
-    from ..evidence.audit import Audit
+    from ..evidence.recording import Audit
     from . import recipes
 
     images_, labels = recipes.batches(scale, images, None)[0]

@@ -1,4 +1,4 @@
-"""The tables of `python -m benchmarks.evidence.audit`, from what `benchmarks.regimes.audit.collect` found, or a file
+"""The tables of `python -m benchmarks.evidence.audit`, from what `benchmarks.evidence.audit.collect` found, or a file
 has kept."""
 
 from __future__ import annotations

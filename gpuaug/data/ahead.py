@@ -14,13 +14,13 @@ from typing import Any, TypeVar
 
 from gpuaug import compat
 
-__all__ = ["Ahead", "ClosedError"]
+__all__ = ["ClosedError", "FetchThread"]
 
 T = TypeVar("T")
 
 GRACE = 2.0  # seconds that `close` waits for a batch that is being fetched
 
-_running: weakref.WeakSet[Ahead] = weakref.WeakSet()
+_running: weakref.WeakSet[FetchThread] = weakref.WeakSet()
 
 
 if hasattr(os, "register_at_fork"):
@@ -28,14 +28,14 @@ if hasattr(os, "register_at_fork"):
 
 
 class ClosedError(Exception):
-    """`Ahead.close` was called while a batch was fetched."""
+    """`FetchThread.close` was called while a batch was fetched."""
 
 
-class Ahead:
+class FetchThread:
     """Run jobs one after another in a thread.
 
     A job gets the next batch with `fetch`, which may hang; the rest of a job must end in finite time. The thread is a
-    daemon, so the interpreter does not wait for it. At the interpreter's exit every Ahead is closed.
+    daemon, so the interpreter does not wait for it. At the interpreter's exit every FetchThread is closed.
 
     Args:
         name: Name of the thread.
@@ -124,5 +124,5 @@ def _interrupt(thread: threading.Thread) -> None:
 
 @atexit.register
 def _at_exit() -> None:
-    for ahead in list(_running):
-        ahead.close()
+    for thread in list(_running):
+        thread.close()

@@ -123,8 +123,9 @@ class IndexedDataset(Dataset[tuple[Tensor | EncodedImage, Label_co, int]], Gener
         Args:
             numbers: As of `dataset[number]`.
         """
-        cut = None if self.finder is None else present_cut(self, self.finder)
-        if cut is None:
+        finder = self.finder
+        cut = None if finder is None else present_cut(self, finder)
+        if finder is None or cut is None:
             return [self[number] for number in numbers]
         asked = [self._asked(number) for number in numbers]
         index = [index_of(*pair) for pair in asked]
@@ -134,7 +135,7 @@ class IndexedDataset(Dataset[tuple[Tensor | EncodedImage, Label_co, int]], Gener
                 loaded.append(self._load_encoded(number))
             except (ImageError, OSError) as error:
                 loaded.append(self._substitute(number, error))
-        boxes = boxes_of(self.finder, cut, [image for image, _ in loaded], index)
+        boxes = boxes_of(finder, cut, [image for image, _ in loaded], index)
         samples = []
         for (number, _), (image, label), key, box in zip(asked, loaded, index, boxes, strict=True):
             try:

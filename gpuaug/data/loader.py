@@ -17,11 +17,11 @@ from torch import Tensor
 from gpuaug import checks
 from gpuaug.augment import Augment
 from gpuaug.data import wrapped
-from gpuaug.data.ahead import Ahead
+from gpuaug.data.ahead import FetchThread
 from gpuaug.data.regions import followed
 from gpuaug.data.sampler import NumberingSampler
 from gpuaug.data.transport.encoded import Encoded
-from gpuaug.data.transport.shared import Mapped
+from gpuaug.data.transport.shared import MappedSegments
 from gpuaug.engine.distributed import world
 from gpuaug.engine.numbering import Mode, Reservation
 from gpuaug.ragged import Ragged
@@ -38,7 +38,6 @@ FORWARDED = (
 # Lightning, Fabric, Accelerate and torch.distributed.checkpoint look for these methods and call them if they exist, so
 # a DeviceLoader may have them only if its loader has them.
 STATE = ("state_dict", "load_state_dict")
-
 Batch = Tensor | tuple[Tensor, Tensor]
 
 # For each module that trains, the loaders that were iterated with it and whose `train` is None.
@@ -109,12 +108,12 @@ class DeviceLoader:
         self.device = wrapped.checked_device(device)
         self._place: Any = None  # state of the wrapped loader after the batch that was last handed out
         self._replaced = 0  # number of images that could not be decoded here
-        self._ahead: Ahead | None = None  # thread of the last iteration
+        self._thread: FetchThread | None = None  # thread of the last iteration
         self._stateful = True  # False once the loader turned out to keep no state
         self._warned = False
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_ahead": None}
+        return {**self.__dict__, "_thread": None}
 
     def __getattr__(self, name: str) -> Any:
         if name in FORWARDED and "loader" in self.__dict__:  # there is none yet while it is unpickled
@@ -164,12 +163,9 @@ class DeviceLoader:
         self._place = None
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._pass()
-
-    def _pass(self) -> Iterator[Batch]:
-        mode = self._begun()
+        mode, run = self._begun(), self._streamed if self.device.type == "cuda" else self._threaded
         with followed(wrapped.parts_of(self.loader), mode.training, self.augment.pass_key(mode)):
-            yield from self._streamed(mode) if self.device.type == "cuda" else self._threaded(mode)
+            yield from run(mode)
 
     def _trains(self) -> bool:
         return self.augment.training if self.train is None else self.train
@@ -203,11 +199,11 @@ class DeviceLoader:
     # ---- CPU, and devices without streams: a thread works ahead ------------------------------------------------------
 
     def _threaded(self, mode: Mode) -> Iterator[Batch]:
-        if self._ahead is not None:
-            self._ahead.join()  # two iterations would read from one source
-        batches, mapped = self._batches(mode), Mapped()  # here, not in the thread: it may fork
-        thread, consumer = Ahead("gpuaug-loader"), threading.get_ident()
-        self._ahead = thread
+        if self._thread is not None:
+            self._thread.join()  # two iterations would read from one source
+        batches, mapped = self._batches(mode), MappedSegments()  # here, not in the thread: it may fork
+        thread, consumer = FetchThread("gpuaug-loader"), threading.get_ident()
+        self._thread = thread
         work = partial(self._next, batches, mode, mapped, thread.fetch)
         coming = thread.submit(work)
         try:
@@ -224,7 +220,7 @@ class DeviceLoader:
         self._ended(mode)
 
     def _next(
-        self, batches: Iterator[Any], mode: Mode, mapped: Mapped, fetch: Callable[[Iterator[Any], object], Any]
+        self, batches: Iterator[Any], mode: Mode, mapped: MappedSegments, fetch: Callable[[Iterator[Any], object], Any]
     ) -> DeviceBatch | AugmentedBatch | None:
         """The next batch, fetched, moved and augmented.
 
@@ -244,7 +240,7 @@ class DeviceLoader:
 
     def _streamed(self, mode: Mode) -> Iterator[Batch]:
         stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        batches, mapped = self._batches(mode), Mapped()
+        batches, mapped = self._batches(mode), MappedSegments()
         moved = self._moved(batches, mapped, stream)
         while moved is not None:
             current = torch.cuda.current_stream(self.device)
@@ -274,7 +270,7 @@ class DeviceLoader:
     def _moved(
         self,
         batches: Iterator[Any],
-        mapped: Mapped,
+        mapped: MappedSegments,
         stream: Any = None,
         fetch: Callable[[Iterator[Any], object], Any] = next,
     ) -> DeviceBatch | None:

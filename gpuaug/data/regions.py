@@ -63,9 +63,10 @@ def finder_of(dataset: object, augment: Any, own_items: bool) -> PartFinder | No
 @contextmanager
 def followed(parts: Iterable[object], training: bool, key: int) -> Iterator[None]:
     """A pass with this key over a loader of these parts: its data sets with `regions` decode for it."""
-    finders = [
-        finder for part in parts if (finder := vars(part).get("finder")) is not None and hasattr(finder, "follow")
-    ]
+    from gpuaug.engine.parts import PartFinder  # a data set alone does not load the engine
+
+    found = (getattr(part, "finder", None) for part in parts)
+    finders = [finder for finder in found if isinstance(finder, PartFinder)]
     passes = [finder.follow(training, key) for finder in finders]
     try:
         yield

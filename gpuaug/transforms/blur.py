@@ -122,6 +122,7 @@ class MotionBlur(Pixel):
             checks.interval(self, "direction", symmetric(direction), -1, 1),
         )
         self.border_type = checks.one_of(self, "border_type", border_type, list(BORDERS))
+        self._border = BORDERS[self.border_type]
         self.resample = checks.one_of(self, "resample", getattr(resample, "value", resample), ("nearest", "bilinear"))
         self.p = checks.probability(self, p)
 
@@ -158,4 +159,4 @@ class MotionBlur(Pixel):
         with torch.device("cpu"):  # whatever the default is
             kernel = get_motion_kernel2d(self.kernel_size, angle, direction, self.resample).flatten(1).numpy()
         weights = fixed_point(kernel.astype(np.float64))
-        return [Instruction.of(Op.CONVOLVE, len(canvas), self.kernel_size, BORDERS[self.border_type], kernel=weights)]
+        return [Instruction.of(Op.CONVOLVE, len(canvas), self.kernel_size, self._border, kernel=weights)]

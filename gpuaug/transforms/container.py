@@ -83,7 +83,7 @@ class Container(Transform, abc.ABC):
 
     transforms: Sequence[Transform]
 
-    def _setup(self, transforms: Any, *kinds: Kind) -> None:
+    def __init__(self, transforms: Any, *kinds: Kind) -> None:
         """Keep the children, each of one of `kinds`; a Compose among them becomes one child."""
         if not isinstance(transforms, Sequence) or isinstance(transforms, str) or not transforms:
             raise checks.argument_error(self, "transforms", "a list of at least one transform", repr(transforms))
@@ -146,7 +146,7 @@ class RandomApply(Container, Pixel):
     """
 
     def __init__(self, transforms: Sequence[object], p: float = 0.5) -> None:
-        self._setup(transforms.transforms if isinstance(transforms, Compose) else transforms, Kind.PIXEL)
+        super().__init__(transforms.transforms if isinstance(transforms, Compose) else transforms, Kind.PIXEL)
         self.p = checks.probability(self, p)
 
     def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
@@ -166,7 +166,7 @@ class RandomOrder(Container, Pixel):
     """
 
     def __init__(self, transforms: Sequence[object]) -> None:
-        self._setup(transforms, Kind.PIXEL)
+        super().__init__(transforms, Kind.PIXEL)
 
     @property
     def draws(self) -> int:  # type: ignore[override]
@@ -211,7 +211,7 @@ class RandomChoice(Container):
     draws = 1
 
     def __init__(self, transforms: Sequence[object], p: Sequence[float] | None = None) -> None:
-        self._setup(transforms, *WORDS)
+        super().__init__(transforms, *WORDS)
         if len({child.kind for child in self.transforms}) > 1:
             names = ", ".join(type(child).__name__ for child in self.transforms)
             raise checks.argument_error(
@@ -258,8 +258,7 @@ class RandomChoice(Container):
         p: Any = self.p or [1.0] * len(self.transforms)
         # a sum that rounding puts just below 1 leaves no sample unchanged: uniforms lie on a grid of 2**-24
         edges = np.cumsum(p) / max(1.0, sum(p))
-        if self.kind is Kind.MIX:
-            uniforms = uniforms[leaders(self.transforms[0].mode, len(uniforms))]  # type: ignore[attr-defined]
+        uniforms = uniforms[leaders(getattr(self.transforms[0], "mode", "elem"), len(uniforms))]
         return np.searchsorted(edges, uniforms, side="right")
 
     def lower(self, params: Params, builder: Builder) -> None:
@@ -288,9 +287,6 @@ class RandomChoice(Container):
 
     def check(self, canvas: Canvas) -> None:
         super().check(canvas)
-        if self.kind is Kind.CROP:
-            first, *others = (child.sizes(canvas.sizes) for child in self.transforms)
-            if any((first != other).any() for other in others):
-                raise checks.argument_error(
-                    self, "transforms", "crops to one size", ", ".join(map(repr, self.transforms))
-                )
+        first, *others = (child.sizes(canvas.sizes) for child in self.transforms)
+        if any((first != other).any() for other in others):
+            raise checks.argument_error(self, "transforms", "crops to one size", ", ".join(map(repr, self.transforms)))

@@ -66,6 +66,7 @@ class Resize(Crop):
             raise checks.argument_error(self, "max_size", f"greater than `size` ({edges[0]})", repr(max_size))
         self.size, self.max_size, self.antialias, self._edges = size, max_size, antialias, edges
         self.interpolation = check_interpolation(self, interpolation, list(INTERPOLATIONS))
+        self._mode = INTERPOLATIONS[self.interpolation]
 
     def sizes(self, sizes: Array) -> Array:
         edges = self._edges
@@ -93,8 +94,7 @@ class Resize(Crop):
     def placement(self, params: Params, canvas: Canvas) -> Placement:
         sizes = canvas.sizes
         resized, zero = self.sizes(sizes), repeated(len(sizes), 0, 0)
-        mode = INTERPOLATIONS[self.interpolation]
-        return Placement(whole_boxes(sizes), resized, zero, resized, mode, bool(self.antialias))
+        return Placement(whole_boxes(sizes), resized, zero, resized, self._mode, bool(self.antialias))
 
 
 class CenterCrop(Crop):
@@ -137,6 +137,7 @@ class Pad(Crop):
         self.padding, self._pads = padding, parse_padding(self, padding)
         self.fill = checks.fill(self, fill)
         self.padding_mode = checks.one_of(self, "padding_mode", padding_mode, list(PADDING_MODES))
+        self._border = PADDING_MODES[self.padding_mode]
 
     def sizes(self, sizes: Array) -> Array:
         top, left, bottom, right = self._pads
@@ -153,7 +154,7 @@ class Pad(Crop):
         start = np.broadcast_to(np.array([-top, -left]), canvas.sizes.shape)
         fill = fill_row(self, self.fill, canvas.channels).astype(np.uint8)
         sizes, pads = self.sizes(canvas.sizes), any(self._pads)
-        return Placement.cut(canvas.sizes, start, sizes, pads, PADDING_MODES[self.padding_mode], fill)
+        return Placement.cut(canvas.sizes, start, sizes, pads, self._border, fill)
 
 
 def check_reflection(owner: object, padding_mode: str, most: Array, canvas: Canvas) -> None:
@@ -194,6 +195,7 @@ class RandomCrop(Crop):
         self.size, self.padding, self.pad_if_needed = size, padding, pad_if_needed
         self.fill = checks.fill(self, fill)
         self.padding_mode = checks.one_of(self, "padding_mode", padding_mode, list(PADDING_MODES))
+        self._border = PADDING_MODES[self.padding_mode]
 
     def sizes(self, sizes: Array) -> Array:
         return repeated(len(sizes), *self._pair)
@@ -231,9 +233,8 @@ class RandomCrop(Crop):
 
     def placement(self, params: Params, canvas: Canvas) -> Placement:
         fill = fill_row(self, self.fill, canvas.channels).astype(np.uint8)
-        mode = PADDING_MODES[self.padding_mode]
         pads = any(padding.any() for padding in self._padding(canvas.sizes))
-        return Placement.cut(canvas.sizes, params["start"], self.sizes(canvas.sizes), pads, mode, fill)
+        return Placement.cut(canvas.sizes, params["start"], self.sizes(canvas.sizes), pads, self._border, fill)
 
 
 class RandomResizedCrop(Crop):
@@ -261,6 +262,7 @@ class RandomResizedCrop(Crop):
         self.scale = checks.interval(self, "scale", scale, 0, math.inf)
         self.ratio = checks.interval(self, "ratio", ratio, 1e-6, 1e6)
         self.interpolation = check_interpolation(self, interpolation, list(INTERPOLATIONS))
+        self._mode = INTERPOLATIONS[self.interpolation]
 
     def sizes(self, sizes: Array) -> Array:
         return repeated(len(sizes), *self._pair)
@@ -301,8 +303,7 @@ class RandomResizedCrop(Crop):
 
     def placement(self, params: Params, canvas: Canvas) -> Placement:
         size, zero = self.sizes(canvas.sizes), repeated(len(canvas), 0, 0)
-        mode = INTERPOLATIONS[self.interpolation]
-        return Placement(params["box"], size, zero, size, mode, bool(self.antialias))
+        return Placement(params["box"], size, zero, size, self._mode, bool(self.antialias))
 
 
 def first_fit(

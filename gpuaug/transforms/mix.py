@@ -40,14 +40,14 @@ class Mix(Transform, abc.ABC):
 
     kind = Kind.MIX
     draws = 3
-    alpha: float
-    num_classes: int | None
-    mode: str
 
-    def _setup(self, alpha: float, num_classes: int | None, mode: str) -> None:
+    def __init__(
+        self, *, alpha: float = 1.0, num_classes: int | None = None, labels_getter: str = "default", mode: str = "batch"
+    ) -> None:
         self.alpha = checks.number(self, "alpha", alpha, 0.01, 100)
         self.num_classes = None if num_classes is None else checks.integer(self, "num_classes", num_classes, 1)
         self.mode = checks.one_of(self, "mode", mode, MODES)
+        self.labels_getter = checks.one_of(self, "labels_getter", labels_getter, ("default",))
 
     def check(self, canvas: Canvas) -> None:
         canvas.size(self)
@@ -138,12 +138,6 @@ class MixUp(Mix):
             middle one of an odd batch stays unchanged (the names are timm's).
     """
 
-    def __init__(
-        self, *, alpha: float = 1.0, num_classes: int | None = None, labels_getter: str = "default", mode: str = "batch"
-    ) -> None:
-        self._setup(alpha, num_classes, mode)
-        self.labels_getter = checks.one_of(self, "labels_getter", labels_getter, ("default",))
-
     def straight(self, canvas: Canvas) -> Sequence[program.Straight] | None:
         if self.mode != "batch":
             return None
@@ -170,12 +164,6 @@ class CutMix(Mix):
         labels_getter: Only "default" is accepted, without effect; labels are the second argument of the call.
         mode: "batch", "elem" or "pair", as for MixUp.
     """
-
-    def __init__(
-        self, *, alpha: float = 1.0, num_classes: int | None = None, labels_getter: str = "default", mode: str = "batch"
-    ) -> None:
-        self._setup(alpha, num_classes, mode)
-        self.labels_getter = checks.one_of(self, "labels_getter", labels_getter, ("default",))
 
     def describe(self, params: Params, sample: int) -> str:
         return "CutMix"

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from tests.support.processes import ENVIRONMENT, python
+
 ROOT = Path(__file__).parents[2]
 CASES = ROOT / "tests" / "support" / "audit_cases.py"
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
 
 SEEDED = {  # case: (what is said of it, whether the host surely waits)
     "item": (".item()", True),
@@ -39,19 +38,12 @@ SEEDED = {  # case: (what is said of it, whether the host surely waits)
 }
 
 
-def run(*command: str, **environment: str) -> str:
-    variables = {**ENVIRONMENT, **environment}
-    done = subprocess.run([sys.executable, *command], cwd=ROOT, env=variables, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def cases() -> dict[str, Any]:
     """What the audit says of each case, from a process that may believe in a GPU."""
     if torch.cuda.is_available():
         pytest.skip("the harness stands in for a GPU that is missing")
-    return json.loads(run(str(CASES)))
+    return json.loads(python(str(CASES)))
 
 
 @pytest.mark.parametrize("case", SEEDED)
@@ -171,7 +163,7 @@ def command(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     file = folder / "audit.json"
     path = os.pathsep.join([str(folder), ENVIRONMENT["PYTHONPATH"]])
     options = ("--only", "torch", "--batch", "2", "--seeds", "1", "--json", str(file))
-    return run("-m", "benchmarks.evidence.audit", *options, PYTHONPATH=path), file
+    return python("-m", "benchmarks.evidence.audit", *options, PYTHONPATH=path), file
 
 
 def test_the_command_prints_tables_and_writes_json(command: tuple[str, Path]) -> None:
@@ -212,18 +204,18 @@ assert not {"torch", "benchmarks.evidence.pseudocuda"} & set(sys.modules)  # whi
 
 def test_the_file_prints_as_the_command_did(command: tuple[str, Path]) -> None:
     shown, file = command
-    assert run("-c", SHOW, str(file), "{}") == shown
+    assert python("-c", SHOW, str(file), "{}") == shown
 
 
 def test_old_instruction_counts_are_said_to_be_old(command: tuple[str, Path]) -> None:
     counted = {"images": 28, "stale": False}
     fresh, stale = (
-        run("-c", SHOW, str(command[1]), json.dumps({"instructions": {**counted, "stale": old}}))
+        python("-c", SHOW, str(command[1]), json.dumps({"instructions": {**counted, "stale": old}}))
         for old in (False, True)
     )
     assert "STALE" not in fresh
     assert "STALE: the kernels have changed" in stale
-    assert "not counted yet" in run("-c", SHOW, str(command[1]), json.dumps({"instructions": None}))
+    assert "not counted yet" in python("-c", SHOW, str(command[1]), json.dumps({"instructions": None}))
 
 
 STALE = """
@@ -244,7 +236,7 @@ print(json.dumps([fingerprint() == fingerprint(folder / "same"), answers, [row["
 
 
 def test_stored_instruction_counts_know_their_kernels(tmp_path: Path) -> None:
-    same, answers, cases = json.loads(run("-c", STALE, str(tmp_path)))
+    same, answers, cases = json.loads(python("-c", STALE, str(tmp_path)))
     assert same
     assert answers == [False, True, None]
     assert cases == ["crop + flip", "+ RandAugment", "+ RandAugment + MixUp", "+ ColorJitter"]
@@ -259,7 +251,7 @@ print(json.dumps([least, {model: list(rates) for model, rates in RATES.items()},
 
 
 def test_bounds_and_shares_of_a_hand_made_count() -> None:
-    (memory, both), rates, gpus = json.loads(run("-c", BOUNDS))
+    (memory, both), rates, gpus = json.loads(python("-c", BOUNDS))
     assert gpus == ["A100", "H100", "RTX 4090"]
     assert rates == dict.fromkeys(("ResNet-18", "ResNet-50", "ViT-B/16"), gpus)
     assert memory["RTX 4090"]["memory_us"] == pytest.approx(1)  # 1.008 MB at 1.008 TB/s

@@ -108,7 +108,7 @@ def test_other_numbers_of_channels(device: Pretend, monkeypatch: pytest.MonkeyPa
 
 def test_a_loader(device: Pretend, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its thread takes turns with the consumer here."""
-    monkeypatch.setattr(loader, "Ahead", InTurn)
+    monkeypatch.setattr(loader, "FetchThread", InTurn)
     monkeypatch.setattr(wrapped, "present", lambda device: True)
     case = CASES["ragged"]
     inner = DataLoader(Photos(), 5, collate_fn=ga.ragged_collate)
@@ -120,7 +120,7 @@ def test_a_loader(device: Pretend, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class InTurn(Turns):
-    """In place of `gpuaug.data.ahead.Ahead`: a job is done when it is given."""
+    """In place of `gpuaug.data.ahead.FetchThread`: a job is done when it is given."""
 
     def __init__(self, name: str) -> None:
         pass

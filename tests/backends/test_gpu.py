@@ -3,10 +3,8 @@ disturb one another. Skipped without one; then the checks are only rehearsed, in
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,8 +15,8 @@ from tests.support import gpu_checks
 from tests.support.device_lists import CAPTURED, CASES
 from tests.support.helpers import noise
 from tests.support.lists import LISTS, cases, channel_counts
+from tests.support.processes import ENVIRONMENT, python
 
-ROOT = Path(__file__).parents[2]
 CUDA = torch.cuda.is_available()
 
 
@@ -164,26 +162,14 @@ MISSING = "kornia,kornia_rs,pydantic,ray,torchdata,playwright,axe_playwright_pyt
 
 def test_without_kornia_and_others_the_tests_are_found_and_run() -> None:
     """All that need a device, from all files; and MotionBlur says what it lacks."""
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    command = [
-        sys.executable,
-        "tests/support/without.py",
-        MISSING,
-        "-m",
-        "gpu",
-        "--collect-only",
-        "-p",
-        "no:cacheprovider",
-    ]
-    done = subprocess.run([*command, "-q"], cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout[-3000:]
-    here = {line.partition(": ")[0]: int(line.partition(": ")[2]) for line in done.stdout.split("\n") if ": " in line}
+    found = python("tests/support/without.py", MISSING, "-m", "gpu", "--collect-only", "-p", "no:cacheprovider", "-q")
+    here = {line.partition(": ")[0]: int(line.partition(": ")[2]) for line in found.split("\n") if ": " in line}
     assert here["tests/backends/test_gpu.py"] > 250
     assert here["tests/data/test_encoded.py"] == 1
     code = "import gpuaug as ga, torch; x = torch.zeros(2, 3, 9, 9, dtype=torch.uint8)\n"
     code += "print(ga.Augment([ga.RandAugment()])(x).shape)\nga.Augment([ga.MotionBlur(3, 0, 0)], backend='torch')(x)"
     hide = f"import sys; sys.modules.update(dict.fromkeys({MISSING.split(',')!r}))\n"
-    said = subprocess.run([sys.executable, "-c", hide + code], env=environment, capture_output=True, text=True)
+    said = subprocess.run([sys.executable, "-c", hide + code], env=ENVIRONMENT, capture_output=True, text=True)
     assert said.stdout == "torch.Size([2, 3, 9, 9])\n", said.stderr
     assert "ModuleNotFoundError: MotionBlur: its weights come from Kornia" in said.stderr
     assert 'Run pip install "kornia>=0.8".' in said.stderr
@@ -192,9 +178,4 @@ def test_without_kornia_and_others_the_tests_are_found_and_run() -> None:
 @pytest.mark.skipif(CUDA, reason="there is a CUDA device: the checks themselves run")
 def test_the_checks_run_on_tensors_that_claim_to_be_there() -> None:
     pytest.importorskip("triton", reason="Triton is not installed")
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "TRITON_INTERPRET": "1"}
-    command = [sys.executable, "tests/support/gpu_checks.py"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout == "rehearsed\n"
+    assert python("tests/support/gpu_checks.py", TRITON_INTERPRET="1") == "rehearsed\n"

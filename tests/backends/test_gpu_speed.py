@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -18,22 +16,13 @@ import gpuaug as ga
 from benchmarks.evidence.bounds import fingerprint
 from benchmarks.gpu import aims, feeding, moved, recipes, speed, timing, training, ways
 from benchmarks.gpu.results import Options, Results
-
-ROOT = Path(__file__).parents[2]
+from tests.support.processes import pretending, python
 
 
 @pytest.fixture(scope="module")
 def found() -> dict[str, Any]:
     """What a process that believes in a GPU found."""
-    if torch.cuda.is_available():
-        pytest.skip("the dry run stands in for a GPU that is missing")
-    pytest.importorskip("triton", reason="Triton is not installed")
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "TRITON_INTERPRET": "1"}
-    command = [sys.executable, "-W", "ignore", "tests/support/gpu_speed_cases.py"]
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.split("FOUND")[1])
+    return json.loads(pretending("-W", "ignore", "tests/support/gpu_speed_cases.py").split("FOUND")[1])
 
 
 # ---- On pretend CUDA -------------------------------------------------------------------------------------------------
@@ -119,11 +108,7 @@ def test_nothing_is_pretended_unless_it_is_asked_for() -> None:
         "assert not {'benchmarks.evidence.pseudocuda', 'benchmarks.gpu.dry'} & set(sys.modules)"
     )
     pytest.importorskip("triton", reason="Triton is not installed")
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, "PYTHONPATH": path}, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    python("-c", code)
 
 
 def test_counted_bytes_are_read_and_known_to_be_stale(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from gpuaug.program import Instruction, merge
 
 PACKAGE = Path(ga.__file__).parent
 # what a number of the instruction set looks like where it is typed: luma weights, the first fill, Q14
-OTHER = {"numba/warp.py": {17}, "numba/jpeg.py": {17}, "torch/jpeg.py": {17}}  # rows of a scratch, bits of a shift
+OTHER = {"numba/warp.py": {17}, "numba/jpeg.py": {17}, "jpeg.py": {17}}  # rows of a scratch, bits of a shift, a step
 ORDER = "operand(instruction, 0), operand(instruction, 1), operand(instruction, 2)"  # of PERMUTE: its three channels
 TYPED = {0.2989, 0.587, 0.114, FILL_AT, instructions.Q14}
 

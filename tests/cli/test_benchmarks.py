@@ -27,6 +27,8 @@ from benchmarks.regimes.scaling import PASSES, parts, scaling
 from benchmarks.report import tables
 from benchmarks.worker_pool import WorkerPool
 from gpuaug.demo.photographs import photographs
+from tests.support.ops import ROWS
+from tests.support.ops.surface import check_timed
 
 ROOT = Path(__file__).parents[2]
 OURS, THEIRS = "gpuaug", "torchvision v2, tensors"
@@ -90,6 +92,11 @@ def a_run() -> dict[str, Any]:
 
 
 # ---- measuring -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("op", ROWS, ids=lambda op: op.__name__)
+def test_every_op_is_timed_as_its_row_says(op: type[Any]) -> None:
+    check_timed(op, ROWS[op])
 
 
 def test_contestants_take_turns_in_both_orders_and_the_first_is_not_kept() -> None:

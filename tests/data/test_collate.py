@@ -357,7 +357,7 @@ def test_segments_stay_mapped_while_somebody_reads() -> None:
     """Each would cost its page faults again; and nothing stays once nobody reads, whatever batch is still held."""
     gc.collect()
     others = segments()
-    kept = shared.Mapped()
+    kept = shared.MappedSegments()
     batches = iter(loader(workers=1, persistent_workers=True))
     held = next(batches)
     kept.keep(held.images.data)
@@ -393,7 +393,7 @@ def test_segments_stay_mapped_behind_a_pinning_thread(monkeypatch: pytest.Monkey
         return tensor.clone()
 
     def mapped() -> int:
-        kept = shared.Mapped()
+        kept = shared.MappedSegments()
         before.clear()
         new[0] = 0
         for batch in loader(40 * BATCH, workers=1, pin_memory=True):
@@ -416,7 +416,7 @@ def test_segments_stay_mapped_behind_a_pinning_thread(monkeypatch: pytest.Monkey
 
 @on_linux
 def test_what_a_worker_let_go_of_is_not_kept() -> None:
-    kept, seen = shared.Mapped(), set()
+    kept, seen = shared.MappedSegments(), set()
     for batch in loader(40 * BATCH, workers=2):
         kept.keep(batch.images.data)
         seen.add(batch.images.data.data_ptr())
@@ -431,7 +431,7 @@ def test_what_a_worker_let_go_of_is_not_kept() -> None:
 @on_linux
 def test_a_forked_child_keeps_nothing_mapped() -> None:
     """Workers of a second loader are forked while a first one is read."""
-    kept = shared.Mapped()
+    kept = shared.MappedSegments()
     batches = iter(loader(workers=1))
     kept.keep(next(batches).images.data)
     read, write = os.pipe()

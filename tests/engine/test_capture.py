@@ -5,12 +5,7 @@ replay runs them in Triton's interpreter. `tests/support/capture_cases.py` does 
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,8 +13,8 @@ import torch
 
 import gpuaug as ga
 from tests.support.device_lists import BATCHES, CAPTURED, CASES
+from tests.support.processes import pretending
 
-ROOT = Path(__file__).parents[2]
 REFUSED = "operation not permitted when stream is capturing"
 
 CAPTURES = {  # what cannot be captured: what is said
@@ -54,17 +49,7 @@ CALLS = {  # what a graph cannot take: what is said
 @pytest.fixture(scope="module")
 def done() -> dict[str, Any]:
     """What happened, in a process that may believe in a GPU."""
-    if torch.cuda.is_available():
-        pytest.skip("the graphs stand in for those of a GPU that is missing")
-    if importlib.util.find_spec("triton") is None:
-        pytest.skip("Triton is not installed")
-    path = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path, "TRITON_INTERPRET": "1"}
-    run = subprocess.run(
-        [sys.executable, "tests/support/capture_cases.py"], cwd=ROOT, env=environment, capture_output=True, text=True
-    )
-    assert run.returncode == 0, run.stderr[-3000:]
-    return json.loads(run.stdout)
+    return json.loads(pretending("tests/support/capture_cases.py"))
 
 
 @pytest.mark.parametrize("name", CAPTURED)

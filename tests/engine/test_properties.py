@@ -19,7 +19,6 @@ from tests.support.helpers import (
     CLASSES,
     PIXEL_OPS,
     anew,
-    build,
     call,
     labels,
     noise,
@@ -28,6 +27,8 @@ from tests.support.helpers import (
     recipe,
     smooth,
 )
+from tests.support.ops import ROWS
+from tests.support.ops.behaviour import check_neutral
 
 steady = settings(
     deadline=None,
@@ -52,46 +53,6 @@ def test_a_sample_does_not_depend_on_its_batch(backend: str, op: type[Transform]
     assert torch.equal(anew(augment, images[rows], index=index[rows]), anew(augment, images, index=index)[rows])
 
 
-def full_range(images: Tensor) -> Tensor:
-    """The same images with a black and a white pixel."""
-    images = images.clone()
-    images[:, :, 0, 0], images[:, :, 0, 1] = 0, 255
-    return images
-
-
-# Every op at the strength that changes nothing; those that have none are changed by p=0 alone, or listed in ALWAYS.
-NEUTRAL: dict[str, Callable[[int, int], Transform]] = {
-    "GaussianBlur": lambda h, w: ga.GaussianBlur(1),
-    "GaussianNoise": lambda h, w: ga.GaussianNoise(sigma=0.0),
-    "ColorJitter": lambda h, w: ga.ColorJitter((1, 1), (1.0, 1.0), 0, (0, 0)),
-    "RandomPosterize": lambda h, w: ga.RandomPosterize(8, p=1),
-    "RandomAutocontrast": lambda h, w: ga.RandomAutocontrast(p=1),  # `full_range`
-    "RandomAdjustSharpness": lambda h, w: ga.RandomAdjustSharpness(1.0, p=1),
-    "Compose": lambda h, w: ga.Compose([ga.RandomRotation(0), ga.RandomInvert(p=0)]),
-    "RandomOrder": lambda h, w: ga.RandomOrder([ga.RandomRotation(0), ga.RandomInvert(p=0)]),
-    "RandomChoice": lambda h, w: ga.RandomChoice([ga.RandomPosterize(8, p=1), ga.RandomInvert(p=0)]),
-    "ToDtype": lambda h, w: ga.ToDtype(torch.uint8),
-    "Resize": lambda h, w: ga.Resize((h, w)),
-    "CenterCrop": lambda h, w: ga.CenterCrop((h, w)),
-    "Pad": lambda h, w: ga.Pad(0),
-    "RandomCrop": lambda h, w: ga.RandomCrop((h, w)),
-    "RandomResizedCrop": lambda h, w: ga.RandomResizedCrop((h, w), scale=(1, 1), ratio=(w / h, w / h)),
-    "RandomErasing": lambda h, w: ga.RandomErasing(p=1, scale=(0, 0), value=9),
-    "RandomRotation": lambda h, w: ga.RandomRotation(0, "bilinear"),
-    "RandomAffine": lambda h, w: ga.RandomAffine(0, (0, 0), (1, 1), 0, "bicubic", fill=7),
-    "RandomPerspective": lambda h, w: ga.RandomPerspective(0, p=1, fill=7),
-    "RandAugment": lambda h, w: ga.RandAugment(num_ops=0),
-}
-ALWAYS = {"MotionBlur", "JPEG", "Grayscale", "RandomChannelPermutation", "TrivialAugmentWide", "AutoAugment", "AugMix"}
-ALWAYS |= {"Normalize", "MixUp", "CutMix"}  # floats and labels: tests of their own
-
-
-def without_chance(op: type[Transform]) -> Transform:
-    example = build(op)
-    vars(example)["p"] = 0.0  # those without an argument `p` have one as well
-    return example
-
-
 @backends
 @pytest.mark.parametrize("op", ga.OPS, ids=lambda op: op.__name__)
 @settings(steady, max_examples=4)
@@ -99,14 +60,7 @@ def without_chance(op: type[Transform]) -> Transform:
 def test_neutral_parameters_change_nothing(
     backend: str, op: type[Transform], seed: int, height: int, width: int
 ) -> None:
-    name = op.__name__
-    gated = "p" in vars(build(op)) and op is not ga.RandomChoice
-    assert (name in NEUTRAL) or gated or (name in ALWAYS), "say what is neutral for it"
-    images = full_range(noise(3, 3, height, width, seed % 1000))
-    if name in NEUTRAL:
-        assert torch.equal(ga.Augment([NEUTRAL[name](height, width)], seed=seed, backend=backend)(images), images)
-    if gated:
-        assert torch.equal(ga.Augment([without_chance(op)], seed=seed, backend=backend)(images), images)
+    check_neutral(op, ROWS[op], backend, height, width, seed)
 
 
 @backends

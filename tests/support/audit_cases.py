@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.evidence import launches as audit_triton
-from benchmarks.evidence.audit import Audit
 from benchmarks.evidence.pseudocuda import PseudoCuda, install, on_cuda, to_device, to_host
+from benchmarks.evidence.recording import Audit
 
 
 def vector() -> Tensor:

@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.evidence.audit import Audit
 from benchmarks.evidence.launches import Listener, intercept, listeners
 from benchmarks.evidence.pseudocuda import PseudoCuda, install, to_device, to_host  # before anything imports Triton
+from benchmarks.evidence.recording import Audit
 
 # isort: split
 from torch import Tensor

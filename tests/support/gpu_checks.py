@@ -30,7 +30,7 @@ from gpuaug.data import Encoded, ImageError
 from gpuaug.data.decode import decode, read
 from gpuaug.data.transport import encoded
 from gpuaug.data.transport.encoded import EncodedImage
-from gpuaug.data.transport.shared import Mapped
+from gpuaug.data.transport.shared import MappedSegments
 from gpuaug.demo import photographs
 from tests.support.device_lists import BATCHES, CASES, Case, place, same, tail
 from tests.support.helpers import noise, used
@@ -290,7 +290,7 @@ def pinned_batches(case: Case, rounds: int = 4) -> None:
 def pinned_batches_keep_their_segments() -> None:
     """Through workers and a pinning thread: the pinned copy knows the shared segment its batch came in."""
     options: dict[str, Any] = {"num_workers": 1, "multiprocessing_context": "spawn", "pin_memory": True}
-    kept = Mapped()
+    kept = MappedSegments()
     for batch in DataLoader(Photos(), 4, collate_fn=ga.ragged_collate, **options):
         assert batch.images.data.is_pinned()
         kept.keep(batch.images.data)

@@ -101,7 +101,7 @@ def no_time(scale: Any) -> dict[str, Any]:
 
 def counted() -> dict[str, Any]:
     """The bytes that the kernel at the limit touches, as the audit counts them."""
-    from benchmarks.evidence.audit import Audit
+    from benchmarks.evidence.recording import Audit
     from benchmarks.gpu.limit import ReadWrite
 
     found = {}

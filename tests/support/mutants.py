@@ -121,6 +121,8 @@ def _run(mutant: Mutant | None, root: Path, tests: str, folder: str, log: Path) 
             config.CACHE_DIR = folder
     os.chdir(root)
     sys.path[:] = [str(root), *(path for path in sys.path if Path(path or ".").resolve() not in (ROOT,))]
+    for name in ("tests.support", "tests"):  # with `-m` they are imported, and not from the copy
+        sys.modules.pop(name, None)
     arguments = [_path(root, word) if word.startswith("test_") else word for word in shlex.split(tests)]
     return int(pytest.main([*arguments, "-x", "-q", "--no-header", "--tb=line", *QUIET]))
 

@@ -15,8 +15,8 @@ from unittest import mock
 
 import torch
 
-from benchmarks.evidence.audit import Audit
 from benchmarks.evidence.pseudocuda import PseudoCuda, install, to_device, to_host  # before anything imports Triton
+from benchmarks.evidence.recording import Audit
 
 # isort: split
 from torch.utils._pytree import tree_map

@@ -107,6 +107,7 @@ def test_a_check_can_fail() -> None:
         "neutral parameters change nothing": {"neutral": lambda height, width: op((0.5, 0.5), p=1)},
         "no argument of torchvision's is left out": {"same": [{}]},
         "its example changes pixels": {"example": op((1, 1))},
+        "it stands in containers": {"answer": lambda op, image, sample: image},
     }
     for check, fields in wrong.items():
         other = replace(row, **fields)

@@ -19,7 +19,7 @@ from gpuaug.transforms.policy.tables import POLICIES as POLICY_TABLES
 from tests.support.answers import EXACT, NATIVE, WARP, WITHIN_1, blended, contrast, policy_op
 from tests.support.images import KINDS, LAYOUTS, batch, ragged
 from tests.support.lists import LISTS, cases, channel_counts, random_crops
-from tests.support.ops.behaviour import SIZES, check_answer, check_nudge
+from tests.support.ops.behaviour import SIZES, check_answer, check_containers, check_nudge
 from tests.support.oracle import ROWS, compared, differences, take
 from tests.support.oracle import replay as replayed
 
@@ -44,6 +44,11 @@ def test_a_nudge_is_noticed(steps: list[Any], kind: str) -> None:
     if type(steps[-1]) is ga.Compose:
         pytest.skip("opened by the list; its steps are tested")
     check_nudge(steps, kind)
+
+
+@pytest.mark.parametrize("op", ga.OPS, ids=lambda op: op.__name__)
+def test_every_op_stands_in_containers(op: Any) -> None:
+    check_containers(op, ROWS[op])
 
 
 CROPS = [case for case in cases() if case.values[0][-1].kind == "crop"]

@@ -124,12 +124,7 @@ def pack(
     short_side = short_side if short_side is None else checks.integer("pack", "short_side", short_side, 1)
     _check_encoding(encoding, short_side)
     workers = cores() if workers is None else checks.integer("pack", "workers", workers, 0)
-    source, folder = checks.folder("pack", "source", source), checks.path("pack", "destination", destination)
-    if folder.exists():
-        checks.folder("pack", "destination", folder)
-    if folder.resolve().is_relative_to(source.resolve()):
-        remedy = "Inside, it would count as a class."
-        raise checks.argument_error("pack", "destination", "outside of the source", str(folder), remedy)
+    source, folder = _folders(source, destination)
     files = Source(source, extensions, is_valid_file, allow_empty)
     index = Index(
         encoding=encoding,
@@ -145,6 +140,17 @@ def pack(
         index.shards = finished_shards(folder, index, files)
         written = _write(folder, index, files, workers, on_error, report)
     return _result(index, files, written, time.perf_counter() - begin)
+
+
+def _folders(source: str | Path, destination: str | Path) -> tuple[Path, Path]:
+    """Both folders, checked."""
+    source, folder = checks.folder("pack", "source", source), checks.path("pack", "destination", destination)
+    if folder.exists():
+        checks.folder("pack", "destination", folder)
+    if folder.resolve().is_relative_to(source.resolve()):
+        remedy = "Inside, it would count as a class."
+        raise checks.argument_error("pack", "destination", "outside of the source", str(folder), remedy)
+    return source, folder
 
 
 def _check_encoding(encoding: str, short_side: int | None) -> None:

@@ -34,7 +34,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from gpuaug import compat
 
-__all__ = ["Address", "Mapped", "attach", "empty", "open_segment", "pinned", "segment_of"]
+__all__ = ["Address", "MappedSegments", "attach", "empty", "open_segment", "pinned", "segment_of"]
 
 # A segment is a uint8 tensor: the header, then the bytes of a batch.
 HEADER = 64  # bytes; keeps the batch aligned
@@ -62,7 +62,7 @@ _addresses: dict[int, Address] = {}  # memory address of a segment of this proce
 _opened: weakref.WeakValueDictionary[tuple[int, int], Tensor] = weakref.WeakValueDictionary()  # segments of workers
 _segment_at: weakref.WeakValueDictionary[int, Tensor] = weakref.WeakValueDictionary()  # address of a batch -> segment
 _segment_of_copy = WeakTensorKeyDictionary()  # pinned copy of a batch -> segment of that batch
-_mapped: weakref.WeakSet[Mapped] = weakref.WeakSet()
+_mapped: weakref.WeakSet[MappedSegments] = weakref.WeakSet()
 _forks = 0  # how often this process has forked
 
 
@@ -219,7 +219,7 @@ def _release(segment: Tensor, holder: int, process: int, forks: int) -> None:
 
 
 def pinned(data: Tensor) -> Tensor:
-    """A copy of a batch in pinned memory. `Mapped.keep` accepts it for the batch.
+    """A copy of a batch in pinned memory. `MappedSegments.keep` accepts it for the batch.
 
     A loader's pinning thread makes the copy, and deletes the batch before the consumer sees either.
     """
@@ -230,7 +230,7 @@ def pinned(data: Tensor) -> Tensor:
     return copy
 
 
-class Mapped:
+class MappedSegments:
     """Segments that stay mapped in this process as long as this object lives, to be found when they arrive again.
 
     Segments that their worker has abandoned are dropped when the next new one arrives.

@@ -18,8 +18,18 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from gpuaug.kernels.jpeg import (
+    CB_TO_BLUE,
+    CB_TO_GREEN,
+    CB_WEIGHTS,
+    CHROMA_TABLE,
+    CR_TO_GREEN,
+    CR_TO_RED,
+    CR_WEIGHTS,
+    LUMA_TABLE,
+    LUMA_WEIGHTS,
+)
 from gpuaug.kernels.numba.runtime.jit import kernel
-from gpuaug.kernels.torch.jpeg import CHROMA_TABLE, LUMA_TABLE
 
 LANES = 32  # blocks transformed together
 _WORK = 64 * LANES
@@ -36,6 +46,9 @@ _Int16: TypeAlias = NDArray[np.int16]
 _UInt8: TypeAlias = NDArray[np.uint8]
 
 _LUMA, _CHROMA = np.array(LUMA_TABLE), np.array(CHROMA_TABLE)
+_Y_R, _Y_G, _Y_B = LUMA_WEIGHTS
+_CB_R, _CB_G, _CB_B = CB_WEIGHTS
+_CR_R, _CR_G, _CR_B = CR_WEIGHTS
 
 
 def scratch_size(C: int, h: int, w: int) -> int:  # noqa: N803
@@ -188,9 +201,9 @@ def _forward_row(r: _UInt8, g: _UInt8, b: _UInt8, luma: _Int16, cb: _Int16, cr: 
     w = r.size
     for x in range(w):
         red, green, blue = _i32(r[x]), _i32(g[x]), _i32(b[x])
-        luma[x] = _i32(_i32(red * 19595 + green * 38470 + blue * 7471 + 32768) >> 16) - 128
-        cb[x] = _i32(red * -11059 + green * -21709 + blue * 32768 + 32767) >> 16
-        cr[x] = _i32(red * 32768 + green * -27439 + blue * -5329 + 32767) >> 16
+        luma[x] = _i32(_i32(red * _Y_R + green * _Y_G + blue * _Y_B + 32768) >> 16) - 128
+        cb[x] = _i32(red * _CB_R + green * _CB_G + blue * _CB_B + 32767) >> 16
+        cr[x] = _i32(red * _CR_R + green * _CR_G + blue * _CR_B + 32767) >> 16
     for x in range(w, luma.size):
         luma[x] = luma[w - 1]
     for x in range(w, cb.size):
@@ -231,9 +244,9 @@ def _inverse_row(luma: _Int16, cb: _Int16, cr: _Int16, r: _UInt8, g: _UInt8, b: 
     """jdcolor.c on one row: int16 luma, cb, cr, levels less 128, to uint8 r, g, b (w,)."""
     for x in range(r.size):
         y, u, v = _i32(luma[x]) + 128, _i32(cb[x]), _i32(cr[x])
-        red = _i32(y + _i32(_i32(v * 91881 + 32768) >> 16))
-        green = _i32(y + _i32(_i32(u * -22554 + v * -46802 + 32768) >> 16))
-        blue = _i32(y + _i32(_i32(u * 116130 + 32768) >> 16))
+        red = _i32(y + _i32(_i32(v * CR_TO_RED + 32768) >> 16))
+        green = _i32(y + _i32(_i32(u * CB_TO_GREEN + v * CR_TO_GREEN + 32768) >> 16))
+        blue = _i32(y + _i32(_i32(u * CB_TO_BLUE + 32768) >> 16))
         r[x] = min(max(red, _i32(0)), _i32(255))
         g[x] = min(max(green, _i32(0)), _i32(255))
         b[x] = min(max(blue, _i32(0)), _i32(255))

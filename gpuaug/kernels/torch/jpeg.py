@@ -16,23 +16,16 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-# ITU T.81 tables K.1 (luminance) and K.2 (chrominance), row by row: index 8 * vertical + horizontal frequency.
-LUMA_TABLE: tuple[int, ...] = (
-    *(16, 11, 10, 16, 24, 40, 51, 61),
-    *(12, 12, 14, 19, 26, 58, 60, 55),
-    *(14, 13, 16, 24, 40, 57, 69, 56),
-    *(14, 17, 22, 29, 51, 87, 80, 62),
-    *(18, 22, 37, 56, 68, 109, 103, 77),
-    *(24, 35, 55, 64, 81, 104, 113, 92),
-    *(49, 64, 78, 87, 103, 121, 120, 101),
-    *(72, 92, 95, 98, 112, 100, 103, 99),
-)
-CHROMA_TABLE: tuple[int, ...] = (
-    *(17, 18, 24, 47, 99, 99, 99, 99),
-    *(18, 21, 26, 66, 99, 99, 99, 99),
-    *(24, 26, 56, 99, 99, 99, 99, 99),
-    *(47, 66, 99, 99, 99, 99, 99, 99),
-    *(99,) * 32,
+from gpuaug.kernels.jpeg import (
+    CB_TO_BLUE,
+    CB_TO_GREEN,
+    CB_WEIGHTS,
+    CHROMA_TABLE,
+    CR_TO_GREEN,
+    CR_TO_RED,
+    CR_WEIGHTS,
+    LUMA_TABLE,
+    LUMA_WEIGHTS,
 )
 
 
@@ -154,6 +147,12 @@ def _upsample(x: Tensor) -> Tensor:
     return torch.stack(((3 * rows + left + 8) >> 4, (3 * rows + right + 7) >> 4), -1).view(n, p, 2 * ch, 2 * cw)
 
 
+def _weighted(x: Tensor, weights: tuple[int, int, int]) -> Tensor:
+    """Weighted sum of the channels of int32 x (n, 3, h, w)."""
+    r, g, b = x.unbind(1)
+    return weights[0] * r + weights[1] * g + weights[2] * b
+
+
 def jpeg(canvas: Tensor, quality: Tensor) -> Tensor:
     """JPEG-encode and decode every sample at its own quality.
 
@@ -172,16 +171,15 @@ def jpeg(canvas: Tensor, quality: Tensor) -> Tensor:
     if channels != 3:
         raise ValueError(f"jpeg needs 1 or 3 channels, got {channels}")
     # jccolor.c: coefficients are round(c * 2**16); 8421375 = 128.5 * 2**16 - 1.
-    r, g, b = x.unbind(1)
-    luma = (19595 * r + 38470 * g + 7471 * b + 32768) >> 16
-    cb = (-11059 * r - 21709 * g + 32768 * b + 8421375) >> 16
-    cr = (32768 * r - 27439 * g - 5329 * b + 8421375) >> 16
+    luma = (_weighted(x, LUMA_WEIGHTS) + 32768) >> 16
+    cb = (_weighted(x, CB_WEIGHTS) + 8421375) >> 16
+    cr = (_weighted(x, CR_WEIGHTS) + 8421375) >> 16
     luma = _code(luma.unsqueeze(1), steps[:, 0])[:, 0]
     chroma = _downsample(torch.stack((cb, cr), 1))
     chroma = _code(chroma, steps[:, 1])[..., : (w + 1) // 2]
     cb, cr = (_upsample(chroma)[..., :h, :w] - 128).unbind(1)
     # jdcolor.c
-    r = luma + ((91881 * cr + 32768) >> 16)
-    g = luma + ((-22554 * cb - 46802 * cr + 32768) >> 16)
-    b = luma + ((116130 * cb + 32768) >> 16)
+    r = luma + ((CR_TO_RED * cr + 32768) >> 16)
+    g = luma + ((CB_TO_GREEN * cb + CR_TO_GREEN * cr + 32768) >> 16)
+    b = luma + ((CB_TO_BLUE * cb + 32768) >> 16)
     return torch.stack((r, g, b), 1).clamp(0, 255).to(torch.uint8)

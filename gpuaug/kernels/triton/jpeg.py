@@ -15,7 +15,8 @@ import triton.language as tl
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpuaug.kernels.torch.jpeg import CHROMA_TABLE, FORWARD, INVERSE, LUMA_TABLE
+from gpuaug.kernels import jpeg as numbers
+from gpuaug.kernels.torch.jpeg import FORWARD, INVERSE
 from gpuaug.kernels.triton.common import (
     JPEG,
     OPCODE_AT,
@@ -34,10 +35,16 @@ __all__ = ["jpeg", "jpeg_code_kernel", "jpeg_decode_kernel", "matrices"]
 
 Array = NDArray[Any]
 
+Y_R, Y_G, Y_B = (tl.constexpr(weight) for weight in numbers.LUMA_WEIGHTS)
+CB_R, CB_G, CB_B = (tl.constexpr(weight) for weight in numbers.CB_WEIGHTS)
+CR_R, CR_G, CR_B = (tl.constexpr(weight) for weight in numbers.CR_WEIGHTS)
+CR_TO_RED, CB_TO_BLUE = tl.constexpr(numbers.CR_TO_RED), tl.constexpr(numbers.CB_TO_BLUE)
+CB_TO_GREEN, CR_TO_GREEN = tl.constexpr(numbers.CB_TO_GREEN), tl.constexpr(numbers.CR_TO_GREEN)
+
 
 def matrices() -> Array:
     """(256,) int32 on the host: forward and inverse DCT, luma and chroma tables, 64 each."""
-    return np.array([*FORWARD, *INVERSE, *LUMA_TABLE, *CHROMA_TABLE], np.int32)
+    return np.array([*FORWARD, *INVERSE, *numbers.LUMA_TABLE, *numbers.CHROMA_TABLE], np.int32)
 
 
 @triton.jit
@@ -58,7 +65,7 @@ def _turn(v):
 def _luma(canvas, y, x, width, plane, C: tl.constexpr):
     r, g, b = read(canvas, y * width + x, y >= 0, plane, C)
     if C == 3:
-        r = (19595 * r + 38470 * g + 7471 * b + 32768) >> 16
+        r = (Y_R * r + Y_G * g + Y_B * b + 32768) >> 16
     return r
 
 
@@ -66,8 +73,8 @@ def _luma(canvas, y, x, width, plane, C: tl.constexpr):
 def _chroma(canvas, y, x, width, plane, red):
     """Cb, or Cr where `red`."""
     r, g, b = read(canvas, y * width + x, y >= 0, plane, 3)
-    cb = -11059 * r - 21709 * g + 32768 * b
-    cr = 32768 * r - 27439 * g - 5329 * b
+    cb = CB_R * r + CB_G * g + CB_B * b
+    cr = CR_R * r + CR_G * g + CR_B * b
     return (tl.where(red, cr, cb) + 8421375) >> 16
 
 
@@ -156,9 +163,9 @@ def jpeg_decode_kernel(
         if C == 3:
             cb = _upsample(coded + plane, y, x, tall, wide, mask) - 128
             cr = _upsample(coded + plane + chroma_size, y, x, tall, wide, mask) - 128
-            b = tl.minimum(tl.maximum(a + ((-22554 * cb - 46802 * cr + 32768) >> 16), 0), 255)
-            c = tl.minimum(tl.maximum(a + ((116130 * cb + 32768) >> 16), 0), 255)
-            a = tl.minimum(tl.maximum(a + ((91881 * cr + 32768) >> 16), 0), 255)
+            b = tl.minimum(tl.maximum(a + ((CB_TO_GREEN * cb + CR_TO_GREEN * cr + 32768) >> 16), 0), 255)
+            c = tl.minimum(tl.maximum(a + ((CB_TO_BLUE * cb + 32768) >> 16), 0), 255)
+            a = tl.minimum(tl.maximum(a + ((CR_TO_RED * cr + 32768) >> 16), 0), 255)
         write(canvas + sample.to(tl.int64) * C * plane, y * width + x, mask, plane, a, b, c, C)
 
 

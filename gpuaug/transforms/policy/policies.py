@@ -51,7 +51,7 @@ class Policy(Pixel, abc.ABC):
     interpolation: str
     fill: Fill
 
-    def _setup(self, interpolation: Interpolation, fill: Fill) -> None:
+    def __init__(self, interpolation: Interpolation, fill: Fill) -> None:
         self.interpolation = check_interpolation(self, interpolation, ("nearest", "bilinear", "bicubic"))
         self.fill = checks.fill(self, fill)
 
@@ -120,7 +120,7 @@ class RandAugment(Policy):
         self.num_ops = checks.integer(self, "num_ops", num_ops, 0, 64)
         self.num_magnitude_bins = checks.integer(self, "num_magnitude_bins", num_magnitude_bins, 2, 10000)
         self.magnitude = checks.integer(self, "magnitude", magnitude, 0, num_magnitude_bins - 1)
-        self._setup(interpolation, fill)
+        super().__init__(interpolation, fill)
 
     @property
     def draws(self) -> int:  # type: ignore[override]
@@ -153,7 +153,7 @@ class TrivialAugmentWide(Policy):
         self, num_magnitude_bins: int = 31, interpolation: Interpolation = "nearest", fill: Fill = None
     ) -> None:
         self.num_magnitude_bins = checks.integer(self, "num_magnitude_bins", num_magnitude_bins, 2, 10000)
-        self._setup(interpolation, fill)
+        super().__init__(interpolation, fill)
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         ops = (uniforms[:, :1] * KINDS).astype(np.int64)
@@ -182,7 +182,7 @@ class AutoAugment(Policy):
         self, policy: str | Enum = "imagenet", interpolation: Interpolation = "nearest", fill: Fill = None
     ) -> None:
         self.policy = checks.one_of(self, "policy", getattr(policy, "value", policy), list(POLICIES))
-        self._setup(interpolation, fill)
+        super().__init__(interpolation, fill)
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         number = (uniforms[:, 0] * 25).astype(np.int64)
@@ -240,7 +240,7 @@ class AugMix(Policy):
             raise checks.argument_error(self, "chain_depth", "-1 or at least 1", "0")
         self.alpha = checks.number(self, "alpha", alpha, 0.01, 100)
         self.all_ops = bool(all_ops)
-        self._setup(interpolation, fill)
+        super().__init__(interpolation, fill)
 
     @property
     def _depth(self) -> int:

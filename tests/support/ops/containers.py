@@ -12,9 +12,10 @@ from torchvision.transforms.v2 import functional as F
 import gpuaug as ga
 
 from .. import answers as tv
-from ..answers import Answer, Sample
+from ..answers import Answer, Sample, Tolerance
 from .drawn import Categories, Permutation
 from .row import FLOATS, NO_DRAWS, Drawn, Pixels, Row, answer
+from .row import ROWS as ALL_ROWS
 
 __all__ = ["ROWS"]
 
@@ -47,6 +48,12 @@ def inner(sample: Sample, number: int) -> Sample:
     return sample[str(number)] | {name: sample[name] for name in ("keys", "batch", "number")}
 
 
+def loosest(op: Any, sample: Sample) -> Tolerance | None:
+    """The tolerance of the child that may be furthest off."""
+    found = [ALL_ROWS[type(child)].tolerance(child, sample[str(number)]) for number, child in enumerate(op.transforms)]
+    return max(filter(None, found), key=lambda tolerance: tolerance.levels, default=None)
+
+
 def three(library: Any) -> list[Any]:
     """Their order matters."""
     return [library.RandomSolarize(100, p=0.8), library.RandomInvert(p=0.8), library.RandomPosterize(2, p=0.8)]
@@ -62,6 +69,7 @@ ROWS: dict[type, Row] = {
             )
         ],
         answer=in_turn(lambda op, sample: range(len(op.transforms))),
+        tolerance=loosest,
         bad_words={"transforms": [*NOT_LISTS, *NOT_OURS]},
         same=ELSEWHERE,
         timed=NOT_TIMED,
