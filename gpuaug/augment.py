@@ -19,9 +19,11 @@ from gpuaug.engine.evaluation import DefaultEvaluation
 from gpuaug.engine.export import EvalModule
 from gpuaug.engine.module import NumberedModule
 from gpuaug.engine.numbering import Mode
+from gpuaug.engine.parts import PartFinder, check_parts
 from gpuaug.engine.pipeline import Pipeline
 from gpuaug.engine.render import NAMES, choose
 from gpuaug.program import Keys
+from gpuaug.ragged import Ragged
 from gpuaug.transforms.base import Canvas, Transform
 from gpuaug.transforms.convert import followed, kept
 from gpuaug.transforms.mix import check_labels
@@ -164,6 +166,12 @@ class Augment(NumberedModule):
             reservation = self._numbering.reserve(len(images), index, mode)
         pipeline = self.train_pipeline if mode.training else self.eval_pipeline
         output = Output(self.exact, self.memory_format, self._dtype, self.backend)
+        if isinstance(images, Ragged):
+            try:
+                check_parts(images, pipeline, self.exact, mode.training, reservation.keys)
+            except ValueError:
+                reservation.release()
+                raise
         return Call(pipeline, output, images, labels, mode.training, reservation)
 
     def sample(self, images: Images, *, index: Tensor | None = None) -> Draw:
@@ -217,10 +225,16 @@ class Augment(NumberedModule):
             )
             raise checks.argument_error(self, "images", expected, checks.describe(images), remedy)
         pipeline = self._pipeline(draw.training)
+        if isinstance(images, Ragged):
+            check_parts(images, pipeline, self.exact, draw.training, draw.keys)
         if self._cast:
             self._tell_of_a_cast(pipeline)
         output = Output(self.exact, self.memory_format, self._dtype, self.backend)
         return render_draw(pipeline, output, images, draw, labels)
+
+    def part_finder(self) -> PartFinder:
+        """What a data set with `regions` takes of this module, to decode of each image what its draw reads."""
+        return PartFinder(self.train_pipeline, self.eval_pipeline, self.exact)
 
     def capture(self, images: Tensor, labels: Tensor | None = None) -> Captured:
         """Record the launches for batches like this one as a CUDA graph, in the current mode (train or eval).

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,13 +13,37 @@ from torch import Tensor
 
 from gpuaug import checks
 
-__all__ = ["Ragged", "layout"]
+__all__ = ["Parts", "Ragged", "layout"]
 
 Array = NDArray[Any]
 
 Sizes = NDArray[np.integer[Any]]  # (B, 2) of integers
 
 LONGEST = 2**24  # largest side of an image, in pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Which part of each image a batch holds, and the draw that will read no pixel outside it.
+
+    Only a call with this very draw can augment the batch; see `gpuaug.engine.parts`.
+
+    Attributes:
+        origins: (top, left) of each part in its image, in pixels, (B, 2) int32.
+        whole: (height, width) of each image, in pixels, (B, 2) int32.
+        steps: The steps of the list up to its last crop.
+        training: Whether they are of the training list.
+        key: Key of the draw, 64 bits; see `gpuaug.program.Keys`.
+        index, look: Number of each image in its data set, (B,) uint64, and which look at it, (B,) uint32.
+    """
+
+    origins: Array
+    whole: Array
+    steps: str
+    training: bool
+    key: int
+    index: Array
+    look: Array
 
 
 class Ragged:
@@ -31,18 +56,20 @@ class Ragged:
         data: Pixels of all images, one image after another, each as (height, width, channels). (bytes,) uint8.
         sizes: (height, width) of each image in pixels, (B, 2) NumPy array of integers.
         channels: Number of channels, the same for all images.
+        parts: For a batch of the parts of images that one draw reads, as data sets with `regions` make it: where they
+            lie. `sizes` are then those of the parts. None: the images are whole.
 
     Attributes:
-        data, channels: As passed.
+        data, channels, parts: As passed.
         sizes: (B, 2) int32, read-only.
         offsets: Position of each image's first byte in `data`, (B,) int64.
 
     Raises:
-        ValueError: If an argument has a wrong type or dtype, if the length of `data` does not match `sizes`, or if an
-            image has no pixels.
+        ValueError: If an argument has a wrong type or dtype, if the length of `data` does not match `sizes`, if an
+            image has no pixels, or if a part lies outside its image.
     """
 
-    def __init__(self, data: Tensor, sizes: Sizes, channels: int) -> None:
+    def __init__(self, data: Tensor, sizes: Sizes, channels: int, parts: Parts | None = None) -> None:
         if not isinstance(data, Tensor) or data.dtype != torch.uint8 or data.ndim != 1:
             raise checks.argument_error("Ragged", "data", "a flat uint8 tensor", checks.describe(data))
         channels = checks.integer("Ragged", "channels", channels, 1)
@@ -62,9 +89,13 @@ class Ragged:
         if int(lengths.sum()) != len(data):
             expected = f"{int(lengths.sum())} bytes long, as its sizes say"
             raise checks.argument_error("Ragged", "data", expected, f"{len(data)} bytes")
+        if parts is not None and not _inside(parts, sizes):
+            expected = f"origins and image sizes ({len(sizes)}, 2) that hold parts of `sizes`"
+            raise checks.argument_error("Ragged", "parts", expected, "others")
         self.data = data.contiguous()
         self.sizes = sizes
         self.channels = channels
+        self.parts = parts
         self.offsets: NDArray[np.int64] = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
 
     @classmethod
@@ -105,22 +136,36 @@ class Ragged:
         """
         ragged = cls.__new__(cls)
         ragged.data, ragged.channels = data, channels
-        ragged.sizes, ragged.offsets = sizes.astype(np.int32), offsets
+        ragged.sizes, ragged.offsets, ragged.parts = sizes.astype(np.int32), offsets, None
         return ragged
 
     def take(self, numbers: Array) -> Ragged:
-        """The images of these numbers, in the same memory."""
+        """The images of these numbers, which are whole, in the same memory."""
+        assert self.parts is None
         return Ragged.placed(self.data, self.sizes[numbers], self.channels, self.offsets[numbers])
 
-    def describe(self) -> tuple[Array, int]:
+    def describe(self) -> tuple[Array, int, Parts | None]:
         """The arguments of the constructor after `data`."""
-        return self.sizes, self.channels
+        return self.sizes, self.channels, self.parts
+
+    @property
+    def whole(self) -> Array:
+        """(height, width) of each image, of which `data` may hold a part; (B, 2) int32."""
+        return self.sizes if self.parts is None else self.parts.whole
+
+    @property
+    def corners(self) -> Array:
+        """Where in `data` pixel (0, 0) of each image is, or would be if the part had it; (B,) int64."""
+        if self.parts is None:
+            return self.offsets
+        top, left = self.parts.origins.T.astype(np.int64)
+        return self.offsets - (top * self.sizes[:, 1] + left) * self.channels
 
     def __len__(self) -> int:
         return len(self.sizes)
 
     def __getitem__(self, number: int) -> Tensor:
-        """Image `number` as a (C, H, W) view of the buffer."""
+        """Image `number`, or the part of it that is here, as a (C, H, W) view of the buffer."""
         if not -len(self) <= number < len(self):
             raise IndexError(f"Ragged: there is no image {number} in a batch of {len(self)}.")
         number %= len(self)
@@ -138,27 +183,33 @@ class Ragged:
 
     def pin_memory(self) -> Ragged:
         """A copy in pinned memory."""
-        return Ragged(self.data.pin_memory(), self.sizes, self.channels)
+        return Ragged(self.data.pin_memory(), *self.describe())
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Ragged:
         """The batch on a device, as torch.Tensor.to."""
-        return Ragged(self.data.to(device, non_blocking=non_blocking), self.sizes, self.channels)
+        return Ragged(self.data.to(device, non_blocking=non_blocking), *self.describe())
 
     def __repr__(self) -> str:
         return f"Ragged(B={len(self)}, C={self.channels}, bytes={len(self.data)}, device={self.device})"
+
+
+def _inside(parts: Parts, sizes: Array) -> bool:
+    origins, whole = parts.origins, parts.whole
+    return origins.shape == whole.shape == sizes.shape and bool(((origins >= 0) & (origins + sizes <= whole)).all())
 
 
 def layout(source: Tensor | Ragged) -> tuple[Tensor, Array, Array, int]:
     """The flat buffer of a batch, and the position of each image in it.
 
     Returns:
-        data (n,) uint8, offsets (B,) int64, strides (B, 3) int64 along (y, x, channel), channels.
+        data (n,) uint8; where pixel (0, 0) of each image is, or would be if only a part of it is there, (B,) int64;
+        strides (B, 3) int64 along (y, x, channel); channels.
     """
     if isinstance(source, Ragged):
         channels = source.channels
         widths = source.sizes[:, 1].astype(np.int64)
         strides = np.stack([widths * channels, np.full_like(widths, channels), np.ones_like(widths)], axis=1)
-        return source.data, source.offsets, strides, channels
+        return source.data, source.corners, strides, channels
     count, channels = source.shape[:2]
     batch, c, y, x = source.stride()
     span = sum((n - 1) * stride for n, stride in zip(source.shape, source.stride(), strict=True)) + 1

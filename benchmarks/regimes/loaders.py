@@ -47,10 +47,11 @@ class Files:
     batch: int = BATCH
 
     def pack(self, encoding: str) -> Path:
-        """Of images whose short side is 256."""
+        """Of images whose short side is 256; "same" keeps the files, in tiles."""
         path = self.temporary / f"pack-{encoding}"
         if not path.exists():
-            ga.data.pack(self.folder, path, encoding=encoding, workers=0)
+            short_side = None if encoding == "same" else 256
+            ga.data.pack(self.folder, path, short_side=short_side, encoding=encoding, workers=0)
         return path
 
     def beton(self, mode: str) -> Path:
@@ -153,6 +154,17 @@ def _ours(dataset: Callable[[Files], Any]) -> Way:
     return way
 
 
+def _regions(dataset: Callable[..., Any], encoding: str | None = None) -> Way:
+    """Workers decode only what the draw reads."""
+
+    def way(files: Files, case: str) -> Iterable[Any]:
+        augment = ga.Augment(steps(ga, case))
+        source = files.folder if encoding is None else files.pack(encoding)
+        return ga.DeviceLoader(files.decoding(dataset(source, regions=augment)), "cpu", augment)
+
+    return way
+
+
 def _raw(dataset: Callable[[Files], Any]) -> Way:
     return lambda files, case: files.decoding(dataset(files))
 
@@ -174,11 +186,14 @@ FROM_FILES: dict[str, Way] = {
     "Kornia after the workers": _kornia,
     "DALI": _dali(fused=False),
     "DALI, decodes the crop only": _dali(fused=True),
+    f"{OURS}, regions": _regions(ga.data.ImageFolder),
+    f"{OURS}, files in tiles, regions": _regions(ga.data.Packed, "same"),
     f"{OURS}, decodes after the workers": _ours(lambda files: ga.data.ImageFolder(files.folder, decode="device")),
 }
 FROM_PACKS: dict[str, Way] = {
     f"{OURS}, packed raw": _ours(_from_pack("raw")),
     f"{OURS}, packed JPEG": _ours(_from_pack("jpeg")),
+    f"{OURS}, packed JPEG, regions": _regions(ga.data.Packed, "jpeg"),
     "FFCV, raw": _ffcv("raw"),
     "FFCV, JPEG": _ffcv("jpg"),
 }
@@ -199,7 +214,7 @@ def group(way: str, case: str) -> str:
 
 GROUPS = {
     "packed raw": (f"{OURS}, packed raw", "FFCV, raw"),
-    "packed JPEG": (f"{OURS}, packed JPEG", "FFCV, JPEG"),
+    "packed JPEG": (f"{OURS}, packed JPEG", f"{OURS}, packed JPEG, regions", "FFCV, JPEG"),
 }
 WORK = {
     "Kornia after the workers": "resized to 256 x 256 before; float32 all the way, not antialiased",
@@ -208,8 +223,11 @@ WORK = {
     "DALI, decodes the crop only": "threads, no processes; two batches ahead",
     "FFCV, raw": "threads, no processes; images of 256 pixels; OpenCV resizes by area",
     "FFCV, JPEG": "threads, no processes; images of 256 pixels; OpenCV resizes by area",
+    f"{OURS}, regions": "decodes what the draw reads; the same pixels",
+    f"{OURS}, files in tiles, regions": "decodes what the draw reads, from a pack of the files; the same pixels",
     f"{OURS}, packed raw": "images of 256 pixels",
     f"{OURS}, packed JPEG": "images of 256 pixels",
+    f"{OURS}, packed JPEG, regions": "images of 256 pixels; decodes what the draw reads",
 }
 
 

@@ -22,7 +22,9 @@ def command(
     short_side: Annotated[
         int, typer.Option(help="Length of the short side in pixels after shrinking; 0 keeps the sizes.", min=0)
     ] = 256,
-    encoding: Annotated[str, typer.Option(help="raw (pixels, fast) or jpeg (small).")] = "raw",
+    encoding: Annotated[
+        str, typer.Option(help="raw (pixels, fast), jpeg (small), or same (the files, with --short-side 0).")
+    ] = "raw",
     quality: Annotated[int, typer.Option(help="JPEG quality, 1 to 100.")] = 95,
     workers: Annotated[int | None, typer.Option(help="Number of processes; default: one for each core.")] = None,
     on_error: Annotated[str, typer.Option(help="What to do with unreadable files: raise or skip.")] = "raise",

@@ -24,7 +24,18 @@ from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
-__all__ = ["ImageError", "as_tensor", "decode", "decode_file", "is_jpeg", "is_upright", "is_whole", "read", "rgb"]
+__all__ = [
+    "ImageError",
+    "as_tensor",
+    "decode",
+    "decode_file",
+    "is_jpeg",
+    "is_upright",
+    "is_whole",
+    "jpeg_header",
+    "read",
+    "rgb",
+]
 
 RGB = torchvision.io.ImageReadMode.RGB.value
 # The operator of torchvision.io.decode_jpeg; the function itself warns that TorchCodec will replace it.
@@ -216,6 +227,22 @@ def is_upright(data: Tensor) -> bool:
         return _jpeg_orientation(data) == 1
     except Warning:
         return False  # the user made warnings errors; `decode` handles them
+
+
+def jpeg_header(data: Tensor) -> tuple[tuple[int, int], int] | None:
+    """((height, width), orientation) of a JPEG as it is stored; None where the size is missing or beyond the limit."""
+    exif, size = False, None
+    for marker, content in _segments(data):
+        exif = exif or marker == APP1
+        if marker in FRAMES and len(content) >= 5:
+            size = int.from_bytes(content[1:3], "big"), int.from_bytes(content[3:5], "big")
+    most = Image.MAX_IMAGE_PIXELS
+    if size is None or 0 in size or (most is not None and size[0] * size[1] > 2 * most):
+        return None
+    try:
+        return size, _jpeg_orientation(data) if exif else 1
+    except Warning:
+        return None  # the user made warnings errors; `decode` handles them
 
 
 def _limit_size(data: Tensor) -> None:

@@ -18,6 +18,7 @@ from gpuaug import checks
 from gpuaug.augment import Augment
 from gpuaug.data import wrapped
 from gpuaug.data.ahead import FetchThread
+from gpuaug.data.regions import followed
 from gpuaug.data.sampler import NumberingSampler
 from gpuaug.data.transport.encoded import Encoded
 from gpuaug.data.transport.shared import MappedSegments
@@ -37,7 +38,6 @@ FORWARDED = (
 # Lightning, Fabric, Accelerate and torch.distributed.checkpoint look for these methods and call them if they exist, so
 # a DeviceLoader may have them only if its loader has them.
 STATE = ("state_dict", "load_state_dict")
-
 Batch = Tensor | tuple[Tensor, Tensor]
 
 # For each module that trains, the loaders that were iterated with it and whose `train` is None.
@@ -163,7 +163,9 @@ class DeviceLoader:
         self._place = None
 
     def __iter__(self) -> Iterator[Batch]:
-        return self._streamed() if self.device.type == "cuda" else self._threaded()
+        mode, run = self._begun(), self._streamed if self.device.type == "cuda" else self._threaded
+        with followed(wrapped.parts_of(self.loader), mode.training, self.augment.pass_key(mode)):
+            yield from run(mode)
 
     def _trains(self) -> bool:
         return self.augment.training if self.train is None else self.train
@@ -196,8 +198,7 @@ class DeviceLoader:
 
     # ---- CPU, and devices without streams: a thread works ahead ------------------------------------------------------
 
-    def _threaded(self) -> Iterator[Batch]:
-        mode = self._begun()
+    def _threaded(self, mode: Mode) -> Iterator[Batch]:
         if self._thread is not None:
             self._thread.join()  # two iterations would read from one source
         batches, mapped = self._batches(mode), MappedSegments()  # here, not in the thread: it may fork
@@ -237,8 +238,7 @@ class DeviceLoader:
 
     # ---- CUDA: a stream copies ahead ---------------------------------------------------------------------------------
 
-    def _streamed(self) -> Iterator[Batch]:
-        mode = self._begun()
+    def _streamed(self, mode: Mode) -> Iterator[Batch]:
         stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
         batches, mapped = self._batches(mode), MappedSegments()
         moved = self._moved(batches, mapped, stream)

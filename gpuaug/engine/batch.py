@@ -18,7 +18,7 @@ Images = Tensor | Ragged
 def canvas_of(images: Images) -> Canvas:
     """Sizes and channels of a batch."""
     if isinstance(images, Ragged):
-        return Canvas(images.sizes.astype(np.int64), images.channels)
+        return Canvas(images.whole.astype(np.int64), images.channels)
     count, channels, height, width = images.shape
     return Canvas(repeated(count, height, width), channels)
 

@@ -44,6 +44,10 @@ class NumberedModule(nn.Module):
         """
         return self._numbering.begin(shared) if train else self._numbering.mode(training=False)
 
+    def pass_key(self, mode: Mode) -> int:
+        """The key, 64 bits, of all draws of a pass whose batches have an index: what `PartFinder.follow` takes."""
+        return self._numbering.pass_key(mode)
+
     def end_pass(self, mode: Mode) -> None:
         """End the pass that `begin_pass` began."""
         if mode.training:

@@ -122,15 +122,23 @@ class Numbering:
     def _indexed(self, index: Array, mode: Mode) -> Reservation:
         if not mode.training:
             return Reservation(self._keys(mode, index))
-        looks, stream = mode.looks, NO_STREAM
+        looks = mode.looks
         taken = looks.reserve(index)
-        ranks, rank = self._place()
-        worker = get_worker_info()
-        if not mode.shared and (ranks > 1 or worker is not None):
-            base, number = (0, 0) if worker is None else (worker.seed - worker.id, worker.id + 1)
-            stream = (INDEXED | rank << 8 | number << 32, base)
-        keys = self._keys(mode, index & np.uint64(NUMBERS), stream, taken.looks)
+        keys = self._keys(mode, index & np.uint64(NUMBERS), self._stream(mode), taken.looks)
         return Reservation(keys, partial(looks.commit, taken), partial(looks.release, taken))
+
+    def _stream(self, mode: Mode) -> tuple[int, ...]:
+        """What tells the draws of an index apart in processes that do not share them."""
+        (ranks, rank), worker = self._place(), get_worker_info()
+        if mode.shared or (ranks == 1 and worker is None):
+            return NO_STREAM
+        base, number = (0, 0) if worker is None else (worker.seed - worker.id, worker.id + 1)
+        return (INDEXED | rank << 8 | number << 32, base)
+
+    def pass_key(self, mode: Mode) -> int:
+        """The key of the draws of all batches of a pass that have an index."""
+        none = np.empty(0, np.uint64)
+        return self._keys(mode, none, self._stream(mode) if mode.training else NO_STREAM).key
 
     def _keys(self, mode: Mode, index: Array, stream: tuple[int, ...] = NO_STREAM, look: Any = None) -> Keys:
         if mode.training and mode.again:

@@ -20,6 +20,7 @@ from gpuaug.program import Alike, Keys, Program, Straight
 from gpuaug.transforms.base import Canvas, Kind, Params, Transform
 from gpuaug.transforms.container import Compose, flatten
 from gpuaug.transforms.convert import ToDtype
+from gpuaug.transforms.geometric import RandomHorizontalFlip, RandomVerticalFlip
 from gpuaug.transforms.mix import Mix, strangers
 from gpuaug.transforms.opaque import Opaque, is_foreign
 
@@ -29,6 +30,7 @@ Array = NDArray[Any]
 
 # the methods that `straight` replaces
 HOOKS = {"sample", "parameters", "lower", "instructions", "placement", "mixing", "sizes", "after"}
+FLIPS = (RandomHorizontalFlip, RandomVerticalFlip)  # what a window does itself; not a user's subclass
 MOST_ALIKE = 64  # batch shapes that are remembered; a limit, since each batch may have a new one
 
 
@@ -84,6 +86,20 @@ class Pipeline:
     def moving(self) -> Transform | None:
         """The first step that moves pixels."""
         return next((step for step in self.steps if step.moves), None)
+
+    @cached_property
+    def first_steps(self) -> tuple[Transform, ...]:
+        """The steps that decide what is read of an image: crops and flips, up to the last crop.
+
+        None of them if another step comes first, which needs the whole image.
+        """
+        count = 0
+        for number, step in enumerate(self.steps):
+            if step.kind is Kind.CROP:
+                count = number + 1
+            elif type(step) not in FLIPS:
+                break
+        return self.steps[:count]
 
     def sample(self, keys: Keys, canvas: Canvas) -> list[Params]:
         """Draw every step's parameters; raises an error if a step cannot run on the canvas that reaches it."""

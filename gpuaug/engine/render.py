@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from gpuaug.engine.backends import BACKENDS, NAMES, Backend, Job, choose, load
+from gpuaug.engine.reads import check_inside
 from gpuaug.program import Alike, BySize, Keys, Mix, Program
 from gpuaug.ragged import Ragged
 
@@ -67,6 +68,8 @@ def _targets(labels: Tensor) -> bool:
 def _render(
     items: Sequence[Any], backend: Backend, source: Tensor | Ragged, labels: Tensor | None, num_classes: int | None
 ) -> tuple[Tensor, Tensor | None]:
+    if isinstance(source, Ragged):
+        check_inside(items[0], source)
     if isinstance(items[0], BySize):
         source, items = _by_size(items[0], backend, source), items[1:]
     return run(items, _job(items, backend, source), source, labels, num_classes)

@@ -87,21 +87,46 @@ def _send(sender: Any, draw: ga.Draw) -> None:
     sender.send(AUGMENT.render(noise(16), draw).double().sum().item())
 
 
-def test_sizes_in_turn_are_used_again() -> None:
-    """Training and evaluation, or large and small crops: none drops the other's storage."""
-    addresses: dict[int, set[int]] = {}
-    for seed in range(8):
-        for size in (2, 4):
+def addresses_in_turn(sizes: list[int], rounds: int) -> dict[int, set[int]]:
+    """Where the results of batches of these sizes lie, one after another, each dropped before the next."""
+    found: dict[int, set[int]] = {size: set() for size in sizes}
+    for seed in range(rounds):
+        for size in sizes:
             result = AUGMENT(noise(size, seed=seed))
-            addresses.setdefault(size, set()).add(result.data_ptr())
+            found[size].add(result.data_ptr())
             del result
-    assert all(len(found) < 8 for found in addresses.values())
+    return found
 
 
-def test_few_storages_are_remembered() -> None:
-    for size in range(1, 2 * buffers.KEPT + 2):
+@pytest.mark.parametrize("sizes", [[2, 4], [64, 17, 50, 33], [1, 2, 4, 8, 16]], ids=str)
+def test_sizes_in_turn_are_used_again(sizes: list[int]) -> None:
+    """Training, its last batch, evaluation, another size: none drops another's storage."""
+    buffers._kept.clear()
+    assert all(len(found) == 1 for found in addresses_in_turn(sizes, 8).values())
+    assert len(buffers._kept) == len(sizes)
+
+
+def test_what_is_remembered_is_at_most_three_times_the_largest() -> None:
+    buffers._kept.clear()
+    for size in (*range(1, 24), *range(24, 0, -1)):
         AUGMENT(noise(size))
-        assert len(buffers._kept) <= buffers.KEPT
-    held = [AUGMENT(noise(3)) for _ in range(2 * buffers.KEPT)]
-    assert len(buffers._kept) == buffers.KEPT
+        check_bounds()
+    held = [AUGMENT(noise(3)) for _ in range(40)]
+    check_bounds()
+    del held
+
+
+def check_bounds() -> None:
+    sizes = [storage.nbytes() for storage in buffers._kept]
+    assert len(sizes) <= buffers.MOST
+    assert sum(sizes) <= buffers.TIMES * max(sizes)
+
+
+def test_the_free_storage_that_was_used_longest_ago_goes_first() -> None:
+    buffers._kept.clear()
+    held = AUGMENT(noise(6))  # in use, and older than the others
+    for size in (7, 5, 7, 4):
+        AUGMENT(noise(size))
+    sizes = [storage.nbytes() // noise(1).nbytes // 4 for storage in buffers._kept]
+    assert sizes == [6, 7, 4], "5 went, not 6, which is held, nor 7, which was used after it"
     del held

@@ -20,6 +20,7 @@ SNIPPETS = (
     "README.md",
     "docs/use.md",
     "docs/gpu.md",
+    "docs/data.md",
 )  # in this order; tests/integration runs frameworks.md
 LARGEST_PICTURE = 600_000  # bytes
 MOST_LINES = 200  # of the README

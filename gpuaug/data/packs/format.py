@@ -2,7 +2,7 @@
 
 Why Arrow and not another format: benchmarks/NOTES.md. A shard has a row for each image:
 
-    image   large_binary  raw pack: uint8 (height, width, 3); JPEG pack: a JPEG file
+    image   large_binary  raw pack: uint8 (height, width, 3); others: a file
     height, width  int32  pixels
     label   int64         class number, a position in the index's `classes`
     path    string        path of the source file, relative to the source's root
@@ -45,7 +45,7 @@ __all__ = [
 VERSION = 1
 INDEX = "index.json"
 PARTIAL = ".partial"  # suffix of a file that is being written
-ENCODINGS = ("raw", "jpeg")
+ENCODINGS = ("raw", "jpeg", "same")
 
 SPANS = [("start", "i8"), ("length", "i8"), ("path_start", "i8"), ("path_length", "i4")]  # in bytes of the file
 ROW = np.dtype([*SPANS, ("crc32", "u4"), ("height", "i4"), ("width", "i4"), ("label", "i8")])
@@ -96,8 +96,8 @@ class Index:
     """The content of `index.json`.
 
     Attributes:
-        encoding: "raw" or "jpeg".
-        quality: JPEG quality; None for a raw pack.
+        encoding: "raw", "jpeg" or "same".
+        quality: JPEG quality; None unless the encoding is "jpeg".
         short_side: Largest short side of an image, in pixels; None if the images keep their sizes.
         files: Number of source files, skipped ones included.
         shard_images: Number of source files per shard.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpuaug import checks
-from gpuaug.data.dataset import DECODE, IndexedDataset, load
+from gpuaug.data.dataset import IndexedDataset, decoded_where, load
 from gpuaug.data.decode import ImageError
 from gpuaug.data.packs.format import Entry, Index, Shard, arrow, open_shard
 from gpuaug.data.transport.encoded import EncodedImage
+
+if TYPE_CHECKING:
+    from gpuaug.augment import Augment
 
 __all__ = ["Packed", "verify"]
 
@@ -31,15 +34,17 @@ class Packed(IndexedDataset[int]):
 
     Args:
         path: Path of the pack's folder.
-        decode: "worker" or "device": where the images of a JPEG pack are decoded, see ImageFolder. "worker" for a raw
-            pack, which contains decoded pixels.
+        decode: "worker" or "device": where images are decoded, see ImageFolder. "worker" for a raw pack, which contains
+            decoded pixels.
         on_error: "raise": an unreadable or damaged image raises an ImageError that names it. "skip": the next readable
             image is returned instead, with a warning. A shard with a damaged table raises an ImageError in both cases.
         verify: Whether to compare the checksum of each image whenever it is read. The checksum of a shard's table is
             always compared when the shard is opened.
+        regions: As of ImageFolder, for a pack that is not raw. JPEGs with tiles, as packs have them, need no
+            nvImageCodec.
 
     Attributes:
-        encoding: "raw" or "jpeg".
+        encoding: "raw", "jpeg" or "same".
         classes: Class names, sorted.
         class_to_idx: {class name: class number}.
         targets: Class number of every image. Read from all shards on each access.
@@ -51,11 +56,18 @@ class Packed(IndexedDataset[int]):
         ModuleNotFoundError: If pyarrow is not installed.
     """
 
-    def __init__(self, path: str | Path, decode: str = "worker", on_error: str = "raise", verify: bool = True) -> None:
-        super().__init__(on_error)
+    def __init__(
+        self,
+        path: str | Path,
+        decode: str = "worker",
+        on_error: str = "raise",
+        verify: bool = True,
+        regions: Augment | None = None,
+    ) -> None:
+        super().__init__(on_error, regions)
         arrow()
         self.path, self.verify = checks.path(self, "path", path), verify
-        self.decode = checks.one_of(self, "decode", decode, DECODE)
+        self.decode = decoded_where(self, decode, regions)
         index = Index.read(self, self.path)
         self._entries = entries_of(self, self.path, index)
         self.encoding, self.classes = index.encoding, index.classes
@@ -63,6 +75,9 @@ class Packed(IndexedDataset[int]):
         if self.encoding == "raw" and decode == "device":
             got = f"'device' for {self.path}, which contains pixels"
             raise checks.argument_error(self, "decode", "'worker' for a raw pack", got)
+        if self.encoding == "raw" and regions is not None:
+            got, remedy = f"a module for {self.path}, which contains pixels", "Its images are read without decoding."
+            raise checks.argument_error(self, "regions", "None for a raw pack", got, remedy)
         for entry in self._entries:  # here, not in the middle of an epoch
             _check_length(self.path, entry, self.remedy)
         self._ends = np.cumsum([entry.images for entry in self._entries])
@@ -102,6 +117,12 @@ class Packed(IndexedDataset[int]):
             return f"image {row} of {self._entries[shard].file}"
 
     def _load(self, number: int) -> tuple[Tensor | EncodedImage, int]:
+        image, label = self._load_encoded(number)
+        if isinstance(image, EncodedImage):
+            return load(image.data, image.name, self.decode, self.on_error), label
+        return image, label
+
+    def _load_encoded(self, number: int) -> tuple[Tensor | EncodedImage, int]:
         shard_number, row = self._locate(number)
         shard = self._shard(shard_number)
         start, length, _, _, crc32, height, width, label = shard.table[row].tolist()
@@ -111,7 +132,7 @@ class Packed(IndexedDataset[int]):
         flat = torch.from_numpy(data)
         if self.encoding == "raw":
             return flat.view(height, width, 3).permute(2, 0, 1), label
-        return load(flat, shard.path(row), self.decode, self.on_error), label
+        return EncodedImage(flat, shard.path(row), self.on_error), label
 
     @staticmethod
     def _read(path: Path, row: int, start: int, length: int, crc32: int) -> NDArray[np.uint8]:

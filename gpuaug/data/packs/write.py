@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+import warnings
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -16,10 +17,11 @@ from torchvision.transforms.v2 import InterpolationMode, functional
 
 from gpuaug import checks
 from gpuaug.data.dataset import ON_ERROR, Strings
-from gpuaug.data.decode import ImageError, decode, read, reason
+from gpuaug.data.decode import ImageError, decode, is_jpeg, read, reason
 from gpuaug.data.packs import format as shards
 from gpuaug.data.packs.format import ENCODINGS, Index
 from gpuaug.data.packs.resume import finished_shards, locked
+from gpuaug.data.packs.retile import can_tile, retiled
 from gpuaug.data.packs.source import Source, shard_range
 from gpuaug.data.packs.writer import Image, Writer
 from gpuaug.data.transport.encoded import unreadable
@@ -29,6 +31,10 @@ __all__ = ["Packing", "pack"]
 
 # The operator of torchvision.io.encode_jpeg; the function itself warns that TorchCodec will replace it.
 ENCODE_JPEG = torch.ops.image.encode_jpeg
+NO_TILES = (
+    "pack: Numba is not installed, so JPEGs are written without tiles, and Packed(regions=...) needs nvImageCodec for "
+    'them. Run pip install "gpuaug[cpu]".'
+)
 
 AHEAD = 4  # images that each worker prepares in advance
 REPLACE = 'Replace it, or pass on_error="skip", and pack again: finished shards stay.'
@@ -84,7 +90,10 @@ def pack(
             bilinear resize with antialias on uint8; smaller images are unchanged. None: all images keep their sizes.
         encoding: "raw": pixels, (height, width, 3) uint8. "jpeg": JPEG, upright and RGB, with colour at half the
             resolution (4:2:0), as torchvision.io.encode_jpeg. It needs about a seventh of the space, and decoding.
-        quality: JPEG quality, in [1, 100]. Unused for "raw".
+            "same": the files themselves, with `short_side=None`; their pixels do not change. "jpeg" and "same" write
+            JPEGs in tiles (1 % more bytes) where Numba is installed, so that `Packed(regions=...)` decodes only what a
+            draw reads; progressive files cannot have tiles.
+        quality: JPEG quality, in [1, 100], for "jpeg".
         workers: Number of processes that decode. None: one for each core. 0: this process decodes.
         shard_images: Number of source files per shard.
         on_error: "raise": stop at an unreadable file. "skip": leave it out, and list it in the result.
@@ -113,13 +122,9 @@ def pack(
     quality = checks.integer("pack", "quality", quality, 1, 100)
     shard_images = checks.integer("pack", "shard_images", shard_images, 1)
     short_side = short_side if short_side is None else checks.integer("pack", "short_side", short_side, 1)
+    _check_encoding(encoding, short_side)
     workers = cores() if workers is None else checks.integer("pack", "workers", workers, 0)
-    source, folder = checks.folder("pack", "source", source), checks.path("pack", "destination", destination)
-    if folder.exists():
-        checks.folder("pack", "destination", folder)
-    if folder.resolve().is_relative_to(source.resolve()):
-        remedy = "Inside, it would count as a class."
-        raise checks.argument_error("pack", "destination", "outside of the source", str(folder), remedy)
+    source, folder = _folders(source, destination)
     files = Source(source, extensions, is_valid_file, allow_empty)
     index = Index(
         encoding=encoding,
@@ -137,6 +142,26 @@ def pack(
     return _result(index, files, written, time.perf_counter() - begin)
 
 
+def _folders(source: str | Path, destination: str | Path) -> tuple[Path, Path]:
+    """Both folders, checked."""
+    source, folder = checks.folder("pack", "source", source), checks.path("pack", "destination", destination)
+    if folder.exists():
+        checks.folder("pack", "destination", folder)
+    if folder.resolve().is_relative_to(source.resolve()):
+        remedy = "Inside, it would count as a class."
+        raise checks.argument_error("pack", "destination", "outside of the source", str(folder), remedy)
+    return source, folder
+
+
+def _check_encoding(encoding: str, short_side: int | None) -> None:
+    """Raise if files are to stay the same and shrink; warn if JPEGs cannot have tiles."""
+    if encoding == "same" and short_side is not None:
+        remedy = 'Pass short_side=None (on the command line --short-side 0), or encoding="jpeg".'
+        raise checks.argument_error("pack", "short_side", 'None with encoding="same"', short_side, remedy)
+    if encoding != "raw" and not can_tile():
+        warnings.warn(NO_TILES, stacklevel=3)
+
+
 def _result(index: Index, source: Source, written: int, seconds: float) -> Packing:
     entries = [entry for entry in index.shards if entry is not None]
     skipped = {path: why for entry in entries for path, why in entry.skipped.items()}
@@ -151,16 +176,26 @@ def _result(index: Index, source: Source, written: int, seconds: float) -> Packi
 class Images(Dataset[Image | ImageError]):
     """The images of a pack, decoded and encoded in the workers; an ImageError for an unreadable one."""
 
-    def __init__(self, paths: Strings, short_side: int | None, quality: int | None) -> None:
-        self.paths, self.short_side, self.quality = paths, short_side, quality
+    def __init__(self, paths: Strings, index: Index) -> None:
+        self.paths, self.short_side = paths, index.short_side
+        self.encoding, self.quality = index.encoding, index.quality
 
     def __getitem__(self, number: int) -> Image | ImageError:
         try:
-            image = shrunk(decode(read(self.paths[number])), self.short_side)
-            data = pixels(image) if self.quality is None else encoded(image, self.quality)
+            file = read(self.paths[number])
+            image = shrunk(decode(file), self.short_side)
+            data = pixels(image) if self.encoding == "raw" else self._file(file, image)
         except (ImageError, OSError) as error:
             return ImageError(reason(error))
         return Image(data.numpy(), image.shape[1], image.shape[2], zlib.crc32(data.numpy().data))
+
+    def _file(self, file: Tensor, image: Tensor) -> Tensor:
+        """The JPEG, with tiles where it can have them; "same" is the file itself, if not its pixels would change."""
+        if self.encoding == "jpeg":
+            data = encoded(image, self.quality or 0)
+            return retiled(data) if can_tile() else data
+        tiled = retiled(file) if can_tile() and is_jpeg(file) else file
+        return tiled if tiled is file or torch.equal(decode(tiled), image) else file
 
 
 def shrunk(image: Tensor, short_side: int | None) -> Tensor:
@@ -201,7 +236,7 @@ def _write(folder: Path, index: Index, source: Source, workers: int, on_error: s
     report = report or (lambda done, total: None)
     done, written = index.files - len(numbers), 0
     report(done, index.files)
-    with batches(_loader(Images(source.paths, index.short_side, index.quality), numbers, workers)) as images:
+    with batches(_loader(Images(source.paths, index), numbers, workers)) as images:
         for shard in missing:
             skipped = {}
             with Writer(folder / f"shard-{shard:05d}.arrow", index.encoding) as writer:

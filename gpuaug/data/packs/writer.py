@@ -32,7 +32,7 @@ class Writer:
 
     Args:
         path: Path of the finished file.
-        encoding: "raw" or "jpeg".
+        encoding: "raw", "jpeg" or "same".
     """
 
     def __init__(self, path: Path, encoding: str) -> None:

@@ -14,9 +14,11 @@ from torch import Tensor
 from gpuaug import checks
 from gpuaug.data.decode import as_tensor
 from gpuaug.data.index import Index, Numbered, index_of
+from gpuaug.data.parts import Part
 from gpuaug.data.transport import shared
 from gpuaug.data.transport.encoded import Encoded, EncodedImage
-from gpuaug.ragged import Ragged
+from gpuaug.philox import LOOK, NUMBERS
+from gpuaug.ragged import Parts, Ragged
 
 __all__ = ["Batch", "collate", "ragged_collate"]
 
@@ -54,7 +56,7 @@ class Batch(_Fields):
         """
         images, labels, index = self
         if isinstance(images, Ragged):
-            images = Ragged(shared.pinned(images.data), images.sizes, images.channels)
+            images = Ragged(shared.pinned(images.data), *images.describe())
         return Batch(images, labels.pin_memory(), None if index is None else index.pin_memory())
 
 
@@ -100,9 +102,29 @@ def ragged_collate(samples: Sequence[tuple[object, ...]]) -> Batch:
         raise checks.argument_error("ragged_collate", "samples", "(image, label, index) or (image, label)", got, remedy)
     images: tuple[Any, ...]
     images, labels, *index = zip(*samples, strict=True)
+    numbers = _numbers(index[0]) if index else None
+    if any(isinstance(image, Part) for image in images):
+        return Batch(_of_parts(images, numbers), _stacked(labels), numbers)
     kind = Encoded if any(isinstance(image, EncodedImage) for image in images) else Ragged
     packed = kind.from_images([as_tensor(image) for image in images], shared.empty)
-    return Batch(packed, _stacked(labels), _numbers(index[0]) if index else None)
+    return Batch(packed, _stacked(labels), numbers)
+
+
+def _of_parts(images: Sequence[Any], index: Tensor | None) -> Ragged:
+    """A batch of parts, cut for one draw; whole images where every part is the whole."""
+    cuts = {image.cut if isinstance(image, Part) else None for image in images}
+    if len(cuts) > 1 or index is None:
+        expected, got = "samples of one data set with its index", "parts of images without one, or of several passes"
+        raise checks.argument_error("ragged_collate", "samples", expected, got, "Collate what the data set returns.")
+    packed = Ragged.from_images([image.pixels for image in images], shared.empty)
+    origins, whole = (np.array([getattr(image, name) for image in images], np.int32) for name in ("origin", "whole"))
+    if (whole == packed.sizes).all():
+        return packed
+    numbers = index.numpy().astype(np.uint64)
+    looks = (numbers >> np.uint64(LOOK)).astype(np.uint32)
+    steps, training, key = images[0].cut
+    parts = Parts(origins, whole, steps, training, key, numbers & np.uint64(NUMBERS), looks)
+    return Ragged(packed.data, packed.sizes, packed.channels, parts)
 
 
 def collate(

@@ -24,6 +24,7 @@ def crop(source: Tensor | Ragged, window: Window) -> Tensor:
     """(B, C, H, W) uint8: the canvas that `window` describes."""
     data, offsets, strides, channels = layout(source)
     height, width = window.size
+    partial = isinstance(source, Ragged) and source.parts is not None
     flip_x, flip_y = window.flip.T
     rows, inside_y = positions(window.start[:, 0], height, flip_y, window.resized[:, 0], window.padding_mode)
     columns, inside_x = positions(window.start[:, 1], width, flip_x, window.resized[:, 1], window.padding_mode)
@@ -35,7 +36,7 @@ def crop(source: Tensor | Ragged, window: Window) -> Tensor:
         how = window.interpolation, window.antialias, resized.sum(axis=1) <= SMALL
         taps_x = taps(box[:, 3], resized[:, 1], columns[part], *how)
         taps_y = taps(box[:, 2], resized[:, 0], rows[part], *how)
-        lines = _horizontal(data, offsets[part], strides[part], channels, box, taps_x)
+        lines = _horizontal(data, offsets[part], strides[part], channels, box, taps_x, partial)
         out[part] = _vertical(lines, taps_y)
     if not (inside_y.all() and inside_x.all()):
         inside = upload(inside_y, data.device)[:, None, :, None] & upload(inside_x, data.device)[:, None, None, :]
@@ -51,9 +52,15 @@ def _round(total: Tensor, precision: Tensor) -> Tensor:
 
 
 def _horizontal(
-    data: Tensor, offsets: Array, strides: Array, channels: int, box: Array, taps_x: tuple[Array, Array, Array]
+    data: Tensor,
+    offsets: Array,
+    strides: Array,
+    channels: int,
+    box: Array,
+    taps_x: tuple[Array, Array, Array],
+    partial: bool,
 ) -> Tensor:
-    """(B, C, tallest box, W) uint8: every line of each box at its final width."""
+    """(B, C, tallest box, W) uint8: every line of each box at its final width; `partial`: of parts of images."""
     first, weights, precision = taps_x
     device = data.device
     y = np.minimum(np.arange(box[:, 2].max()), box[:, 2:3] - 1) + box[:, :1]
@@ -65,6 +72,8 @@ def _horizontal(
     for k in range(weights.shape[2]):
         x = left + np.minimum(first + k, box[:, 3:4] - 1)  # beyond the last tap the weight is zero
         index = lines + upload(x * stride, device)[:, None, None, :]
+        if partial:  # rows that only others of the batch need may lie outside; what is read there is not used
+            index.clamp_(0, len(data) - 1)
         total += data[index] * upload(weights[:, :, k], device)[:, None, None, :]
     return _round(total, upload(precision, device)[:, None, None, None])
 

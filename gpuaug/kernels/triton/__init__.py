@@ -211,7 +211,7 @@ def _check(source: Tensor | Ragged, programs: Sequence[Program]) -> None:
     if len(source) > MOST:
         expected = f'at most {MOST} for backend "triton"'
         raise ValueError(f"Augment: `images` must be {expected}, got {len(source)}. Split the batch.")
-    height, width = source.sizes.max(axis=0).tolist() if isinstance(source, Ragged) else source.shape[2:]
+    height, width = source.whole.max(axis=0).tolist() if isinstance(source, Ragged) else source.shape[2:]
     channels = programs[0].channels
     canvases = [(*program.window.size, program.channels) for program in programs if program.window is not None]
     height, width, channels = max([(height, width, channels), *canvases], key=math.prod)

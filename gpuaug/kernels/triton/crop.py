@@ -345,7 +345,7 @@ def crop(source: Tensor | Ragged, layout: Layout, params: Params) -> Tensor:
     (height, width), batch = window.size, len(source)
     if isinstance(source, Ragged):
         data, channels, strides = source.data, source.channels, (0, 0, 0, 0)
-        size = tuple(source.sizes.max(axis=0).tolist())
+        size = tuple(source.whole.max(axis=0).tolist())
     else:
         span = sum((n - 1) * stride for n, stride in zip(source.shape[1:], source.stride()[1:], strict=True))
         source = source.contiguous() if span >= 2**31 else source  # offsets within a sample have 32 bits

@@ -1,8 +1,11 @@
 """Result buffers that are used again once nobody holds them.
 
 glibc maps a large result afresh for every batch, and the kernel then clears it page by page: that costs more than the
-augmentation itself (see benchmarks/NOTES.md). So the last few result storages are remembered, and one whose only owner
-is this list is handed out again. What a user still holds, a view or a NumPy array of it included, is never touched.
+augmentation itself (docs/decisions.md). So result storages are remembered, and one whose only owner is this list is
+handed out again. What a user still holds, a view or a NumPy array of it included, is never touched.
+
+Training, its last batch, evaluation and other sizes take turns, so storages of several sizes are remembered: as many as
+together are at most `TIMES` as large as the largest of them, which is what three of one size take.
 """
 
 from __future__ import annotations
@@ -17,9 +20,10 @@ from torch import Tensor
 
 from gpuaug import compat
 
-__all__ = ["KEPT", "empty"]
+__all__ = ["MOST", "TIMES", "empty"]
 
-KEPT = 3  # storages remembered at most, of all sizes together
+MOST = 16  # storages remembered at most
+TIMES = 3  # what they hold together at most, as a multiple of the largest of them
 _lock = threading.Lock()
 _kept: list[torch.UntypedStorage] = []
 
@@ -54,13 +58,26 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype, memory_format: torch.memor
     result = torch.empty(shape, dtype=dtype, memory_format=memory_format, device="meta")
     size = math.prod(shape) * dtype.itemsize
     with _lock:
-        free = [number for number in range(len(_kept)) if _is_free(number)]
-        fitting = [number for number in free if _kept[number].nbytes() == size]
-        if fitting:
-            storage = _kept.pop(fitting[-1])
-        else:
+        storage = _take(size)
+        if storage is None:
+            _make_room(size)
             storage = torch.UntypedStorage(size)
-            if len(_kept) == KEPT:
-                _kept.pop(free[0] if free else 0)
         _kept.append(storage)  # the last used stands last
     return torch.empty(0, dtype=dtype, device="cpu").set_(storage, 0, result.shape, result.stride())
+
+
+def _take(size: int) -> torch.UntypedStorage | None:
+    """The free storage of that size that was used last, no longer remembered."""
+    for number in reversed(range(len(_kept))):
+        if _kept[number].nbytes() == size and _is_free(number):
+            return _kept.pop(number)
+    return None
+
+
+def _make_room(size: int) -> None:
+    """Forget storages until one of that size may be added: free ones first, those used longest ago first."""
+    while _kept:
+        sizes = [size, *(storage.nbytes() for storage in _kept)]
+        if len(sizes) <= MOST and sum(sizes) <= TIMES * max(sizes):
+            return
+        _kept.pop(next((number for number in range(len(_kept)) if _is_free(number)), 0))

@@ -207,7 +207,7 @@ def _write_window(window: Window, layout: Layout, block: Block, source: Tensor |
     row[:, WindowWord.START : WindowWord.FLIP] = window.start
     row[:, WindowWord.FLIP : WindowWord.OFFSET] = window.flip
     if isinstance(source, Ragged):
-        row[:, WindowWord.OFFSET : WindowWord.SOURCE_WIDTH] = _halves(source.offsets)
+        row[:, WindowWord.OFFSET : WindowWord.SOURCE_WIDTH] = _halves(source.corners)
         row[:, WindowWord.SOURCE_WIDTH] = source.sizes[:, 1]
 
 

@@ -1,0 +1,111 @@
+"""Data sets that decode of each image what its draw will read: `ImageFolder(root, regions=augment)` and others.
+
+A pass of DeviceLoader tells the data set its key (`followed`); the workers then find the box of each image (`boxes_of`)
+and decode it (`part_of`).
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from gpuaug import checks
+from gpuaug.data.decode import decode
+from gpuaug.data.parts import Part, Readable, decode_part, readable
+from gpuaug.data.tiles import Box
+from gpuaug.data.transport.encoded import EncodedImage
+
+if TYPE_CHECKING:
+    from gpuaug.engine.parts import Cut, PartFinder
+
+__all__ = ["boxes_of", "finder_of", "followed", "part_of", "present_cut"]
+
+MOST = 0.95  # of an image: a larger part costs more than all of it
+NO_PASS = (
+    "{name}: regions are known in a pass of a DeviceLoader of that module only, so images are decoded whole. Put one "
+    "around the DataLoader, or leave out regions."
+)
+NO_HELP = (
+    "{name}: `regions` changes nothing, since the module's lists read all of each image: images are decoded whole. Put "
+    "the crop or resize before steps other than flips, or leave out regions."
+)
+OWN_ITEMS = "{name}: `regions` changes nothing, since its class has a __getitem__ of its own; images are decoded whole."
+
+
+def finder_of(dataset: object, augment: Any, own_items: bool) -> PartFinder | None:
+    """What a data set needs of a module to find the parts of images; None, with a warning, where it cannot.
+
+    Args:
+        dataset: For messages.
+        augment: The argument `regions`.
+        own_items: Whether its class replaces `__getitem__`, which parts do not go through.
+
+    Raises:
+        ValueError: If `augment` is no gpuaug.Augment.
+    """
+    from gpuaug.augment import Augment
+
+    if not isinstance(augment, Augment):
+        raise checks.argument_error(dataset, "regions", "a gpuaug.Augment", checks.describe(augment))
+    finder = augment.part_finder()
+    useless = OWN_ITEMS if own_items else NO_HELP if not finder.helps else None
+    if useless is None:
+        return finder
+    warnings.warn(useless.format(name=type(dataset).__name__), stacklevel=4)
+    return None
+
+
+@contextmanager
+def followed(parts: Iterable[object], training: bool, key: int) -> Iterator[None]:
+    """A pass with this key over a loader of these parts: its data sets with `regions` decode for it."""
+    from gpuaug.engine.parts import PartFinder  # a data set alone does not load the engine
+
+    found = (getattr(part, "finder", None) for part in parts)
+    finders = [finder for finder in found if isinstance(finder, PartFinder)]
+    passes = [finder.follow(training, key) for finder in finders]
+    try:
+        yield
+    finally:
+        for finder, number in zip(finders, passes, strict=True):
+            finder.leave(number)
+
+
+def present_cut(dataset: object, finder: PartFinder) -> Cut | None:
+    """The draw of the present pass; None if images are to be decoded whole. Warns once outside of a pass."""
+    if not finder.in_pass and finder.first_time():
+        warnings.warn(NO_PASS.format(name=type(dataset).__name__), stacklevel=3)
+    return finder.cut()
+
+
+def boxes_of(
+    finder: PartFinder, cut: Cut, images: Sequence[Tensor | EncodedImage], index: Sequence[int]
+) -> list[tuple[Readable, Box] | None]:
+    """For each image what of it can be decoded, and the box that its draw reads; None where all of it is decoded."""
+    found: list[tuple[Readable, Box] | None] = [None] * len(images)
+    files = [readable(image.data) if isinstance(image, EncodedImage) else None for image in images]
+    known = [(row, file) for row, file in enumerate(files) if file is not None]
+    if known:
+        boxes = finder.find(cut, [index[row] for row, _ in known], [file.size for _, file in known])
+        for (row, file), box in zip(known, [] if boxes is None else boxes.tolist(), strict=boxes is not None):
+            if box[2] * box[3] < MOST * math.prod(file.size):
+                found[row] = file, tuple(box)
+    return found
+
+
+def part_of(image: Tensor | EncodedImage, found: tuple[Readable, Box] | None, cut: Cut) -> Part:
+    """The part of an image that `boxes_of` found; all of it for None.
+
+    Raises:
+        ImageError: If it cannot be decoded.
+    """
+    if isinstance(image, EncodedImage) and found is not None:
+        file, box = found
+        return Part(decode_part(image.data, file, box), box[:2], file.size, cut)
+    pixels = decode(image.data) if isinstance(image, EncodedImage) else image
+    height, width = pixels.shape[1:]
+    return Part(pixels, (0, 0), (height, width), cut)
