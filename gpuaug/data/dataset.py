@@ -19,7 +19,7 @@ from gpuaug import checks
 from gpuaug.data.decode import ImageError, as_tensor, decode, read
 from gpuaug.data.discover import find, left_out
 from gpuaug.data.index import index_of
-from gpuaug.data.regions import boxes_of, finder_of, part_of, present_cut
+from gpuaug.data.regions import boxes_of, finder_of, part_of, present_cut, warn_of_one
 from gpuaug.data.transport.encoded import REPLACE, EncodedImage, skipped, unreadable
 from gpuaug.philox import LOOKS
 
@@ -62,8 +62,7 @@ class IndexedDataset(Dataset[tuple[Tensor | EncodedImage, Label_co, int]], Gener
 
     def __init__(self, on_error: str = "raise", regions: Augment | None = None) -> None:
         self.on_error = checks.one_of(self, "on_error", on_error, ON_ERROR)
-        own_items = type(self).__getitem__ is not IndexedDataset.__getitem__
-        self.finder = None if regions is None else finder_of(self, regions, own_items)
+        self.finder = finder_of(self, regions, type(self).__getitem__ is not IndexedDataset.__getitem__)
         self._skips = torch.zeros(WORKERS, dtype=torch.int64, device="cpu")
         if on_error == "skip":
             self._skips.share_memory_()  # type: ignore[no-untyped-call]  # each worker counts in its own element
@@ -99,6 +98,7 @@ class IndexedDataset(Dataset[tuple[Tensor | EncodedImage, Label_co, int]], Gener
             ImageError: If the image cannot be read, and `on_error` is "raise" or no image after it can be read either.
         """
         number, look = self._asked(number)
+        warn_of_one(self, self.finder)
         try:
             image, label = self._load(number)
         except (ImageError, OSError) as error:

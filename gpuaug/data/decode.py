@@ -1,7 +1,7 @@
 """Decode an image file to uint8 (3, H, W).
 
 torchvision.io decodes JPEG (with libjpeg-turbo, a third faster than Pillow). Pillow decodes all other formats:
-torchvision's PNG decoder ends the process on a damaged file (torchvision 0.29.2, benchmarks/NOTES.md), and Pillow reads
+torchvision's PNG decoder ends the process on a damaged file (torchvision 0.29.2, docs/decisions.md), and Pillow reads
 the first frame of an animation only.
 """
 

@@ -21,9 +21,10 @@ from gpuaug.data.tiles import Box
 from gpuaug.data.transport.encoded import EncodedImage
 
 if TYPE_CHECKING:
+    from gpuaug.engine.numbering import Mode
     from gpuaug.engine.parts import Cut, PartFinder
 
-__all__ = ["boxes_of", "finder_of", "followed", "part_of", "present_cut"]
+__all__ = ["boxes_of", "finder_of", "followed", "part_of", "present_cut", "warn_of_one"]
 
 MOST = 0.95  # of an image: a larger part costs more than all of it
 NO_PASS = (
@@ -34,6 +35,14 @@ NO_HELP = (
     "{name}: `regions` changes nothing, since the module's lists read all of each image: images are decoded whole. Put "
     "the crop or resize before steps other than flips, or leave out regions."
 )
+BEGUN = (
+    "DeviceLoader: images of this epoch were shown before it was resumed, and no sampler numbers the looks, so this "
+    "pass decodes whole images, without regions. Call set_epoch before the epoch, or resume between epochs."
+)
+ONE_BY_ONE = (
+    "{name}: `regions` changes nothing, since images are asked for one at a time, as ConcatDataset does; they are "
+    'decoded whole. Give regions to ga.data.Indexed around the ConcatDataset, with decode="device" inside.'
+)
 OWN_ITEMS = "{name}: `regions` changes nothing, since its class has a __getitem__ of its own; images are decoded whole."
 
 
@@ -42,12 +51,14 @@ def finder_of(dataset: object, augment: Any, own_items: bool) -> PartFinder | No
 
     Args:
         dataset: For messages.
-        augment: The argument `regions`.
+        augment: The argument `regions`; None if there is none.
         own_items: Whether its class replaces `__getitem__`, which parts do not go through.
 
     Raises:
         ValueError: If `augment` is no gpuaug.Augment.
     """
+    if augment is None:
+        return None
     from gpuaug.augment import Augment
 
     if not isinstance(augment, Augment):
@@ -61,13 +72,16 @@ def finder_of(dataset: object, augment: Any, own_items: bool) -> PartFinder | No
 
 
 @contextmanager
-def followed(parts: Iterable[object], training: bool, key: int) -> Iterator[None]:
-    """A pass with this key over a loader of these parts: its data sets with `regions` decode for it."""
+def followed(parts: Iterable[object], mode: Mode, key: int) -> Iterator[None]:
+    """A pass with this mode and key over a loader of these parts: its data sets with `regions` decode for it."""
     from gpuaug.engine.parts import PartFinder  # a data set alone does not load the engine
 
     found = (getattr(part, "finder", None) for part in parts)
     finders = [finder for finder in found if isinstance(finder, PartFinder)]
-    passes = [finder.follow(training, key) for finder in finders]
+    begun = mode.training and mode.looks.pages > 0  # a second look at an image has a draw that workers do not know
+    if begun and finders:
+        warnings.warn(BEGUN, stacklevel=5)
+    passes = [finder.follow(mode.training, key, whole=begun) for finder in finders]
     try:
         yield
     finally:
@@ -80,6 +94,12 @@ def present_cut(dataset: object, finder: PartFinder) -> Cut | None:
     if not finder.in_pass and finder.first_time():
         warnings.warn(NO_PASS.format(name=type(dataset).__name__), stacklevel=3)
     return finder.cut()
+
+
+def warn_of_one(dataset: object, finder: PartFinder | None) -> None:
+    """Warn once if a pass asks for an image by itself, so that it is decoded whole."""
+    if finder is not None and finder.cut() is not None and finder.first_time():
+        warnings.warn(ONE_BY_ONE.format(name=type(dataset).__name__), stacklevel=3)
 
 
 def boxes_of(

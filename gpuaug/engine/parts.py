@@ -24,7 +24,7 @@ __all__ = ["Cut", "PartFinder", "check_parts"]
 
 Array = NDArray[Any]
 
-PASS, TRAINING, KEY = range(3)
+PASS, TRAINING, KEY, WHOLE = range(4)
 OTHER_DRAW = (
     "Augment: `images` must be drawn as their parts were cut, got another {what}. With regions=..., iterate the data "
     "set by a DeviceLoader of this module, and change nothing during a pass."
@@ -44,8 +44,8 @@ class Cut(NamedTuple):
 
 
 def name_of(pipeline: Pipeline, exact: bool) -> str:
-    """The first steps as text, the same in every process."""
-    return f"{list(pipeline.first_steps)}, exact={exact}"
+    """The first steps as text, with what else decides what they read."""
+    return f"{pipeline.first_name}, exact={exact}"
 
 
 class PartFinder:
@@ -59,15 +59,22 @@ class PartFinder:
         self._first = {True: _only_first(train), False: _only_first(eval)}
         self._names = {True: name_of(train, exact), False: name_of(eval, exact)}
         self._exact = exact
-        # shared with workers, forked or spawned, which read it: the number of the pass (0: none), training, the key
-        self._words = torch.zeros(3, dtype=torch.int64, device="cpu").share_memory_()  # type: ignore[no-untyped-call]
+        # shared with workers, forked or spawned, which read it: the number of the pass (0: none), training, the key,
+        # and whether images are decoded whole
+        self._words = torch.zeros(4, dtype=torch.int64, device="cpu").share_memory_()  # type: ignore[no-untyped-call]
         self._passes = 0
         self._asked = False
 
-    def follow(self, training: bool, key: int) -> int:
-        """A pass over the data set begins, with this list and key. Returns the number of the pass."""
+    def follow(self, training: bool, key: int, whole: bool = False) -> int:
+        """A pass over the data set begins, with this list and key. Returns the number of the pass.
+
+        Args:
+            training: Whether it is of the training list.
+            key: Key of all its draws.
+            whole: True decodes whole images in this pass.
+        """
         self._passes += 1
-        self._words[:] = torch.tensor([0, training, key - 2**64 if key >= 2**63 else key], device="cpu")
+        self._words[:] = torch.tensor([0, training, key - 2**64 if key >= 2**63 else key, whole], device="cpu")
         self._words[PASS] = self._passes
         return self._passes
 
@@ -93,8 +100,8 @@ class PartFinder:
 
     def cut(self) -> Cut | None:
         """The draw of the present pass; None if there is no pass, or its list reads all of each image."""
-        number, training, key = self._words.tolist()
-        if not number or self._first[bool(training)] is None:
+        number, training, key, whole = self._words.tolist()
+        if not number or whole or self._first[bool(training)] is None:
             return None
         return Cut(self._names[bool(training)], bool(training), key % 2**64)
 

@@ -101,6 +101,11 @@ class Pipeline:
                 break
         return self.steps[:count]
 
+    @cached_property
+    def first_name(self) -> str:
+        """The first steps as text, the same in every process."""
+        return str(list(self.first_steps))
+
     def sample(self, keys: Keys, canvas: Canvas) -> list[Params]:
         """Draw every step's parameters; raises an error if a step cannot run on the canvas that reaches it."""
         draws = self._streams.draw(keys)

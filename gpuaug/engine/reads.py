@@ -26,6 +26,7 @@ def read_by(window: Window) -> Array:
     box = window.box.astype(np.int64)
     if not window.start.any() and (window.resized == window.size).all():
         return box
+    copies = (box[:, 2:] == window.resized).all(axis=1)
     for axis in (0, 1):
         n_in, n_out = box[:, 2 + axis].copy(), window.resized[:, axis].astype(np.int64)
         start, length = window.start[:, axis].astype(np.int64), window.size[axis]
@@ -39,7 +40,6 @@ def read_by(window: Window) -> Array:
         # twice: near the far end of an axis Triton's kernel begins earlier, so that all rows have as many taps
         first = np.maximum(np.floor(scale * (low + 0.5) - 2 * support - MARGIN), 0)
         end = np.minimum(np.ceil(scale * (high + 0.5) + 2 * support + MARGIN), n_in)
-        copies = n_in == n_out
         first, end = np.where(copies, low, first).astype(np.int64), np.where(copies, high + 1, end).astype(np.int64)
         box[:, axis] += first
         box[:, 2 + axis] = end - first

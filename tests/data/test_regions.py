@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -188,6 +189,34 @@ def test_outside_a_pass_images_are_whole_and_it_is_said_once(root: Path) -> None
     assert len(caught) == 1
     assert all(batch.images.parts is None for batch in batches)
     assert isinstance(dataset[0][0], Tensor)
+
+
+def test_an_epoch_that_was_resumed_in_its_middle_is_whole_and_it_is_said(root: Path) -> None:
+    """A restarted epoch shows images again, with looks that only the module counts."""
+    runs = []
+    for regions in (False, True):
+        augment, again = module(), module()
+        dataset = ga.data.ImageFolder(root, regions=augment if regions else None)
+        iterator = iter(ga.DeviceLoader(DataLoader(dataset, 6, collate_fn=ga.ragged_collate), "cpu", augment))
+        next(iterator)
+        again.load_state_dict(augment.state_dict())
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            found, counting = show(again, ga.data.ImageFolder(root, regions=again if regions else None), epochs=1)
+        runs.append(found)
+        assert counting.parts == 0
+        assert ["shown before it was resumed" in str(warning.message) for warning in caught] == [True] * regions
+    assert same(*runs)
+
+
+def test_images_asked_for_one_by_one_are_whole_and_it_is_said(root: Path) -> None:
+    augment = module()
+    dataset = ConcatDataset([ga.data.ImageFolder(root, regions=augment)])
+    with pytest.warns(UserWarning, match="images are asked for one at a time") as caught:
+        found, counting = show(augment, dataset)
+    assert len(caught) == 1
+    assert counting.parts == 0
+    assert same(found, show(module(), ga.data.ImageFolder(root))[0])
 
 
 def test_after_a_pass_images_are_whole(root: Path) -> None:

@@ -1,6 +1,6 @@
 """A pack on disk: shards, which are Arrow IPC files of images, and an index with their checksums.
 
-Why Arrow and not another format: benchmarks/NOTES.md. A shard has a row for each image:
+Why Arrow and not another format: docs/decisions.md. A shard has a row for each image:
 
     image   large_binary  raw pack: uint8 (height, width, 3); others: a file
     height, width  int32  pixels

@@ -1,7 +1,7 @@
 """Shared memory for the batches that worker processes write, recycled when a batch is released.
 
 A new segment costs a page fault for every 4 KiB of a batch, which takes half as long as decoding
-(benchmarks/NOTES.md). So a worker recycles its segments. Two bytes in a segment's header say whether the worker and the
+(docs/decisions.md). So a worker recycles its segments. Two bytes in a segment's header say whether the worker and the
 reader still hold the batch in it. Each side clears its own byte when it has deleted its last tensor of the batch, views
 included.
 
@@ -15,7 +15,7 @@ or are killed leave nothing in /dev/shm, whatever torch's sharing strategy is, a
 systems torch makes the segment.
 
 A DeviceLoader keeps the segments of its batches mapped while it iterates: mapping a segment again for every batch costs
-page faults, which take half as long as augmenting (benchmarks/NOTES.md).
+page faults, which take half as long as augmenting (docs/decisions.md).
 """
 
 from __future__ import annotations
