@@ -16,10 +16,9 @@ from torch import Tensor
 
 from gpuaug.instructions import OPERANDS, Jpeg, Op
 from gpuaug.kernels.defaults import drawn
-from gpuaug.kernels.numba import finish as finishing
 from gpuaug.kernels.numba.crop import make_scratch
 from gpuaug.kernels.numba.filter import blur, convolve
-from gpuaug.kernels.numba.group import crop_group, finish_group, finish_group_by_table, run_group
+from gpuaug.kernels.numba.group import crop_group, cut_group, finish_group, finish_group_by_table, run_group
 from gpuaug.kernels.numba.instructions import needs_own_kernel, scratch_size
 from gpuaug.kernels.numba.jpeg import jpeg
 from gpuaug.kernels.numba.jpeg import scratch_size as jpeg_scratch_size
@@ -27,6 +26,7 @@ from gpuaug.kernels.numba.noise import noise
 from gpuaug.kernels.numba.philox import fill  # noqa: F401 - `gpuaug.philox` uses it from now on
 from gpuaug.kernels.numba.runtime import buffers
 from gpuaug.kernels.numba.runtime.pool import SAMPLES_AT_ONCE, parallel_for
+from gpuaug.kernels.numba.tables import KINDS, LEVELS, composed, tables
 from gpuaug.kernels.numba.warp import warp
 from gpuaug.philox import MASK, normal_table
 from gpuaug.program import Finish, Program, Window
@@ -37,13 +37,6 @@ __all__ = ["Job", "drawn", "each", "prepare", "render"]
 Array = NDArray[Any]
 
 _memory = threading.local()  # scratch of each thread, by name; kept between calls while its shape stays
-
-KINDS = {  # output dtype -> (numpy dtype that holds its bits, code for `finish`)
-    torch.float32: (np.float32, finishing.FLOAT32),
-    torch.float16: (np.uint16, finishing.FLOAT16),
-    torch.bfloat16: (np.uint16, finishing.BFLOAT16),
-    torch.uint8: (np.uint8, finishing.UINT8),
-}
 
 
 class Job:
@@ -67,7 +60,10 @@ def render(program: Program, source: Tensor | Ragged) -> Tensor:
     """Run one segment: (B, C, h, w) uint8, or what its finish says."""
     threads = torch.get_num_threads()
     batch = _Batch(program, source)
-    parallel_for(batch.work, batch.size, threads)
+    if threads == 1 and batch.planes is not None:
+        batch.work(0, batch.size)  # needs no memory of its own
+    else:
+        parallel_for(batch.work, batch.size, threads)
     if batch.mixes:  # a sample needs its partner's canvas, so all canvases came first
         parallel_for(batch.mix, batch.size, threads)
     return batch.out
@@ -100,25 +96,6 @@ def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
     return array
 
 
-_tables: dict[Any, tuple[Array | None, Array, Array]] = {}
-
-
-def tables(given: Array | None, channels: int, dtype: torch.dtype) -> tuple[Array, Array]:
-    """The finish table (C, 256) as float32, and cast to the output's dtype. Kept: both follow from the list."""
-    found = _tables.get((id(given), channels, dtype))
-    if found is None:
-        kind, levels = KINDS[dtype][0], np.arange(256, dtype=np.float32)
-        table = np.array(np.broadcast_to(levels, (channels, 256)) if given is None else given, np.float32)
-        cast = torch.from_numpy(table).round() if kind is np.uint8 else torch.from_numpy(table)
-        cast = cast.to(dtype)
-        if len(_tables) >= 64:
-            _tables.clear()
-        bits = (cast.view(torch.int16) if kind is np.uint16 else cast).numpy().view(kind)
-        found = given, table, bits  # `given` is kept, so that its id stays its own
-        _tables[id(given), channels, dtype] = found
-    return found[1], found[2]
-
-
 class _Batch:
     """One batch: its program as arrays with one row per sample, its source and its result."""
 
@@ -136,8 +113,10 @@ class _Batch:
         self.height, self.width = window.size
         self.pixels = self.height * self.width
         self.fill = np.zeros(self.channels, np.float32) if window.fill is None else window.fill.astype(np.float32)
-        self._stack(program)
-        self.crop_shape = self._crop_shape()
+        self.composed = composed(program.instructions, self.size, self.channels)
+        if self.composed is None:
+            self._stack(program)
+        self.crop_shape = self._crop_shape() if window.may_resample else ()
 
         finish = program.finish or Finish()
         self.mixes = finish.mix is not None
@@ -152,9 +131,23 @@ class _Batch:
         self.table, self.cast = tables(finish.table, self.channels, finish.dtype)
         if self.mixes:
             self.canvases = scratch("batch", (self.size, 1, self.channels, self.pixels), np.uint8)
-            self.pending = np.empty((self.size, self.channels, 256), np.uint8)
-            self.pending[:] = np.arange(256)  # the canvases have no table pending
-        self._set_up_finish(finish)
+            # with other instructions than tables the canvases have no table pending
+            none = np.tile(LEVELS, (self.size, self.channels, 1)) if self.composed is None else self.composed
+            self.pending: Array = none
+        if not self.plain:
+            self._set_up_finish(finish)
+        self.direct = not program.instructions and finish.copies and finish.table is None
+        self.planes = self._planes(window)
+
+    def _planes(self, window: Window) -> Array | None:
+        """(B, 1, C, H * W), where canvases lie already: in the result or in the source; None if they need memory."""
+        shape = (self.size, 1, self.channels, self.pixels)
+        if self.direct:
+            return self.result.reshape(shape)
+        if not self.plain or self.composed is None or not window.is_identity:
+            return None
+        source = self.source
+        return self.data.reshape(shape) if isinstance(source, Tensor) and source.is_contiguous() else None
 
     def _stack(self, program: Program) -> None:
         instructions, size, channels = program.instructions, self.size, self.channels
@@ -192,39 +185,66 @@ class _Batch:
 
     def work(self, start: int, stop: int) -> None:
         """Samples start..stop, at most SAMPLES_AT_ONCE, from their source to the result, or to their canvas."""
+        if self.planes is not None:
+            self._work_in_place(start, stop, self.planes[start:stop])
+            return
         shape = (self.at_once, 2, self.channels, self.pixels)
         canvases, side = scratch("canvases", shape, np.uint8), scratch("side", (self.at_once,), np.int64)
         pending = scratch("pending", (self.at_once, self.channels, 256), np.uint8)
-        window = self.window
-        crop_group(
-            start, stop, self.data, self.offsets, self.strides, window.box, window.resized, window.start, window.flip,
-            window.interpolation, window.antialias, window.padding_mode, self.fill,
-            canvases, self.height, self.width, self._crop_scratch(),
-        )  # fmt: skip
+        self._crop(start, stop, canvases)
         side[:] = 0
-        done = 0
+        if self.composed is None:
+            self._run(start, stop, canvases, side, pending)
+        else:
+            pending[: stop - start] = self.composed[start:stop]
+        if self.plain:
+            self._finish_by_table(start, stop, canvases, side, pending)
+        elif self.mixes:
+            for g in range(stop - start):
+                self.canvases[start + g, 0] = canvases[g, side[g]]
+        else:
+            self._finish(start, stop, canvases, np.arange(self.size) % self.at_once, side, pending)
+
+    def _work_in_place(self, start: int, stop: int, planes: Array) -> None:
+        """A window straight into the result, or the levels of a source that is shown as it is."""
+        if self.direct:
+            self._crop(start, stop, planes)
+            return
+        assert self.composed is not None
+        self._finish_by_table(start, stop, planes, np.zeros(stop - start, np.int64), self.composed[start:stop])
+
+    def _run(self, start: int, stop: int, canvases: Array, side: Array, pending: Array) -> None:
+        """The instructions of samples start..stop; those with kernels of their own between the others."""
+        done, count = 0, len(self.program.instructions)
         for k in map(int, self.interrupts):
             if self.apart[start:stop, k].any():
                 if done < k:
                     self._run_fused(start, stop, done, k, canvases, side, pending, flush=True)
                 self._run_apart(start, stop, k, canvases, side)
                 done = k
-        if done < len(self.program.instructions):
-            self._run_fused(
-                start, stop, done, len(self.program.instructions), canvases, side, pending, flush=self.mixes
-            )
-        else:  # nothing (left) to run; a list with no instructions then never compiles `run_instructions`
-            pending[:] = np.arange(256)
-        if self.plain:
-            composed = scratch("composed", (self.channels + 1, 256), self.kind)
-            finish_group_by_table(
-                start, stop, canvases, side, pending, self.cast, self.channels_last, self.result, composed
-            )
-        elif self.mixes:
-            for g in range(stop - start):
-                self.canvases[start + g, 0] = canvases[g, side[g]]
+        if done < count:
+            self._run_fused(start, stop, done, count, canvases, side, pending, flush=self.mixes)
         else:
-            self._finish(start, stop, canvases, np.arange(self.size) % self.at_once, side, pending)
+            pending[:] = LEVELS
+
+    def _finish_by_table(self, start: int, stop: int, canvases: Array, side: Array, pending: Array) -> None:
+        memory = scratch("composed", (self.channels + 1, 256), self.kind)
+        finish_group_by_table(start, stop, canvases, side, pending, self.cast, self.channels_last, self.result, memory)
+
+    def _crop(self, start: int, stop: int, canvases: Array) -> None:
+        """The window of samples start..stop into canvases[:, 0]."""
+        window, where = self.window, (self.data, self.offsets, self.strides, self.window.box)
+        if not window.may_resample:
+            lines = scratch("where", (2, max(self.height, self.width)), np.int32)
+            cut_group(
+                start, stop, *where, window.start, window.flip, window.padding_mode, self.fill, canvases,
+                self.height, self.width, lines,
+            )  # fmt: skip
+            return
+        crop_group(
+            start, stop, *where, window.resized, window.start, window.flip, window.interpolation, window.antialias,
+            window.padding_mode, self.fill, canvases, self.height, self.width, self._crop_scratch(),
+        )  # fmt: skip
 
     def mix(self, start: int, stop: int) -> None:
         """Samples start..stop from their canvas and their partner's to the result."""
@@ -300,4 +320,4 @@ def _whole(batch: int, size: tuple[int, int]) -> Window:
     box = np.zeros((batch, 4), np.int32)
     box[:, 2:] = size
     zero = np.zeros((batch, 2), np.int32)
-    return Window(size, box, np.ascontiguousarray(box[:, 2:]), zero, zero)
+    return Window(size, box, np.ascontiguousarray(box[:, 2:]), zero, zero, may_resample=False, is_identity=True)

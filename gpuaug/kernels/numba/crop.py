@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from gpuaug.instructions import NEAREST_EXACT, SMALL
 from gpuaug.kernels.numba.crop_taps import NEAREST_EXACT_SMALL, taps, weights
-from gpuaug.kernels.numba.cut import cut, place
+from gpuaug.kernels.numba.cut import cut_window, place
 from gpuaug.kernels.numba.llvm.crop import ROWS, horizontal_four, horizontal_rgb, interleave, prefetch, vertical
 from gpuaug.kernels.numba.runtime.jit import kernel
 
@@ -69,14 +69,11 @@ def crop(
     if index.shape[1] < max(out.shape[1], out.shape[2]):
         raise ValueError("scratch is too small")
     if box[2] == resized[0] and box[3] == resized[1]:
-        lo, hi = place(window[1], np.int64(resized[1]), flip[0], padding_mode, index[WHERE_X], out.shape[2])
-        low, high = place(window[0], np.int64(resized[0]), flip[1], padding_mode, index[WHERE_Y], out.shape[1])
-        if hi <= lo or high <= low:
-            for c in range(out.shape[0]):
-                out[c] = np.uint8(fill[c])
-            return
         base = offset + box[0] * stride_y + box[1] * stride_x
-        cut(src, base, stride_y, stride_x, stride_c, index[WHERE_X], index[WHERE_Y], fill, out)
+        cut_window(
+            src, base, stride_y, stride_x, stride_c, np.int64(resized[0]), np.int64(resized[1]), window[0], window[1],
+            flip[0], flip[1], padding_mode, fill, out, index[WHERE_X], index[WHERE_Y],
+        )  # fmt: skip
         return
     kind = filter_
     if filter_ == NEAREST_EXACT and resized[0] + resized[1] <= SMALL:

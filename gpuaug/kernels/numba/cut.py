@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from gpuaug.instructions import CONSTANT, EDGE, REFLECT
 from gpuaug.kernels.numba.llvm.crop import PIXELS, copy_gray, copy_rgb, mirror_gray, mirror_rgb
+from gpuaug.kernels.numba.runtime.jit import inner
 
-__all__ = ["cut", "place"]
+__all__ = ["cut", "cut_window", "place"]
 
 
-@njit(nogil=True)
+@inner
 def _source(i, n, mode):
     """Pixel of 0..n-1 shown at position i of the padded line, -1 for the fill."""
     while i < 0 or i >= n:
@@ -23,7 +23,7 @@ def _source(i, n, mode):
     return i
 
 
-@njit(nogil=True)
+@inner
 def place(start, n, flip, padding_mode, where, size):
     """where[:size] = pixel of 0..n-1 at each place of a window from `start`, -1 for the fill; returns lowest, end."""
     lo, hi = np.int64(n), np.int64(0)
@@ -36,7 +36,39 @@ def place(start, n, flip, padding_mode, where, size):
     return lo, hi
 
 
-@njit(nogil=True)
+@inner
+def cut_window(
+    src,
+    base,
+    stride_y,
+    stride_x,
+    stride_c,
+    size_y,
+    size_x,
+    start_y,
+    start_x,
+    flip_x,
+    flip_y,
+    padding_mode,
+    fill,
+    out,
+    columns,
+    lines,
+):
+    """The window of an image of this size, at `base`, that starts at (start_y, start_x); mirrored, padded.
+
+    columns, lines: int32 scratch as long as the window's sides.
+    """
+    lo, hi = place(start_x, size_x, flip_x, padding_mode, columns, out.shape[2])
+    low, high = place(start_y, size_y, flip_y, padding_mode, lines, out.shape[1])
+    if hi <= lo or high <= low:
+        for c in range(out.shape[0]):
+            out[c] = np.uint8(fill[c])
+        return
+    cut(src, base, stride_y, stride_x, stride_c, columns, lines, fill, out)
+
+
+@inner
 def cut(src, base, stride_y, stride_x, stride_c, columns, lines, fill, out):
     """out[c, y, x] = the pixel in row lines[y] and column columns[x] of the box at `base`; -1 is the fill."""
     planes, height, width = out.shape

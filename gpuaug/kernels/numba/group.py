@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug.kernels.numba.crop import crop
+from gpuaug.kernels.numba.cut import cut_window
 from gpuaug.kernels.numba.finish import finish, finish_by_table
 from gpuaug.kernels.numba.instructions import run_instructions
 from gpuaug.kernels.numba.runtime.jit import kernel
 
-__all__ = ["crop_group", "finish_group", "finish_group_by_table", "run_group"]
+__all__ = ["crop_group", "cut_group", "finish_group", "finish_group_by_table", "run_group"]
 
 Array = NDArray[Any]
 
@@ -29,6 +31,22 @@ def crop_group(
         crop(
             source, offsets[b], strides[b, 0], strides[b, 1], strides[b, 2], box[b], resized[b], begin[b], flip[b],
             interpolation, antialias, padding_mode, fill, canvas, scratch,
+        )  # fmt: skip
+
+
+@kernel
+def cut_group(
+    start: int, stop: int, source: Array, offsets: Array, strides: Array, box: Array, begin: Array, flip: Array,
+    padding_mode: int, fill: Array, canvases: Array, height: int, width: int, where: Array,
+) -> None:  # fmt: skip
+    """As `crop_group` where nothing is resampled; compiles in a fifth of the time. where (2, longest side) int32."""
+    for b in range(start, stop):
+        stride_y, stride_x, stride_c = strides[b, 0], strides[b, 1], strides[b, 2]
+        base = offsets[b] + box[b, 0] * stride_y + box[b, 1] * stride_x
+        canvas = canvases[b - start, 0].reshape(canvases.shape[2], height, width)
+        cut_window(
+            source, base, stride_y, stride_x, stride_c, np.int64(box[b, 2]), np.int64(box[b, 3]),
+            begin[b, 0], begin[b, 1], flip[b, 0], flip[b, 1], padding_mode, fill, canvas, where[0], where[1],
         )  # fmt: skip
 
 

@@ -1,0 +1,70 @@
+"""What follows from tables alone, made by NumPy: nothing of it has to be compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gpuaug.instructions import Op
+from gpuaug.kernels.numba import finish as finishing
+from gpuaug.program import Instruction
+
+__all__ = ["KINDS", "LEVELS", "composed", "tables"]
+
+Array = NDArray[Any]
+
+LEVELS = np.arange(256, dtype=np.uint8)
+
+KINDS = {  # output dtype -> (numpy dtype that holds its bits, code for `finish`)
+    torch.float32: (np.float32, finishing.FLOAT32),
+    torch.float16: (np.uint16, finishing.FLOAT16),
+    torch.bfloat16: (np.uint16, finishing.BFLOAT16),
+    torch.uint8: (np.uint8, finishing.UINT8),
+}
+
+
+def composed(instructions: Sequence[Instruction], size: int, channels: int) -> Array | None:
+    """(B, C, 256) uint8: all instructions as one table for each channel; None if some are no tables.
+
+    A list of tables then never compiles `run_instructions`, the largest of the kernels.
+    """
+    if any(not instruction.possible <= {Op.IDENTITY, Op.TABLE} for instruction in instructions):
+        return None
+    if not instructions:
+        return _levels(size, channels)
+    found = np.tile(LEVELS, (size, 1))
+    for instruction in instructions:
+        if instruction.table is not None:
+            rows = instruction.opcode == Op.TABLE
+            found[rows] = np.take_along_axis(instruction.table[rows], found[rows].astype(np.intp), axis=1)
+    return np.repeat(found[:, None], channels, axis=1)
+
+
+@lru_cache(maxsize=64)
+def _levels(size: int, channels: int) -> Array:
+    """(B, C, 256): every level as it is. Not written to; not marked so, or Numba would compile once more."""
+    return np.tile(LEVELS, (size, channels, 1))
+
+
+_tables: dict[Any, tuple[Array | None, Array, Array]] = {}
+
+
+def tables(given: Array | None, channels: int, dtype: torch.dtype) -> tuple[Array, Array]:
+    """The finish table (C, 256) as float32, and cast to the output's dtype. Kept: both follow from the list."""
+    found = _tables.get((id(given), channels, dtype))
+    if found is None:
+        kind, levels = KINDS[dtype][0], np.arange(256, dtype=np.float32)
+        table = np.array(np.broadcast_to(levels, (channels, 256)) if given is None else given, np.float32)
+        cast = torch.from_numpy(table).round() if kind is np.uint8 else torch.from_numpy(table)
+        cast = cast.to(dtype)
+        if len(_tables) >= 64:
+            _tables.clear()
+        bits = (cast.view(torch.int16) if kind is np.uint16 else cast).numpy().view(kind)
+        found = given, table, bits  # `given` is kept, so that its id stays its own
+        _tables[id(given), channels, dtype] = found
+    return found[1], found[2]
