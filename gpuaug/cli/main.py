@@ -23,6 +23,7 @@ COMMANDS = {
     "whatif": "profile",
     "compare": "profile",
     "doctor": "profile",
+    "warmup": "cpu",
     "bench": "bench",
 }
 BASE = {"typer": "typer", "rich": "rich"}  # module: package, of every command

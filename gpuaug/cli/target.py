@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 __all__ = ["appliable", "made", "tuned"]
 
 
-def made(target: str, what: str) -> Any:
+def made(target: str, what: str, command: str = "profile") -> Any:
     """The object that FILE.py:NAME names; of a function, what it returns."""
     file, colon, name = target.rpartition(":")
     path = Path(file)
     if not colon or not name.isidentifier() or path.suffix != ".py":
-        raise ValueError(f"profile: `{what}` must be FILE.py:NAME, got {target!r}. For example train.py:make_loader.")
+        raise ValueError(f"{command}: `{what}` must be FILE.py:NAME, got {target!r}. For example train.py:make_loader.")
     if not path.is_file():
-        raise ValueError(f"profile: `{what}` must name a file, and there is no file {path}.")
+        raise ValueError(f"{command}: `{what}` must name a file, and there is no file {path}.")
     module = imported(path)
     if not hasattr(module, name):
         public = [n for n in vars(module) if not n.startswith("_")]
         raise ValueError(
-            f"profile: `{what}` must be a name in {path}, which does not have {name!r}. "
+            f"{command}: `{what}` must be a name in {path}, which does not have {name!r}. "
             f"It has {', '.join(public) or 'nothing'}."
         )
     found = getattr(module, name)
-    if not callable(found) or hasattr(found, "__iter__"):
+    if not callable(found) or hasattr(found, "__iter__") or hasattr(found, "forward"):  # a loader, or a module
         return found
     try:
         return found()
     except Exception as error:
         traceback.print_exc()
-        raise ValueError(f"profile: {name}() of {path} raised {type(error).__name__}: {error}.") from None
+        raise ValueError(f"{command}: {name}() of {path} raised {type(error).__name__}: {error}.") from None
 
 
 def imported(path: Path) -> Any:

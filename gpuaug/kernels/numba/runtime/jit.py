@@ -8,11 +8,14 @@ compiles kernels anew.
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
+import sys
+import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from numba import config, njit
 
@@ -21,7 +24,13 @@ from gpuaug import compat, instructions
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise ImportError("NUMBA_DISABLE_JIT is set")
 
-__all__ = ["inner", "kernel"]
+__all__ = ["Kept", "inner", "kept", "kernel"]
+
+PATIENCE = 2.0  # seconds of compiling after which it is said
+COMPILING = (
+    "gpuaug: compiling kernels for the CPU, which happens once on a machine. `gpuaug warmup` does it beforehand, and "
+    "NUMBA_CACHE_DIR says where they are kept."
+)
 
 PACKAGE = Path(instructions.__file__).parent
 IMPORT = re.compile(r"^ *(?:from|import) +(gpuaug[\w.]*)(?: +import +(\([^)]*\)|.*))?", re.MULTILINE)
@@ -57,22 +66,39 @@ def stamp(files: Sequence[Path]) -> str:
 STAMP = stamp(baked())
 
 
+class Kept(NamedTuple):
+    """How many kernels this process compiled and stored, how many it loaded, and in which folders they are."""
+
+    compiled: int
+    loaded: int
+    folders: frozenset[str]
+
+
+def kept() -> Kept:
+    """Until now."""
+    return Kept(_counts["compiled"], _counts["loaded"], frozenset(_folders))
+
+
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile a function that is called from Python."""
     try:
         compiled: Any = njit(nogil=True, cache=True, error_model="numpy")(function)
-        kept = compat.keep_on_disk(compiled, STAMP, _forgiving)
+        is_kept = compat.keep_on_disk(compiled, STAMP, _forgiving)
     except (RuntimeError, OSError):  # no folder to keep it in
-        kept = False
-    return compiled if kept else njit(nogil=True, error_model="numpy")(function)
+        is_kept = False
+    return compiled if is_kept else njit(nogil=True, error_model="numpy")(function)
 
 
 def _forgiving(method: Callable[..., Any], folder: str) -> Callable[..., Any]:
     """A full disk or a damaged file costs time, not the call."""
 
+    loads = method.__name__ == "load_overload"
+
     def attempt(*arguments: Any) -> Any:
+        found, done = None, False
         try:
-            return method(*arguments)
+            found = method(*arguments)
+            done = not loads or found is not None
         except Exception as error:
             why = " ".join(f"{type(error).__name__}: {error}".split())
             remedy = "Set NUMBA_CACHE_DIR to a folder with room, or empty that one."
@@ -80,12 +106,44 @@ def _forgiving(method: Callable[..., Any], folder: str) -> Callable[..., Any]:
             if folder not in _warned:
                 _warned.add(folder)
                 warnings.warn(message, stacklevel=2)
-            return None
+        _note(loads, folder, done)
+        return found
 
     return attempt
 
 
 _warned: set[str] = set()  # folders
+_folders: set[str] = set()
+_counts = {"loaded": 0, "compiled": 0}
+_compiling = {"depth": 0, "waits": False, "told": False}  # kernels that are being compiled, one inside another
+
+
+def _note(loads: bool, folder: str, done: bool) -> None:
+    """Count what was loaded or stored. A kernel that cannot be loaded is compiled next: say so if that takes long."""
+    if done:
+        _counts["loaded" if loads else "compiled"] += 1
+        _folders.add(folder)
+    if loads and not done:
+        _compiling["depth"] += 1
+        if not _compiling["waits"] and not _compiling["told"]:
+            _compiling["waits"] = True
+            timer = threading.Timer(PATIENCE, _tell)
+            timer.daemon = True
+            timer.start()
+    elif not loads:
+        _compiling["depth"] -= 1
+
+
+def _tell() -> None:
+    """Once in a process, if a kernel is being compiled: to who sits in front of it, else to the log."""
+    _compiling["waits"] = False
+    if _compiling["told"] or _compiling["depth"] < 1:
+        return
+    _compiling["told"] = True
+    if "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty()):
+        print(COMPILING, file=sys.stderr)
+    else:
+        logging.getLogger("gpuaug").info(COMPILING)
 
 
 # Called from kernels only: no wrappers to compile.

@@ -1,0 +1,92 @@
+"""`gpuaug warmup`."""
+
+# no `from __future__ import annotations`: typer reads the annotations
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from gpuaug.cli.errors import one_line_errors, require
+
+if TYPE_CHECKING:
+    from gpuaug import Augment
+
+__all__ = ["NEEDED", "command"]
+
+NEEDED = {"numba": "numba"}  # module: package
+SIZE = (40, 36)  # of the images that the lists run on
+
+
+def command(
+    target: Annotated[
+        str | None,
+        typer.Argument(metavar="[FILE.py:NAME]", help="An Augment, or a list of transforms; default: all transforms."),
+    ] = None,
+) -> None:
+    """Compile the kernels for the CPU now, and keep them on disk: for images of containers, and for clusters."""
+    require("cpu", NEEDED)
+    with one_line_errors():
+        from gpuaug.kernels.numba.runtime.jit import kept
+
+        modules = everything() if target is None else [_module(target)]
+        begin, before = time.perf_counter(), kept()
+        for module in modules:
+            warm(module)
+        seconds, after = time.perf_counter() - begin, kept()
+        if not after.folders:
+            remedy = "Set NUMBA_CACHE_DIR to one that can."
+            raise ValueError(f"warmup: kernels must be kept in a folder, and none can be written. {remedy}")
+        new = after.compiled - before.compiled
+        typer.echo(f"{new} kernels compiled and {after.loaded - before.loaded} loaded in {seconds:.0f} s.")
+        typer.echo("Kept in " + ", ".join(sorted(after.folders)))
+
+
+def _module(target: str) -> "Augment":
+    """The module that FILE.py:NAME names."""
+    from gpuaug import Augment
+    from gpuaug.cli.target import made
+
+    found = made(target, "target", "warmup")
+    return found if isinstance(found, Augment) else Augment(found, seed=0)
+
+
+def warm(augment: "Augment") -> None:
+    """Run both lists of a module once, on a few images of noise; the module's state stays as it was.
+
+    A module whose lists hold opaque steps or crops of several sizes runs as it does in training.
+    """
+    import copy
+
+    import torch
+
+    twin = copy.deepcopy(augment)
+    twin.backend = "numba"
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (4, 3, *SIZE), dtype=torch.uint8, generator=generator)
+    for training in (True, False):
+        mix = (twin.train_pipeline if training else twin.eval_pipeline).mix
+        labels = None if mix is None else torch.arange(4) % (mix.num_classes or 4)
+        twin.train(training)
+        twin(images) if labels is None else twin(images, labels)
+
+
+def everything() -> "list[Augment]":
+    """Modules that need every kernel between them."""
+    import torch
+
+    import gpuaug as ga
+
+    normalize = ga.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    pixels: list[Any] = [
+        ga.RandAugment(), ga.AugMix(), ga.ColorJitter(0.4, 0.4, 0.4, 0.1), ga.RandomGrayscale(), ga.GaussianBlur(5),
+        ga.RandomPerspective(p=1.0), ga.RandomAffine(10, interpolation="bilinear"), ga.RandomRotation(9),
+        ga.RandomEqualize(), ga.RandomAutocontrast(), ga.GaussianNoise(), ga.JPEG(50),
+    ]  # fmt: skip
+    crop = ga.RandomResizedCrop(32)
+    lists: list[list[Any]] = [[ga.RandomHorizontalFlip(), ga.RandomInvert()], [crop, *pixels]]
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        floats = [ga.ToDtype(dtype, scale=True), normalize]
+        mixes = [ga.MixUp(num_classes=4), ga.CutMix(num_classes=4)]
+        lists += [[crop, *floats], [crop, *floats, ga.RandomErasing(1.0, value="random"), ga.RandomChoice(mixes)]]
+    return [ga.Augment(steps, seed=0) for steps in lists]

@@ -1,0 +1,152 @@
+"""`gpuaug warmup` compiles once; later processes, also several at once, load what it kept."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("numba")
+pytest.importorskip("typer")
+
+SCRIPT = """
+import gpuaug as ga
+steps = [ga.RandomHorizontalFlip()]
+module = ga.Augment([ga.RandomHorizontalFlip(), ga.RandomInvert()], seed=0)
+def made():
+    return [ga.RandomVerticalFlip()]
+number = 3
+"""
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("warmup") / "lists.py"
+    path.write_text(SCRIPT)
+    return path
+
+
+def start(cache: Path, *arguments: str) -> subprocess.Popen[str]:
+    environment = {**os.environ, "NUMBA_CACHE_DIR": str(cache), "COLUMNS": "80"}
+    command = [sys.executable, "-m", "gpuaug", "warmup", *arguments]
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def counts(process: subprocess.Popen[str]) -> tuple[int, int]:
+    """How many kernels were compiled, and how many loaded."""
+    output, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors
+    found = re.match(r"(\d+) kernels compiled and (\d+) loaded in \d+ s\.\nKept in ", output)
+    assert found, output
+    return int(found[1]), int(found[2])
+
+
+def test_what_was_compiled_is_loaded(script: Path, tmp_path: Path) -> None:
+    """By name of a list, a module, and a function; also from a folder that only can be read."""
+    compiled, loaded = counts(start(tmp_path, f"{script}:steps"))
+    assert compiled > 0
+    assert loaded == 0
+    assert counts(start(tmp_path, f"{script}:made")) == (0, compiled)
+    more, loaded = counts(start(tmp_path, f"{script}:module"))
+    assert loaded > 0
+    for folder in (tmp_path, *tmp_path.rglob("*")):
+        folder.chmod(0o555 if folder.is_dir() else 0o444)
+    assert counts(start(tmp_path, f"{script}:module")) == (0, loaded + more)
+
+
+def test_several_processes_at_once(script: Path, tmp_path: Path) -> None:
+    processes = [start(tmp_path, f"{script}:steps") for _ in range(3)]
+    found = [counts(process) for process in processes]
+    assert all(sum(pair) == sum(found[0]) for pair in found)
+    compiled, loaded = counts(start(tmp_path, f"{script}:steps"))
+    assert (compiled, loaded) == (0, sum(found[0]))
+
+
+@pytest.mark.parametrize(
+    ("target", "says"),
+    [
+        ("lists.py", "warmup: `target` must be FILE.py:NAME"),
+        ("no.py:steps", "there is no file"),
+        ("{}:other", "which does not have 'other'. It has ga, steps, module, made, number."),
+        ("{}:number", "Augment: `train` must be a list of transforms or a Compose, got 3"),
+    ],
+)
+def test_wrong_targets(target: str, says: str, script: Path, tmp_path: Path) -> None:
+    _, errors = (process := start(tmp_path, target.format(script))).communicate(timeout=120)
+    assert process.returncode == 1
+    assert says in " ".join(errors.split())
+    assert errors.count("\n") <= 2
+
+
+def test_where_nothing_can_be_kept(script: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a folder cannot be below a file")
+    _, errors = (process := start(tmp_path / "file" / "cache", f"{script}:steps")).communicate(timeout=120)
+    assert process.returncode == 1
+    assert "kernels must be kept in a folder, and none can be written" in " ".join(errors.split())
+
+
+def test_every_kernel_is_in_the_default() -> None:
+    """Each kernel that is called from Python is needed by one of the lists; those alone that pack writes are not."""
+    code = """
+import importlib, pkgutil
+import gpuaug.kernels.numba as package
+from gpuaug.cli.warmup import everything, warm
+from numba.core.dispatcher import Dispatcher
+for module in everything():
+    warm(module)
+for info in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+    for name, value in vars(importlib.import_module(info.name)).items():
+        cached = isinstance(value, Dispatcher) and type(value._cache).__name__ != "NullCache"
+        if cached and value.__module__ == info.name and not value.overloads:
+            print(name)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=600)
+    assert done.returncode == 0, done.stderr
+    assert set(done.stdout.split()) <= {"restarted"}
+
+
+@pytest.fixture
+def jit(monkeypatch: pytest.MonkeyPatch) -> Any:
+    from gpuaug.kernels.numba.runtime import jit
+
+    monkeypatch.setattr(jit, "_compiling", {"depth": 0, "waits": False, "told": False})
+    monkeypatch.setattr(jit, "_counts", {"loaded": 0, "compiled": 0})
+    monkeypatch.setattr(jit, "_folders", set())
+    return jit
+
+
+def test_a_long_compile_is_said_once(jit: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "gpuaug")
+    jit._compiling["waits"] = True  # no timer: this test is its clock
+    jit._note(True, "folder", False)  # cannot be loaded, so it is compiled
+    jit._note(True, "folder", False)  # a kernel inside of it
+    jit._note(False, "folder", True)
+    jit._tell()
+    jit._tell()
+    assert [record.message for record in caplog.records] == [jit.COMPILING]
+    jit._note(False, "folder", True)
+    assert jit.kept() == (2, 0, {"folder"})
+
+
+def test_a_short_compile_is_not_said(jit: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "gpuaug")
+    jit._compiling["waits"] = True
+    jit._note(True, "folder", False)
+    jit._note(False, "folder", True)
+    jit._note(True, "folder", True)  # loaded
+    jit._tell()
+    assert not caplog.records
+    assert not jit._compiling["waits"], "the next compile is timed anew"
+
+
+def test_it_is_printed_where_somebody_sits(jit: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    jit._note(True, "folder", False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    jit._tell()
+    assert "gpuaug warmup" in capsys.readouterr().err
