@@ -45,7 +45,7 @@ def composed(instructions: Sequence[Instruction], size: int, channels: int) -> A
     return np.repeat(found[:, None], channels, axis=1)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=16)
 def _levels(size: int, channels: int) -> Array:
     """(B, C, 256): every level as it is. Not written to; not marked so, or Numba would compile once more."""
     return np.tile(LEVELS, (size, channels, 1))
