@@ -72,7 +72,7 @@ def warm(augment: "Augment") -> None:
 
 
 def everything() -> "list[Augment]":
-    """Modules that need every kernel between them."""
+    """Modules that need every kernel between them, but for what draws on the host of a GPU: that is compiled there."""
     import torch
 
     import gpuaug as ga
@@ -80,8 +80,10 @@ def everything() -> "list[Augment]":
     normalize = ga.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     pixels: list[Any] = [
         ga.RandAugment(), ga.AugMix(), ga.ColorJitter(0.4, 0.4, 0.4, 0.1), ga.RandomGrayscale(), ga.GaussianBlur(5),
-        ga.RandomPerspective(p=1.0), ga.RandomAffine(10, interpolation="bilinear"), ga.RandomRotation(9),
-        ga.RandomEqualize(), ga.RandomAutocontrast(), ga.GaussianNoise(), ga.JPEG(50),
+        ga.RandomPerspective(p=1.0), ga.RandomAffine(10, interpolation="bilinear"),
+        ga.RandomRotation(9, interpolation="bicubic"), ga.RandomAffine(9),
+        ga.MotionBlur(5, 9.0, (-1.0, 1.0)), ga.RandomEqualize(), ga.RandomAutocontrast(),
+        ga.GaussianNoise(), ga.JPEG(50),
     ]  # fmt: skip
     crop = ga.RandomResizedCrop(32)
     lists: list[list[Any]] = [[ga.RandomHorizontalFlip(), ga.RandomInvert()], [crop, *pixels]]
