@@ -119,6 +119,24 @@ def test_codes_are_a_prefix_code_without_all_ones(counts: list[int]) -> None:
     assert sorted(codes, key=lambda symbol: codes[symbol][1])[0] in np.flatnonzero(given == given.max())
 
 
+def test_codes_of_any_counts() -> None:
+    generator = np.random.default_rng(7)
+    for _ in range(2000):
+        counts = generator.integers(0, generator.choice([2, 4, 100, 10**6]), 12)
+        if counts.any():
+            texts = [f"{code:0{length}b}" for code, length in _codes(*_lengths(counts)).values()]
+            assert all("0" in text for text in texts), counts
+            assert sum(2.0 ** -len(text) for text in texts) < 1, counts
+
+
+def test_codes_that_are_none_leave_the_file_as_it_is() -> None:
+    good = jpegs()["blocks 2"]
+    frame = frame_of(tensor(good))
+    assert frame is not None
+    data = tensor(good[: frame.start] + b"\xfe" * 400 + b"\xff\xd9")
+    assert retiled(data) is data
+
+
 def test_damaged_files_are_left_as_they_are() -> None:
     """Any byte changed or missing: the same file comes back, or one of the same pixels; nothing crashes."""
     generator = np.random.default_rng(2)

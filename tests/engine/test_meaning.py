@@ -556,7 +556,7 @@ def test_looks_of_an_epoch_that_nobody_told_are_in_the_state() -> None:
     images, index = noise(8), torch.arange(8)
     augment, resumed = (ga.Augment([ga.RandomResizedCrop(9)], seed=seed, backend="torch") for seed in (3, 4))
     first = augment(images, index=index)
-    with pytest.warns(UserWarning, match="saved under seed"):
+    with pytest.warns(UserWarning, match="saved with seed"):
         resumed.load_state_dict(augment.state_dict())
     second = resumed(images, index=index)
     assert not torch.equal(second, first)

@@ -134,8 +134,7 @@ def _lengths(counts: Array) -> tuple[list[int], list[int]]:
         for symbol in left + right:
             depth[symbol] += 1
         heapq.heappush(heap, (first + second, left + right))
-    longest = max(depth, key=lambda symbol: (depth[symbol], symbol == unused))
-    depth[longest], depth[unused] = depth[unused], depth[longest]  # the unused one is the longest, so it comes last
+    # the unused one was merged first, so none is longer, and in the order of codes it comes last
     symbols = sorted((symbol for symbol in range(CATEGORIES) if depth[symbol]), key=lambda symbol: depth[symbol])
     return [sum(depth[symbol] == length for symbol in symbols) for length in range(1, 17)], symbols
 
