@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["NEEDED", "command"]
 
 NEEDED = {"numba": "numba"}  # module: package
-SIZE = (40, 36)  # of the images that the lists run on
+SIZE = (560, 520)  # of the images that the lists run on: a RandomCrop must fit
 
 
 def command(

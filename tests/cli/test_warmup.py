@@ -18,6 +18,7 @@ pytest.importorskip("typer")
 SCRIPT = """
 import gpuaug as ga
 steps = [ga.RandomHorizontalFlip()]
+large = [ga.RandomCrop(448)]
 module = ga.Augment([ga.RandomHorizontalFlip(), ga.RandomInvert()], seed=0)
 def made():
     return [ga.RandomVerticalFlip()]
@@ -60,6 +61,10 @@ def test_what_was_compiled_is_loaded(script: Path, tmp_path: Path) -> None:
     assert counts(start(tmp_path, f"{script}:module"))[0] == 0
 
 
+def test_a_crop_of_a_usual_size_fits(script: Path, tmp_path: Path) -> None:
+    assert counts(start(tmp_path, f"{script}:large"))[0] > 0
+
+
 def test_several_processes_at_once(script: Path, tmp_path: Path) -> None:
     processes = [start(tmp_path, f"{script}:steps") for _ in range(3)]
     found = [counts(process) for process in processes]
@@ -72,7 +77,7 @@ def test_several_processes_at_once(script: Path, tmp_path: Path) -> None:
     [
         ("lists.py", "warmup: `target` must be FILE.py:NAME"),
         ("no.py:steps", "there is no file"),
-        ("{}:other", "which does not have 'other'. It has ga, steps, module, made, number."),
+        ("{}:other", "which does not have 'other'. It has ga, steps, large, module, made, number."),
         ("{}:number", "Augment: `train` must be a list of transforms or a Compose, got 3"),
     ],
 )

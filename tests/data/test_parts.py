@@ -22,12 +22,9 @@ from gpuaug.ragged import Parts, Ragged
 from tests.support.backends import runnable
 from tests.support.files import tensor
 from tests.support.helpers import used
-from tests.support.regions import LISTS, files, module, same, show, write_files
+from tests.support.regions import LISTS, MARKS, files, module, same, show, write_files
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.skipif(not parts.is_installed(), reason="nvImageCodec, which decodes parts, is not installed"),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")

@@ -14,15 +14,11 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, RandomSampler, Subset
 
 import gpuaug as ga
-from gpuaug.data import parts
 from gpuaug.data.parts import Part
 from tests.support.backends import runnable
-from tests.support.regions import LISTS, Counting, module, same, show, write_files
+from tests.support.regions import LISTS, MARKS, Counting, module, same, show, write_files
 
-pytestmark = [
-    pytest.mark.usefixtures("one_thread"),
-    pytest.mark.skipif(not parts.is_installed(), reason="nvImageCodec, which decodes parts, is not installed"),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
 
 import gpuaug as ga
+from gpuaug.data import parts
 from tests.support.files import encode, with_orientation
+
+MARKS = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.skipif(not parts.is_installed(), reason="nvImageCodec, which decodes parts, is not installed"),
+]
 
 FLOATS = [ga.ToDtype(torch.float32, scale=True), ga.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
 LISTS: dict[str, list[Any]] = {
