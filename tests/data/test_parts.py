@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,23 @@ def test_another_draw_is_refused_before_anything_changes(root: Path) -> None:
 def _told(augment: ga.Augment, epoch: int) -> ga.Augment:
     augment.set_epoch(epoch)
     return augment
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_the_key_of_a_pass_is_that_of_its_calls_on_every_rank(shared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a second pass in an epoch that was told, and of a module's copy."""
+    images, index, keys = torch.zeros(2, 3, 60, 60, dtype=torch.uint8), torch.arange(2), set()
+    for rank in range(2):
+        monkeypatch.setattr("gpuaug.engine.numbering.world", lambda rank=rank: (2, rank))
+        for augment in (module(), copy.deepcopy(module())):
+            augment.set_epoch(3)
+            for _ in range(2):
+                mode = augment.begin_pass(train=True, shared=shared)
+                with augment.prepare(images, index=index, mode=mode) as call:
+                    assert call.draw().keys.key == augment.pass_key(mode)
+                keys.add(augment.pass_key(mode))
+                augment.end_pass(mode)
+    assert len(keys) == (4 if shared else 8)
 
 
 def test_a_second_look_that_nobody_numbers_is_refused(root: Path) -> None:
