@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 import torch
@@ -17,19 +17,24 @@ from gpuaug.engine.call import Call, Draw, Output, render_draw
 from gpuaug.engine.capture import Captured
 from gpuaug.engine.evaluation import DefaultEvaluation
 from gpuaug.engine.export import EvalModule
+from gpuaug.engine.follow import understood
 from gpuaug.engine.module import NumberedModule
 from gpuaug.engine.numbering import Mode
 from gpuaug.engine.parts import PartFinder, check_parts
 from gpuaug.engine.pipeline import Pipeline
 from gpuaug.engine.render import NAMES, choose
+from gpuaug.engine.targets import Following, Targets, following_of
 from gpuaug.program import Keys
 from gpuaug.ragged import Ragged
 from gpuaug.transforms.base import Canvas, Transform
 from gpuaug.transforms.convert import followed, kept
-from gpuaug.transforms.mix import check_labels
 from gpuaug.transforms.opaque import Opaque
 
 __all__ = ["Augment", "Draw"]
+
+# targets with keys: a mapping for the batch, or a list with one mapping for each image
+Keyed = TypeVar("Keyed", bound="Mapping[str, object] | Sequence[Mapping[str, object]]")
+Labels = Tensor | Mapping[str, object] | Sequence[Mapping[str, object]]
 
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
 NOT_TRACED = (
@@ -60,6 +65,9 @@ class Augment(NumberedModule):
         exact: False merges neighbouring RandomRotation, RandomAffine and RandomPerspective into one resample, and lets
             a resizing crop do a flip that comes before it. True does every step separately, which gives torchvision's
             pixels for every list.
+        mask_fill: Number that masks get where no image is, such as an ignore index.
+        erase_masks: Whether RandomErasing fills masks with `mask_fill` too.
+        flip_pairs: Numbers (left, right) of key points that a mirror exchanges, such as the eyes. None: no pairs.
 
     Raises:
         ValueError: If a transform is at a place in the list where it cannot run, or an argument is out of range.
@@ -74,12 +82,16 @@ class Augment(NumberedModule):
         backend: str = "auto",
         memory_format: torch.memory_format = torch.contiguous_format,
         exact: bool = False,
+        mask_fill: float = 0,
+        erase_masks: bool = False,
+        flip_pairs: Sequence[tuple[int, int]] | None = None,
     ) -> None:
         super().__init__(seed)
         self.train_pipeline = Pipeline(train, "train")
         self._default_eval = DefaultEvaluation(self.train_pipeline.steps) if eval is None else None
         self.eval_pipeline = Pipeline(self._default_eval.steps if self._default_eval else eval, "eval")
         self.backend, self.memory_format, self.exact = backend, memory_format, bool(exact)
+        self._following = following_of(self, mask_fill, erase_masks, flip_pairs)
         if backend != "auto":
             choose(backend, torch.device("cuda" if backend == "triton" and torch.cuda.is_available() else "cpu"))
         self._dtype = followed(self, torch.get_default_dtype(), lambda weight: weight, self._dtypes)
@@ -103,24 +115,28 @@ class Augment(NumberedModule):
         def __call__(self, images: Images, labels: None = None, *, index: Tensor | None = None) -> Tensor: ...
         @overload
         def __call__(self, images: Images, labels: Tensor, *, index: Tensor | None = None) -> tuple[Tensor, Tensor]: ...
-        def __call__(self, images: Images, labels: Tensor | None = None, *, index: Tensor | None = None) -> object: ...
+        @overload
+        def __call__(self, images: Images, labels: Keyed, *, index: Tensor | None = None) -> tuple[Tensor, Keyed]: ...
+        def __call__(self, images: Images, labels: Labels | None = None, *, index: Tensor | None = None) -> object: ...
 
     @overload
     def forward(self, images: Images, labels: None = None, *, index: Tensor | None = None) -> Tensor: ...
     @overload
     def forward(self, images: Images, labels: Tensor, *, index: Tensor | None = None) -> tuple[Tensor, Tensor]: ...
+    @overload
+    def forward(self, images: Images, labels: Keyed, *, index: Tensor | None = None) -> tuple[Tensor, Keyed]: ...
     @torch.compiler.disable(reason=NOT_TRACED)  # type: ignore[no-untyped-call, untyped-decorator]
     def forward(
-        self, images: Images, labels: Tensor | None = None, *, index: Tensor | None = None
-    ) -> Tensor | tuple[Tensor, Tensor]:
+        self, images: Images, labels: Labels | None = None, *, index: Tensor | None = None
+    ) -> Tensor | tuple[Tensor, Labels]:
         """Augment a batch.
 
         Args:
             images: uint8 (B, C, H, W), or Ragged if a crop or resize in the list gives all images one size. Transforms
                 before it that change pixels run on the images of each size separately. Never written to.
-            labels: (B,) class numbers or (B, classes) soft or multi-hot labels; required if the list mixes. If a step
-                moves pixels, any other form raises an error, since masks, boxes and key points would not be moved;
-                floats (B, 4) are accepted as class weights, since they cannot be distinguished from boxes.
+            labels: (B,) class numbers or (B, classes) soft or multi-hot labels; required if the list mixes. Masks,
+                boxes and key points, which follow the pixels, come as a mapping or as a list with a mapping for each
+                image, see docs/targets.md. If a step moves pixels, any other form raises an error.
             index: (B,) int64 on the CPU: the number of each sample in the data set, which keys its draws, and from bit
                 48 on the sampler's number of the look. None: a counter of the module. If it is on a device, reading it
                 waits for the device, and a warning says so.
@@ -128,6 +144,7 @@ class Augment(NumberedModule):
         Returns:
             (B, C, h, w) in the dtype of ToDtype and the module's memory format; with labels, (images, labels). A mix
             turns labels into (B, classes) float weights, which torch.nn.functional.cross_entropy accepts directly.
+            Targets come back in the form they had.
 
         Raises:
             RuntimeError: If the call is traced or exported; see `eval_module`.
@@ -139,7 +156,7 @@ class Augment(NumberedModule):
             return call.run()
 
     def prepare(
-        self, images: Images, labels: Tensor | None = None, *, index: Tensor | None = None, mode: Mode | None = None
+        self, images: Images, labels: Labels | None = None, *, index: Tensor | None = None, mode: Mode | None = None
     ) -> Call:
         """Check a batch and reserve its draws: the part of `forward` before rendering.
 
@@ -153,26 +170,36 @@ class Augment(NumberedModule):
                 call that activation checkpointing repeats then has the draws of the first one.
         """
         training = self.training if mode is None else mode.training
-        self._check(images, labels, training)
+        plain, targets = self._check(images, labels, training)
         if self._cast:
             self._tell_of_a_cast(self._pipeline(training))
-        return self._reserve(images, labels, index, mode)
+        return self._reserve(images, plain, index, mode, targets)
 
-    def _reserve(self, images: Images, labels: Tensor | None, index: Tensor | None, mode: Mode | None) -> Call:
+    def _reserve(
+        self,
+        images: Images,
+        labels: Tensor | None,
+        index: Tensor | None,
+        mode: Mode | None,
+        targets: Targets | None = None,
+    ) -> Call:
         if mode is None:
             mode = self._numbering.mode(self.training)
             reservation = self._numbering.reserve_call(images, index, mode)
         else:
             reservation = self._numbering.reserve(len(images), index, mode)
         pipeline = self.train_pipeline if mode.training else self.eval_pipeline
-        output = Output(self.exact, self.memory_format, self._dtype, self.backend)
+        output = self._output()
         if isinstance(images, Ragged):
             try:
                 check_parts(images, pipeline, self.exact, mode.training, reservation.keys)
             except ValueError:
                 reservation.release()
                 raise
-        return Call(pipeline, output, images, labels, mode.training, reservation)
+        return Call(pipeline, output, images, labels, mode.training, reservation, targets)
+
+    def _output(self) -> Output:
+        return Output(self.exact, self.memory_format, self._dtype, self.backend, self._following)
 
     def sample(self, images: Images, *, index: Tensor | None = None) -> Draw:
         """Draw the parameters for a batch of this shape. Everything random happens here.
@@ -196,13 +223,15 @@ class Augment(NumberedModule):
         keys, canvas = self._keys(len(images)), canvas_of(images)
         if epoch is not None:
             keys = replace(keys, epoch=checks.integer(self, "epoch", epoch, 0, 2**32 - 1))
-        return Draw(keys, self.train_pipeline.sample(keys, canvas), True, canvas)
+        return Draw(keys, self.train_pipeline.sample(keys, canvas), True, canvas, self.train_pipeline, self.exact)
 
     @overload
     def render(self, images: Images, draw: Draw, labels: None = None) -> Tensor: ...
     @overload
     def render(self, images: Images, draw: Draw, labels: Tensor) -> tuple[Tensor, Tensor]: ...
-    def render(self, images: Images, draw: Draw, labels: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor]:
+    @overload
+    def render(self, images: Images, draw: Draw, labels: Keyed) -> tuple[Tensor, Keyed]: ...
+    def render(self, images: Images, draw: Draw, labels: Labels | None = None) -> Tensor | tuple[Tensor, Labels]:
         """Render a draw on the images it was drawn for, or on others of the same sizes.
 
         Nothing random happens here: the same draw on the same images gives the same pixels.
@@ -212,7 +241,7 @@ class Augment(NumberedModule):
         """
         if not isinstance(draw, Draw):
             raise checks.argument_error(self, "draw", "what `sample` returned", checks.describe(draw))
-        self._check(images, labels, draw.training, mixes=labels is not None)
+        plain, targets = self._check(images, labels, draw.training, mixes=labels is not None)
         canvas = canvas_of(images)
         if len(images) != len(draw.canvas):
             raise checks.argument_error(
@@ -229,8 +258,7 @@ class Augment(NumberedModule):
             check_parts(images, pipeline, self.exact, draw.training, draw.keys)
         if self._cast:
             self._tell_of_a_cast(pipeline)
-        output = Output(self.exact, self.memory_format, self._dtype, self.backend)
-        return render_draw(pipeline, output, images, draw, labels)
+        return render_draw(pipeline, self._output(), images, draw, plain, targets)
 
     def part_finder(self) -> PartFinder:
         """What a data set with `regions` takes of this module, to decode of each image what its draw reads."""
@@ -288,6 +316,21 @@ class Augment(NumberedModule):
     # ---- dtype -------------------------------------------------------------------------------------------------------
 
     @property
+    def mask_fill(self) -> float:
+        """Number that masks get where no image is."""
+        return self._following.mask_fill
+
+    @property
+    def erase_masks(self) -> bool:
+        """Whether RandomErasing fills masks too."""
+        return self._following.erase_masks
+
+    @property
+    def flip_pairs(self) -> tuple[tuple[int, int], ...]:
+        """Numbers of key points that a mirror exchanges."""
+        return self._following.flip_pairs
+
+    @property
     def _dtypes(self) -> list[torch.dtype | str]:
         return [self.train_pipeline.dtype, self.eval_pipeline.dtype]
 
@@ -310,16 +353,18 @@ class Augment(NumberedModule):
     def _pipeline(self, training: bool) -> Pipeline:
         return self.train_pipeline if training else self.eval_pipeline
 
-    def _check(self, images: Images, labels: Tensor | None, training: bool, mixes: bool = True) -> None:
-        """Raise an error if the batch cannot be augmented; reads metadata only, before anything changes."""
+    def _check(
+        self, images: Images, labels: Labels | None, training: bool, mixes: bool = True
+    ) -> tuple[Tensor | None, Targets | None]:
+        """Raise an error if the batch cannot be augmented; reads metadata only, before anything changes.
+
+        Returns:
+            Class labels, and the targets that follow the images, or None.
+        """
         check_images(self, images)
-        pipeline = self._pipeline(training)
-        if mixes and pipeline.mix is not None:
-            check_labels(self, pipeline.mix, labels, len(images))
-        if labels is not None and pipeline.moving is not None:
-            checks.labels_beside(self, pipeline.moving, labels, len(images), pipeline.mix is not None)
         if not training and self._default_eval:
             self._default_eval.check(canvas_of(images))
+        return understood(self, self._pipeline(training), images, labels, mixes, self._following)
 
     def __repr__(self) -> str:
         arguments = [f"train={_listing(self.train_pipeline)}"]
@@ -331,6 +376,7 @@ class Augment(NumberedModule):
             ("backend", "auto"),
             ("memory_format", torch.contiguous_format),
             ("exact", False),
+            *Following()._asdict().items(),
         ):
             if getattr(self, name) != default:
                 arguments.append(f"{name}={getattr(self, name)!r}")

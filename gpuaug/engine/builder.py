@@ -31,9 +31,9 @@ from gpuaug.program import (
     Program,
     Window,
 )
-from gpuaug.transforms.base import Canvas, Convert, Placement, repeated, whole_boxes
+from gpuaug.transforms.base import Canvas, Convert, Placement, Transform, repeated, whole_boxes
 
-__all__ = ["Item", "ProgramBuilder"]
+__all__ = ["Item", "ProgramBuilder", "same_warp"]
 
 Array = NDArray[Any]
 # a callable maps a canvas to a canvas: an opaque step, or fewer channels; a BySize can only be the first
@@ -79,8 +79,13 @@ class ProgramBuilder:
             size = self.canvas.size("Augment")
             window = self._window(size) if self._touched or not self.items else None  # the first reads the source
             if window is not None or self._instructions or finish is not None:
-                self.items.append(Program(self.keys, self.canvas.channels, window, self._instructions, finish))
+                self.items.append(Program(self.keys, self._channels, window, self._instructions, finish))
         self._open()
+
+    @property
+    def _channels(self) -> int:
+        """Channels of the pixels that the programs run on."""
+        return self.canvas.channels
 
     def _window(self, size: tuple[int, int]) -> Window:
         """How the segment reads its source, which may be ragged."""
@@ -106,8 +111,8 @@ class ProgramBuilder:
             part = window.take(rows, (height, width)) if self._touched or not items else None
             if part is not None or self._instructions:
                 instructions = [instruction.take(rows) for instruction in self._instructions]
-                items.append(Program(self.keys.take(rows), self.canvas.channels, part, instructions))
-        self._by_size.sizes, self._by_size.channels = self.canvas.sizes, self.canvas.channels
+                items.append(Program(self.keys.take(rows), self._channels, part, instructions))
+        self._by_size.sizes, self._by_size.channels = self.canvas.sizes, self._channels
 
     def window(self, placement: Placement) -> None:
         """Crop, pad or resize, in the same read of the source where that is exact."""
@@ -160,7 +165,7 @@ class ProgramBuilder:
                 self._turned = self._turned or Op.FLIP in instruction.possible
                 self._touched = self._touched or self._turned
                 continue
-            if composable and self._composable and not self.exact and _same_warp(self._instructions[-1], instruction):
+            if composable and self._composable and not self.exact and same_warp(self._instructions[-1], instruction):
                 self._instructions[-1] = compose(self._instructions[-1], instruction)
             else:
                 self._instructions.append(instruction)
@@ -194,11 +199,14 @@ class ProgramBuilder:
         """Mix the samples, in the last pass."""
         self._mix = mix
 
+    def check_targets(self, step: Transform) -> None:
+        """Nothing: the step is for boxes."""
+
     def finish(
         self, dtype: torch.dtype, memory_format: torch.memory_format, tables: dict[int, Array | None]
     ) -> list[Item]:
         """All items; the last is a Program with a `finish`. `tables` caches the list's tables by number of channels."""
-        channels = self.canvas.channels
+        channels = self._channels
         if channels not in tables:
             tables[channels] = level_table(self._converts, channels)
         self._close(Finish(dtype, memory_format, tables[channels], self._erases, self._mix))
@@ -230,7 +238,7 @@ def _least(sizes: Array) -> Array:
     return sizes[0] if sizes.strides[0] == 0 else sizes.min(axis=0)
 
 
-def _same_warp(first: Instruction, second: Instruction) -> bool:
+def same_warp(first: Instruction, second: Instruction) -> bool:
     """True if both resample in the same way: same interpolation, and same fill or none."""
     assert first.fill is not None
     assert second.fill is not None

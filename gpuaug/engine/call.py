@@ -4,39 +4,74 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+
+from gpuaug import checks
 
 from gpuaug.engine.batch import Images, canvas_of
 from gpuaug.engine.builder import Item
+from gpuaug.engine.follow import follow
+from gpuaug.engine.geometry import Route, route
 from gpuaug.engine.numbering import Reservation
 from gpuaug.engine.pipeline import Pipeline
 from gpuaug.engine.render import drawn, render
+from gpuaug.engine.targets import Following, Targets
 from gpuaug.program import Keys
-from gpuaug.transforms.base import Canvas, Params
+from gpuaug.transforms.base import Canvas, Kind, Params
 
 __all__ = ["Call", "Draw", "Output", "render_draw"]
 
 
 @dataclass(frozen=True)
 class Draw:
-    """The result of `Augment.sample`: keys, a dict of parameters for each step, and whether it is for training."""
+    """The result of `Augment.sample`: keys, a dict of parameters for each step, and whether it is for training.
+
+    Its matrices say where it moves pixels, for targets of any kind; `gpuaug.invert` goes the other way.
+    """
 
     keys: Keys
     params: list[Params]
     training: bool
     canvas: Canvas  # sizes and channels of the images it was drawn for
+    pipeline: Pipeline | None = None
+    exact: bool = False
+
+    @property
+    def matrices(self) -> NDArray[np.float64]:
+        """(B, 3, 3) float64: from the pixels of each input image to those of its output, (x, y, 1) as a column.
+
+        Coordinates are continuous: the top left pixel covers [0, 1] x [0, 1]. After a RandomPerspective divide by the
+        third component. What a crop cuts off lies outside the output.
+
+        Raises:
+            ValueError: If a step moves pixels otherwise than by a matrix: AugMix, or an opaque step.
+        """
+        return self.route().matrices()
+
+    def route(self) -> Route:
+        """The moves of the draw, one after another."""
+        if self.pipeline is None:
+            raise checks.argument_error("Draw", "pipeline", "the list it was drawn for", "none", "Use Augment.sample.")
+        for step in self.pipeline.steps:
+            if step.kind is Kind.OPAQUE and step.moves:
+                expected = "made of steps that move pixels by a matrix"
+                raise checks.argument_error("Draw.matrices", "list", expected, step.title)
+        return route(self.pipeline.steps, self.params, self.canvas, self.exact)
 
 
 class Output(NamedTuple):
-    """How a module renders. dtype: the dtype of ToDtype("auto")."""
+    """How a module renders. dtype: the dtype of ToDtype("auto"). following: How targets follow."""
 
     exact: bool
     memory_format: torch.memory_format
     dtype: torch.dtype
     backend: str
+    following: Following = Following()
 
 
 @dataclass(frozen=True, init=False)
@@ -46,14 +81,16 @@ class Call:
     After the last `run`, `commit` uses up the draws, or `release` gives them back. As a context manager it commits at
     the end of the block, and releases if the block raises.
 
-    images, labels: The batch. canvas: Sizes and channels of the images. training: Whether the training list runs.
-    reservation: The keys, which can be committed or released without keeping the batch.
+    images, labels: The batch. targets: Its masks, boxes and key points, or None. canvas: Sizes and channels of the
+    images. training: Whether the training list runs. reservation: The keys, which can be committed or released without
+    keeping the batch.
     """
 
     pipeline: Pipeline
     output: Output
     images: Images
     labels: Tensor | None
+    targets: Targets | None
     canvas: Canvas
     training: bool
     reservation: Reservation
@@ -66,28 +103,30 @@ class Call:
         labels: Tensor | None,
         training: bool,
         reservation: Reservation,
+        targets: Targets | None = None,
     ) -> None:
         # all at once: a frozen dataclass sets its attributes one by one, which would slow down every training step
         self.__dict__.update(
             pipeline=pipeline, output=output, images=images, labels=labels, canvas=canvas_of(images),
-            training=training, reservation=reservation,
+            training=training, reservation=reservation, targets=targets,
         )  # fmt: skip
 
-    def run(self) -> Tensor | tuple[Tensor, Tensor]:
-        """Render the batch: the augmented images; with labels, (images, labels)."""
-        keys, (exact, memory_format, dtype, backend) = self.reservation.keys, self.output
-        alike = self.pipeline.alike(self.canvas, exact, memory_format, dtype)
+    def run(self) -> Tensor | tuple[Tensor, Any]:
+        """Render the batch: the augmented images; with labels or targets, (images, labels)."""
+        keys, (exact, memory_format, dtype, backend, _) = self.reservation.keys, self.output
+        alike = self.pipeline.alike(self.canvas, exact, memory_format, dtype) if self.targets is None else None
         if alike is not None:
             done = drawn(alike, keys, self.images, backend, self.labels, self.pipeline.mix)
             if done is not None:
                 images, labels = done
                 return images if labels is None else (images, labels)
-        return render_draw(self.pipeline, self.output, self.images, self.draw(), self.labels)
+        return render_draw(self.pipeline, self.output, self.images, self.draw(), self.labels, self.targets)
 
     def draw(self) -> Draw:
         """The parameters of every step."""
         keys = self.reservation.keys
-        return Draw(keys, self.pipeline.sample(keys, self.canvas), self.training, self.canvas)
+        params = self.pipeline.sample(keys, self.canvas)
+        return Draw(keys, params, self.training, self.canvas, self.pipeline, self.output.exact)
 
     def items(self) -> list[Item]:
         """The programs that `run` renders."""
@@ -119,9 +158,19 @@ def lower_draw(pipeline: Pipeline, output: Output, draw: Draw) -> list[Item]:
 
 
 def render_draw(
-    pipeline: Pipeline, output: Output, images: Images, draw: Draw, labels: Tensor | None
-) -> Tensor | tuple[Tensor, Tensor]:
-    """The images of a draw; with labels, (images, labels)."""
+    pipeline: Pipeline,
+    output: Output,
+    images: Images,
+    draw: Draw,
+    labels: Tensor | None,
+    targets: Targets | None = None,
+) -> Tensor | tuple[Tensor, Any]:
+    """The images of a draw; with labels or targets, (images, labels)."""
     items = lower_draw(pipeline, output, draw)
     result, mixed = render(items, images, output.backend, labels, pipeline.num_classes)
+    if targets is not None:
+        exact, backend, following = output.exact, output.backend, output.following
+        return result, follow(
+            pipeline, targets, draw.params, draw.keys, draw.canvas, exact, backend, following, mixed, items
+        )
     return result if mixed is None else (result, mixed)

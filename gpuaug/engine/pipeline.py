@@ -62,10 +62,15 @@ class Pipeline:
         return vars(self) | {"_alike": {}}
 
     @cached_property
-    def mix(self) -> Mix | None:
-        """The mix, or one of those a RandomChoice picks from."""
+    def mixes(self) -> list[Mix]:
+        """The mix, or all that a RandomChoice picks from."""
         nodes = (node for step in self.steps if step.kind is Kind.MIX for node in _walk([step]))
-        return next((node for node in nodes if isinstance(node, Mix)), None)
+        return [node for node in nodes if isinstance(node, Mix)]
+
+    @cached_property
+    def mix(self) -> Mix | None:
+        """The mix, or the first of those a RandomChoice picks from."""
+        return self.mixes[0] if self.mixes else None
 
     @cached_property
     def num_classes(self) -> int | None:
@@ -97,7 +102,7 @@ class Pipeline:
         for number, step in enumerate(self.steps):
             if step.kind is Kind.CROP:
                 count = number + 1
-            elif type(step) not in FLIPS:
+            elif type(step) not in FLIPS and step.kind is not Kind.TARGET:
                 break
         return self.steps[:count]
 

@@ -51,6 +51,7 @@ class Kind(str, enum.Enum):
     MIX = "mix"
     CONVERT = "convert"
     OPAQUE = "opaque"
+    TARGET = "target"
     LIST = "list"  # Compose, whose transforms Augment puts into its list
 
 
@@ -77,6 +78,9 @@ class Builder(Protocol):
 
     def call(self, function: Callable[[Tensor], Tensor], canvas: Canvas) -> None:
         """Run a function on the batch's canvas, which has the shape `canvas` after it."""
+
+    def check_targets(self, step: Transform) -> None:
+        """Check or clip the boxes, as the step says; it does nothing to pixels."""
 
 
 def _fixing(init: Callable[..., None]) -> Callable[..., None]:

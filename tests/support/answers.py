@@ -71,8 +71,9 @@ def crop_padded(op: ga.RandomCrop, image: Tensor, sample: Sample) -> Tensor:
     left, top, *_ = params["padding"] if params["needs_pad"] else (0, 0)
     padded = F.pad(image, params["padding"], fill(op), op.padding_mode) if params["needs_pad"] else image
     y, x = int(sample["start"][0]) + top, int(sample["start"][1]) + left
-    assert 0 <= y <= padded.shape[1] - params["height"]
-    assert 0 <= x <= padded.shape[2] - params["width"]
+    height, width = F.get_size(padded)  # of an image, or the one that boxes belong to
+    assert 0 <= y <= height - params["height"]
+    assert 0 <= x <= width - params["width"]
     return F.crop(padded, y, x, params["height"], params["width"])
 
 
@@ -111,7 +112,7 @@ def affine(op: ga.RandomAffine, image: Tensor, sample: Sample) -> Tensor:
 
 
 def perspective(op: ga.RandomPerspective, image: Tensor, sample: Sample) -> Tensor:
-    height, width = image.shape[-2:]
+    height, width = F.get_size(image)
     start = [[0, 0], [width - 1, 0], [width - 1, height - 1], [0, height - 1]]
     end = sample["corners"].astype(int).tolist()
     if op.interpolation == "bicubic":

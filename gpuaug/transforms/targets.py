@@ -1,0 +1,106 @@
+"""Steps for the boxes of a batch: they drop or clip boxes at their place in the list, and change no pixel."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from gpuaug import checks
+from gpuaug.program import Straight
+from gpuaug.transforms.base import Builder, Canvas, Kind, Params, Transform
+
+__all__ = ["ClampBoundingBoxes", "SanitizeBoundingBoxes", "TargetStep"]
+
+
+class TargetStep(Transform, abc.ABC, registered=False):
+    """A step that does nothing to pixels, and something to boxes."""
+
+    kind = Kind.TARGET
+    drops = False  # whether it may drop boxes
+    follow: Sequence[str] = ()  # further keys that lose what belongs to a dropped box
+
+    @property
+    def numbers(self) -> int:
+        return 0
+
+    def straight(self, canvas: Canvas) -> Sequence[Straight]:
+        return ()
+
+    def check_order(self, argument: str, floats: bool) -> None:
+        """It may be at any place."""
+
+    def for_evaluation(self) -> Sequence[Transform]:
+        return (self,)
+
+    def lower(self, params: Params, builder: Builder) -> None:
+        builder.check_targets(self)
+
+    def describe(self, params: Params, sample: int) -> str:
+        return ""
+
+    def clip(self, boxes: Tensor, limits: Tensor) -> Tensor:
+        """The boxes (M, 4) XYXY after this step. limits (M, 4): width, height, width, height of their images."""
+        return boxes
+
+    def keep(self, boxes: Tensor, limits: Tensor, shown: Tensor) -> Tensor | None:
+        """(M,) bool, the boxes to keep; None: all.
+
+        Args:
+            boxes: Boxes at this step, (M, 4) XYXY in pixels.
+            limits: Width, height, width and height of their images, (M, 4).
+            shown: Share of each box's area that crops and the images' borders have left, (M,).
+        """
+        return None
+
+
+class ClampBoundingBoxes(TargetStep, registered=False):
+    """Clip boxes to their image. torchvision's ClampBoundingBoxes for boxes that are not rotated.
+
+    Every step that moves boxes clips them already, so it is needed only for boxes that reach out of their image before
+    the first such step.
+    """
+
+    def __init__(self) -> None:
+        pass
+
+    def clip(self, boxes: Tensor, limits: Tensor) -> Tensor:
+        return boxes.clamp(min=0).minimum(limits)
+
+
+class SanitizeBoundingBoxes(TargetStep, registered=False):
+    """Drop boxes that are too small, or of which too little is left, with all that belongs to them.
+
+    A dropped box drops the rows of the same number in `labels`, `keypoints` and `masks` of its image, and in the keys
+    that `follow` names. With the defaults the same as torchvision's SanitizeBoundingBoxes. It needs boxes in lists, one
+    tensor for each image, as the number of boxes changes. For boxes on a CUDA device it waits for the device, since the
+    host has to know how many are left.
+
+    Args:
+        min_size: Least width and height of a box, in pixels.
+        min_area: Least area of a box, in square pixels.
+        min_visibility: Least share of a box's area that crops and the borders of the image have left, in [0, 1].
+        follow: Names of further keys of the targets with one row for each box, such as "iscrowd" or "area".
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+
+    drops = True
+
+    def __init__(
+        self, min_size: float = 1.0, min_area: float = 1.0, min_visibility: float = 0.0, follow: Sequence[str] = ()
+    ) -> None:
+        self.min_size = checks.number(self, "min_size", min_size, 0, 1e6, "pixels")
+        self.min_area = checks.number(self, "min_area", min_area, 0, 1e12, "square pixels")
+        self.min_visibility = checks.number(self, "min_visibility", min_visibility, 0, 1, "a share")
+        if isinstance(follow, str) or not all(isinstance(name, str) for name in follow):
+            raise checks.argument_error(self, "follow", "a list of names of keys", repr(follow))
+        self.follow = list(follow)
+
+    def keep(self, boxes: Tensor, limits: Tensor, shown: Tensor) -> Tensor:
+        width, height = (boxes[:, 2:] - boxes[:, :2]).unbind(1)
+        large = (width >= self.min_size) & (height >= self.min_size) & (width * height >= self.min_area)
+        inside = (boxes >= 0).all(dim=1) & (boxes <= limits).all(dim=1)
+        return large & inside & (shown >= self.min_visibility)
