@@ -14,6 +14,7 @@ __all__ = [
     "Augment",
     "AutoAugment",
     "CenterCrop",
+    "ClampBoundingBoxes",
     "ColorJitter",
     "Compose",
     "CutMix",
@@ -49,6 +50,7 @@ __all__ = [
     "RandomSolarize",
     "RandomVerticalFlip",
     "Resize",
+    "SanitizeBoundingBoxes",
     "ToDtype",
     "TrivialAugmentWide",
     "collate",
@@ -65,10 +67,12 @@ __all__ = [
 MODULES = {
     "OPS": "gpuaug.transforms.base",
     "Augment": "gpuaug.augment",
+    "ClampBoundingBoxes": "gpuaug.transforms.targets",
     "DeviceLoader": "gpuaug.data.loader",
     "Draw": "gpuaug.augment",
     "Opaque": "gpuaug.transforms.opaque",
     "Ragged": "gpuaug.ragged",
+    "SanitizeBoundingBoxes": "gpuaug.transforms.targets",
     "collate": "gpuaug.data.transport.collate",
     "from_torchvision": "gpuaug.interop.torchvision",
     "profile": "gpuaug.profiler",
@@ -88,6 +92,7 @@ if TYPE_CHECKING:
     from gpuaug.transforms import *
     from gpuaug.transforms.base import OPS
     from gpuaug.transforms.opaque import Opaque
+    from gpuaug.transforms.targets import ClampBoundingBoxes, SanitizeBoundingBoxes
 else:  # a type checker then reports names that are not there
 
     def __getattr__(name: str) -> object:

@@ -37,6 +37,7 @@ Keyed = TypeVar("Keyed", bound="Mapping[str, object] | Sequence[Mapping[str, obj
 Labels = Tensor | Mapping[str, object] | Sequence[Mapping[str, object]]
 
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
+DEFAULTS = {"backend": "auto", "memory_format": MEMORY_FORMATS[0], "exact": False, **Following()._asdict()}
 NOT_TRACED = (
     "Augment: draws and kernels cannot be traced or exported. Export augment.eval_module((height, width)) in its place."
 )
@@ -91,7 +92,7 @@ class Augment(NumberedModule):
         self._default_eval = DefaultEvaluation(self.train_pipeline.steps) if eval is None else None
         self.eval_pipeline = Pipeline(self._default_eval.steps if self._default_eval else eval, "eval")
         self.backend, self.memory_format, self.exact = backend, memory_format, bool(exact)
-        self._following = following_of(self, mask_fill, erase_masks, flip_pairs)
+        self.mask_fill, self.erase_masks, self.flip_pairs = mask_fill, erase_masks, flip_pairs
         if backend != "auto":
             choose(backend, torch.device("cuda" if backend == "triton" and torch.cuda.is_available() else "cpu"))
         self._dtype = followed(self, torch.get_default_dtype(), lambda weight: weight, self._dtypes)
@@ -107,17 +108,9 @@ class Augment(NumberedModule):
             checks.one_of(self, name, value, NAMES)
         elif name == "memory_format" and value not in MEMORY_FORMATS:
             raise checks.argument_error(self, name, " or ".join(map(str, MEMORY_FORMATS)), value)
+        elif name in Following._fields:
+            value = getattr(following_of(self, **{name: value}), name)
         super().__setattr__(name, value)
-
-    if TYPE_CHECKING:
-
-        @overload
-        def __call__(self, images: Images, labels: None = None, *, index: Tensor | None = None) -> Tensor: ...
-        @overload
-        def __call__(self, images: Images, labels: Tensor, *, index: Tensor | None = None) -> tuple[Tensor, Tensor]: ...
-        @overload
-        def __call__(self, images: Images, labels: Keyed, *, index: Tensor | None = None) -> tuple[Tensor, Keyed]: ...
-        def __call__(self, images: Images, labels: Labels | None = None, *, index: Tensor | None = None) -> object: ...
 
     @overload
     def forward(self, images: Images, labels: None = None, *, index: Tensor | None = None) -> Tensor: ...
@@ -154,6 +147,9 @@ class Augment(NumberedModule):
             raise RuntimeError(NOT_TRACED)
         with self.prepare(images, labels, index=index) as call:
             return call.run()
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def prepare(
         self, images: Images, labels: Labels | None = None, *, index: Tensor | None = None, mode: Mode | None = None
@@ -199,7 +195,8 @@ class Augment(NumberedModule):
         return Call(pipeline, output, images, labels, mode.training, reservation, targets)
 
     def _output(self) -> Output:
-        return Output(self.exact, self.memory_format, self._dtype, self.backend, self._following)
+        following: Following = Following(self.mask_fill, self.erase_masks, self.flip_pairs)  # type: ignore[arg-type]
+        return Output(self.exact, self.memory_format, self._dtype, self.backend, following)
 
     def sample(self, images: Images, *, index: Tensor | None = None) -> Draw:
         """Draw the parameters for a batch of this shape. Everything random happens here.
@@ -242,17 +239,7 @@ class Augment(NumberedModule):
         if not isinstance(draw, Draw):
             raise checks.argument_error(self, "draw", "what `sample` returned", checks.describe(draw))
         plain, targets = self._check(images, labels, draw.training, mixes=labels is not None)
-        canvas = canvas_of(images)
-        if len(images) != len(draw.canvas):
-            raise checks.argument_error(
-                self, "images", f"as many as the draw's samples, {len(draw.canvas)}", len(images)
-            )
-        if canvas.channels != draw.canvas.channels or (canvas.sizes != draw.canvas.sizes).any():
-            expected, remedy = (
-                "of the sizes and channels the draw was made for",
-                "Call sample(images) for these images.",
-            )
-            raise checks.argument_error(self, "images", expected, checks.describe(images), remedy)
+        draw.check_images(self, images)
         pipeline = self._pipeline(draw.training)
         if isinstance(images, Ragged):
             check_parts(images, pipeline, self.exact, draw.training, draw.keys)
@@ -303,32 +290,13 @@ class Augment(NumberedModule):
         canvas = Canvas(np.array([height_width]), checks.integer("Augment.eval_module", "channels", channels, 1))
         if self._default_eval:
             self._default_eval.check(canvas)
-        pipeline, keys = self.eval_pipeline, self._keys(1)
-        params = pipeline.sample(keys, canvas)
-        items = pipeline.lower(params, keys, canvas, self.exact, self.memory_format)
-        follows, dtype = (True, self._dtype) if isinstance(pipeline.dtype, str) else (False, pipeline.dtype)
-        return EvalModule(pipeline.steps, items, channels, height_width, dtype, self.memory_format, follows)
+        return EvalModule.of(self.eval_pipeline, self._keys(1), canvas, self._output())
 
     def _keys(self, size: int) -> Keys:
         """Keys for `size` samples, without using up draws."""
         return Keys(self.seed, self.epoch, np.arange(size, dtype=np.uint64))
 
     # ---- dtype -------------------------------------------------------------------------------------------------------
-
-    @property
-    def mask_fill(self) -> float:
-        """Number that masks get where no image is."""
-        return self._following.mask_fill
-
-    @property
-    def erase_masks(self) -> bool:
-        """Whether RandomErasing fills masks too."""
-        return self._following.erase_masks
-
-    @property
-    def flip_pairs(self) -> tuple[tuple[int, int], ...]:
-        """Numbers of key points that a mirror exchanges."""
-        return self._following.flip_pairs
 
     @property
     def _dtypes(self) -> list[torch.dtype | str]:
@@ -364,7 +332,7 @@ class Augment(NumberedModule):
         check_images(self, images)
         if not training and self._default_eval:
             self._default_eval.check(canvas_of(images))
-        return understood(self, self._pipeline(training), images, labels, mixes, self._following)
+        return understood(self, self._pipeline(training), images, labels, mixes)
 
     def __repr__(self) -> str:
         arguments = [f"train={_listing(self.train_pipeline)}"]
@@ -372,12 +340,7 @@ class Augment(NumberedModule):
             arguments.append(f"eval={_listing(self.eval_pipeline)}")
         if self._numbering.given:
             arguments.append(f"seed={self.seed}")
-        for name, default in (
-            ("backend", "auto"),
-            ("memory_format", torch.contiguous_format),
-            ("exact", False),
-            *Following()._asdict().items(),
-        ):
+        for name, default in DEFAULTS.items():
             if getattr(self, name) != default:
                 arguments.append(f"{name}={getattr(self, name)!r}")
         return "Augment(\n" + "".join(f"    {argument},\n" for argument in arguments) + ")"

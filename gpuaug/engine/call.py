@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpuaug import checks
-
 from gpuaug.engine.batch import Images, canvas_of
 from gpuaug.engine.builder import Item
 from gpuaug.engine.follow import follow
@@ -52,6 +51,16 @@ class Draw:
             ValueError: If a step moves pixels otherwise than by a matrix: AugMix, or an opaque step.
         """
         return self.route().matrices()
+
+    def check_images(self, owner: object, images: Images) -> None:
+        """Raise an error if images have other sizes or channels than those it was drawn for."""
+        canvas, own = canvas_of(images), self.canvas
+        if len(canvas) != len(own):
+            raise checks.argument_error(owner, "images", f"as many as the draw's samples, {len(own)}", len(canvas))
+        if canvas.channels != own.channels or (canvas.sizes != own.sizes).any():
+            expected = "of the sizes and channels the draw was made for"
+            remedy = "Call sample(images) for these images."
+            raise checks.argument_error(owner, "images", expected, checks.describe(images), remedy)
 
     def route(self) -> Route:
         """The moves of the draw, one after another."""
@@ -169,8 +178,7 @@ def render_draw(
     items = lower_draw(pipeline, output, draw)
     result, mixed = render(items, images, output.backend, labels, pipeline.num_classes)
     if targets is not None:
-        exact, backend, following = output.exact, output.backend, output.following
-        return result, follow(
-            pipeline, targets, draw.params, draw.keys, draw.canvas, exact, backend, following, mixed, items
-        )
+        finish = items[-1].finish  # type: ignore[union-attr]  # the last item is a program
+        mix = None if finish is None else finish.mix
+        return result, follow(pipeline, targets, draw, output.backend, output.following, mixed, mix)
     return result if mixed is None else (result, mixed)

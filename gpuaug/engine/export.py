@@ -13,10 +13,12 @@ from torch import Tensor, nn
 
 from gpuaug import checks, compat
 from gpuaug.engine.builder import Item
+from gpuaug.engine.call import Output
+from gpuaug.engine.pipeline import Pipeline
 from gpuaug.instructions import LUMA
 from gpuaug.kernels.resample import positions, taps
-from gpuaug.program import Op, Program, Window
-from gpuaug.transforms.base import Transform
+from gpuaug.program import Keys, Op, Program, Window
+from gpuaug.transforms.base import Canvas, Kind, Transform
 from gpuaug.transforms.color import Grayscale
 from gpuaug.transforms.convert import AUTO, Convert, Normalize, ToDtype, followed, kept
 from gpuaug.transforms.crop import CenterCrop, Pad, Resize
@@ -46,6 +48,14 @@ class EvalModule(nn.Module):
         dtype, memory_format: Dtype and memory format of the result.
         follows: Whether the dtype follows casts of the module, as ToDtype("auto") requires.
     """
+
+    @classmethod
+    def of(cls, pipeline: Pipeline, keys: Keys, canvas: Canvas, output: Output) -> EvalModule:
+        """The module of a list for images like those of `canvas`, of one size."""
+        items = pipeline.lower(pipeline.sample(keys, canvas), keys, canvas, output.exact, output.memory_format)
+        follows, dtype = (True, output.dtype) if isinstance(pipeline.dtype, str) else (False, pipeline.dtype)
+        steps = [step for step in pipeline.steps if step.kind is not Kind.TARGET]
+        return cls(steps, items, canvas.channels, canvas.size("Augment"), dtype, output.memory_format, follows)
 
     def __init__(
         self,

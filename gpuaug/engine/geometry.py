@@ -12,26 +12,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from gpuaug.engine.builder import same_warp
 from gpuaug.instructions import MATRIX_SIZE, Flip, Warp
-from gpuaug.kernels.torch.common import upload
 from gpuaug.program import Erase, Instruction, Mix, Op
 from gpuaug.transforms.base import Canvas, Convert, Params, Placement, Transform
 from gpuaug.transforms.targets import TargetStep
 
-__all__ = ["Move", "Route", "follow_boxes", "follow_points", "route"]
+__all__ = ["Move", "Route", "inverted", "route"]
 
 Array = NDArray[Any]
 
 # from the centre of pixel (0, 0) to its corner, and back
 TO_INDEX = np.array([[1.0, 0.0, -0.5], [0.0, 1.0, -0.5], [0.0, 0.0, 1.0]])
 TO_CORNER = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
-MATRIX, SIZE = slice(0, MATRIX_SIZE), slice(MATRIX_SIZE, MATRIX_SIZE + 2)  # columns of an uploaded move
-X, Y = [0, 2, 2, 0], [1, 1, 3, 3]  # columns of a box (x1, y1, x2, y2): x and y of its corners
 
 
 @dataclass
@@ -56,21 +52,30 @@ class Move:
 
 @dataclass
 class Route:
-    """The moves of a draw in order, and the steps for boxes between them. size: (height, width) at the end, (B, 2)."""
+    """The moves of a draw in order, and the steps for boxes between them.
+
+    before, size: (height, width) of the input and of the output, (B, 2).
+    """
 
     stages: list[Move | TargetStep]
+    before: Array
     size: Array
 
     @property
     def moves(self) -> list[Move]:
         return [stage for stage in self.stages if isinstance(stage, Move)]
 
+    def total(self) -> Move:
+        """All moves as one."""
+        matrix = np.tile(np.eye(3), (len(self.size), 1, 1))
+        total = Move(matrix, matrix, self.before, clips=False)
+        for move in self.moves:
+            total = total.then(move)
+        return total
+
     def matrices(self) -> Array:
         """(B, 3, 3) float64, from the pixels of the input to those of the output."""
-        matrix = np.tile(np.eye(3), (len(self.size), 1, 1))
-        for move in self.moves:
-            matrix = move.matrix @ matrix
-        return matrix
+        return self.total().matrix
 
 
 class RouteBuilder:
@@ -167,7 +172,7 @@ class RouteBuilder:
 
 
 def inverted(matrices: Array) -> Array:
-    """The inverse of each (B, 3, 3); for one that has none, such as of a quadrilateral without area, the pseudo-inverse.
+    """The inverse of each (B, 3, 3); where there is none, as for a quadrilateral without area, the pseudo-inverse.
 
     By cofactors, in whole arrays: np.linalg.inv takes four times as long for small matrices.
     """
@@ -178,7 +183,9 @@ def inverted(matrices: Array) -> Array:
     determinant = a * rows[0] + b * rows[3] + c * rows[6]
     flat = np.abs(determinant) < 1e-12
     if flat.any():
-        return np.where(flat[:, None, None], np.linalg.pinv(matrices), cofactors / np.where(flat, 1.0, determinant)[:, None, None])
+        return np.where(
+            flat[:, None, None], np.linalg.pinv(matrices), cofactors / np.where(flat, 1.0, determinant)[:, None, None]
+        )
     inverse: Array = cofactors / determinant[:, None, None]
     return inverse
 
@@ -191,102 +198,4 @@ def route(steps: Sequence[Transform], params: Sequence[Params], canvas: Canvas, 
             step.lower(drawn, builder)
         else:
             builder.canvas = step.after(builder.canvas)
-    return Route(builder.stages, builder.canvas.sizes)
-
-
-# ---- boxes and points along a route, on the device they are on -------------------------------------------------------
-
-
-def _uploaded(way: Route, device: torch.device, points: bool) -> list[Tensor]:
-    """The moves (B, 11): matrix, then (height, width); in one copy."""
-    moves = way.moves
-    table = np.empty((len(moves), len(way.size), SIZE.stop))
-    for number, move in enumerate(moves):
-        table[number, :, MATRIX] = (move.points if points else move.matrix).reshape(-1, MATRIX_SIZE)
-        table[number, :, SIZE] = move.size
-    if device.type == "mps":  # it has no float64
-        table = table.astype(np.float32)
-    return list(upload(table, device)) if moves else []
-
-
-def _moved(m: Tensor, x: Tensor, y: Tensor, projective: bool) -> tuple[Tensor, Tensor]:
-    """Points (M, n) through the matrices (M, 9)."""
-    a, b, c, d, e, f, g, h, i = m[:, MATRIX].unsqueeze(2).unbind(1)
-    new_x, new_y = a * x + (b * y + c), d * x + (e * y + f)
-    if projective:
-        depth = g * x + (h * y + i)
-        new_x, new_y = new_x / depth, new_y / depth
-    return new_x, new_y
-
-
-def follow_boxes(way: Route, boxes: Tensor, owner: Tensor, size: Array) -> tuple[Tensor, Tensor | None]:
-    """Boxes where the draw has moved them.
-
-    Args:
-        way: Moves of the draw.
-        boxes: (M, 4) floats, x1, y1, x2, y2 in pixels of the input.
-        owner: The sample that each box belongs to, (M,) int64 on the same device.
-        size: (height, width) of the input, (B, 2).
-
-    Returns:
-        Boxes around the moved corners, clipped wherever pixels are cut off, (M, 4); which of them a step of the list
-        keeps, (M,) bool, or None if it has no such step.
-    """
-    moves = iter(_uploaded(way, boxes.device, points=False))
-    kept: Tensor | None = None
-    asks = any(isinstance(stage, TargetStep) and stage.drops for stage in way.stages)
-    limits = _limits(upload(size.astype(np.float64), boxes.device).to(boxes.dtype), owner)
-    whole_x, whole_y = boxes[:, X], boxes[:, Y]  # corners of the whole box, of which nothing is cut off
-    for stage in way.stages:
-        if isinstance(stage, Move):
-            m = next(moves)[owner]
-            x, y = _moved(m, boxes[:, X], boxes[:, Y], stage.projective)
-            boxes = torch.stack([x.amin(1), y.amin(1), x.amax(1), y.amax(1)], dim=1)
-            limits = _limits(m[:, SIZE])
-            if stage.clips:
-                boxes = boxes.clamp(min=0).minimum(limits)
-            if asks:
-                whole_x, whole_y = _moved(m, whole_x, whole_y, stage.projective)
-        else:
-            boxes = stage.clip(boxes, limits)
-            if stage.drops:
-                found = stage.keep(boxes, limits, _shown(boxes, whole_x, whole_y))
-                kept = found if kept is None or found is None else kept & found
-    return boxes, kept
-
-
-def _limits(size: Tensor, owner: Tensor | None = None) -> Tensor:
-    """(M, 4) width, height, width, height from sizes (height, width)."""
-    size = size if owner is None else size[owner]
-    return size[:, [1, 0, 1, 0]]
-
-
-def _shown(boxes: Tensor, whole_x: Tensor, whole_y: Tensor) -> Tensor:
-    """(M,) share of the area of the box around the whole corners that the clipped box has."""
-    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
-    whole = (whole_x.amax(1) - whole_x.amin(1)) * (whole_y.amax(1) - whole_y.amin(1))
-    return torch.where(whole > 0, area / whole, torch.zeros_like(area)).clamp(max=1.0)
-
-
-def follow_points(way: Route, points: Tensor, owner: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Key points where the draw has moved them.
-
-    Args:
-        way: Moves of the draw.
-        points: (M, n, 2) floats, (x, y) in pixels of the input.
-        owner: The sample that each row belongs to, (M,) int64 on the same device.
-
-    Returns:
-        Points (M, n, 2); whether each has stayed inside wherever pixels are cut off, (M, n) bool; whether left and
-        right are exchanged, (M,) bool.
-    """
-    x, y = points.unbind(2)
-    inside = torch.ones_like(x, dtype=torch.bool)
-    for stage, move in zip(way.moves, _uploaded(way, points.device, points=True), strict=True):
-        m = move[owner]
-        x, y = _moved(m, x, y, stage.projective)
-        if stage.clips:
-            height, width = m[:, SIZE].unsqueeze(2).unbind(1)
-            inside = inside & (x > -0.5) & (y > -0.5) & (x < width - 0.5) & (y < height - 0.5)
-    mirrored = upload(np.linalg.det(way.matrices()[:, :2, :2]) < 0, points.device)[owner]
-    return torch.stack([x, y], dim=2), inside, mirrored
+    return Route(builder.stages, canvas.sizes, builder.canvas.sizes)

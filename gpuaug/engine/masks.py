@@ -122,28 +122,32 @@ def fill_bytes(value: float, dtype: torch.dtype, count: int = 1) -> Array:
 
 
 def moved_masks(
-    masks: Tensor | Ragged, dtype: torch.dtype, backend: str, items: Callable[[Array, torch.memory_format], list[Item]],
+    masks: Tensor | Ragged,
+    dtype: torch.dtype,
+    backend: str,
+    items: Callable[[Array, torch.memory_format], list[Item]],
     fill: float,
+    planes: bool = False,
 ) -> Tensor:
     """Masks where a draw has moved them, in the dtype they had.
 
     Args:
-        masks: (R, H, W) or (R, C, H, W) of `dtype`; or Ragged, whose channels are the bytes of one number.
+        masks: (R, H, W) of `dtype`, or (R, C, H, W) if `planes`; or Ragged, whose channels are the bytes of one number.
         dtype: Type of the numbers.
         backend: Name of the backend.
         items: Function of fill bytes and memory format that returns the programs of R samples.
         fill: Number where nothing is.
-    """  # fmt: skip
+        planes: Whether an image has several masks, which move alike.
+    """
     size = dtype.itemsize
     if isinstance(masks, Ragged):
         return _numbers(_rendered(masks, backend, items, fill_bytes(fill, dtype), masks.channels), dtype)
-    if masks.ndim == 3:
+    if not planes:
         pixels = masks.contiguous().unsqueeze(-1).view(torch.uint8)  # (R, H, W, bytes)
         return _numbers(_rendered(pixels.permute(0, 3, 1, 2), backend, items, fill_bytes(fill, dtype), size), dtype)
     count = masks.shape[1]
     if size == 1:
-        moved = _rendered(masks.view(torch.uint8), backend, items, fill_bytes(fill, dtype, count), 1)
-        return moved.view(dtype)
+        return _rendered(masks.view(torch.uint8), backend, items, fill_bytes(fill, dtype, count), 1).view(dtype)
     pixels = masks.permute(0, 2, 3, 1).contiguous().view(torch.uint8).permute(0, 3, 1, 2)
     moved = _rendered(pixels, backend, items, fill_bytes(fill, dtype, count), size)
     return moved.permute(0, 2, 3, 1).view(dtype).permute(0, 3, 1, 2).contiguous()
@@ -162,7 +166,9 @@ def _numbers(moved: Tensor, dtype: torch.dtype) -> Tensor:
     return moved.permute(0, 2, 3, 1).contiguous().view(dtype)[..., 0]
 
 
-def mixed_masks(masks: Tensor, mix: Mix, num_classes: int | None, blends: bool) -> tuple[Tensor, Tensor | None, Tensor | None]:
+def mixed_masks(
+    masks: Tensor, mix: Mix, num_classes: int | None, blends: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Masks as a mix of the images asks for.
 
     Args:

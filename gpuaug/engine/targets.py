@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
 from gpuaug import checks
-from gpuaug.engine.target_checks import KINDS, check_entry, kind_of, unknown_name
-from gpuaug.transforms.base import Canvas
 
-__all__ = ["Entry", "Following", "Targets", "following_of", "is_structured", "parse"]
+__all__ = ["Entry", "Following", "Targets", "box_format", "following_of", "is_structured", "like"]
 
 Array = NDArray[Any]
 
@@ -28,7 +27,7 @@ class Following(NamedTuple):
     flip_pairs: tuple[tuple[int, int], ...] = ()
 
 
-def following_of(owner: object, mask_fill: Any, erase_masks: Any, flip_pairs: Any) -> Following:
+def following_of(owner: object, mask_fill: Any = 0, erase_masks: Any = False, flip_pairs: Any = None) -> Following:
     """The checked arguments."""
     fill = checks.number(owner, "mask_fill", mask_fill, -(2.0**63), 2.0**63)
     pairs = () if flip_pairs is None else tuple(flip_pairs)
@@ -48,51 +47,111 @@ def following_of(owner: object, mask_fill: Any, erase_masks: Any, flip_pairs: An
 class Entry:
     """One key of the targets.
 
-    kind: "boxes", "masks", "keypoints" or "labels". values: One tensor for each image, or one tensor whose first axis
+    kind: "boxes", "masks", "keypoints" or "labels". given: One tensor for each image, or one tensor whose first axis
     is the batch (`dense`).
     """
 
     key: str
     kind: str
-    values: Any
+    given: Any
     dense: bool
 
-    def each(self) -> Iterator[Tensor]:
-        """The tensor of each image."""
-        return iter(self.values)
+    @cached_property
+    def typed(self) -> bool:
+        """Whether these are torchvision's own types."""
+        values = [self.given] if self.dense else self.given
+        return any(type(value) is not Tensor and checks.is_target(value) for value in values)
+
+    @cached_property
+    def tensors(self) -> list[Tensor]:
+        """The tensor of each image, or the one of the batch, without torchvision's type."""
+        values = [self.given] if self.dense else list(self.given)
+        return [value.as_subclass(Tensor) for value in values] if self.typed else values
+
+    @cached_property
+    def shapes(self) -> list[torch.Size]:
+        return [value.shape for value in self.tensors]
 
     @property
-    def counts(self) -> Array:
-        """Number of rows of each image, (B,)."""
+    def dtype(self) -> torch.dtype:
+        return self.tensors[0].dtype
+
+    @property
+    def _axes(self) -> int:
+        """Number of axes of a row."""
+        return 1 if self.kind == "boxes" else 2
+
+    @cached_property
+    def counts(self) -> list[int]:
+        """Number of rows of each image. A row is a box (4,), a group of key points (K, 2 or 3), or a mask (H, W)."""
         if self.dense:
-            return np.full(len(self.values), self.values.shape[1] if self.values.ndim > 1 else 1)
-        return np.array([len(value) for value in self.values], np.int64)
+            shape = self.shapes[0]
+            return [math.prod(shape[1 : max(len(shape) - self._axes, 1)])] * shape[0]
+        axes = self._axes
+        return [shape[0] if len(shape) == axes + 1 else _rows(shape, axes) for shape in self.shapes]
 
-    @property
-    def device(self) -> torch.device:
-        device: torch.device = self.values.device if self.dense else self.values[0].device
-        return device
+    @cached_property
+    def rows(self) -> Tensor:
+        """All rows (M, ...) of the batch in one tensor."""
+        axes = self._axes
+        if self.dense:
+            return self.tensors[0].reshape(-1, *_last(self.shapes[0][1:], axes))
+        return torch.cat([
+            value if value.ndim == axes + 1 else value.reshape(-1, *_last(value.shape, axes, self.kind))
+            for value in self.tensors
+        ])  # fmt: skip
+
+    def put_back(self, flat: Tensor, sizes: Array) -> Any:
+        """The result in the form that was given, from its rows. sizes: (height, width) of each image, (B, 2)."""
+        if self.dense:
+            value = _reshaped(flat, self.shapes[0])
+            return like(value, self.given, sizes[0]) if self.typed else value
+        values = list(torch.split(flat, self.counts))
+        for number, shape in enumerate(self.shapes):
+            if len(shape) != flat.ndim:
+                values[number] = _reshaped(values[number], shape)
+        if self.typed:
+            return [like(*each) for each in zip(values, self.given, sizes, strict=True)]
+        return values
+
+
+def _reshaped(rows: Tensor, shape: torch.Size) -> Tensor:
+    """Rows (M, ...) with the axes that `shape` had; those of an image may have another length now."""
+    if shape.numel() == 0 and len(shape) < rows.ndim:
+        return rows
+    own = rows.shape[1:] if len(shape) >= rows.ndim else rows.shape[rows.ndim - len(shape) :]
+    return rows.reshape(*shape[: len(shape) - len(own)], *own)
+
+
+def _rows(shape: torch.Size, axes: int) -> int:
+    """How many rows of so many axes a tensor has; one if it is a single row."""
+    return math.prod(shape[: max(len(shape) - axes, 0)]) if shape.numel() else 0
+
+
+def _last(shape: Sequence[int], count: int, kind: str = "") -> list[int]:
+    """The last `count` lengths of a shape, with ones before them where it has fewer."""
+    if kind == "boxes":
+        return [4]  # also of a tensor (0,)
+    return [1] * (count - len(shape)) + list(shape[-count:])
 
 
 @dataclass
 class Targets:
     """The targets of a batch, checked.
 
-    given: What the user passed. labels: Class labels of the images, which a mix may change; None if there are none.
-    entries: The keys that follow the images. single: Whether the user passed one torchvision tensor in place of a dict.
+    given: What the user passed. labels: Class labels of the images, which a mix may change, under `label_key`; None if
+    there are none. entries: The keys that follow the images. single: Whether the user passed one of torchvision's
+    tensors in place of a mapping.
     """
 
     given: Any
-    labels: Tensor | None
-    label_key: str | None
+    labels: Tensor | None = None
+    label_key: str | None = None
     entries: list[Entry] = field(default_factory=list)
     single: bool = False
 
     def of_kind(self, kind: str) -> list[Entry]:
         return [entry for entry in self.entries if entry.kind == kind]
-
-    def find(self, key: str) -> Entry | None:
-        return next((entry for entry in self.entries if entry.key == key), None)
 
     def put_back(self, changed: Mapping[str, Any]) -> Any:
         """The targets in the form that was given, with the changed keys; a list holds one value for each image."""
@@ -100,10 +159,13 @@ class Targets:
             return changed[self.entries[0].key]
         if isinstance(self.given, Mapping):
             return {**self.given, **changed}
-        return [
-            {**row, **{key: values[number] for key, values in changed.items() if key in row}}
-            for number, row in enumerate(self.given)
-        ]
+        keys = list(changed)
+        found = []
+        for row, values in zip(self.given, zip(*changed.values(), strict=True), strict=True):
+            new = dict(row)
+            new.update(zip(keys, values, strict=True))
+            found.append(new)
+        return found or [dict(row) for row in self.given]
 
 
 def is_structured(labels: object) -> bool:
@@ -115,71 +177,19 @@ def is_structured(labels: object) -> bool:
     return checks.is_target(labels)
 
 
-def parse(owner: object, given: Any, canvas: Canvas) -> Targets:
-    """Check targets against the batch; reads metadata, and values only on the CPU.
-
-    Raises:
-        ValueError: If a target has a wrong form, size, dtype or number, or lies outside its image.
-    """
-    single = checks.is_target(given)
-    if single:
-        kind = kind_of("", given)
-        assert kind is not None
-        targets = Targets(given, None, None, single=True)
-        rows: Mapping[str, Any] = {kind: given}
-    elif isinstance(given, Mapping):
-        targets, rows = Targets(given, None, None), given
-    else:
-        return _of_list(owner, given, canvas)
-    for key, value in rows.items():
-        kind = kind_of(key, value)
-        unknown_name(owner, key, value, kind)
-        if kind == "labels" and isinstance(value, Tensor):
-            if value.ndim == 0 or len(value) != len(canvas):
-                expected = f"as many as the images, {len(canvas)}"
-                raise checks.argument_error(owner, f'labels["{key}"]', expected, checks.describe(value))
-            targets.labels, targets.label_key = value, key
-        elif kind is not None:
-            dense = isinstance(value, Tensor)
-            if not dense and not (isinstance(value, (list, tuple)) and all(isinstance(v, Tensor) for v in value)):
-                if kind == "labels":
-                    continue  # of no interest here: names, numbers
-                expected = "a tensor, or a list with one tensor for each image"
-                raise checks.argument_error(owner, f'labels["{key}"]', expected, checks.describe(value))
-            if len(value) != len(canvas):
-                expected = f"as many as the images, {len(canvas)}"
-                raise checks.argument_error(owner, f'labels["{key}"]', expected, str(len(value)))
-            targets.entries.append(check_entry(owner, Entry(key, kind, value, dense), canvas))
-    return targets
+def box_format(value: Any) -> str:
+    """The format of boxes: that of torchvision's BoundingBoxes, otherwise XYXY."""
+    format_ = getattr(value, "format", None)
+    return "XYXY" if format_ is None else str(getattr(format_, "value", format_))
 
 
-def _of_list(owner: object, given: Sequence[Mapping[str, Any]], canvas: Canvas) -> Targets:
-    """Targets as a list with a mapping for each image, torchvision's form for detection."""
-    if len(given) != len(canvas):
-        expected = f"as many as the images, {len(canvas)}"
-        raise checks.argument_error(owner, "labels", expected, f"a list of {len(given)}")
-    targets = Targets(given, None, None)
-    for key in dict.fromkeys(key for row in given for key in row):
-        holders = [number for number, row in enumerate(given) if key in row]
-        values = [given[number][key] for number in holders]
-        kind = next((found for value in values if (found := kind_of(key, value)) is not None), None)
-        unknown_name(owner, key, values[0], kind)
-        if kind is None:
-            continue
-        if kind != "labels" and len(holders) < len(given):
-            number = next(number for number in range(len(given)) if number not in holders)
-            raise checks.argument_error(
-                owner, f'labels[{number}]["{key}"]', "given, as for the other images", "nothing",
-                "Pass a tensor with no rows for an image without any.",
-            )  # fmt: skip
-        if kind == "labels" and (len(holders) < len(given) or not all(isinstance(v, Tensor) for v in values)):
-            continue
-        for number, value in enumerate(values):
-            if not isinstance(value, Tensor):
-                expected = "a tensor"
-                raise checks.argument_error(owner, f'labels[{number}]["{key}"]', expected, checks.describe(value))
-        targets.entries.append(check_entry(owner, Entry(key, kind, values, dense=False), canvas))
-    return targets
+def like(value: Tensor, given: Any, size: Array) -> Tensor:
+    """A result with torchvision's type, format and the new canvas size (height, width), if `given` has them."""
+    if type(given) is Tensor or not checks.is_target(given):
+        return value
+    from torchvision import tv_tensors
 
-
-assert set(KINDS) == {"boxes", "masks", "keypoints", "labels"}
+    height, width = map(int, size)
+    changes: dict[str, Any] = {"canvas_size": (height, width)} if hasattr(given, "canvas_size") else {}
+    wrapped: Tensor = tv_tensors.wrap(value, like=given, **changes)
+    return wrapped

@@ -18,7 +18,9 @@ class TargetStep(Transform, abc.ABC, registered=False):
     """A step that does nothing to pixels, and something to boxes."""
 
     kind = Kind.TARGET
+    clips = False  # whether it clips boxes to their image
     drops = False  # whether it may drop boxes
+    asks_what_is_shown = False  # whether that depends on how much of a box is left
     follow: Sequence[str] = ()  # further keys that lose what belongs to a dropped box
 
     @property
@@ -40,19 +42,15 @@ class TargetStep(Transform, abc.ABC, registered=False):
     def describe(self, params: Params, sample: int) -> str:
         return ""
 
-    def clip(self, boxes: Tensor, limits: Tensor) -> Tensor:
-        """The boxes (M, 4) XYXY after this step. limits (M, 4): width, height, width, height of their images."""
-        return boxes
-
-    def keep(self, boxes: Tensor, limits: Tensor, shown: Tensor) -> Tensor | None:
-        """(M,) bool, the boxes to keep; None: all.
+    def keep(self, boxes: Tensor, limits: Tensor, shown: Tensor | None) -> Tensor:
+        """(M,) bool, the boxes to keep.
 
         Args:
             boxes: Boxes at this step, (M, 4) XYXY in pixels.
             limits: Width, height, width and height of their images, (M, 4).
-            shown: Share of each box's area that crops and the images' borders have left, (M,).
+            shown: Share of each box's area that crops and the images' borders have left, (M,), if the step asks for it.
         """
-        return None
+        raise NotImplementedError
 
 
 class ClampBoundingBoxes(TargetStep, registered=False):
@@ -62,11 +60,10 @@ class ClampBoundingBoxes(TargetStep, registered=False):
     the first such step.
     """
 
-    def __init__(self) -> None:
-        pass
+    clips = True
 
-    def clip(self, boxes: Tensor, limits: Tensor) -> Tensor:
-        return boxes.clamp(min=0).minimum(limits)
+    def __init__(self) -> None:
+        """It has no arguments."""
 
 
 class SanitizeBoundingBoxes(TargetStep, registered=False):
@@ -99,8 +96,12 @@ class SanitizeBoundingBoxes(TargetStep, registered=False):
             raise checks.argument_error(self, "follow", "a list of names of keys", repr(follow))
         self.follow = list(follow)
 
-    def keep(self, boxes: Tensor, limits: Tensor, shown: Tensor) -> Tensor:
+    @property
+    def asks_what_is_shown(self) -> bool:  # type: ignore[override]
+        return self.min_visibility > 0
+
+    def keep(self, boxes: Tensor, limits: Tensor, shown: Tensor | None) -> Tensor:
         width, height = (boxes[:, 2:] - boxes[:, :2]).unbind(1)
         large = (width >= self.min_size) & (height >= self.min_size) & (width * height >= self.min_area)
         inside = (boxes >= 0).all(dim=1) & (boxes <= limits).all(dim=1)
-        return large & inside & (shown >= self.min_visibility)
+        return large & inside if shown is None else large & inside & (shown >= self.min_visibility)
