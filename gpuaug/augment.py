@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from gpuaug import checks, compat
 from gpuaug.engine.batch import Images, canvas_of, check_images
-from gpuaug.engine.call import Call, Draw, Output, render_draw
+from gpuaug.engine.call import Call, Draw, Output, check_drawn, render_draw
 from gpuaug.engine.capture import Captured
 from gpuaug.engine.evaluation import DefaultEvaluation
 from gpuaug.engine.export import EvalModule
@@ -239,7 +239,7 @@ class Augment(NumberedModule):
         if not isinstance(draw, Draw):
             raise checks.argument_error(self, "draw", "what `sample` returned", checks.describe(draw))
         plain, targets = self._check(images, labels, draw.training, mixes=labels is not None)
-        draw.check_images(self, images)
+        check_drawn(self, draw, images)
         pipeline = self._pipeline(draw.training)
         if isinstance(images, Ragged):
             check_parts(images, pipeline, self.exact, draw.training, draw.keys)

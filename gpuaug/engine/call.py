@@ -23,7 +23,7 @@ from gpuaug.engine.targets import Following, Targets
 from gpuaug.program import Keys
 from gpuaug.transforms.base import Canvas, Kind, Params
 
-__all__ = ["Call", "Draw", "Output", "render_draw"]
+__all__ = ["Call", "Draw", "Output", "check_drawn", "render_draw", "route_of"]
 
 
 @dataclass(frozen=True)
@@ -50,27 +50,28 @@ class Draw:
         Raises:
             ValueError: If a step moves pixels otherwise than by a matrix: AugMix, or an opaque step.
         """
-        return self.route().matrices()
+        return route_of(self).matrices()
 
-    def check_images(self, owner: object, images: Images) -> None:
-        """Raise an error if images have other sizes or channels than those it was drawn for."""
-        canvas, own = canvas_of(images), self.canvas
-        if len(canvas) != len(own):
-            raise checks.argument_error(owner, "images", f"as many as the draw's samples, {len(own)}", len(canvas))
-        if canvas.channels != own.channels or (canvas.sizes != own.sizes).any():
-            expected = "of the sizes and channels the draw was made for"
-            remedy = "Call sample(images) for these images."
-            raise checks.argument_error(owner, "images", expected, checks.describe(images), remedy)
 
-    def route(self) -> Route:
-        """The moves of the draw, one after another."""
-        if self.pipeline is None:
-            raise checks.argument_error("Draw", "pipeline", "the list it was drawn for", "none", "Use Augment.sample.")
-        for step in self.pipeline.steps:
-            if step.kind is Kind.OPAQUE and step.moves:
-                expected = "made of steps that move pixels by a matrix"
-                raise checks.argument_error("Draw.matrices", "list", expected, step.title)
-        return route(self.pipeline.steps, self.params, self.canvas, self.exact)
+def check_drawn(owner: object, draw: Draw, images: Images) -> None:
+    """Raise an error if images have other sizes or channels than those a draw was made for."""
+    canvas, own = canvas_of(images), draw.canvas
+    if len(canvas) != len(own):
+        raise checks.argument_error(owner, "images", f"as many as the draw's samples, {len(own)}", len(canvas))
+    if canvas.channels != own.channels or (canvas.sizes != own.sizes).any():
+        expected = "of the sizes and channels the draw was made for"
+        remedy = "Call sample(images) for these images."
+        raise checks.argument_error(owner, "images", expected, checks.describe(images), remedy)
+
+
+def route_of(draw: Draw) -> Route:
+    """The moves of a draw, one after another."""
+    if draw.pipeline is None:
+        raise checks.argument_error("Draw", "pipeline", "the list it was drawn for", "none", "Use Augment.sample.")
+    for step in draw.pipeline.steps:
+        if step.kind is Kind.OPAQUE and step.moves:
+            raise checks.argument_error("Draw", "pipeline", "of steps that move pixels by a matrix", step.title)
+    return route(draw.pipeline.steps, draw.params, draw.canvas, draw.exact)
 
 
 class Output(NamedTuple):
