@@ -82,7 +82,7 @@ def check_list(owner: object, pipeline: Pipeline, targets: Targets, following: F
     if pipeline.mix is not None:
         _check_mix(owner, pipeline, targets)
     for entry in targets.of_kind("masks"):
-        if torch.tensor(following.mask_fill).to(entry.dtype).item() != following.mask_fill:
+        if torch.tensor(following.mask_fill, device="cpu").to(entry.dtype).item() != following.mask_fill:
             remedy = "Pass masks of another type, or another mask_fill to Augment."
             expected = f"a number that masks of {str(entry.dtype).removeprefix('torch.')} can hold"
             raise checks.argument_error(owner, "mask_fill", expected, following.mask_fill, remedy)

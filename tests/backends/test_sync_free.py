@@ -69,6 +69,25 @@ def test_images_of_several_sizes(audited: dict[str, Any]) -> None:
     assert each[0][-1] == "aten.copy_.default"
 
 
+UPLOADS = {"masks": 2, "wide masks": 2, "boxes": 3, "key points": 6, "objects": 9}  # the images' own is one of them
+
+
+@pytest.mark.parametrize("name", UPLOADS)
+def test_targets_ask_nothing_of_the_device(audited: dict[str, Any], name: str) -> None:
+    """No wait and no download; masks are one more source of the same kernels, with one copy of parameters."""
+    found = audited["targets"][name]
+    assert found["same"] == [True, True]
+    for call in ("first", "later"):
+        assert found[call]["findings"] == []
+        assert found[call]["downloads"] == 0
+    later = found["later"]
+    assert later["uploads"] == UPLOADS[name]
+    launched = [one for one in later["launched"] if one.endswith("_kernel")]
+    assert launched[:3] == RECIPE
+    masks = {"masks": "run_fused_kernel", "objects": "run_fused_kernel", "wide masks": "finish_kernel"}
+    assert launched[3:] == (["taps_kernel", "crop_kernel", masks[name]] if name in masks else [])
+
+
 def test_launches_of_the_recipes(audited: dict[str, Any]) -> None:
     """At most 3, and at most 8 with RandAugment, MixUp and labels."""
     launched = {name: traffic["launched"] for name, traffic in audited["traffic"].items()}
