@@ -56,6 +56,7 @@ __all__ = [
     "collate",
     "data",
     "from_torchvision",
+    "invert",
     "profile",
     "profiler",
     "ragged_collate",
@@ -75,6 +76,7 @@ MODULES = {
     "SanitizeBoundingBoxes": "gpuaug.transforms.targets",
     "collate": "gpuaug.data.transport.collate",
     "from_torchvision": "gpuaug.interop.torchvision",
+    "invert": "gpuaug.engine.invert",
     "profile": "gpuaug.profiler",
     "ragged_collate": "gpuaug.data.transport.collate",
     "stage": "gpuaug.profiler",
@@ -86,6 +88,7 @@ if TYPE_CHECKING:
     from gpuaug.augment import Augment, Draw
     from gpuaug.data.loader import DeviceLoader
     from gpuaug.data.transport.collate import collate, ragged_collate
+    from gpuaug.engine.invert import invert
     from gpuaug.interop.torchvision import from_torchvision
     from gpuaug.profiler import profile, stage
     from gpuaug.ragged import Ragged

@@ -26,7 +26,7 @@ from gpuaug.transforms.base import Canvas, Kind, Params
 from gpuaug.transforms.mix import MixUp, check_labels
 from gpuaug.transforms.targets import TargetStep
 
-__all__ = ["follow", "understood"]
+__all__ = ["follow", "move_boxes", "move_points", "understood"]
 
 Array = NDArray[Any]
 
@@ -104,9 +104,6 @@ def _check_mix(owner: object, pipeline: Pipeline, targets: Targets) -> None:
             expected = f"class labels and masks of whole images with {name}"
             remedy = f"Leave {name} out: the objects of two images cannot be averaged."
             raise checks.argument_error(owner, f'labels["{entry.key}"]', expected, entry.kind + " of objects", remedy)
-    if any(not entry.dense for entry in targets.of_kind("masks")):
-        remedy = 'Pass one mapping for the batch, {"masks": (B, H, W), ...}.'
-        raise checks.argument_error(owner, "labels", f"a mapping with {name}", "a list", remedy)
 
 
 def _check_drops(owner: object, pipeline: Pipeline, targets: Targets) -> None:
@@ -183,28 +180,32 @@ def follow(
     kept: Tensor | None = None
     for entry in targets.entries:
         if entry.kind == "boxes":
-            changed[entry.key], kept = _boxes(entry, way)
+            changed[entry.key], kept = move_boxes(entry, way)
         elif entry.kind == "keypoints":
-            changed[entry.key] = _points(entry, way, following)
+            changed[entry.key] = move_points(entry, way, following)
         elif entry.kind == "masks":
             moved = _masks(entry, pipeline, draw, backend, following)
-            if mix is None:
-                changed[entry.key] = entry.put_back(moved, way.size) if moved.ndim < 4 else _typed(moved, entry, way)
+            if mix is not None:
+                changed |= _mixed(entry, moved, mix, pipeline, way.size)
             else:
-                changed |= _mixed(entry, _typed(moved, entry, way), mix, pipeline)
+                planes = moved.ndim == 4
+                changed[entry.key] = (
+                    like(moved, entry.given, way.size[0]) if planes else entry.put_back(moved, way.size)
+                )
     if kept is not None:
         _drop(pipeline, targets, changed, kept)
     return targets.put_back(changed)
 
 
-def _boxes(entry: Entry, way: Route) -> tuple[Any, Tensor | None]:
+def move_boxes(entry: Entry, way: Route) -> tuple[Any, Tensor | None]:
+    """Boxes in the form that was given, and which of their rows are kept; None: all."""
     flat = entry.rows
     format_ = box_format(entry.given if entry.dense else entry.given[0])
     moved, kept = follow_boxes(way, to_corners(flat, format_), entry.counts)
     return entry.put_back(from_corners(moved, format_, flat.dtype), way.size), kept
 
 
-def _points(entry: Entry, way: Route, following: Following) -> Any:
+def move_points(entry: Entry, way: Route, following: Following) -> Any:
     """Key points, with visibility 0 outside, left and right exchanged by a mirror."""
     flat = entry.rows
     double = torch.float32 if flat.device.type == "mps" else torch.float64
@@ -254,16 +255,18 @@ def _together(masks: list[Tensor], dtype: torch.dtype) -> Tensor | Ragged:
     return Ragged(data, np.array(sizes, np.int32), dtype.itemsize)
 
 
-def _typed(moved: Tensor, entry: Entry, way: Route) -> Tensor:
-    return like(moved, entry.given, way.size[0])
-
-
-def _mixed(entry: Entry, moved: Tensor, mix: Mix, pipeline: Pipeline) -> dict[str, Any]:
+def _mixed(entry: Entry, moved: Tensor, mix: Mix, pipeline: Pipeline, size: Array) -> dict[str, Any]:
     blends = any(isinstance(node, MixUp) for node in pipeline.mixes)
     masks, partner, weight = mixed_masks(moved, mix, pipeline.num_classes, blends)
-    changed: dict[str, Any] = {entry.key: masks}
+    soft = masks.ndim != moved.ndim or masks.dtype != moved.dtype
+    if not entry.dense:
+        changed: dict[str, Any] = {entry.key: list(masks) if soft else entry.put_back(masks, size)}
+        if partner is not None and weight is not None:
+            changed |= {f"{entry.key}_partner": entry.put_back(partner, size), f"{entry.key}_weight": list(weight)}
+        return changed
+    changed = {entry.key: masks if soft else like(masks, entry.given, size[0])}
     if partner is not None:
-        changed |= {f"{entry.key}_partner": partner, f"{entry.key}_weight": weight}
+        changed |= {f"{entry.key}_partner": like(partner, entry.given, size[0]), f"{entry.key}_weight": weight}
     return changed
 
 

@@ -23,7 +23,7 @@ def check_order(steps: Sequence[Transform], argument: str) -> None:
                 )
             mixed = True
             continue
-        if mixed and step.kind is not Kind.CONVERT:
+        if mixed and step.kind not in (Kind.CONVERT, Kind.TARGET):
             remedy = f"Put {name} before it."
             raise checks.argument_error(
                 "Augment", argument, "with the mix after all pixel work", f"{name} after it", remedy

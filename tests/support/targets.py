@@ -15,8 +15,24 @@ from tests.support.lists import cases
 from tests.support.ops import ROWS
 from tests.support.oracle import take
 
-__all__ = ["WARPS", "boxes_of", "follows", "masks_of", "moved", "moving_lists", "points_of", "replayed"]
+__all__ = [
+    "CLOSE",
+    "COUNT",
+    "SIZE",
+    "SIZES",
+    "WARPS",
+    "boxes_of",
+    "follows",
+    "masks_of",
+    "moved",
+    "moving_lists",
+    "points_of",
+    "replayed",
+]
 
+COUNT, SIZE = 6, (37, 45)  # of a batch, (height, width) of its images
+SIZES = [(33, 47), (48, 36), (36, 36), (64, 90), (37, 40), (50, 53)]
+CLOSE: dict[str, Any] = {"atol": 1e-3, "rtol": 0}  # pixels
 WARPS = range(1, 6)  # numbers of the geometric ops of a policy
 POLICIES = (ga.AutoAugment, ga.RandAugment, ga.TrivialAugmentWide)
 
