@@ -29,10 +29,10 @@ def made(target: str, what: str, command: str = "profile") -> Any:
         raise ValueError(f"{command}: `{what}` must name a file, and there is no file {path}.")
     module = imported(path)
     if not hasattr(module, name):
-        public = [n for n in vars(module) if not n.startswith("_")]
+        own = [n for n, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
         raise ValueError(
             f"{command}: `{what}` must be a name in {path}, which does not have {name!r}. "
-            f"It has {', '.join(public) or 'nothing'}."
+            f"It defines {', '.join(own) or 'no function'}."
         )
     found = getattr(module, name)
     if not callable(found) or hasattr(found, "__iter__") or hasattr(found, "forward"):  # a loader, or a module

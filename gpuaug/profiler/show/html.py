@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from gpuaug.profiler.model.trace import Batch
 from gpuaug.profiler.report import Report
-from gpuaug.profiler.show.words import colour, confidence, gain_or_reason, ms, percent, receipt, where, why
+from gpuaug.profiler.show.words import colour, confidence, doubts, gain_or_reason, ms, percent, receipt, where, why
 
 __all__ = ["to_html"]
 
 SHOWN = 14  # batches in the timeline
-WIDTH, LANE, GAP, LEFT = 1000, 22, 6, 92  # of the timeline, in SVG units
+WIDTH, LANE, GAP, LEFT = 1000, 22, 6, 92  # sizes of the timeline, in SVG units
 BAR = 64  # height of the stacked bar
-MIN_WIDTH = 0.4  # of a box that is drawn, in SVG units
+MIN_WIDTH = 0.4  # width of the narrowest box that is drawn, in SVG units
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,7 @@ def to_html(report: Report) -> str:
         report=report,
         why=why(report),
         confidence=confidence(report),
+        doubtful=bool(doubts(report)),
         where=where(report),
         receipt=receipt(report) if report.receipt else None,
         bar=bar(report),
