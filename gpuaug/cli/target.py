@@ -105,4 +105,4 @@ def tuned(report: Report, target: str) -> None:
             path.write_text(tuned_source(Path(file).stem, name, advice.id, advice.settings), encoding="utf-8")
             typer.echo(f"{path}: {name}() with {advice.id}. Import it instead.")
             return
-    typer.echo("Nothing to apply.")
+    typer.echo(f"{path} was not written: no recommendation can be applied automatically.")
