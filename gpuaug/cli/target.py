@@ -103,6 +103,6 @@ def tuned(report: Report, target: str) -> None:
     for advice in report.advice:
         if advice.gain and advice.settings:
             path.write_text(tuned_source(Path(file).stem, name, advice.id, advice.settings), encoding="utf-8")
-            typer.echo(f"{path}: {name}() with {advice.id}. Import it instead.")
+            typer.echo(f"Wrote {path}: import its {name}(), which has {advice.id}.")
             return
-    typer.echo(f"{path} was not written: no recommendation can be applied automatically.")
+    typer.echo(f"{path} was not written, as no recommendation can be applied automatically.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from gpuaug.profiler.model.trace import Batch
@@ -121,8 +122,15 @@ def timeline(report: Report) -> tuple[list[tuple[str, float]], list[Box], list[t
             str(number),
         )
     span = last - first
-    ticks = [(LEFT + (WIDTH - LEFT) * k / 5, f"{span * k / 5 * 1e3:.0f}") for k in range(6)]
+    step = round_step(span)
+    ticks = [(LEFT + scale * k * step, f"{k * step * 1e3:g}") for k in range(int(span / step) + 1)]
     return list(tops.items()), boxes, ticks, len(names) * (LANE + GAP)
+
+
+def round_step(span: float) -> float:
+    """The largest of 1, 2, 5, 10, 20 and so on, at any power of ten, that divides a span into at least 4 parts."""
+    power = 10 ** math.floor(math.log10(max(span, 1e-9) / 4))
+    return max(factor * power for factor in (1, 2, 5) if factor * power <= max(span, 1e-9) / 4)
 
 
 def middle(batches: list[Batch]) -> list[Batch]:
