@@ -15,9 +15,6 @@ from gpuaug.cli.errors import writing
 if TYPE_CHECKING:
     from gpuaug.profiler import Report
 
-if TYPE_CHECKING:
-    pass
-
 __all__ = ["needed", "progress", "show", "usable", "writable", "write"]
 
 

@@ -22,24 +22,26 @@ def command(
     model: Annotated[
         str | None, typer.Option(help="FILE.py:NAME of a function that returns the training step.")
     ] = None,
-    budget: Annotated[str, typer.Option(help="Time for everything, such as 60s or 2m.")] = "60s",
-    json: Annotated[Path | None, typer.Option(help="File for the whole report.")] = None,
-    html: Annotated[Path | None, typer.Option(help="File for a web page that needs no network.")] = None,
+    budget: Annotated[str, typer.Option(help="Approximate duration, such as 60s or 2m.")] = "60s",
+    json: Annotated[Path | None, typer.Option(help="JSON file for the report, for whatif and compare.")] = None,
+    html: Annotated[Path | None, typer.Option(help="HTML file for the report. It needs no network.")] = None,
     trace: Annotated[
-        Path | None, typer.Option(help="File for a timeline, .json or .json.gz; ui.perfetto.dev shows it.")
+        Path | None, typer.Option(help="File for a timeline, .json or .json.gz, for ui.perfetto.dev.")
     ] = None,
-    png: Annotated[Path | None, typer.Option(help="File for a picture.")] = None,
-    cold: Annotated[bool, typer.Option("--cold", help="Measure also with files outside the page cache.")] = False,
-    apply: Annotated[bool, typer.Option("--apply", help="Write FILE_tuned.py with the first recommendation.")] = False,
+    png: Annotated[Path | None, typer.Option(help="PNG file for a picture of the result.")] = None,
+    cold: Annotated[bool, typer.Option("--cold", help="Also measure with files outside of the page cache.")] = False,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Write FILE_tuned.py, with the first recommendation applied.")
+    ] = False,
     receipt: Annotated[
-        bool, typer.Option("--receipt/--no-receipt", help="Apply the first recommendation in a trial and measure it.")
+        bool, typer.Option("--receipt/--no-receipt", help="Try the first recommendation, and measure its gain.")
     ] = True,
     fail_if: Annotated[
         list[str] | None, typer.Option(help='Exit with status 3 if true, such as "exposed>20%". May be repeated.')
     ] = None,
     ignore: Annotated[list[str] | None, typer.Option(help="Id of a recommendation to omit. May be repeated.")] = None,
     device: Annotated[str | None, typer.Option(help="Device for augmentation in predictions: cpu or cuda.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the verdict alone.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the verdict.")] = False,
 ) -> None:
     """Find where a training job loses time, predict what a change gains, and measure whether that is right."""
     with profiler_errors():

@@ -29,10 +29,10 @@ def made(target: str, what: str, command: str = "profile") -> Any:
         raise ValueError(f"{command}: `{what}` must name a file, and there is no file {path}.")
     module = imported(path)
     if not hasattr(module, name):
-        public = [n for n in vars(module) if not n.startswith("_")]
+        own = [n for n, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
         raise ValueError(
             f"{command}: `{what}` must be a name in {path}, which does not have {name!r}. "
-            f"It has {', '.join(public) or 'nothing'}."
+            f"It defines {', '.join(own) or 'no function'}."
         )
     found = getattr(module, name)
     if not callable(found) or hasattr(found, "__iter__") or hasattr(found, "forward"):  # a loader, or a module
@@ -103,6 +103,6 @@ def tuned(report: Report, target: str) -> None:
     for advice in report.advice:
         if advice.gain and advice.settings:
             path.write_text(tuned_source(Path(file).stem, name, advice.id, advice.settings), encoding="utf-8")
-            typer.echo(f"{path}: {name}() with {advice.id}. Import it instead.")
+            typer.echo(f"Wrote {path}: import its {name}(), which has {advice.id}.")
             return
-    typer.echo("Nothing to apply.")
+    typer.echo(f"{path} was not written, as no recommendation can be applied automatically.")

@@ -65,7 +65,7 @@ def digits(per_class: int = 10) -> Task:
     from sklearn.datasets import load_digits
 
     bunch = load_digits()
-    images = torch.from_numpy(bunch.images)[:, None] / 16  # levels 0 to 16
+    images = torch.from_numpy(bunch.images)[:, None] / 16  # pixel values are 0 to 16
     images = F.interpolate(images, size=(16, 16), mode="bilinear")
     augment = [
         RandomAffine(degrees=12, translate=(0.1, 0.1), scale=(0.85, 1.15), shear=8, interpolation="bilinear"),

@@ -1,4 +1,4 @@
-"""A picture of what a pipeline does: one photograph per row, the original and a few draws, each with what was done."""
+"""A picture of the effect of a pipeline: in each row a photograph and some augmented versions, with captions."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from gpuaug.transforms.mix import Mix
 __all__ = ["captions", "preview"]
 
 WIDTH, MARGIN, GAP, CAPTION, HEADER = 1200, 16, 10, 46, 46  # pixels
-ORIGINAL = 1.5  # width of the first column, in tiles, so that a 3:2 photograph is as high as the rest
+ORIGINAL = 1.5  # width of the first column, in tiles: a 3:2 photograph has the height of a tile
 DPI = 100
 INK, FAINT = "#1f2328", "#656d76"
-LINE = 34  # characters that fit under a tile
+LINE = 34  # characters that fit in a line under a tile
 
 
 def preview(
     augment: Augment, images: Sequence[Tensor], path: str | Path, *, columns: int = 4, epoch: int | None = None
 ) -> Path:
-    """Draw `columns` versions of each image with the training list, and write a picture 1200 pixels wide.
+    """Draw `columns` augmented versions of each image, and write a picture 1200 pixels wide.
 
     Args:
-        augment: Module whose training list is shown; its counter and its mode do not change. Normalize is undone.
+        augment: Module whose training list is shown, without Normalize. Its counter and mode do not change.
         images: uint8 (3, H, W) or (1, H, W); of any sizes if the list starts with a crop or a resize.
         path: Path of the picture; its ending, .png or .jpg, is the format.
         columns: Number of versions of each image, in [1, 8].
@@ -47,7 +47,7 @@ def preview(
         raise checks.argument_error("preview", "images", "at least one image", "none")
     count = len(images)
     same = len({tuple(image.shape) for image in images}) == 1
-    repeated = [*images] * columns  # neighbours differ, so that a mix has something to mix
+    repeated = [*images] * columns  # neighbours differ, so that a mix is visible
     batch = torch.stack(repeated) if same else Ragged.from_images(repeated)
     draw = augment.example_draw(batch, epoch=epoch)
     pixels = levels(augment.train_pipeline, augment.render(batch, draw, _labels(augment, len(repeated))))
@@ -80,23 +80,23 @@ def levels(pipeline: Pipeline, result: Any) -> Tensor:
     return ((images.float() - black) / (white - black) * 255).round().clamp(0, 255).to(torch.uint8)
 
 
-# ---- what was done, in words -----------------------------------------------------------------------------------------
+# ---- captions --------------------------------------------------------------------------------------------------------
 
 
 def captions(steps: Sequence[Transform], params: Sequence[Params], samples: int) -> list[str]:
     """For each sample of a draw, e.g. "crop 43% · flip · Rotate 9° · Color ×1.27".
 
     Args:
-        steps: the list that drew.
+        steps: Transforms of the draw.
         params: `Draw.params`.
-        samples: how many there are.
+        samples: Number of samples.
     """
     drawn = list(zip(steps, params, strict=True))
     said = (filter(None, (step.caption(own, sample) for step, own in drawn)) for sample in range(samples))
     return [" · ".join(words).replace("-", "−") or "unchanged" for words in said]
 
 
-# ---- the sheet -------------------------------------------------------------------------------------------------------
+# ---- picture ---------------------------------------------------------------------------------------------------------
 
 
 def _title(augment: Augment) -> str:
@@ -105,7 +105,7 @@ def _title(augment: Augment) -> str:
 
 
 def _wrap(caption: str) -> str:
-    """A caption in lines of at most LINE characters, broken between words of the list only."""
+    """Break a caption into lines of at most LINE characters, between two transforms."""
     lines = [""]
     for word in caption.split(" · "):
         longer = f"{lines[-1]} · {word}" if lines[-1] else word
@@ -117,7 +117,7 @@ def _wrap(caption: str) -> str:
 
 
 def _write(rows: Sequence[Sequence[tuple[Tensor, str]]], title: str, path: Path) -> Path:
-    """Draw rows of (image (C, H, W), caption) with the wide first column, in whole pixels, and save."""
+    """Draw rows of (image (C, H, W), caption), with a wider first column, at whole pixels, and save the picture."""
     from matplotlib.figure import Figure
     from PIL import Image
 
@@ -150,7 +150,7 @@ def _write(rows: Sequence[Sequence[tuple[Tensor, str]]], title: str, path: Path)
 
 
 def fit(image: Tensor, height: int, width: int) -> Tensor:
-    """The whole image, as large as it fits into (height, width)."""
+    """Resize the image so that it fits into (height, width), without a crop."""
     factor = min(height / image.shape[1], width / image.shape[2])
     size = [max(1, round(image.shape[1] * factor)), max(1, round(image.shape[2] * factor))]
     resized: Tensor = functional.resize(image.expand(3, -1, -1), size, antialias=True)

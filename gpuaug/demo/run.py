@@ -1,4 +1,4 @@
-"""`gpuaug demo`: what augmentation looks like, how fast it is on this machine, and whether it helps a network learn."""
+"""`gpuaug demo`: a preview of augmented images, the speed on this machine, and the effect on a small network."""
 
 from __future__ import annotations
 

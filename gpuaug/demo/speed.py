@@ -25,7 +25,7 @@ from gpuaug.transforms.policy import RandAugment
 
 __all__ = ["DECODE", "GPUAUG", "TORCHVISION", "cores", "rounds", "standard", "write_files"]
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet, for pixels in [0, 1]
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # channel statistics of ImageNet, for pixels in [0, 1]
 DECODE, TORCHVISION, GPUAUG = "decode only", "torchvision v2 in the workers", "decode in the workers, gpuaug after"
 BATCH = 32
 
@@ -130,5 +130,5 @@ def _fits(workers: int) -> int:
     shared = Path("/dev/shm")
     if not shared.exists():
         return BATCH
-    image = 4 * 3 * 224 * 224 * 2  # bytes, twice what a float32 image takes
+    image = 4 * 3 * 224 * 224 * 2  # bytes: twice the size of a float32 image
     return max(1, shutil.disk_usage(shared).free // (image * 3 * workers))

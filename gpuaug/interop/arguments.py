@@ -1,4 +1,4 @@
-"""Arguments of torchvision's transforms in the form that gpuaug's take."""
+"""Conversion of arguments from torchvision's transforms to the form that gpuaug's transforms accept."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = [
     "FORMS", "edge", "even", "interpolation", "labels_getter", "of_images", "padding", "plain", "value_of",
 ]  # fmt: skip
 
-IMAGES = (tv_tensors.Image, Tensor, PIL.Image.Image)  # the types of an image in a dict by type
+IMAGES = (tv_tensors.Image, Tensor, PIL.Image.Image)  # types of images, as keys of a dict by type
 
 
 def plain(value: Any) -> Any:
-    """Numbers, words and tuples, whatever they were kept in."""
+    """Convert tensors, arrays, enums and sequences to numbers, strings and tuples."""
     if isinstance(value, (Tensor, np.ndarray, np.generic)):
         value = value.tolist()
     if isinstance(value, Enum):
@@ -33,30 +33,30 @@ def plain(value: Any) -> Any:
 
 
 def even(value: Any) -> Any:
-    """(3, 3) is 3."""
+    """Convert a tuple of equal numbers to one number: (3, 3) becomes 3."""
     value = plain(value)
     return value[0] if isinstance(value, tuple) and len(set(value)) == 1 else value
 
 
 def _around_zero(value: Any) -> Any:
-    """(-3, 3) is 3. Without `0 <=`, (3, -3) would be refused as -3."""
+    """Convert (-3, 3) to 3. (3, -3) stays, so that the error shows it as the user wrote it."""
     value = plain(value)
     return value[1] if isinstance(value, tuple) and len(value) == 2 and 0 <= value[1] == -value[0] else value
 
 
 def interpolation(value: Any) -> Any:
-    """torchvision's word, enum, or Pillow's number."""
+    """The name of an interpolation, from torchvision's string or enum, or from Pillow's number."""
     return PIL.Image.Resampling(value).name.lower() if checks.is_integer(value) else plain(value)
 
 
 def of_images(value: Any) -> Any:
-    """A dict by type says it once for images, by their type or as "others"."""
+    """The value for images, in a dict by type: under a type of images, or under "others"."""
     if not isinstance(value, Mapping):
         return plain(value)
     found = [plain(value[kind]) for kind in (*IMAGES, "others") if kind in value]
     found = found[:-1] if "others" in value and len(found) > 1 else found
     if not found or any(other != found[0] for other in found):
-        raise ValueError(f"a dict must say one thing of images, got {checks.describe(dict(value))}")
+        raise ValueError(f"a dict by type must have one value for images, got {checks.describe(dict(value))}")
     return found[0]
 
 
@@ -74,13 +74,13 @@ FORMS: dict[str, Callable[[Any], Any]] = {  # arguments by name; the others are 
 
 
 def edge(step: Any) -> Any:
-    """Of Resize: (256,) is the shorter edge, (256, 256) is not."""
+    """The `size` of Resize: (256,) is the shorter edge, (256, 256) is not."""
     size = plain(step.size)
     return size[0] if isinstance(size, tuple) and len(size) == 1 else size
 
 
 def padding(step: Any) -> Any:
-    """Of RandomCrop: v2 keeps (left, right, top, bottom), v1 what it was given."""
+    """The `padding` of RandomCrop: v2 stores (left, right, top, bottom), v1 the argument itself."""
     if step.padding is None or step.__class__ is v1.RandomCrop:
         return even(step.padding)
     left, right, top, bottom = step.padding
@@ -88,12 +88,12 @@ def padding(step: Any) -> Any:
 
 
 def value_of(step: Any) -> Any:
-    """Of RandomErasing: v2 keeps "random" as None."""
+    """The `value` of RandomErasing: v2 stores "random" as None."""
     return "random" if step.value is None else even(step.value)
 
 
 def labels_getter(step: Any) -> str:
-    """Of a mix: v2 keeps the function alone."""
+    """The `labels_getter` of MixUp and CutMix: v2 stores a function, of which only the default one is accepted."""
     if step._labels_getter is not step.__class__()._labels_getter:
         raise checks.argument_error(
             step.__class__.__name__, "labels_getter", "'default'", checks.describe(step._labels_getter)

@@ -1,4 +1,4 @@
-"""Order of a converted list: steps after ToTensor that only move pixels are put before it."""
+"""The order of a converted list: steps after ToTensor that only move pixels are moved before it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from gpuaug.transforms.crop import Pad, RandomCrop
 
 __all__ = ["levels_first"]
 
-MOVES = ("RandomHorizontalFlip", "RandomVerticalFlip", "RandomCrop", "CenterCrop", "Pad")  # pixels, as they are
+MOVES = ("RandomHorizontalFlip", "RandomVerticalFlip", "RandomCrop", "CenterCrop", "Pad")  # without a new value
 WARPS = ("RandomRotation", "RandomAffine", "RandomPerspective")  # with "nearest"
 
 
 def levels_first(steps: list[Transform]) -> list[Transform]:
-    """The steps, those after ToDtype that only move pixels put before it.
+    """Move steps after ToDtype that only move pixels before it.
 
-    What else works on floats in torchvision (and would be rounded to levels here) stays where it is, as do those after
-    it; Augment says what is wrong with them.
+    The first other step, which works on floats in torchvision and would be rounded to levels here, keeps its position,
+    and so do all steps after it. Augment raises the error for them.
     """
     first = next((n for n, step in enumerate(steps) if step.makes_floats), None)
     if first is None:
@@ -43,7 +43,7 @@ def levels_first(steps: list[Transform]) -> list[Transform]:
 
 
 def _on_levels(step: Transform, converts: Sequence[Any]) -> Transform | None:
-    """The step as it is on levels, if it gives there what it gives after `converts`; else None."""
+    """The step that gives the same result on levels, before `converts`; None if there is none."""
     name = type(step).__name__
     if isinstance(step, (RandomApply, RandomOrder, RandomChoice)):
         children = [_on_levels(child, converts) for child in step.transforms]
@@ -58,9 +58,9 @@ def _on_levels(step: Transform, converts: Sequence[Any]) -> Transform | None:
 
 
 def _filled(step: Any, converts: Sequence[Any]) -> Transform | None:
-    """A step that puts in a constant: the level that becomes it, if there is one."""
+    """The step with the level as fill that `converts` maps to its constant; None if there is no such level."""
     if any(isinstance(convert, Normalize) for convert in converts):
-        return None  # its constant is one of normalised values
+        return None  # its constant is a normalised value
     given = getattr(step, "fill", None)
     values = np.float32(0.0 if given is None else given)
     table = converts[0].convert(torch.arange(256, dtype=torch.uint8, device="cpu")).numpy()

@@ -1,4 +1,4 @@
-"""What becomes of each class of torchvision: rules, and for most of them the op that names it as its counterpart."""
+"""Conversion of each torchvision class: by a rule, or by the op that names the class as its counterpart."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ from gpuaug.transforms.mix import CutMix, MixUp
 
 __all__ = ["COMPOSES", "MODULES", "TO_TENSOR", "Read", "Rule", "nothing", "rule_of", "same", "to_tensor"]
 
-Read = Callable[[Any, str], list[Transform]]  # a container's child, and where it stands -> gpuaug's steps
+Read = Callable[[Any, str], list[Transform]]  # a child of a container, and its position -> gpuaug's steps
 Rule = Callable[[Any, Read], list[Transform]]  # a torchvision transform -> gpuaug's steps
 
 
 def same(op: type[Transform], step: Any, read: Read, **forms: Callable[[Any], Any]) -> list[Transform]:
-    """The op of the same name with the same arguments; `forms` read those that torchvision keeps differently."""
+    """The op with the same arguments. `forms` read the arguments that torchvision stores in another form."""
     names = list(inspect.signature(step.__class__).parameters)
     unknown = [name for name in names if name not in inspect.signature(op).parameters]
     if unknown:
-        raise ValueError(f"gpuaug does not know its argument `{unknown[0]}`")
+        raise ValueError(f"gpuaug has no argument `{unknown[0]}` for it")
     arguments = {
         name: forms[name](step) if name in forms else FORMS.get(name, plain)(getattr(step, name)) for name in names
     }
     if issubclass(op, Pixel) and arguments.get("interpolation") == "bicubic":
         remedy = f"gpuaug.{op.__name__} has the bicubic of grid_sample"
         raise checks.argument_error(
-            op.__name__, "interpolation", "what torchvision has on tensors", "'bicubic'", remedy
+            op.__name__, "interpolation", "an interpolation that torchvision has on tensors", "'bicubic'", remedy
         )
     return [op(**arguments)]
 
 
 def nothing(step: Any, read: Read) -> list[Transform]:
-    """A batch of uint8 tensors is what it makes."""
+    """No step: its result is what gpuaug's steps have already, uint8 tensors."""
     return []
 
 
@@ -75,12 +75,12 @@ def _preset(step: Any, read: Read) -> list[Transform]:
 
 
 def _children(step: Any, read: Read) -> list[list[Transform]]:
-    """What each child becomes: one step, several or none."""
+    """The steps of each child: one, several or none."""
     return [read(child, f"[{number}]") for number, child in enumerate(step.transforms.__iter__())]
 
 
 def _one(steps: list[Transform]) -> Any:
-    """Several steps stay one child."""
+    """One step, or a list of steps, which is one child."""
     return steps[0] if len(steps) == 1 else steps
 
 
@@ -95,7 +95,7 @@ def _order(step: Any, read: Read) -> list[Transform]:
 
 
 def _choice(step: Any, read: Read) -> list[Transform]:
-    """torchvision scales `p` up to a sum of 1; here what is missing leaves the image as it is, as an Identity does."""
+    """Scale `p` to a sum of 1, as torchvision does. The share of children without steps leaves the image unchanged."""
     children = _children(step, read)
     p = [1.0] * len(children) if step.p is None else list(step.p)
     if len(p) != len(children):
@@ -112,7 +112,7 @@ def _choice(step: Any, read: Read) -> list[Transform]:
     return [RandomChoice([child for child, _ in kept], None if even else [value for _, value in kept])]
 
 
-# what is more than an op of the same name with the same arguments; see `rule_of`
+# classes that are not simply an op of the same name with the same arguments; see `rule_of`
 RULES: dict[str, Rule] = {
     "ToImage": nothing,
     "PILToTensor": nothing,
@@ -133,19 +133,19 @@ RULES: dict[str, Rule] = {
 
 
 def _classes(*names: str) -> dict[type, str]:
-    """torchvision's classes of these names, v1 and v2, as far as this version has them."""
+    """torchvision's classes of these names, v1 and v2, if the installed version has them."""
     return {getattr(module, name): name for name in names for module in (v1, v2) if hasattr(module, name)}
 
 
 TABLE: dict[type, Rule] = {cls: RULES[name] for cls, name in _classes(*RULES).items()}
 TABLE[_presets.ImageClassification] = _preset
-TO_TENSOR = _classes("ToTensor", "PILToTensor", "ToImage")  # what comes before the first of them is Pillow's
+TO_TENSOR = _classes("ToTensor", "PILToTensor", "ToImage")  # steps before the first of these get Pillow images
 COMPOSES = {Compose, *_classes("Compose")}
 MODULES = {nn.Sequential, nn.ModuleList}
 
 
 def rule_of(cls: type) -> Rule | None:
-    """What becomes of exactly this class of torchvision: a rule of its own, or the op that names it as counterpart."""
+    """The rule for exactly this class: from TABLE, or the op that names the class as its counterpart; else None."""
     if cls in TABLE or cls in COMPOSES:
         return TABLE.get(cls)
     op = next((op for op in OPS if op.torchvision is not None and cls in _classes(op.torchvision)), None)

@@ -1,4 +1,4 @@
-"""timm's transforms, by name: timm itself is not imported."""
+"""Conversion of timm's transforms, found by name, without an import of timm."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["TIMM", "of_timm"]
 
 
 def of_timm(step: Any) -> str | None:
-    """The name of one of timm's transforms; None for another object."""
+    """The name of the class, for a transform of timm; None for other objects."""
     cls = step.__class__
     return cls.__name__ if cls.__module__ == "timm.data.transforms" else None
 
 
 def _timm_crop(step: Any, read: Read) -> list[Transform]:
-    """RandomResizedCropAndInterpolation; several interpolations, one of which is drawn, are not one crop."""
+    """RandomResizedCropAndInterpolation with one interpolation. With several, timm draws one for each image."""
     if isinstance(step.interpolation, (tuple, list)):
-        raise ValueError("it draws the interpolation; give one")
+        raise ValueError("it draws one of several interpolations; give one interpolation")
     word = interpolation(step.interpolation)
     return [RandomResizedCrop(even(step.size), plain(step.scale), plain(step.ratio), word)]
 

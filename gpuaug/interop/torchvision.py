@@ -1,7 +1,7 @@
-"""From torchvision's transforms to gpuaug's.
+"""Conversion of torchvision's transforms to gpuaug's.
 
-An op names its counterpart (`Transform.torchvision`) and is built from the arguments that torchvision's object keeps,
-so a new op needs nothing here, unless torchvision stores an argument in another form; see `rules`.
+An op names its counterpart (`Transform.torchvision`) and is built from the arguments that torchvision's object stores.
+So a new op needs no change here, unless torchvision stores an argument in another form; see `rules`.
 """
 
 from __future__ import annotations
@@ -31,55 +31,54 @@ __all__ = ["from_torchvision", "in_a_list", "theirs"]
 
 
 def from_torchvision(transform: object) -> list[Transform]:
-    """Convert torchvision transforms into the same list of gpuaug's: `Augment(train=from_torchvision(compose))`.
+    """Convert torchvision transforms to a list of gpuaug's: `Augment(train=from_torchvision(compose))`.
 
-    Steps that only make a tensor (ToImage, PILToTensor, ToPureTensor, Identity) vanish; ToTensor becomes
-    ToDtype(torch.float32, scale=True), in torch's default dtype. gpuaug's own transforms pass through. Every argument
-    is carried over, or the step is refused. Steps after ToTensor or ToDtype that only move pixels (flips, crops without
-    resizing, Pad, warps with "nearest") are put before it, where they give the same values; whether the others may
-    stand in this order is for Augment to say.
+    Steps that only make a tensor (ToImage, PILToTensor, ToPureTensor, Identity) are dropped. ToTensor becomes
+    ToDtype(torch.float32, scale=True), in torch's default dtype. gpuaug's own transforms are kept. Every argument is
+    converted, or the step is refused. Steps after ToTensor or ToDtype that only move pixels (flips, crops without
+    resizing, Pad, warps with "nearest") are moved before it, where they give the same values. Augment raises an error
+    for other steps after ToDtype.
 
-    gpuaug's pixels are those of v2 on tensors (v1 resizes tensors within one level of them; "bicubic" within a few at
-    sharp edges, where v1 does not clamp between its two passes). What stands before
-    ToTensor, PILToTensor or ToImage works on Pillow's images in torchvision, whose filters differ by a few levels.
-    Where they differ more, the step is refused: there, resizing with `antialias` off (Pillow always antialiases) or
-    "nearest" (Pillow's is "nearest-exact"), and anywhere, warps with "bicubic" (torchvision has them for Pillow's
-    images only).
+    The pixels are those of v2 on tensors. v1 on tensors differs by at most one level where it resizes; with "bicubic"
+    by a few levels at sharp edges, as v1 does not clamp between its two passes. Steps before ToTensor, PILToTensor or
+    ToImage work on Pillow images in torchvision, and Pillow's filters differ by a few levels. Steps that differ more
+    are refused: resizing of Pillow images without `antialias` (Pillow always antialiases) or with "nearest" (Pillow's
+    is "nearest-exact"), and all warps with "bicubic" (torchvision has them for Pillow images only).
 
     Args:
-        transform: a transform of torchvision.transforms or torchvision.transforms.v2, a Compose, an nn.Sequential,
-            `weights.transforms()` of classification models, timm's tensor steps and RandomResizedCropAndInterpolation,
-            or a list of them, at any depth. An object of another class with an attribute `transforms`, as torchvision's
-            reference presets are, is tried on an image, and taken if it gives what its `transforms` give. Of a dict by
-            type (`fill`, `dtype`) the entry for images is taken.
+        transform: A transform of torchvision.transforms or torchvision.transforms.v2, a Compose, an nn.Sequential,
+            `weights.transforms()` of a classification model, a tensor step or RandomResizedCropAndInterpolation of
+            timm, or a list of these, at any depth. An object of another class with an attribute `transforms`, such as
+            torchvision's reference presets, is called with a test image, and accepted if its `transforms` give the
+            same result. In a dict by type (`fill`, `dtype`) the entry for images is used.
 
     Returns:
-        gpuaug's transforms, in order.
+        The list of gpuaug's transforms, in order.
 
     Raises:
-        ValueError: if steps cannot be converted exactly; it names all of them, with their places.
+        ValueError: If steps cannot be converted exactly. The message names all of them, with their positions.
     """
     refused: list[str] = []
     steps = _read(transform, "", False, refused)
     if refused:
-        expected, remedy = "steps that gpuaug can run as torchvision does", "Put gpuaug's transforms in their place."
+        expected, remedy = "steps that gpuaug can run as torchvision does", "Replace them by gpuaug's transforms."
         raise checks.argument_error("from_torchvision", "transform", expected, "; ".join(refused), remedy)
     return levels_first(steps)
 
 
 def theirs(transform: object) -> bool:
-    """True for a transform of torchvision, v1 or v2, and for an object of a class that is made from one."""
+    """True for a transform of torchvision, v1 or v2, and for an object of a subclass of one."""
     return any(cls.__module__.startswith("torchvision.transforms") for cls in type(transform).__mro__)
 
 
 def in_a_list(transform: Any, stacklevel: int) -> list[Transform]:
-    """The steps for a torchvision transform that is in Augment's own list.
+    """Convert a torchvision transform in a list given to Augment.
 
-    Every step that gpuaug has becomes gpuaug's, with a draw for each sample. Another step of v2 runs as it is, as an
-    opaque step with one draw for the whole batch, and a warning says so.
+    A step that gpuaug has is converted, and draws for each sample. Another step of v2 becomes an opaque step, which
+    draws once for the whole batch, with a warning.
 
     Raises:
-        ValueError: if a step of v1, which takes one image at a time, cannot be converted.
+        ValueError: If a step of v1, which accepts one image and no batch, cannot be converted.
     """
     steps: list[Transform] = []
     for _, leaf in _leaves(transform, ""):
@@ -91,18 +90,18 @@ def in_a_list(transform: Any, stacklevel: int) -> list[Transform]:
             name, step = leaf.__class__.__name__, Opaque(leaf)
             warnings.warn(
                 f"Augment: torchvision's {'; '.join(refused)} draws once for the whole batch. Use gpuaug's or "
-                f"Kornia's transforms, which draw for each sample, or gpuaug.Opaque({name}(...)) if one draw is meant.",
+                f"Kornia's transforms, which draw for each sample, or gpuaug.Opaque({name}(...)) if you want one draw.",
                 stacklevel=stacklevel,
             )
             steps.append(step)
         else:
-            expected, remedy = "a list of transforms that gpuaug can run", "Put gpuaug's transforms in their place."
+            expected, remedy = "a list of transforms that gpuaug can run", "Replace them by gpuaug's transforms."
             raise checks.argument_error("Augment", "transforms", expected, "; ".join(refused), remedy)
     return steps
 
 
 def _read(transform: Any, place: str, on_pillow: bool, refused: list[str]) -> list[Transform]:
-    """The steps of `transform`; what cannot be converted is added to `refused`."""
+    """Convert `transform` to steps. Descriptions of steps that cannot be converted are added to `refused`."""
     leaves = list(_leaves(transform, place))
     first = next((number for number, (_, leaf) in enumerate(leaves) if _makes_tensors(leaf)), 0)
     return [
@@ -113,7 +112,7 @@ def _read(transform: Any, place: str, on_pillow: bool, refused: list[str]) -> li
 
 
 def _leaves(transform: Any, place: str) -> Iterator[tuple[str, Any]]:
-    """(place, step), every list opened; places are indices: "[2][0]" is the first step of the third."""
+    """Yield (position, step) for the steps in nested lists. "[2][0]": first step of the third step."""
     cls: Any = transform.__class__
     children: Any
     if cls in COMPOSES:
@@ -126,7 +125,7 @@ def _leaves(transform: Any, place: str) -> Iterator[tuple[str, Any]]:
     else:
         yield place, transform
         return
-    for number, child in enumerate(children.__iter__()):  # an attribute: a proxy may pass on nothing else
+    for number, child in enumerate(children.__iter__()):  # for proxy objects, which forward attributes only
         yield from _leaves(child, f"{place}[{number}]")
 
 
@@ -135,7 +134,7 @@ def _makes_tensors(step: Any) -> bool:
 
 
 def _only_carries(transform: Any) -> bool:
-    """True for an object of a user's class that gives the same result on an image as its `transforms`."""
+    """True for an object of a user's class whose result on an image is that of its `transforms`."""
     cls = transform.__class__
     known = isinstance(transform, Transform) or any(rule_of(parent) or parent in COMPOSES for parent in cls.__mro__)
     inner = None if known else getattr(transform, "transforms", None)
@@ -147,14 +146,14 @@ def _only_carries(transform: Any) -> bool:
     for probe in (image, v2.functional.pil_to_tensor(image)):
         try:
             own, carried = (_seeded(function, probe) for function in (transform, whole))
-        except Exception:  # a user's code, on an image that it may not accept
+        except Exception:  # code of the user, which may not accept this image
             continue
         return own is not None and carried is not None and np.array_equal(own, carried)
     return False
 
 
 def _seeded(function: Any, image: Any) -> NDArray[Any] | None:
-    """What it makes of an image, with the generators of torch, Python and NumPy seeded and put back afterwards."""
+    """The result on an image, with seeded generators of torch, Python and NumPy, which are restored afterwards."""
     state, numbers = random.getstate(), np.random.get_state()
     try:
         with torch.random.fork_rng(devices=[]):
@@ -178,35 +177,37 @@ def _convert(step: Any, place: str, on_pillow: bool, refused: list[str]) -> list
             _check_pillow(step)
         return rule(step, lambda child, where: _read(child, place + where, on_pillow, refused))
     except (ValueError, TypeError, AttributeError) as error:
-        if len(refused) == before:  # else it is a child's fault
+        if len(refused) == before:  # else the error is in a child, which is already named
             refused.append(f"{place} {name} ({str(error).removeprefix(f'{name}: ').rstrip('.')})".lstrip())
         return []
 
 
 def _check_pillow(step: Any) -> None:
-    """Of Resize and RandomResizedCrop on Pillow's images: arguments that mean something else on tensors."""
+    """Raise for arguments of Resize and RandomResizedCrop that mean something else on Pillow images than on tensors."""
     name, word = step.__class__.__name__, interpolation(step.interpolation)
     if word == "nearest":
-        remedy = 'Before a step that makes tensors, where it is Pillow\'s, it is the "nearest-exact" of tensors'
-        raise checks.argument_error(name, "interpolation", "another", "'nearest'", remedy)
+        remedy = 'On Pillow images, before a step that makes tensors, it is the "nearest-exact" of tensors'
+        raise checks.argument_error(
+            name, "interpolation", "'nearest-exact', 'bilinear' or 'bicubic'", "'nearest'", remedy
+        )
     if not step.antialias and word != "nearest-exact":
-        remedy = "Before a step that makes tensors Pillow resizes, which always antialiases"
+        remedy = "On Pillow images, before a step that makes tensors, resizing always antialiases"
         raise checks.argument_error(name, "antialias", "True", repr(step.antialias), remedy)
 
 
 def _rule(step: Any) -> Rule:
-    """The table's rule for exactly this class: it is unknown what a subclass changes."""
+    """The rule for exactly this class. Subclasses are refused, as they may change anything."""
     cls = step.__class__
     if (rule := rule_of(cls)) is not None:
         return rule
     if (name := of_timm(step)) in TIMM:
         return TIMM[name]
     if isinstance(step, functools.partial):
-        raise ValueError("a function that makes transforms; call it, as in weights.transforms()")
+        raise ValueError("a function that returns transforms; call it, as in weights.transforms()")
     if hasattr(step, "transforms"):
-        raise ValueError("an object whose `transforms` do not give on an image what itself gives")
+        raise ValueError("an object whose result on an image is not that of its `transforms`")
     parent = next((parent for parent in cls.__mro__ if rule_of(parent)), None)
     if parent is not None:
-        raise ValueError(f"a subclass of {parent.__name__}, what it does is unknown")
+        raise ValueError(f"a subclass of {parent.__name__}, whose behaviour is unknown")
     theirs = cls.__module__.startswith("torchvision.transforms")
     raise ValueError("gpuaug has no such transform" if theirs else "not one of torchvision's transforms")

@@ -1,1 +1,1 @@
-"""One package for each backend. Each has `render(program, source)`; the torch one is the definition of the pixels."""
+"""The backends, one package each. The torch backend defines the pixels; the others give the same bits."""

@@ -1,4 +1,4 @@
-"""What a backend does that has no way of its own: the optional parts of `gpuaug.engine.backends.Backend`."""
+"""Default implementations of the optional parts of `gpuaug.engine.backends.Backend`."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["drawn", "each"]
 
 
 def drawn(alike: Alike, keys: Keys, source: Tensor | Ragged) -> None:
-    """None: the list is sampled and lowered."""
+    """None: this backend has no shortcut, so the list is sampled and lowered."""
 
 
 def each(work: Callable[[int], None], counts: Sequence[int]) -> None:
-    """Call `work` with the number of each part, one after another; `counts` says how many images each has."""
+    """Call `work` with the number of each part, one after another. `counts`: the number of images of each part."""
     for number in range(len(counts)):
         work(number)

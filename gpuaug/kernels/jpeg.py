@@ -1,4 +1,4 @@
-"""The numbers of JPEG for all backends: the tables of ITU T.81, and libjpeg's weights between RGB and YCbCr."""
+"""Constants of JPEG for all backends: the tables of ITU T.81, and libjpeg's weights between RGB and YCbCr."""
 
 from __future__ import annotations
 
@@ -31,5 +31,5 @@ LUMA_WEIGHTS = (19595, 38470, 7471)
 CB_WEIGHTS = (-11059, -21709, 32768)
 CR_WEIGHTS = (32768, -27439, -5329)
 
-# jdcolor.c: what Cb and Cr, less 128, add to the luma, scaled by 2**16
+# jdcolor.c: weights of Cb - 128 and Cr - 128, which are added to the luma, scaled by 2**16
 CR_TO_RED, CB_TO_GREEN, CR_TO_GREEN, CB_TO_BLUE = 91881, -22554, -46802, 116130

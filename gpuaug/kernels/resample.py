@@ -1,7 +1,7 @@
 """Integer taps of a resize, batched in numpy: the arithmetic of ATen's uint8 kernels (UpSampleKernel.cpp).
 
 Weights are float64, normalised, then rounded to int16 with as many fraction bits as the largest weight of the axis
-leaves room for. An output pixel is (sum(weight * input) + half) >> precision, clamped to [0, 255].
+allows. An output pixel is (sum(weight * input) + half) >> precision, clamped to [0, 255].
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ COPY = 14  # precision of a tap of weight one
 
 
 def positions(start: Array, length: int, flip: Array, n: Array, padding_mode: int) -> tuple[Array, Array]:
-    """Which of the n (B,) resampled pixels each canvas pixel shows: (B, length), and whether it is inside the image."""
+    """The resampled pixel that each canvas pixel shows, of n (B,): (B, length), and whether it is inside the image."""
     p = np.arange(length)
     p = np.where(flip[:, None] != 0, length - 1 - p, p) + start[:, None].astype(np.int64)
     n = n[:, None].astype(np.int64)
@@ -38,7 +38,7 @@ def taps(
 ) -> tuple[Array, Array, Array]:
     """Taps of the outputs `wanted` (B, L) when n_in (B,) pixels become n_out (B,).
 
-    `small` (B,) says whether the resized height + width is at most 128: there ATen rounds nearest-exact otherwise.
+    `small` (B,): whether the resized height + width is at most 128: for those ATen rounds nearest-exact differently.
 
     Returns:
         first (B, L) int64 input of each output, weights (B, L, K) int32, precision (B,) int32.
@@ -56,7 +56,7 @@ def taps(
         first, weights = _plain(outputs, scale, n_in[:, None], interpolation)
     weights = np.where((outputs < n_out[:, None])[..., None], weights, 0.0)
     largest = weights.max(axis=(1, 2))
-    shifts = np.arange(1, 23)  # the widest precision whose rounded largest weight still is an int16
+    shifts = np.arange(1, 23)  # the largest precision at which the rounded largest weight is still an int16
     precision = ((0.5 + largest[:, None] * (1 << shifts)).astype(np.int64) < 1 << 15).cumprod(axis=1).sum(axis=1)
     fixed = weights * (1 << precision)[:, None, None]
     fixed = np.where(fixed < 0, np.trunc(fixed - 0.5), np.trunc(fixed + 0.5)).astype(np.int32)
@@ -99,7 +99,7 @@ def _antialiased(outputs: Array, scale: Array, n_in: Array, interpolation: int) 
     count = np.maximum(np.minimum((center + support + 0.5).astype(np.int64), n_in) - first, 0)
     weights = np.zeros((*center.shape, int(count.max())))
     total = np.zeros_like(center)
-    for j in range(weights.shape[2]):  # one after another: the rounding of the sum depends on its order
+    for j in range(weights.shape[2]):  # in this order: the rounding of the sum depends on it
         w = _filter(np.abs((j + first - center + 0.5) * inverse), interpolation, -0.5)
         weights[..., j] = np.where(j < count, w, 0.0)
         total = total + weights[..., j]
@@ -107,7 +107,7 @@ def _antialiased(outputs: Array, scale: Array, n_in: Array, interpolation: int) 
 
 
 def _plain(outputs: Array, scale: Array, n_in: Array, interpolation: int) -> tuple[Array, Array]:
-    """As `_antialiased` with a filter of fixed width; taps beyond the border are added to the outermost pixel."""
+    """As `_antialiased`, with a filter of fixed width; taps beyond the border go to the border pixel."""
     size = 2 if interpolation == BILINEAR else 4
     source = scale * (outputs + 0.5) - 0.5
     source = np.maximum(source, 0.0) if interpolation == BILINEAR else source
@@ -117,10 +117,10 @@ def _plain(outputs: Array, scale: Array, n_in: Array, interpolation: int) -> tup
     first = np.maximum(unbound, 0)
     count = np.maximum(np.minimum(index + size // 2 + 1, n_in) - first, 0)
     weights = np.zeros((*source.shape, size))
-    instruction = np.zeros_like(index)
+    column = np.zeros_like(index)
     for j in range(size):
-        instruction = np.where(unbound + j <= 0, 0, np.where(unbound + j >= n_in - 1, count - 1, instruction))
+        column = np.where(unbound + j <= 0, 0, np.where(unbound + j >= n_in - 1, count - 1, column))
         w = _filter(np.abs(float(j + 1 - size // 2) - part), interpolation, -0.75)
-        weights += np.where(instruction[..., None] == np.arange(size), w[..., None], 0.0)
-        instruction = instruction + 1
+        weights += np.where(column[..., None] == np.arange(size), w[..., None], 0.0)
+        column = column + 1
     return first, weights

@@ -19,7 +19,7 @@ from gpuaug.profiler.report import Report
 
 __all__ = ["conclude", "epoch_start", "join"]
 
-BUSY = 0.05  # fraction of the cores that other jobs use, from which on it counts
+BUSY = 0.05  # fraction of the cores that other jobs use; less is ignored
 
 
 def conclude(

@@ -18,8 +18,8 @@ from gpuaug.profiler.model.trace import Trace
 
 __all__ = ["VERSION", "Report", "load", "schema"]
 
-MAX_PREFETCHED = 4096  # workers times prefetch in a replay
-VERSION = 1  # of the JSON; increased when a field is removed or changes its meaning
+MAX_PREFETCHED = 4096  # limit of workers times prefetch in a replay
+VERSION = 1  # version of the JSON; increased when a field is removed or changes its meaning
 
 
 @dataclass
@@ -162,7 +162,7 @@ class Report:
                 if device_seconds is None:
                     why = self.skipped.get("augment on the device", "it was not measured")
                     raise ValueError(
-                        f"whatif: `augment` can only be device with the seconds that augmenting takes there ({why}). "
+                        f"whatif: `augment` on the device needs the time of a batch there, which is unknown ({why}). "
                         "Pass device_seconds, or --device-ms on the command line."
                     )
                 factors = dict.fromkeys(augments, 0.0)
@@ -281,4 +281,4 @@ def load(path: str | Path) -> Report:
 
 
 def _refuse(name: str) -> float:
-    raise ValueError(f"{name} is no JSON number")
+    raise ValueError(f"{name} is not a JSON number")

@@ -208,7 +208,7 @@ def measure(
         ignore=ignore,
     )
     if probed is not None and "augment-on-device" not in {one.id for one in result.advice} | set(ignore):
-        reason = f"no gain: a batch takes {probed.augment * 1e3:.3g} ms there"
+        reason = f"no gain, as a batch takes {probed.augment * 1e3:.3g} ms there"
         run.skipped["augment on the device"] = reason
     if proof:
         run.prove(result, moved)

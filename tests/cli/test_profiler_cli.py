@@ -139,7 +139,7 @@ def test_the_picture(done: subprocess.CompletedProcess[str], folder: Path) -> No
 
 
 def test_the_tuned_loader(done: subprocess.CompletedProcess[str], folder: Path) -> None:
-    assert "train_tuned.py: make_loader() with" in done.stdout
+    assert "train_tuned.py: import its make_loader()" in done.stdout
     code = "import train_tuned, torch; batch = next(iter(train_tuned.make_loader())); print(len(batch[0]))"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=folder, check=True)
     assert found.stdout.strip() == "8"

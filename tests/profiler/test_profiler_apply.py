@@ -82,7 +82,7 @@ class Unknown:
     ("loader", "why"),
     [
         (DataLoader(Photos(Unknown()), 4), "Unknown"),
-        (DataLoader(Photos(still()), 4, collate_fn=list), "collate_fn of its own"),
+        (DataLoader(Photos(still()), 4, collate_fn=list), "custom collate_fn"),
         (DataLoader(Photos(still()), None), "makes no batches"),
         (DataLoader(torch.utils.data.TensorDataset(torch.zeros(4, 2)), 2), "no `transform`"),
     ],

@@ -92,7 +92,7 @@ class Slotted:
 @pytest.mark.parametrize(
     ("loader", "said"),
     [
-        (lambda: OwnLoop(cases.Images(), 4), "OwnLoop, which has an __iter__ of its own"),
+        (lambda: OwnLoop(cases.Images(), 4), "OwnLoop, which has a custom __iter__"),
         (lambda: DataLoader(IterableWrapper(range(8)).shuffle(), 4), "got a data pipe"),
         (lambda: Slotted(cases.make("map")), "Slotted.* has no __dict__"),
     ],

@@ -334,7 +334,7 @@ def test_an_object_that_only_carries_transforms_is_opened() -> None:
     assert ga.from_torchvision([Preset(*steps), v2.ToDtype(torch.float32, scale=True)]) == [*expected, FLOATS]
     assert torch.equal(torch.get_rng_state(), before)
     with pytest.raises(
-        ValueError, match=r"Preset \(an object whose `transforms` do not give on an image what itself gives"
+        ValueError, match=r"Preset \(an object whose result on an image is not that of its `transforms`"
     ):
         ga.from_torchvision(Preset(*steps, brighter=1))
     with pytest.raises(ValueError, match=r"got \[0\]\.transforms\[1\] Mine \("):
@@ -350,7 +350,7 @@ def test_timms_transforms(training: bool) -> None:
     assert repr(ga.from_torchvision(compose)) == repr([*head, FLOATS, ga.Normalize(*means)])
     assert ga.from_torchvision(data.transforms.MaybePILToTensor()) == []
     choice = data.transforms.RandomResizedCropAndInterpolation(24, interpolation="random")
-    with pytest.raises(ValueError, match="it draws the interpolation; give one"):
+    with pytest.raises(ValueError, match="it draws one of several interpolations; give one"):
         ga.from_torchvision(choice)
 
 
@@ -410,20 +410,20 @@ REFUSED: list[tuple[Any, str]] = [
     (v2.RandomResize(8, 9), "RandomResize (gpuaug has no such transform)"),
     (v1.Lambda(abs), "Lambda (gpuaug has no such transform)"),
     (v1.ToPILImage(), "ToPILImage (gpuaug has no such transform)"),
-    (Mine(), "Mine (a subclass of RandomHorizontalFlip, what it does is unknown)"),
+    (Mine(), "Mine (a subclass of RandomHorizontalFlip, whose behaviour is unknown)"),
     (abs, "builtin_function_or_method (not one of torchvision's transforms)"),
     (nn.ReLU(), "ReLU (not one of torchvision's transforms)"),
     (None, "NoneType (not one"),
     (v2.RandomRotation(30, expand=True), "RandomRotation (`expand` must be False"),
-    (v2.RandomRotation(30, "bicubic"), "RandomRotation (`interpolation` must be what torchvision has on tensors"),
+    (v2.RandomRotation(30, "bicubic"), "RandomRotation (`interpolation` must be an interpolation that"),
     (v1.RandAugment(interpolation=v1.InterpolationMode.BICUBIC), "RandAugment (`interpolation` must be"),
     (v2.Resize(9, "lanczos"), "Resize (`interpolation` must be"),
     (v2.Resize(9, 1), "Resize (`interpolation` must be one of"),
     (v2.MixUp(labels_getter=None), "MixUp (`labels_getter` must be 'default'"),
     (v2.CutMix(labels_getter=lambda inputs: inputs), "CutMix (`labels_getter` must be 'default'"),
     (v2.ToDtype(torch.float64), "ToDtype (`dtype` must be"),
-    (v2.ToDtype({MASK: torch.int64}), "ToDtype (a dict must say one thing of images"),
-    (v2.Pad(2, {tv_tensors.Image: 1, torch.Tensor: 2}), "Pad (a dict must say one thing of images"),
+    (v2.ToDtype({MASK: torch.int64}), "ToDtype (a dict by type must have one value for images"),
+    (v2.Pad(2, {tv_tensors.Image: 1, torch.Tensor: 2}), "Pad (a dict by type must have one value for images"),
     (v1.Pad(-2), "Pad (`padding` must be"),
     (v2.RandomApply([v2.RandomCrop(9)]), "RandomApply (`transforms` must be transforms of pixels"),
     (v1.RandomChoice([v1.RandomInvert()], p=[1, 1]), "RandomChoice (`p` must be 1 numbers"),
@@ -431,7 +431,10 @@ REFUSED: list[tuple[Any, str]] = [
     (v2.RandomChoice([v2.CenterCrop(9), v2.Identity()]), "RandomChoice (`p` must be chances with a sum of at least 1"),
     ([v2.Resize(9, antialias=False), v1.ToTensor()], "[0] Resize (`antialias` must be True, got False"),
     ([v2.RandomResizedCrop(9, antialias=None), v2.ToImage()], "[0] RandomResizedCrop (`antialias` must be True"),
-    ([v1.Resize(9, 0), v1.PILToTensor()], "[0] Resize (`interpolation` must be another, got 'nearest'"),
+    (
+        [v1.Resize(9, 0), v1.PILToTensor()],
+        "[0] Resize (`interpolation` must be 'nearest-exact', 'bilinear' or 'bicubic', got",
+    ),
 ]
 
 
@@ -441,7 +444,7 @@ def test_what_cannot_be_converted_is_refused(transform: Any, why: str) -> None:
         ga.from_torchvision(transform)
     head = "from_torchvision: `transform` must be steps that gpuaug can run as torchvision does, got "
     assert str(error.value).startswith(head + why)
-    assert str(error.value).endswith("). Put gpuaug's transforms in their place.")
+    assert str(error.value).endswith("). Replace them by gpuaug's transforms.")
 
 
 def test_what_is_refused_on_pillows_images_is_not_on_tensors() -> None:
@@ -474,7 +477,7 @@ def test_an_argument_that_gpuaug_does_not_know_is_refused(monkeypatch: pytest.Mo
             self.p, self.strength = p, strength
 
     monkeypatch.setitem(rules.TABLE, RandomInvert, partial(rules.same, ga.RandomInvert))
-    with pytest.raises(ValueError, match=r"RandomInvert \(gpuaug does not know its argument `strength`\)"):
+    with pytest.raises(ValueError, match=r"RandomInvert \(gpuaug has no argument `strength` for it\)"):
         ga.from_torchvision(RandomInvert())
 
 

@@ -1,6 +1,6 @@
-"""The CPU backend: each thread takes a few samples and runs their whole program while the images sit in its cache.
+"""The CPU backend: each thread takes a few samples and runs their whole program while their images are in its cache.
 
-`render` is the main flow: crop the group, run its instructions, finish it. The threads share nothing but the result.
+`render` is the main flow: crop the group, run its instructions, finish it. The threads share only the result.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from gpuaug.kernels.numba.instructions import needs_own_kernel, scratch_size
 from gpuaug.kernels.numba.jpeg import jpeg
 from gpuaug.kernels.numba.jpeg import scratch_size as jpeg_scratch_size
 from gpuaug.kernels.numba.noise import noise
-from gpuaug.kernels.numba.philox import fill  # noqa: F401 - `gpuaug.philox` uses it from now on
+from gpuaug.kernels.numba.philox import fill  # noqa: F401 - once imported, `gpuaug.philox` uses it
 from gpuaug.kernels.numba.runtime import buffers
 from gpuaug.kernels.numba.runtime.pool import SAMPLES_AT_ONCE, parallel_for
 from gpuaug.kernels.numba.tables import KINDS, LEVELS, composed, tables
@@ -36,48 +36,48 @@ __all__ = ["Job", "drawn", "each", "prepare", "render"]
 
 Array = NDArray[Any]
 
-_memory = threading.local()  # scratch of each thread, by name; kept between calls while its shape stays
+_memory = threading.local()  # scratch arrays of each thread, by name; reused while the shape is the same
 
 
 class Job:
-    """The programs of one call; each is prepared when it runs, as it needs the canvas of what ran before it."""
+    """The programs of one call. Each is prepared when it runs, as it needs the result of the program before it."""
 
     def __init__(self, programs: Sequence[Program], source: Tensor | Ragged) -> None:
         self.programs = programs
 
     def run(self, number: int, source: Tensor | Ragged) -> Tensor:
-        """Program `number`, on the canvas of what ran before it."""
+        """Run program `number` on the result of the program before it, or on the batch."""
         return render(self.programs[number], source)
 
     def labels(self, given: Tensor, num_classes: int | None) -> None:
-        """None: they are few, and the twin mixes them."""
+        """None: the torch backend mixes the labels, which are few."""
 
 
 prepare = Job
 
 
 def render(program: Program, source: Tensor | Ragged) -> Tensor:
-    """Run one segment: (B, C, h, w) uint8, or what its finish says."""
+    """Run one program. Returns (B, C, h, w) uint8, or the dtype and layout of its finish."""
     threads = torch.get_num_threads()
     batch = _Batch(program, source)
     if threads == 1 and batch.planes is not None:
-        batch.work(0, batch.size)  # needs no memory of its own
+        batch.work(0, batch.size)  # needs no scratch memory, which each thread would allocate
     else:
         parallel_for(batch.work, batch.size, threads)
-    if batch.mixes:  # a sample needs its partner's canvas, so all canvases came first
+    if batch.mixes:  # after all canvases are done: a sample needs its partner's
         parallel_for(batch.mix, batch.size, threads)
     return batch.out
 
 
 def each(work: Callable[[int], None], counts: Sequence[int]) -> None:
-    """Call `work` with the number of each part; `counts` says how many images each has.
+    """Call `work` with the number of each part. `counts`: the number of images of each part.
 
-    The threads share the images of a part, unless it has too few: then they share such parts.
+    The images of a large part are divided among the threads. Small parts run in parallel, each on one thread.
     """
     small = [number for number, count in enumerate(counts) if count <= SAMPLES_AT_ONCE]
     for number in set(range(len(counts))).difference(small):
         work(number)
-    inference = torch.is_inference_mode_enabled()  # which each thread has by itself
+    inference = torch.is_inference_mode_enabled()  # each thread has its own inference mode
 
     def together(start: int, stop: int) -> None:
         with torch.inference_mode(inference), torch.no_grad():
@@ -88,7 +88,7 @@ def each(work: Callable[[int], None], counts: Sequence[int]) -> None:
 
 
 def scratch(name: str, shape: tuple[int, ...], dtype: Any) -> Array:
-    """An array of this thread's own, with anything in it."""
+    """An uninitialised array that only this thread uses."""
     array: Array | None = getattr(_memory, name, None)
     if array is None or array.shape != shape or array.dtype != dtype:
         array = np.empty(shape, dtype)
@@ -131,7 +131,7 @@ class _Batch:
         self.table, self.cast = tables(finish.table, self.channels, finish.dtype)
         if self.mixes:
             self.canvases = scratch("batch", (self.size, 1, self.channels, self.pixels), np.uint8)
-            # with other instructions than tables the canvases have no table pending
+            # canvases with instructions other than tables have no pending table
             none = np.tile(LEVELS, (self.size, self.channels, 1)) if self.composed is None else self.composed
             self.pending: Array = none
         if not self.plain:
@@ -140,7 +140,7 @@ class _Batch:
         self.planes = self._planes(window)
 
     def _planes(self, window: Window) -> Array | None:
-        """(B, 1, C, H * W), where canvases lie already: in the result or in the source; None if they need memory."""
+        """Canvases in place, in the result or the source, (B, 1, C, H * W); None if they need separate memory."""
         shape = (self.size, 1, self.channels, self.pixels)
         if self.direct:
             return self.result.reshape(shape)
@@ -184,7 +184,7 @@ class _Batch:
         self.mix_box = np.zeros((size, 4), np.int32) if mix is None else mix.box.astype(np.int32)
 
     def work(self, start: int, stop: int) -> None:
-        """Samples start..stop, at most SAMPLES_AT_ONCE, from their source to the result, or to their canvas."""
+        """Render samples start..stop, at most SAMPLES_AT_ONCE, to the result; if there is a mix, to their canvases."""
         if self.planes is not None:
             self._work_in_place(start, stop, self.planes[start:stop])
             return
@@ -206,7 +206,7 @@ class _Batch:
             self._finish(start, stop, canvases, np.arange(self.size) % self.at_once, side, pending)
 
     def _work_in_place(self, start: int, stop: int, planes: Array) -> None:
-        """A window straight into the result, or the levels of a source that is shown as it is."""
+        """Cut the window directly into the result, or apply the tables to the source, which needs no window."""
         if self.direct:
             self._crop(start, stop, planes)
             return
@@ -214,7 +214,7 @@ class _Batch:
         self._finish_by_table(start, stop, planes, np.zeros(stop - start, np.int64), self.composed[start:stop])
 
     def _run(self, start: int, stop: int, canvases: Array, side: Array, pending: Array) -> None:
-        """The instructions of samples start..stop; those with kernels of their own between the others."""
+        """Run the instructions of samples start..stop: fused ones together, those with separate kernels one by one."""
         done, count = 0, len(self.program.instructions)
         for k in map(int, self.interrupts):
             if self.apart[start:stop, k].any():
@@ -232,7 +232,7 @@ class _Batch:
         finish_group_by_table(start, stop, canvases, side, pending, self.cast, self.channels_last, self.result, memory)
 
     def _crop(self, start: int, stop: int, canvases: Array) -> None:
-        """The window of samples start..stop into canvases[:, 0]."""
+        """Cut the window of samples start..stop into canvases[:, 0]."""
         window, where = self.window, (self.data, self.offsets, self.strides, self.window.box)
         if not window.may_resample:
             lines = scratch("where", (2, max(self.height, self.width)), np.int32)
@@ -247,7 +247,7 @@ class _Batch:
         )  # fmt: skip
 
     def mix(self, start: int, stop: int) -> None:
-        """Samples start..stop from their canvas and their partner's to the result."""
+        """Mix samples start..stop with their partners, from their canvases to the result."""
         rows, side = np.arange(self.size), np.zeros(self.size, np.int64)
         self._finish(start, stop, self.canvases, rows, side, self.pending)
 
@@ -262,7 +262,7 @@ class _Batch:
         )  # fmt: skip
 
     def _run_apart(self, start: int, stop: int, k: int, canvases: Array, side: Array) -> None:
-        """Instruction k of the samples whose instruction there has a kernel of its own."""
+        """Run instruction k of those samples in which it has a separate kernel."""
         instruction, keys = self.program.instructions[k], self.program.keys
         for b in start + np.flatnonzero(self.apart[start:stop, k]):
             g, opcode, operands = b - start, int(self.opcodes[b, k]), self.operands[b, k]
@@ -296,12 +296,12 @@ class _Batch:
         )  # fmt: skip
 
     def _crop_shape(self) -> tuple[int, ...]:
-        """What `make_scratch` takes, rounded up, so that batches of similar images share one scratch."""
+        """Arguments of `make_scratch`, rounded up, so that batches of similar images use the same scratch."""
         box, resized = self.window.box, self.window.resized
         shrink = float(np.maximum(box[:, 3] / resized[:, 1], 1.0).max())
         taps = min(
             4 * int(np.ceil(shrink)) + 8, int(box[:, 3].max()) + 8
-        )  # bicubic, the widest, has two a pixel a side
+        )  # bicubic, the widest filter, has two taps a pixel on each side
         wide, tall, most = (1 << max(6, int(n).bit_length()) for n in (box[:, 3].max(), box[:, 2].max(), taps))
         return wide, tall, most, self.channels, self.height, self.width
 
@@ -316,7 +316,7 @@ def _seed(seed: int) -> tuple[int, int]:
 
 
 def _whole(batch: int, size: tuple[int, int]) -> Window:
-    """The window that copies a canvas."""
+    """The window that copies the whole canvas."""
     box = np.zeros((batch, 4), np.int32)
     box[:, 2:] = size
     zero = np.zeros((batch, 2), np.int32)

@@ -1,4 +1,4 @@
-"""What the kernels share: the instruction set as plain integers, which compiled code takes in, and the levels."""
+"""Shared by the kernels: the instruction set as plain integers, for compiled code, and the arithmetic of levels."""
 
 from __future__ import annotations
 
@@ -39,19 +39,19 @@ LUMA_R, LUMA_G, LUMA_B = (np.float32(weight) for weight in LUMA)
 
 @inner
 def byte(x: Scalar) -> Scalar:
-    """A level as torchvision makes it: clamp, then truncate."""
+    """Convert a float to a level as torchvision does: clamp, then truncate."""
     x = x if x > ZERO else ZERO
     return np.uint8(np.int32(x if x < FULL else FULL))
 
 
 @inner
 def luma(r: Scalar, g: Scalar, b: Scalar) -> Scalar:
-    """Whole levels of grey, float32."""
+    """The grey level, a whole number in float32."""
     return floor(fma(np.float32(b), LUMA_B, fma(np.float32(g), LUMA_G, np.float32(r) * LUMA_R)))
 
 
 @inner
 def copy(source: Array, target: Array) -> None:
-    """As many as `target` holds."""
+    """Copy the first `target.size` elements."""
     for i in range(target.size):
         target[i] = source[i]

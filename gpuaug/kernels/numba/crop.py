@@ -23,12 +23,12 @@ WHERE_X, WHERE_Y, FIRST, COUNT, COLUMN, SLOT, ROW = range(7)  # rows of the int3
 
 @njit(nogil=True)
 def _expand(index, lo, n_in, width, row, chunks, table, wide):
-    """Lay weights out for the horizontal pass: wide[block][chunk][quad][2][4 columns][4 pairs]."""
+    """Arrange the weights for the horizontal pass: wide[block][chunk][quad][2][4 columns][4 pairs]."""
     blocks = (width + 15) // 16
     for x in range(blocks * 16):
         i = np.int64(index[WHERE_X, x]) - lo if x < width else np.int64(-1)
         if i < 0 or i + lo < 0:
-            i = np.int64(0)  # padding: anything, it is filled later
+            i = np.int64(0)  # padding: any value, since the fill overwrites it later
         first, count = np.int64(index[FIRST, i]), np.int64(index[COUNT, i])
         shift = min(max(first + 4 * chunks - n_in, 0), first) if n_in >= 4 * chunks else 0
         index[COLUMN, x] = first - shift
@@ -59,11 +59,11 @@ def crop(
     out,
     scratch,
 ):
-    """Resample a box of `src`, cut `out`'s window from it, pad and mirror it (long: one compiled call an image).
+    """Resample a box of `src`, cut the window `out` from it, pad and mirror it (long: one compiled call per image).
 
     src uint8[:], pixel (y, x, c) at offset + y * stride_y + x * stride_x + c * stride_c; box = top, left, height,
     width; resized = height, width; window = top, left in the resized image; flip = horizontal, vertical; fill
-    float32[C]; out uint8[C, H, W], contiguous; scratch of make_scratch, one a thread, too small raises ValueError.
+    float32[C]; out uint8[C, H, W], contiguous; scratch of `make_scratch`, one per thread; ValueError if too small.
     """
     mid, index, table, wide, real = scratch
     if index.shape[1] < max(out.shape[1], out.shape[2]):
@@ -129,7 +129,7 @@ def crop(
         raise ValueError("scratch is too small")
 
     q = 0
-    if planes == 3 and stride_c == 1 and stride_x == 3:  # interleaved RGB is read in place, where that stays in src
+    if planes == 3 and stride_c == 1 and stride_x == 3:  # interleaved RGB is read in place, as far as src reaches
         for q in range(0, lines, 3 * ROWS):
             r = q // 3
             rows = (
@@ -143,14 +143,14 @@ def crop(
             for block in range(pitch // 16):
                 ahead = ROWS * stride_y + 3 * np.int64(index[COLUMN, 16 * block])
                 for k in range(ROWS):
-                    prefetch(src, rows[k] + ahead)  # the processor's own prefetcher stops at every row of the box
+                    prefetch(src, rows[k] + ahead)  # the hardware prefetcher stops at every row of the box
                 horizontal_rgb(
                     src, rows, index, COLUMN * index.shape[1], wide, block, chunks, precision, mid, q * pitch, pitch
                 )
         else:
             q = lines
     stop = min(highest + 4 * chunks, n_x)
-    for first_line in range(q, lines, 4 * ROWS):  # anything else is interleaved first, by four lines
+    for first_line in range(q, lines, 4 * ROWS):  # other layouts are interleaved first, four lines together
         for group in range(ROWS):
             q = first_line + 4 * group
             at0 = _line(base, q, lines, planes, stride_y, stride_c, index)
@@ -233,7 +233,7 @@ def _line(base, q, lines, planes, stride_y, stride_c, index):
 
 
 def make_scratch(max_width: int, max_height: int, most_taps: int, channels: int, out_h: int, out_w: int) -> Scratch:
-    """Working memory of one thread, for boxes up to max_height x max_width with at most most_taps taps a column."""
+    """Scratch arrays of one thread, for boxes up to max_height x max_width with at most most_taps taps per column."""
     pitch, side = (out_w + 15) // 16 * 16, max(out_h, out_w)
     most = 8 * max(max_width, max_height) + 8 * (side + 1)
     mid = ((max_height + 1) * channels + 4 * ROWS) * pitch + 4 * ROWS * (2 * max_width + 64)

@@ -11,12 +11,12 @@ from gpuaug.instructions import BILINEAR, NEAREST_EXACT
 
 __all__ = ["NEAREST_EXACT_SMALL", "taps", "weights"]
 
-NEAREST_EXACT_SMALL = -1  # ATen's other rounding of NEAREST_EXACT, where output height + width is at most SMALL
+NEAREST_EXACT_SMALL = -1  # NEAREST_EXACT as ATen rounds it if output height + width is at most SMALL
 
 
 @njit(nogil=True)
 def _tap(i, n_in, scale, filter_, antialias, support, size, real, at):
-    """Float taps of output `i` into `real[at:at + size]`: first input, number of inputs, largest tap."""
+    """Write float taps of output `i` to `real[at:at + size]`; returns first input, number of inputs, largest tap."""
     largest = 0.0
     if antialias:
         center = scale * (i + 0.5)
@@ -69,7 +69,7 @@ def _cubic(x, a):
 
 @njit(nogil=True)
 def taps(n_in, n_out, filter_, antialias):
-    """Row length of the weight table of one axis."""
+    """Row length of the weight table of one axis: room for all taps of one output."""
     if n_in == n_out or filter_ < BILINEAR:
         return 2
     size = 2 * (filter_ - 1)
@@ -90,7 +90,7 @@ def weights(n_in, n_out, filter_, antialias, lo, hi, first, count, table, real):
         scale32 = np.float32(n_in) / np.float32(n_out)
         for i in range(lo, hi):
             index = i
-            if n_in != n_out and filter_ == NEAREST_EXACT:  # scale * (i + 0.5) - 0.5 is one fused operation there
+            if n_in != n_out and filter_ == NEAREST_EXACT:  # ATen fuses scale * (i + 0.5) - 0.5 into one operation
                 index = np.int64(math.floor(np.float32((i + 0.5) * scale32 - 0.5) + np.float32(0.5)))
             elif n_in != n_out and filter_ == NEAREST_EXACT_SMALL:
                 index = np.int64(math.floor(np.float32((i + 0.5) * scale32)))

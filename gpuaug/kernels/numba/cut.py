@@ -1,4 +1,4 @@
-"""Where a window's pixels lie in an image, and the window of one that keeps its scale: a copy, nothing is resampled."""
+"""Positions of a window's pixels in an image, and the copy of a window that is not resampled."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["cut", "cut_window", "place"]
 
 @inner
 def _source(i, n, mode):
-    """Pixel of 0..n-1 shown at position i of the padded line, -1 for the fill."""
+    """The pixel, of 0..n-1, at position i of the padded line; -1 for the fill."""
     while i < 0 or i >= n:
         if mode == CONSTANT:
             return -1
@@ -25,7 +25,7 @@ def _source(i, n, mode):
 
 @inner
 def place(start, n, flip, padding_mode, where, size):
-    """where[:size] = pixel of 0..n-1 at each place of a window from `start`, -1 for the fill; returns lowest, end."""
+    """where[:size] = pixel (0..n-1) at each position of a window from `start`, -1: the fill. Returns lowest, end."""
     lo, hi = np.int64(n), np.int64(0)
     for x in range(size):
         i = _source(start + x, n, padding_mode)
@@ -55,9 +55,9 @@ def cut_window(
     columns,
     lines,
 ):
-    """The window of an image of this size, at `base`, that starts at (start_y, start_x); mirrored, padded.
+    """Copy a window of the image at `base`, from (start_y, start_x) on, with padding and mirroring, to `out`.
 
-    columns, lines: int32 scratch as long as the window's sides.
+    size_y, size_x: Size of the image. columns, lines: int32 scratch, as long as the sides of the window.
     """
     lo, hi = place(start_x, size_x, flip_x, padding_mode, columns, out.shape[2])
     low, high = place(start_y, size_y, flip_y, padding_mode, lines, out.shape[1])
@@ -81,7 +81,7 @@ def cut(src, base, stride_y, stride_x, stride_c, columns, lines, fill, out):
     first, last = np.int64(columns[x0]), np.int64(columns[x1 - 1])
     mirrored = last < first
     leftmost = min(first, last)
-    run = count >= PIXELS and abs(last - first) == count - 1  # neighbours stay neighbours
+    run = count >= PIXELS and abs(last - first) == count - 1  # consecutive pixels of the row, in either order
     gray, rgb = run and stride_x == 1, run and planes == 3 and stride_c == 1 and stride_x == 3
     for y in range(height):
         i = np.int64(lines[y])

@@ -1,7 +1,7 @@
-"""Draws written straight into the rows of a block that goes to a device; the same bits as `sample` and `lower` give.
+"""Draws of common steps, written directly into a parameter block for a device, with the bits of `sample` and `lower`.
 
-For each step of a list that is drawn often there is a function here. `rows` (B, n) int32 is what it writes to, `at` the
-first word of its own, `op` the number of the step, and a sample is known by `index` and `look`, both (B,) uint64.
+There is one function for each kind of step. `rows` (B, n) int32 is the block's rows, `at` the first word that the
+function writes in a row, `op` the number of the step; `index` and `look`, both (B,) uint64, identify the samples.
 """
 
 from __future__ import annotations
@@ -47,9 +47,9 @@ def _unit(word: Any) -> Any:
 def begin(
     words: Array, rows: Array, head: Array, first: Array, last: Array, low: Any, high: Any, index: Array, look: Array
 ) -> None:
-    """What is the same for every draw, and the keys of per-pixel draws in the first words of each row.
+    """Write the words that are the same for every draw, and the keys of per-pixel draws at the start of each row.
 
-    words: the whole block, which begins with `head`. first: of a row, after its keys. last: of a row, its end.
+    words: The whole block, which begins with `head`. first: A row's words after its keys. last: A row's last words.
     """
     words[: head.size] = head
     end = rows.shape[1] - last.size
@@ -66,7 +66,7 @@ def begin(
 
 @kernel
 def ratios(low: Any, high: Any, index: Array, look: Array, op: int, first: float, span: float, out: Array) -> None:
-    """Logarithms of width / height of every try of a box, (B, tries) float64."""
+    """Draw the logarithm of width / height for each try of a box, into `out` (B, tries) float64."""
     tries = out.shape[1]
     for b in range(index.size):
         for block in range((1 + tries) // 4, (1 + 2 * tries + 3) // 4):
@@ -82,9 +82,9 @@ def boxes(
     rows: Array, at: int, low: Any, high: Any, index: Array, look: Array, op: int, ratio: Array,
     height: int, width: int, least: float, span: float, lowest: float, highest: float,
 ) -> None:  # fmt: skip
-    """RandomResizedCrop's boxes, (top, left, height, width), from `ratio` (B, tries), the width / height of each try.
+    """Draw the boxes of RandomResizedCrop, (top, left, height, width). `ratio` (B, tries): width / height of each try.
 
-    least, span: of the area. lowest, highest: of the ratio.
+    least, span: Lower limit and width of the range of areas. lowest, highest: Limits of the ratio.
     """
     tries = ratio.shape[1]
     area = height * width
@@ -108,7 +108,7 @@ def boxes(
         last = _four(low, high, index[b], look[b], op, (1 + 2 * tries) // 4)
         place = (1 + 2 * tries) % 4
         top, left = np.floor(last[place] * (height - h + 1)), np.floor(last[place + 1] * (width - w + 1))
-        if not found:  # no try fitted: the largest central box with an allowed ratio
+        if not found:  # every try was too large: the largest central box with an allowed ratio
             whole = width / height
             w = max(np.rint(height * highest), 1.0) if whole > highest else np.float64(width)
             h = max(np.rint(width / lowest), 1.0) if whole < lowest else np.float64(height)
@@ -119,7 +119,7 @@ def boxes(
 
 @kernel
 def flips(rows: Array, at: int, low: Any, high: Any, index: Array, look: Array, op: int, p: float) -> None:
-    """Turn the word over where a flip is drawn."""
+    """Invert the word of each sample for which a flip is drawn."""
     for b in range(index.size):
         if _four(low, high, index[b], look[b], op, 0)[0] < p:
             rows[b, at] ^= 1
@@ -130,11 +130,11 @@ def listed(
     rows: Array, at: int, low: Any, high: Any, index: Array, look: Array, op: int, places: int, kinds: int,
     strengths: int, signed: Array, words: Array,
 ) -> None:  # fmt: skip
-    """Instructions of a policy, picked from its book: op, strength where there is a choice, sign, for each place.
+    """Draw the instructions of a policy: for each place an op, a strength if there are several, and a sign.
 
-    words: (instructions, n) int32, numbered (kind, strength, sign).
+    words: All instructions of the policy, (instructions, n) int32, in the order (kind, strength, sign).
     """
-    sorts = 2 if strengths > 1 else 1  # of draws before the signs
+    sorts = 2 if strengths > 1 else 1  # groups of draws before the signs
     count = 1 + (sorts + 1) * places
     draws = np.empty(count + 3)
     for b in range(index.size):
@@ -155,15 +155,15 @@ def listed(
 
 @kernel
 def single(low: Any, high: Any, index: Any, look: Any, op: int) -> Any:
-    """The four draws of a sample's first block."""
+    """The four uniform draws of the first block of a sample."""
     return _four(low, high, index, look, op, 0)
 
 
 @kernel
 def mixes(rows: Array, at: int, index: Array, partner: Array, weight: float, rest: float) -> bool:
-    """Partner, weight and share of a MixUp of one draw. False, and nothing of use, if a partner shows the same image.
+    """Write partner, weight and share of a MixUp with one weight. False if a partner shows the same image.
 
-    index: which image each sample shows.
+    index: Number of the image that each sample shows. After False, the contents of `rows` are not valid.
     """
     one, other = np.float32(weight), np.float32(rest)
     share = np.float64(weight).view(np.int64)

@@ -1,4 +1,4 @@
-"""BLUR and CONVOLVE: integer, Q14, pairs of taps, on rows padded beforehand."""
+"""BLUR and CONVOLVE in integers: weights of 14 fraction bits, two taps at once, on padded rows."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ Array = NDArray[Any]
 Scalar = Any  # typed by Numba
 
 ZERO = np.uint8(0)
-STEP = 4  # pairs of rows at a time
+STEP = 4  # pairs of rows in one round
 
 
 @inner
 def _place(i: Scalar, size: Scalar, border: Scalar) -> Scalar:
-    """Where index `i` reads along an axis of `size`; -1 for zero."""
+    """The pixel at index `i` of a padded axis of `size` pixels; -1: zero."""
     if 0 <= i < size:
         return i
     if border == CONSTANT:
@@ -38,7 +38,7 @@ def _place(i: Scalar, size: Scalar, border: Scalar) -> Scalar:
 
 @inner
 def _edges(size: Scalar, before: Scalar, border: Scalar, edges: Array) -> None:
-    """Where the `before` columns on the left of a row of `size` read, and then as many on its right."""
+    """Write to `edges` the pixels of the `before` padding columns on the left of a row, then of those on its right."""
     for n in range(before):
         edges[n] = _place(n - before, size, border)
         edges[before + n] = _place(size + n, size, border)
@@ -56,7 +56,7 @@ def _pad(row: Array, edges: Array, padded: Array) -> None:
 
 @inner
 def _taps(weights: Array, start: Scalar, n: Scalar, offsets: Array, table: Array) -> Scalar:
-    """Write a row of taps that begins at `start` as pairs, from pair `n` on, leaving out zeros; where the pairs end."""
+    """Write a row of taps, which begins at `start`, as pairs from pair `n` on, without zeros; returns their end."""
     words, k = table.view(np.int16), 0
     while k < weights.size:
         if weights[k] == 0:
@@ -72,7 +72,7 @@ def _taps(weights: Array, start: Scalar, n: Scalar, offsets: Array, table: Array
 
 @inner
 def _pairs(weights: Array, lead: Scalar, table: Array) -> Scalar:
-    """Write all weights as pairs, after `lead` zeros, 0 or 1, and filled up with zeros; how many, the same for both."""
+    """Write `lead` (0 or 1) zeros and all weights, as pairs, padded with zeros. Returns how many, the same for both."""
     words, pairs = table.view(np.int16), weights.size // 2 + 1
     words[: 2 * pairs] = 0
     words[lead : lead + weights.size] = weights
@@ -92,16 +92,16 @@ def _support(weights: Array) -> tuple[Scalar, Scalar]:
 
 @inner
 def _narrow(source: Array, height: Scalar, width: Scalar, out: Array) -> None:
-    """The first `width` of COLUMNS columns."""
+    """Copy the first `width` of COLUMNS columns."""
     for y in range(height):
         copy(source[y * COLUMNS : y * COLUMNS + width], out[y * width : (y + 1) * width])
 
 
 @kernel
 def blur(canvas: Array, height: int, width: int, operands: Array, weights: Array, out: Array, scratch: Array) -> None:
-    """Separable blur. Args: canvas, out (C, H W) uint8; operands, weights as `Op.BLUR`; scratch as `scratch_size`.
+    """Separable blur. Args: canvas, out (C, H W) uint8; operands, weights of `Op.BLUR`; scratch of `scratch_size`.
 
-    Rows go through `lines` by pairs, STEP pairs at a time; the last `kept` of them are needed by the next rows, too.
+    `lines` holds rows after the horizontal pass, in pairs. A round adds STEP pairs; the next one needs the last `kept`.
     """
     kx, ky = int(operands[WEIGHTS_ACROSS]), int(operands[WEIGHTS_DOWN])
     first, end = _support(weights[kx : kx + ky])
@@ -118,7 +118,7 @@ def blur(canvas: Array, height: int, width: int, operands: Array, weights: Array
     padded, narrow = scratch[: 2 * STEP * pitch], scratch[2 * STEP * pitch :]
     for c in range(canvas.shape[0]):
         target = narrow if width < COLUMNS else out[c]
-        for y in range(-2 * STEP * -(-kept // STEP), height, 2 * STEP):  # below 0 only to fill `lines`
+        for y in range(-2 * STEP * -(-kept // STEP), height, 2 * STEP):  # rounds below 0 only fill `lines`
             copy(lines[STEP * line : size], lines[: kept * line])
             steps = min(STEP, (height - y + 1) // 2)
             for n in range(2 * steps):
@@ -141,7 +141,7 @@ def blur(canvas: Array, height: int, width: int, operands: Array, weights: Array
 def convolve(
     canvas: Array, height: int, width: int, operands: Array, weights: Array, out: Array, scratch: Array
 ) -> None:
-    """Correlate. Args as `blur`, for `Op.CONVOLVE`."""
+    """Correlate with a two-dimensional kernel, for `Op.CONVOLVE`. Args as of `blur`."""
     size, border = int(operands[SIZE]), int(operands[BORDER])
     wide, most = max(width, COLUMNS), size * (size + 1) // 2
     pitch = wide + size

@@ -1,6 +1,6 @@
-"""The last pass of one sample: table, erase, mix, cast, layout.
+"""The last pass of one sample: look up values, erase, mix, cast, write in the memory format.
 
-`finish_by_table` is the table alone, `finish` is all of it.
+`finish_by_table` only looks up values in a table; `finish` does all of these.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ FLOAT32, FLOAT16, BFLOAT16, UINT8 = range(4)
 ZERO, FULL = np.float32(0), np.float32(255)
 SIGN, MAGNITUDE = np.uint32(0x8000), np.uint32(0x7FFFFFFF)
 INFINITY = np.uint32(0x7F800000)  # float32 bits
-HALF_LIMIT = np.uint32(0x477FF000)  # 65520: from here on a float16 rounds to infinity
-HALF_NORMAL = np.uint32(0x38800000)  # 2**-14, the least normal float16
+HALF_LIMIT = np.uint32(0x477FF000)  # 65520: from this value on, float16 rounds to infinity
+HALF_NORMAL = np.uint32(0x38800000)  # 2**-14, the smallest normal float16
 REBIAS = np.uint32((127 - 15) << 23)
-UNIT = np.float32(1 << 24)  # subnormal float16 steps in one
+UNIT = np.float32(1 << 24)  # number of subnormal float16 steps in 1.0
 
 
 @inner
@@ -63,9 +63,9 @@ def finish_by_table(
     """Finish a sample that is neither erased nor mixed.
 
     Args:
-        canvas: (C, H * W) uint8; pending: (C, 256) uint8, as `run_instructions` left it.
+        canvas: (C, H * W) uint8; pending: (C, 256) uint8, from `run_instructions`.
         table: (C, 256), already cast to the output's type (16-bit floats as uint16 bits).
-        out: (C * H * W,) of that type, dense in either layout.
+        out: (C * H * W,) of that type, dense, in either memory format.
         composed: (C + 1, 256) of that type, scratch.
     """
     channels, size = canvas.shape
@@ -140,7 +140,7 @@ def _erase(
 
 @inner
 def _mix(values: Array, other: Array, box: Array, width: Scalar, weight: Scalar, one_minus: Scalar) -> None:
-    """Blend with the partner (H * W,), but take its pixels whole inside `box`."""
+    """Blend with the partner (H * W,); inside `box` its pixels replace the values."""
     if one_minus != ZERO:
         for i in range(values.size):
             theirs, own = other[i] * one_minus, values[i] * weight
@@ -162,14 +162,14 @@ def finish(
     """Finish a sample that may be erased and mixed.
 
     Args:
-        canvas, partner: (C, H * W) uint8; pending, partner_pending: (C, 256) uint8, as run_instructions left.
+        canvas, partner: (C, H * W) uint8; pending, partner_pending: (C, 256) uint8, from `run_instructions`.
         table: (C, 256) float32.
-        mixes: False ignores `partner`, `weight` (of one's own pixels), `one_minus` and `mix_box` (4,) int32.
+        mixes: False ignores `partner`, `weight` (of this sample), `one_minus` (1 - weight) and `mix_box` (4,) int32.
         boxes, partner_boxes: (E, 4) int32, the erases of this sample and of its partner.
         shift, scale, ops: (E, C) float32, (E, C) float32, (E,) int64.
-        index, look, partner_index, partner_look: what draws are keyed by; normals (65536,) float32.
+        index, look, partner_index, partner_look: keys of the draws; normals (65536,) float32.
         dtype: FLOAT32, FLOAT16, BFLOAT16 or UINT8.
-        out: (C * H * W,), dense in either layout: float32, uint16 (the bits) or uint8.
+        out: (C * H * W,), dense, in either memory format: float32, uint16 (the bits) or uint8.
         values: (3 H * W + 512 C + 256,) float32 and words: (2 W + 64,) uint32, scratch.
     """
     channels, size = canvas.shape

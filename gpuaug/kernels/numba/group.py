@@ -1,4 +1,4 @@
-"""A few samples at a time, in one call each: small enough that their canvases stay in the second-level cache."""
+"""Each pass over a group of samples in one call. A group is so small that its canvases stay in the L2 cache."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def cut_group(
     start: int, stop: int, source: Array, offsets: Array, strides: Array, box: Array, begin: Array, flip: Array,
     padding_mode: int, fill: Array, canvases: Array, height: int, width: int, where: Array,
 ) -> None:  # fmt: skip
-    """As `crop_group` where nothing is resampled; compiles in a fifth of the time. where (2, longest side) int32."""
+    """As `crop_group` without resampling; compiles in a fifth of the time. where (2, longest side) int32: scratch."""
     for b in range(start, stop):
         stride_y, stride_x, stride_c = strides[b, 0], strides[b, 1], strides[b, 2]
         base = offsets[b] + box[b, 0] * stride_y + box[b, 1] * stride_x
@@ -56,8 +56,8 @@ def run_group(
     canvases: Array, side: Array, bases: Array, totals: Array, height: int, width: int,
     scratch: Array, pending: Array, flush: bool,
 ) -> None:  # fmt: skip
-    """Run instructions first..last of samples start..stop; `side` (n,) says which of its two canvases each sample is
-    in."""
+    """Run instructions first..last of samples start..stop; `side` (n,) is the number, 0 or 1, of the
+    canvas that holds each sample."""
     for b in range(start, stop):
         g = b - start
         k = g if bases.shape[0] > g else 0
@@ -73,7 +73,7 @@ def finish_group_by_table(
     start: int, stop: int, canvases: Array, side: Array, pending: Array, table: Array,
     channels_last: bool, out: Array, composed: Array,
 ) -> None:  # fmt: skip
-    """Finish samples that are neither erased nor mixed; out (B, C * H * W)."""
+    """Finish samples that are not erased and not mixed; out (B, C * H * W)."""
     for b in range(start, stop):
         g = b - start
         finish_by_table(canvases[g, side[g]], pending[g], table, channels_last, out[b], composed)
@@ -87,9 +87,9 @@ def finish_group(
     seed_lo: int, seed_hi: int, index: Array, look: Array, normals: Array,
     dtype: int, channels_last: bool, out: Array, values: Array, words: Array,
 ) -> None:  # fmt: skip
-    """Finish samples start..stop, erased and mixed.
+    """Finish samples start..stop, which may be erased and mixed.
 
-    Sample b lies in canvases[rows[b], side[rows[b]]], its tables in pending[rows[b]]; boxes (B, E, 4).
+    Sample b is in canvases[rows[b], side[rows[b]]], its tables in pending[rows[b]]; boxes (B, E, 4).
     """
     for b in range(start, stop):
         own, p = rows[b], partner[b]

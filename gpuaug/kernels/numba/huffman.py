@@ -1,7 +1,7 @@
-"""Rewrites the Huffman codes of a baseline JPEG with restart markers in other places; no coefficient changes.
+"""Rewrites the Huffman codes of a baseline JPEG with other restart markers; no coefficient changes.
 
-ITU-T T.81, F.1.2 and F.2.2. A restart makes the next DC coefficient of each component a difference from 0, so DC codes
-are written anew, with a table that has a code for every category. AC codes are copied as they are.
+ITU-T T.81, F.1.2 and F.2.2. After a restart the next DC coefficient of each component is a difference from 0, so
+DC codes are written anew, with a table that has a code for every category. AC codes are copied without change.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ __all__ = ["DAMAGED", "FULL", "restarted"]
 
 Array = NDArray[Any]
 
-DAMAGED, FULL = -1, -2  # what `restarted` returns in place of a length
-AT, BITS, COUNT = 0, 1, 2  # state of the reader: next byte, bits that were read and not used, how many
-OUT, KEPT, HELD = 3, 4, 5  # of the writer: next byte, bits that are not written yet, how many
+DAMAGED, FULL = -1, -2  # returned by `restarted` instead of a length
+AT, BITS, COUNT = 0, 1, 2  # state of the reader: next byte, unused bits, number of unused bits
+OUT, KEPT, HELD = 3, 4, 5  # state of the writer: next byte, bits to be written, number of these bits
 
 
 @inner
 def _fill(scan: Array, state: Array, count: int) -> None:
-    """At least `count` bits to be used; zeros beyond the end, as libjpeg."""
+    """Read until there are `count` unused bits; zeros after the end, as in libjpeg."""
     while state[COUNT] < count:
         byte = np.int64(0)
         if state[AT] < scan.size:
@@ -51,7 +51,7 @@ def _take(scan: Array, state: Array, count: int) -> Any:
 
 @inner
 def _symbol(scan: Array, state: Array, lengths: Array, symbols: Array) -> Any:
-    """The next symbol, and the length of its code in bits 8 and up; -1 if there is no such code."""
+    """The next symbol, with the length of its code from bit 8 on; -1 if the code does not exist."""
     _fill(scan, state, 16)
     ahead = (state[BITS] >> (state[COUNT] - 16)) & 0xFFFF
     length = np.int64(lengths[ahead])
@@ -78,14 +78,14 @@ def _put(out: Array, state: Array, value: int, count: int) -> None:
 
 @inner
 def _copy_block(scan: Array, state: Array, lengths: Array, symbols: Array, out: Array) -> bool:
-    """The AC codes of a block, as they are; False if they are damaged."""
+    """Copy the AC codes of a block without change; False if they are damaged."""
     place = 1
     while place < 64:
         found = _symbol(scan, state, lengths, symbols)
         if found < 0:
             return False
         length, symbol = found >> 8, found & 0xFF
-        # the code again: its bits were read just now
+        # the bits of the code that was just read
         code = (state[BITS] >> state[COUNT]) & ((np.int64(1) << length) - 1)
         _put(out, state, code, length)
         zeros, bits = symbol >> 4, symbol & 15
@@ -104,11 +104,11 @@ def restarted(
     scan: Array, units: int, old: int, new: int, blocks: Array, dc_lengths: Array, dc_symbols: Array,
     ac_lengths: Array, ac_symbols: Array, codes: Array, widths: Array, counts: Array, out: Array,
 ) -> int:  # fmt: skip
-    """Write the data of a scan with restarts every `new` units in place of every `old` (0: none) into `out`.
+    """Write to `out` the data of a scan, with a restart every `new` units instead of every `old` (0: no restarts).
 
-    blocks (n,) says which component each block of a unit is of; lengths and symbols (component, 65536) are by the next
-    16 bits; codes and widths (component, 12) are of the DC categories that are written, and counts (component, 12) says
-    how many. Returns the bytes written, or DAMAGED or FULL.
+    blocks (n,): component of each block of a unit. lengths, symbols (component, 65536): code length and symbol for the
+    next 16 bits. codes, widths (component, 12): codes of the DC categories to write. counts (component, 12): how often
+    each category was written. Returns the number of bytes written, or DAMAGED, or FULL if `out` is too small.
     """
     state, before, after = np.zeros(6, np.int64), np.zeros(4, np.int64), np.zeros(4, np.int64)
     for unit in range(units):

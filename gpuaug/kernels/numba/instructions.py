@@ -1,8 +1,8 @@
-"""The instructions of one sample, run on one core while its image sits in cache.
+"""The instructions of one sample, run on one core while its image is in the cache.
 
 The canvas is planar (C, H * W), so every loop runs over a plane or a row of bytes and LLVM vectorises it. Tables are
-not applied at once: they compose in `pending` (C, 256), which is applied when an instruction needs the pixels
-themselves, or is left to `finish`.
+not applied at once: they are composed in `pending` (C, 256), which is applied when an instruction needs the pixels,
+or by `finish`.
 """
 
 from __future__ import annotations
@@ -53,24 +53,24 @@ Array = NDArray[Any]
 Scalar = Any  # typed by Numba
 
 ZERO, ONE = np.float32(0), np.float32(1)
-COMMUTE = (TABLE, AUTOCONTRAST, EQUALIZE, FLIP)  # need no table applied first: they compose with it, or see a histogram
+COMMUTE = (TABLE, AUTOCONTRAST, EQUALIZE, FLIP)  # need no table applied first: they compose with it, or use a histogram
 OWN_KERNEL = (Op.BLUR, Op.CONVOLVE, Op.NOISE, Op.JPEG)
 
 
 def needs_own_kernel(opcodes: Array, operands: Array) -> Array:
-    """Which instructions `run_instructions` leaves to kernels of their own: OWN_KERNEL, and WARP above nearest."""
+    """Which instructions have separate kernels: OWN_KERNEL, and WARP with bilinear or bicubic interpolation."""
     blended = (opcodes == WARP) & (operands[..., Warp.INTERPOLATION] != NEAREST)
     return np.asarray(np.isin(opcodes, OWN_KERNEL) | blended)
 
 
 def scratch_size(channels: int, height: int, width: int) -> int:
-    """What `run_instructions` and every other kernel but `jpeg` need, in int32."""
+    """Size of the scratch of `run_instructions` and of every other kernel except `jpeg`, in int32."""
     return 21504 + 32 * width + 48 * height + channels * (height + 6) * (width + 3)
 
 
 @inner
 def _sharpen_plane(plane: Array, height: Scalar, width: Scalar, weight: Scalar, out: Array) -> None:
-    """The plane as one row of pixels; the border, where neighbours wrap, is then put back."""
+    """Sharpen the plane as one row of pixels, then restore the border, where the neighbours were wrong."""
     size = plane.size
     inside = size - 2 * width - 2  # from (1, 1) to (H - 2, W - 2)
     up, row, down, target = plane[: inside + 2], plane[width:], plane[2 * width :], out[width + 1 :]
@@ -114,7 +114,7 @@ def _reset(pending: Array) -> None:
 
 @inner
 def _settle(canvas: Array, pending: Array) -> None:
-    """Apply the pending tables, which are then the identity."""
+    """Apply the pending tables and set them to the identity."""
     for c in range(canvas.shape[0]):
         look_up(canvas[c], pending[c], pending[c], canvas[c])
     _reset(pending)
@@ -130,10 +130,10 @@ def run_instructions(
 
     Args:
         opcodes, operands, fills, tables: (K,) int32, (K, OPERANDS) float32, (K, C) float32, (K, 256) uint8.
-        canvas: (C, H * W) uint8, the input; `spare` alike. Both are overwritten.
-        base, total: uint8 and float32 alike, kept from BRANCH to MERGE, also between calls.
+        canvas: (C, H * W) uint8, the input; `spare` has the same shape. Both are overwritten.
+        base, total: uint8 and float32 of the same shape, kept from BRANCH to MERGE, also between calls.
         scratch: (scratch_size(C, H, W),) int32.
-        pending: (C, 256) uint8, written: the tables not yet applied; identity if `flush`, which applies them.
+        pending: (C, 256) uint8, written: the tables that are not yet applied. `flush` applies them: the identity.
 
     Returns:
         0 if the result is in `canvas`, 1 if in `spare`.

@@ -1,12 +1,12 @@
-"""JPEG artefacts, one sample on one core: what encoding at a quality and decoding again gives, bit for bit.
+"""JPEG artefacts, one sample on one core: the pixels after encoding at a quality and decoding, bit for bit.
 
-The CPU kernel beside `jpeg_torch` (the batched twin, same bits): the lossy steps of libjpeg(-turbo) at its defaults in
-its integer arithmetic - jccolor.c, jcprepct.c, jcsample.c, jfdctint.c, jcparam.c and jcdctmgr.c (ITU T.81 Annex K
+The same bits as `gpuaug.kernels.torch.jpeg`: the lossy steps of libjpeg(-turbo) at its defaults, in its integer
+arithmetic - jccolor.c, jcprepct.c, jcsample.c, jfdctint.c, jcparam.c and jcdctmgr.c (ITU T.81 Annex K
 tables), jidctint.c, jdsample.c with the context rows of jdmainct.c, jdcolor.c. Written from the algorithms.
 
 Planes and DCT values are stored as int16 (they fit, see `_code`) and computed in int32. The transforms work on LANES
 blocks at once, stored [coefficient][block], so that every inner loop is contiguous with a constant trip count. Each
-expression is cut back to int32, as numba widens integer sums to 64 bits and LLVM would follow.
+expression is converted back to int32, as Numba widens integer sums to 64 bits and LLVM would keep that width.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ LANES = 32  # blocks transformed together
 _WORK = 64 * LANES
 _FIXED = 2 * _WORK + 3 * 64  # two transform buffers, then the tables: quantisation step, multiplier, shift
 
-# The helpers are called from compiled code only: leaving out their Python wrappers shortens the compilation.
+# Only compiled code calls the helpers. Without Python wrappers they compile faster.
 _F = TypeVar("_F", bound=Callable[..., object])
 _inner: Callable[[_F], _F]
 _inner = njit(nogil=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]
@@ -143,7 +143,7 @@ def _idct(src: _Int16, dst: _Int16, shift: int | np.int32) -> None:
 
 @_inner
 def _quantise(src: _Int16, dst: _Int16, tables: _Int16) -> None:
-    """src [v][h][LANES] (8 * orthonormal DCT) to the nearest multiple of each step, halves away from 0: dst [h][v]."""
+    """src [v][h][LANES] (8 * orthonormal DCT) to the nearest multiple of each step, half away from 0: dst [h][v]."""
     for k in range(64):
         step, m, s = _i32(tables[k]), _i32(tables[64 + k]), _i32(tables[128 + k])
         half = _i32(4 * step)
@@ -259,8 +259,8 @@ def jpeg(canvas: _UInt8, quality: int, out: _UInt8, scratch: _Int16) -> None:
     Args:
         canvas: uint8 (C, h, w), C-contiguous, C = 3 (RGB, coded YCbCr 4:2:0) or 1 (grey); any h, w >= 1.
         quality: int, 1 (worst) .. 100 (best), clamped to that range as libjpeg does.
-        out: uint8 (C, h, w), C-contiguous; written whole. May be `canvas` itself: all of it is read before any write.
-        scratch: int16 1-D, C-contiguous, at least `scratch_size(C, h, w)` elements; contents do not matter.
+        out: uint8 (C, h, w), C-contiguous; fully written. May be `canvas`, which is read completely before any write.
+        scratch: int16 1-D, C-contiguous, at least `scratch_size(C, h, w)` elements; its contents are ignored.
     """
     channels, h, w = canvas.shape
     if channels != 1 and channels != 3:

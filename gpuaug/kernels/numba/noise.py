@@ -1,4 +1,4 @@
-"""Per-pixel draws: Philox4x32-10 blocks, eight 16-bit halves each, through the table of normal quantiles."""
+"""Normal draws for each pixel: Philox4x32-10 blocks of eight 16-bit halves, and the table of normal quantiles."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Scalar = Any  # typed by Numba
 
 ZERO, FULL = np.int32(0), np.int32(255)
 PIXELS = np.uint64(philox.PIXELS)
-CHUNK = 512  # blocks drawn at a time: 4096 pixels
+CHUNK = 512  # blocks drawn together, for 4096 pixels
 
 
 @inner
@@ -34,7 +34,7 @@ def pixel_words(
     look: Scalar,
     words: Array,
 ) -> None:
-    """Write blocks `block` to `block + count` into `words` (4 count,) uint32; as uint16, half j is element 8 b + j."""
+    """Write `count` blocks, from `block` on, to `words` (4 count,) uint32. As uint16, half j is element 8 block + j."""
     counter = np.uint64(op) | PIXELS | ((np.uint64(index) >> HALF) << np.uint64(16))
     low, high, age = np.uint64(index) & LOW, np.uint64(0), np.uint64(look)
     key_0, key_1 = np.uint64(seed_lo), np.uint64(seed_hi)
@@ -67,7 +67,7 @@ def _add(flat: Array, halves: Array, normals: Array, mean: Scalar, sigma: Scalar
 def noise(
     canvas: Array, operands: Array, seed_lo: int, seed_hi: int, index: int, look: int, normals: Array, scratch: Array
 ) -> None:
-    """Add noise in place. Args: operands as `Op.NOISE`; scratch at least (6144,) int32."""
+    """Add noise in place. Args: operands of `Op.NOISE`; scratch at least (6144,) int32."""
     flat = canvas.reshape(-1)
     words, change = scratch[: 4 * CHUNK].view(np.uint32), scratch[4 * CHUNK : 12 * CHUNK].view(np.float32)
     halves = words.view(np.uint16)

@@ -25,9 +25,9 @@ def fill(
 ) -> None:  # fmt: skip
     """Uniform draws in [0, 1) on the 2**-24 grid.
 
-    index (B,) uint64; last (B,) uint64, the counter's last word; ops, blocks (n,) uint64; out (B, 4 n) float64.
+    index (B,) uint64; last (B,) uint64, the last word of the counter; ops, blocks (n,) uint64; out (B, 4 n) float64.
     """
-    words = np.empty((4, index.size), np.uint64)  # sample after sample, so that several are computed at once
+    words = np.empty((4, index.size), np.uint64)  # samples are contiguous, so that the loop vectorises
     for n in range(ops.size):
         for b in range(index.size):
             c0, c1, c2, c3 = blocks[n], ops[n] | (index[b] >> HALF << np.uint64(16)), index[b] & LOW, last[b]

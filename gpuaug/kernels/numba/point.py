@@ -1,4 +1,4 @@
-"""Point instructions: what a pixel becomes without looking at its neighbours."""
+"""Point instructions: each output pixel depends on the same input pixel only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Scalar = Any  # typed by Numba
 
 ZERO, ONE, TWO, FOUR = np.float32(0), np.float32(1), np.float32(2), np.float32(4)
 SIXTH = np.float32(1 / 6)
-TO_BYTE = np.float32(255.999 / 255)  # torchvision's way back from [0, 1]
+TO_BYTE = np.float32(255.999 / 255)  # torchvision's factor from [0, 1] to levels
 
 
 @inner
@@ -41,7 +41,7 @@ def grayscale(r: Array, g: Array, b: Array) -> None:
 
 @inner
 def _wheel(k: Scalar, high: Scalar, span: Scalar) -> Scalar:
-    """One channel: `k` is its place on the colour wheel, in sixths, before wrapping."""
+    """One channel of the result. `k`: its position on the colour wheel, in sixths, before wrapping."""
     k = k - np.float32(6) * floor(k * SIXTH)
     t = FOUR - k
     t = k if k < t else t

@@ -1,4 +1,4 @@
-"""Statistics: the tables that follow from the pixels. CONTRAST, AUTOCONTRAST and EQUALIZE."""
+"""CONTRAST, AUTOCONTRAST and EQUALIZE: tables that depend on statistics of the image."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ STEP = np.float32(1 / 255)
 
 @inner
 def compose(pending: Array, table: Array) -> None:
-    """`pending`, then `table`."""
+    """Set `pending` to the table that applies `pending`, then `table`."""
     for v in range(256):
         pending[v] = table[pending[v]]
 
 
 @inner
 def _count(plane: Array, pending: Array, bins: Array, counts: Array) -> None:
-    """Histogram (256,) of `pending[plane]`: four parts, so that equal neighbours do not wait."""
+    """Histogram (256,) of `pending[plane]`: in four parts, so that equal neighbours do not wait for each other."""
     for i in range(1024):
         bins[i] = 0
     quarter = plane.size // 4

@@ -1,4 +1,4 @@
-"""What follows from tables alone, made by NumPy: nothing of it has to be compiled."""
+"""Composition of tables by NumPy, without any compilation."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ KINDS = {  # output dtype -> (numpy dtype that holds its bits, code for `finish`
 
 
 def composed(instructions: Sequence[Instruction], size: int, channels: int) -> Array | None:
-    """(B, C, 256) uint8: all instructions as one table for each channel; None if some are no tables.
+    """(B, C, 256) uint8: all instructions as one table for each channel; None if some are not tables.
 
-    A list of tables then never compiles `run_instructions`, the largest of the kernels.
+    So a list that has only tables does not compile `run_instructions`, the largest kernel.
     """
     if any(not instruction.possible <= {Op.IDENTITY, Op.TABLE} for instruction in instructions):
         return None
@@ -47,7 +47,7 @@ def composed(instructions: Sequence[Instruction], size: int, channels: int) -> A
 
 @lru_cache(maxsize=16)
 def _levels(size: int, channels: int) -> Array:
-    """(B, C, 256): every level as it is. Not written to; not marked so, or Numba would compile once more."""
+    """(B, C, 256): the identity tables. Never written to, but not read-only, for which Numba would compile again."""
     return np.tile(LEVELS, (size, channels, 1))
 
 
@@ -55,7 +55,7 @@ _tables: dict[Any, tuple[Array | None, Array, Array]] = {}
 
 
 def tables(given: Array | None, channels: int, dtype: torch.dtype) -> tuple[Array, Array]:
-    """The finish table (C, 256) as float32, and cast to the output's dtype. Kept: both follow from the list."""
+    """The finish table (C, 256) as float32, and cast to the output's dtype. Cached, as both depend on the list only."""
     found = _tables.get((id(given), channels, dtype))
     if found is None:
         kind, levels = KINDS[dtype][0], np.arange(256, dtype=np.float32)
@@ -65,6 +65,6 @@ def tables(given: Array | None, channels: int, dtype: torch.dtype) -> tuple[Arra
         if len(_tables) >= 64:
             _tables.clear()
         bits = (cast.view(torch.int16) if kind is np.uint16 else cast).numpy().view(kind)
-        found = given, table, bits  # `given` is kept, so that its id stays its own
+        found = given, table, bits  # keeping `given` ensures that its id is not reused
         _tables[id(given), channels, dtype] = found
     return found[1], found[2]

@@ -1,8 +1,8 @@
-"""WARP: every output pixel reads the source where the inverse matrix points.
+"""WARP: every output pixel reads the source at the position that the inverse matrix gives.
 
-Reading a pixel is the only scalar work, so one read fetches all that is needed as one 32-bit cell: three channels for
+Reading a pixel is the only scalar work, so one read fetches a 32-bit cell with all that is needed: three channels for
 nearest, 2 x 2 taps for bilinear, four taps of a line for bicubic. Coordinates, weights and sums are vector loops over a
-row. What lies outside the source is a cell too, so no loop checks bounds.
+row. Positions outside the source have cells too, so no loop checks bounds.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _read(cells: Array, at: Array, line: Array) -> None:
 
 @inner
 def move(canvas: Array, height: Scalar, width: Scalar, m: Array, fill: Array, out: Array) -> bool:
-    """Nearest where rows stay rows (a = 1, d = 0): move them whole. False if halves, rounded to even, break one."""
+    """Nearest, if the matrix only moves rows (a = 1, d = 0): copy whole rows. False if rounding breaks a row up."""
     for y in range(height):
         start, sy = m[MATRIX + 1] * np.float32(y) + m[MATRIX + 2], rint(m[MATRIX + 4] * np.float32(y) + m[MATRIX + 5])
         first = rint(start)
@@ -107,7 +107,7 @@ def nearest(canvas: Array, height: Scalar, width: Scalar, m: Array, fill: Array,
     channels, size = canvas.shape
     at, line, cells = scratch[:width], scratch[width : 2 * width], scratch[2 * width :]
     has_fill = m[HAS_FILL] != ZERO
-    for a in range(0, channels, 3):  # the last of fewer than three is read, and written, more than once
+    for a in range(0, channels, 3):  # with fewer than three channels, the last one is read and written more than once
         b, c = min(a + 1, channels - 1), min(a + 2, channels - 1)
         _pack(canvas[a], canvas[b], canvas[c], cells)
         level_b, level_c = _outside(fill[b], has_fill), _outside(fill[c], has_fill)
@@ -123,7 +123,7 @@ def nearest(canvas: Array, height: Scalar, width: Scalar, m: Array, fill: Array,
 def _coordinates(
     m: Array, y: Scalar, reach: Scalar, height: Scalar, width: Scalar, sx: Array, sy: Array, near: Array
 ) -> None:
-    """Where row `y` reads, and 1 in `near` if any tap of it can be inside; else the coordinates are zero."""
+    """Source coordinates of output row `y`. near: 1 if any tap can be inside; else it and the coordinates are 0."""
     right, bottom = np.float32(width) + (reach - ONE), np.float32(height) + (reach - ONE)
     ax, bx, ay, by = m[MATRIX], m[MATRIX + 1] * y + m[MATRIX + 2], m[MATRIX + 3], m[MATRIX + 4] * y + m[MATRIX + 5]
     aw, bw, projective = m[MATRIX + 6], m[MATRIX + 7] * y + m[MATRIX + 8], m[PROJECTIVE] != ZERO
@@ -140,7 +140,7 @@ def _coordinates(
 
 @inner
 def _pack_taps(plane: Array, height: Scalar, width: Scalar, cells: Array) -> None:
-    """Cell (y, x) of (H + 1, W + 1) holds the taps around (y - 1/2, x - 1/2); beyond the image they are zero."""
+    """Cell (y, x) of (H + 1, W + 1) holds the 2 x 2 taps around (y - 1/2, x - 1/2); zeros outside the image."""
     cells[: (height + 1) * (width + 1)] = 0
     for y in range(height):
         row = plane[y * width : (y + 1) * width]
@@ -155,7 +155,7 @@ def _pack_taps(plane: Array, height: Scalar, width: Scalar, cells: Array) -> Non
 
 @inner
 def _weigh(sx: Array, sy: Array, near: Array, height: Scalar, width: Scalar, at: Array, weights: Array) -> None:
-    """Cells of a row, the weights of their four taps, and the share of these that lies inside."""
+    """Cell numbers of a row, the weights of their four taps, and the sum of the weights inside the image."""
     right, bottom = np.float32(width - 1), np.float32(height - 1)
     one, two, three, four, mask = weights[0], weights[1], weights[2], weights[3], weights[4]
     for x in range(sx.size):
@@ -189,7 +189,7 @@ def _sum_taps(line: Array, weights: Array, fill: Scalar, has_fill: bool, out: Ar
 
 @kernel
 def bilinear(canvas: Array, height: int, width: int, m: Array, fill: Array, out: Array, scratch: Array) -> None:
-    """Args: canvas, out (C, H W) uint8; m as `Op.WARP`; fill (C,); scratch (10 W + C (H + 1) (W + 1),) int32."""
+    """Args: canvas, out (C, H W) uint8; m of `Op.WARP`; fill (C,); scratch (10 W + C (H + 1) (W + 1),) int32."""
     channels, size = canvas.shape[0], (height + 1) * (width + 1)
     at, line = scratch[:width], scratch[width : 2 * width].view(np.uint32)
     floats = scratch[2 * width : 10 * width].view(np.float32).reshape(8, width)
@@ -218,7 +218,7 @@ def _outer(x: Scalar) -> Scalar:
 
 @inner
 def _coefficients(s: Array, near: Array, size: Scalar, weights: Array, inside: Array) -> None:
-    """(4, W) weights along one axis, and those of them whose tap is inside (the others zero)."""
+    """(4, W) weights along one axis, and the same with zeros for taps outside the image."""
     last = np.float32(size - 1)
     for x in range(s.size):
         s0 = floor(s[x])
@@ -233,7 +233,7 @@ def _coefficients(s: Array, near: Array, size: Scalar, weights: Array, inside: A
 
 @inner
 def _pack_line(plane: Array, height: Scalar, width: Scalar, cells: Array) -> None:
-    """Cell (y + 3, x + 3) of (H + 6, W + 3) holds the pixels x to x + 3 of row y; beyond the image they are zero."""
+    """Cell (y + 3, x + 3) of (H + 6, W + 3) holds pixels x to x + 3 of row y; zeros outside the image."""
     cells[:] = 0
     for y in range(height):
         row, line = plane[y * width : (y + 1) * width], cells[(y + 3) * (width + 3) :]
@@ -284,6 +284,6 @@ def bicubic(canvas: Array, height: int, width: int, m: Array, fill: Array, out: 
 
 
 def warp(canvas: Array, height: int, width: int, m: Array, fill: Array, out: Array, scratch: Array) -> None:
-    """A WARP above nearest, as its operands say."""
+    """WARP with bilinear or bicubic interpolation, as the operands say."""
     kernel = bicubic if m[Warp.INTERPOLATION] == BICUBIC else bilinear
     kernel(canvas, height, width, m, fill, out, scratch)

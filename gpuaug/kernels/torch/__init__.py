@@ -1,4 +1,4 @@
-"""The twin: every pass in plain batched torch. It defines the pixels, and runs wherever torch runs."""
+"""The torch backend: every pass in plain batched torch. It defines the pixels, and runs on every device of torch."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ Array = NDArray[Any]
 
 
 class Job:
-    """The programs of one call; there is nothing to prepare."""
+    """The programs of one call. Nothing is prepared."""
 
     def __init__(self, programs: Sequence[Program], source: Tensor | Ragged) -> None:
         self.programs = programs
 
     def run(self, number: int, source: Tensor | Ragged) -> Tensor:
-        """Program `number`, on the canvas of what ran before it."""
+        """Run program `number` on the result of the program before it, or on the batch."""
         return render(self.programs[number], source)
 
     def labels(self, given: Tensor, num_classes: int | None) -> Tensor:
-        """Labels, mixed as the last program mixes its samples."""
+        """Mix the labels as the last program mixes its samples."""
         finish = self.programs[-1].finish
         assert finish is not None
         assert finish.mix is not None
@@ -47,13 +47,13 @@ prepare = Job
 
 
 def _parts(program: Program, canvas: Tensor) -> list[Array]:
-    """The samples to take through the instructions together: all, or few where BRANCH keeps more canvases of each."""
+    """Rows that run the instructions together: all, or chunks if there is a BRANCH, which keeps more canvases."""
     rows = np.arange(len(canvas))
     return list(chunks(rows, canvas[0].numel())) if program.uses(Op.BRANCH) else [rows]
 
 
 def render(program: Program, source: Tensor | Ragged) -> Tensor:
-    """Run one segment: (B, C, h, w) uint8, or what its finish says."""
+    """Run one program. Returns (B, C, h, w) uint8, or the dtype and layout of its finish."""
     window = program.window
     if window is not None and not (isinstance(source, Tensor) and window.shows_all((source.shape[2], source.shape[3]))):
         canvas = crop(source, window)

@@ -1,4 +1,4 @@
-"""What the twin's passes share: uploads that do not wait, chunks that bound memory, and the arithmetic of levels."""
+"""Helpers of the torch passes: uploads without waiting, chunks that limit memory, and the arithmetic of levels."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ __all__ = ["PIXELS_AT_ONCE", "byte", "chunks", "fma", "luma", "upload"]
 
 Array = NDArray[Any]
 
-PIXELS_AT_ONCE = 1 << 22  # float temporaries of a pass are a few times this; a chunk is many samples
+PIXELS_AT_ONCE = 1 << 22  # limits memory: the float temporaries of a pass are a few times this
 
 
 def upload(values: Array, device: torch.device) -> Tensor:
-    """A host array on `device`; on CUDA by way of pinned memory, so that nobody waits."""
-    tensor = torch.from_numpy(np.require(values, requirements=["C", "W"]))  # torch warns of read-only arrays
+    """Copy a host array to `device`. For CUDA it goes through pinned memory, so that the host does not wait."""
+    tensor = torch.from_numpy(np.require(values, requirements=["C", "W"]))  # torch warns about read-only arrays
     if device.type == "cuda":
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)
 
 
 def chunks(rows: Array, pixels: int) -> Iterator[Array]:
-    """`rows` in runs of at most PIXELS_AT_ONCE pixels, `pixels` being those of one sample."""
+    """Split `rows` into chunks of at most PIXELS_AT_ONCE pixels. `pixels`: the number of pixels of one sample."""
     count = max(1, PIXELS_AT_ONCE // max(pixels, 1))
     for start in range(0, len(rows), count):
         yield rows[start : start + count]
@@ -38,7 +38,7 @@ def fma(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
     """a * b + c in float32, rounded once, as ATen's `c.add_(b, alpha=a)`.
 
     A float32 product is exact in float64, and so is the sum of the values that occur here. MPS has no float64: there
-    the product is rounded too, and a level in some 10**5 may differ by one.
+    the product is rounded too, and about one level in 10**5 differs by one.
     """
     if a.device.type == "mps":
         return a * b + c
@@ -46,12 +46,12 @@ def fma(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
 
 
 def byte(values: Tensor) -> Tensor:
-    """Floats to levels as torchvision's kernels do it: clamp, then truncate."""
+    """Convert floats to levels as torchvision's kernels do: clamp, then truncate."""
     return values.clamp(0, 255).to(torch.uint8)
 
 
 def luma(images: Tensor) -> Tensor:
-    """(n, 1, H, W) float32 whole levels of grey; a grey image is its own."""
+    """(n, 1, H, W) float32, the grey image in whole levels. A one-channel image is returned as float32."""
     if images.shape[1] == 1:
         return images.float()
     r, g, b = (images[:, c].float() for c in range(3))

@@ -1,4 +1,4 @@
-"""Crop: resample a box, take a window of it, mirror it. Antialiased, in integers, straight from the source."""
+"""Crop: resample a box of the source, take a window of it, mirror it. Antialiased, in integers."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def crop(source: Tensor | Ragged, window: Window) -> Tensor:
 
 
 def _round(total: Tensor, precision: Tensor) -> Tensor:
-    """Integer sums back to levels; `precision` (B, 1, 1, 1)."""
+    """Convert integer sums to levels; `precision` (B, 1, 1, 1)."""
     half = torch.ones_like(precision) << (precision - 1)
     return ((total + half) >> precision).clamp_(0, 255).to(torch.uint8)
 
@@ -60,26 +60,26 @@ def _horizontal(
     taps_x: tuple[Array, Array, Array],
     partial: bool,
 ) -> Tensor:
-    """(B, C, tallest box, W) uint8: every line of each box at its final width; `partial`: of parts of images."""
+    """(B, C, tallest box, W) uint8: each line of each box, resized to W. `partial`: the source has parts of images."""
     first, weights, precision = taps_x
     device = data.device
     y = np.minimum(np.arange(box[:, 2].max()), box[:, 2:3] - 1) + box[:, :1]
     base = offsets[:, None] + y * strides[:, :1]
     channel = np.arange(channels) * strides[:, 2:]
-    lines = upload(base[:, None, :, None] + channel[:, :, None, None], device)  # (B, C, lines, 1) into the buffer
+    lines = upload(base[:, None, :, None] + channel[:, :, None, None], device)  # (B, C, lines, 1) offsets in the buffer
     stride, left = strides[:, 1:2], box[:, 1:2]
     total = torch.zeros((len(box), channels, y.shape[1], first.shape[1]), dtype=torch.int32, device=device)
     for k in range(weights.shape[2]):
         x = left + np.minimum(first + k, box[:, 3:4] - 1)  # beyond the last tap the weight is zero
         index = lines + upload(x * stride, device)[:, None, None, :]
-        if partial:  # rows that only others of the batch need may lie outside; what is read there is not used
+        if partial:  # rows beyond a sample's own box may lie outside; their values are not used
             index.clamp_(0, len(data) - 1)
         total += data[index] * upload(weights[:, :, k], device)[:, None, None, :]
     return _round(total, upload(precision, device)[:, None, None, None])
 
 
 def _vertical(lines: Tensor, taps_y: tuple[Array, Array, Array]) -> Tensor:
-    """(B, C, H, W) uint8 from the lines (B, C, L, W)."""
+    """Resample the lines (B, C, L, W) vertically: (B, C, H, W) uint8."""
     first, weights, precision = taps_y
     device, shape = lines.device, lines.shape
     total = torch.zeros((*shape[:2], first.shape[1], shape[3]), dtype=torch.int32, device=device)

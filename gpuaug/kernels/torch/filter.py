@@ -1,4 +1,4 @@
-"""Filters: separable blur and small two-dimensional kernels, in integers. Weights are Q14."""
+"""Filters: separable blur and small two-dimensional kernels, in integers. Weights have 14 fraction bits."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MODES = {CONSTANT: "constant", EDGE: "replicate", REFLECT: "reflect", CIRCULAR: 
 
 
 def _padded(images: Tensor, x: int, y: int, border: int) -> Tensor:
-    """int32 images with a border of x columns and y rows; torch pads floats, which hold levels exactly."""
+    """int32 images with a border of x columns and y rows. Padded as floats, which hold levels exactly."""
     return F.pad(images.float(), (x, x, y, y), mode=MODES[border]).int()
 
 

@@ -1,4 +1,4 @@
-"""Finish: levels to values by a table, erase, mix, cast, layout."""
+"""Finish: look up values in a table, erase, mix, cast, and write in the memory format."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 
 def finish(canvas: Tensor, finish: Finish, keys: Keys) -> Tensor:
-    """(B, C, H, W) in the asked dtype and layout, from the canvas (B, C, H, W) uint8."""
+    """Convert the canvas (B, C, H, W) uint8 to the dtype and memory format of `finish`."""
     device = canvas.device
     out = torch.empty(canvas.shape, dtype=finish.dtype, device=device, memory_format=finish.memory_format)
     for rows in chunks(np.arange(len(canvas)), canvas[0].numel()):
@@ -33,7 +33,7 @@ def finish(canvas: Tensor, finish: Finish, keys: Keys) -> Tensor:
 
 
 def _mixed(own: Tensor, canvas: Tensor, rows: Array, finish: Finish, mix: Mix, keys: Keys) -> Tensor:
-    """The values `own` of samples `rows`, mixed with their partners', which are computed once more: no float canvas."""
+    """Mix the values `own` of samples `rows` with their partners', which are computed again, to save a float canvas."""
     device, partners = canvas.device, mix.partner[rows]
     other = _values(canvas.index_select(0, upload(partners, device)), partners, finish, keys)
     weights = mix.weight[rows].astype(np.float32), (1.0 - mix.weight[rows]).astype(np.float32)
@@ -47,7 +47,7 @@ def _cast(values: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 def _values(canvas: Tensor, rows: Array, finish: Finish, keys: Keys) -> Tensor:
-    """(n, C, H, W) float32: table and erasing of samples `rows`."""
+    """(n, C, H, W) float32: the values of samples `rows` after the table and the erasing."""
     device, channels = canvas.device, canvas.shape[1]
     if finish.table is None:
         values = canvas.float()

@@ -1,4 +1,4 @@
-"""Instructions: one per sample. Samples are grouped by opcode on the host, where the opcodes are known."""
+"""Instructions, one for each sample. The host, which knows the opcodes, groups the samples by opcode."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Array = NDArray[Any]
 
 @dataclass
 class Branches:
-    """What BRANCH, JOIN and MERGE keep between instructions: base uint8 and total float32, both (B, C, H, W)."""
+    """State of BRANCH, JOIN and MERGE between instructions: base uint8 and total float32, both (B, C, H, W)."""
 
     base: Tensor | None = None
     total: Tensor | None = None
@@ -36,7 +36,7 @@ class Branches:
 
 @dataclass
 class Group:
-    """The samples of a chunk that run one opcode: their rows of the instruction, on the host and on the device."""
+    """Samples of a chunk that run one opcode, with their rows of the instruction on the host and on the device."""
 
     opcode: int
     rows: Array
@@ -71,7 +71,7 @@ def run_instruction(canvas: Tensor, instruction: Instruction, keys: Keys, branch
     return canvas
 
 
-STATIC: dict[int, list[int]] = {  # operands that decide the shape of the work
+STATIC: dict[int, list[int]] = {  # operands that decide which code runs
     Op.WARP: [Warp.INTERPOLATION, Warp.HAS_FILL, Warp.PROJECTIVE],
     Op.BLUR: list(Blur),
     Op.CONVOLVE: list(Convolve),
@@ -80,7 +80,7 @@ STATIC: dict[int, list[int]] = {  # operands that decide the shape of the work
 
 
 def _alike(instruction: Instruction, rows: Array) -> list[Array]:
-    """`rows` split so that the operands that decide what code runs are equal."""
+    """Split `rows` into groups in which the operands of STATIC are equal."""
     columns = STATIC.get(int(instruction.opcode[rows[0]]))
     if columns is None:
         return [rows]

@@ -1,11 +1,11 @@
-"""JPEG artefacts, batched torch twin: what encoding an image at a quality and decoding it again gives, bit for bit.
+"""JPEG artefacts, batched: the pixels after encoding an image at a quality and decoding it, bit for bit.
 
 Only the lossy steps run (entropy coding is lossless), in the integer arithmetic of libjpeg(-turbo) at its defaults:
 RGB -> YCbCr (jccolor.c), edge replication and 2x2 chroma averaging (jcprepct.c, jcsample.c), the 'islow' forward DCT
 (jfdctint.c), rounded division by the scaled tables of ITU T.81 Annex K (jcparam.c, jcdctmgr.c), the 'islow' inverse DCT
 (jidctint.c), triangle-filter chroma upsampling (jdsample.c, jdmainct.c) and YCbCr -> RGB (jdcolor.c).
 
-Written from the algorithms; `jpeg_numba.jpeg` is the one-sample CPU kernel and holds the same bits.
+Written from the algorithms. `gpuaug.kernels.numba.jpeg` gives the same bits for one sample.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from gpuaug.kernels.jpeg import (
 
 @lru_cache(maxsize=16)
 def _base_tables(device: torch.device) -> Tensor:
-    """The two T.81 tables on `device`: int32 (2, 8, 8), luma then chroma. Made once: later calls copy nothing."""
+    """The two T.81 tables on `device`: int32 (2, 8, 8), luma then chroma. Copied to the device once."""
     return torch.tensor([LUMA_TABLE, CHROMA_TABLE], dtype=torch.int32, device=device).view(2, 8, 8)
 
 
@@ -44,7 +44,7 @@ def _tables(quality: Tensor) -> Tensor:
 
 
 def _odd_part(a: Tensor, b: Tensor, c: Tensor, d: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """The rotation both DCTs share (Loeffler, Ligtenberg, Moschytz), constants scaled by 2**13; int32 in and out.
+    """The rotation in both DCTs (Loeffler, Ligtenberg, Moschytz), constants scaled by 2**13; int32 in and out.
 
     Forward: a..d are the differences x3-x4, x2-x5, x1-x6, x0-x7 and the results the frequencies 7, 5, 3, 1.
     Inverse: a..d are the frequencies 7, 5, 3, 1 and the results the odd halves of samples 3, 2, 1, 0.
@@ -82,7 +82,7 @@ def _idct(x: Tensor, dim: int, shift: int) -> Tensor:
 
 
 def _matrix(transform: Callable[[Tensor, int, int], Tensor]) -> list[int]:
-    """(64,): before its rounding a transform is linear, so what it makes of unit vectors says all of it."""
+    """(64,): the matrix of a transform, from the unit vectors: before its rounding a transform is linear."""
     return transform(torch.eye(8, dtype=torch.int32, device="cpu") << 11, 0, 11).flatten().tolist()
 
 

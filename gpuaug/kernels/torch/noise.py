@@ -1,4 +1,4 @@
-"""Per-pixel normal draws: Philox4x32-10 keyed by (key, index, look, op, pixel), through a table of quantiles."""
+"""Normal draws for each pixel: Philox4x32-10 with key (key, index, look, op, pixel), and a table of quantiles."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Array = NDArray[Any]
 
 
 def _philox(c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, seed: int) -> list[Tensor]:
-    """As `gpuaug.philox.philox` on int64 tensors: products wrap, and a masked shift gives the high word."""
+    """`gpuaug.philox.philox` on int64 tensors: products wrap, and a masked shift gives the high word."""
     k0, k1 = seed & MASK, (seed >> 32) & MASK
     for _ in range(ROUNDS):
         p0, p1 = c0 * MULTIPLIER_0, c2 * MULTIPLIER_1
@@ -30,7 +30,7 @@ def _philox(c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, seed: int) -> list[T
 
 
 def pixel_normals(keys: Keys, rows: Array, op: int, shape: Sequence[int], device: torch.device) -> Tensor:
-    """(n, C, H, W) float32 normals for samples `rows`. A Philox block serves eight elements, low halves first."""
+    """(n, C, H, W) float32 normals for samples `rows`. A Philox block has eight of them, low halves first."""
     count = int(np.prod(shape))
     blocks = torch.arange(-(-count // 8), device=device).expand(len(rows), -1)
     index = keys.index[rows]
@@ -44,7 +44,7 @@ def pixel_normals(keys: Keys, rows: Array, op: int, shape: Sequence[int], device
 
 
 def noise(images: Tensor, normals: Tensor, mean: Tensor, sigma: Tensor, clip: Tensor) -> Tensor:
-    """Levels plus noise: clamped where `clip`, else wrapped. The operands are (n, 1, 1, 1) float32."""
+    """Add noise to levels: clamped where `clip` is set, else wrapped. Operands are (n, 1, 1, 1) float32."""
     change = (normals * sigma + mean).to(torch.int16)  # truncated, as torchvision
     total = images + change
     return torch.where(clip != 0, total.clamp(0, 255), total & 255).to(torch.uint8)

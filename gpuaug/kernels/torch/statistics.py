@@ -1,4 +1,4 @@
-"""Statistics: what a pixel becomes by what all pixels of its image say. CONTRAST, AUTOCONTRAST and EQUALIZE."""
+"""CONTRAST, AUTOCONTRAST and EQUALIZE: point instructions that depend on statistics of the whole image."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ __all__ = ["statistics"]
 
 
 def statistics(images: Tensor, opcode: int, factor: Tensor, rest: Tensor) -> Tensor:
-    """(n, C, H, W) uint8 after one of the three. `factor` and `rest` (n, 1, 1, 1) float32 are for CONTRAST."""
+    """Run one of the three: (n, C, H, W) uint8. `factor` and `rest` (n, 1, 1, 1) float32 are for CONTRAST."""
     if opcode == Op.CONTRAST:
         return blend(images, _mean(images), factor, rest)
     return _autocontrast(images) if opcode == Op.AUTOCONTRAST else functional.equalize(images)
 
 
 def _mean(images: Tensor) -> Tensor:
-    """(n, 1, 1, 1) float32, of the grey image."""
+    """Mean of the grey image, (n, 1, 1, 1) float32."""
     total = luma(images).sum(dim=(1, 2, 3), keepdim=True, dtype=torch.int64)
-    # a tensor on the device: CUDA multiplies by the reciprocal of a scalar
+    # divided by a tensor: with a scalar, CUDA would multiply by the reciprocal
     return total.float() / torch.full_like(total, images[0, 0].numel(), dtype=torch.float32)
 
 
 def _autocontrast(images: Tensor) -> Tensor:
-    """As torchvision's, for any number of channels, but without writing by a mask: MPS and XPU wait there."""
+    """As in torchvision, for any number of channels, but without a masked write, at which MPS and XPU wait."""
     values = images.float()
     low, high = values.amin(dim=(2, 3), keepdim=True), values.amax(dim=(2, 3), keepdim=True)
     flat = high == low

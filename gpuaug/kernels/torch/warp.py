@@ -1,4 +1,4 @@
-"""Warp: pull every pixel of the canvas through an inverse matrix. float32, each operation rounded on its own."""
+"""Warp: sample the canvas where an inverse matrix maps each output pixel. float32, rounded after each operation."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["warp"]
 
 
 def warp(images: Tensor, inverse: Tensor, fill: Tensor | None, interpolation: int, projective: bool) -> Tensor:
-    """(n, C, H, W) uint8, resampled where `inverse` (n, 9) points, pixel index to pixel index.
+    """Resample images (n, C, H, W) uint8. `inverse` (n, 9) maps output pixel indices to input pixel indices.
 
-    `fill` (n, C) float32 levels; None is black without torchvision's blend at the border. The blend is torchvision's:
-    (value - fill) * coverage + fill, where value already counts pixels outside as zero.
+    `fill` (n, C) float32 levels; None: black, without a blend at the border. The blend is that of torchvision,
+    (value - fill) * coverage + fill, where pixels outside already count as zero in value.
     """
     height, width = images.shape[2:]
     x = torch.arange(width, device=images.device, dtype=torch.float32)
@@ -40,14 +40,14 @@ def _nearest(images: Tensor, sx: Tensor, sy: Tensor, fill: Tensor | None) -> Ten
 
 
 def _pixels(images: Tensor, x: Tensor, y: Tensor, inside: Tensor) -> Tensor:
-    """(n, C, H, W) pixels at whole coordinates (n, H, W); anything where not `inside`."""
+    """(n, C, H, W) pixels at whole coordinates (n, H, W); undefined where not `inside`."""
     width = images.shape[3]
     index = (torch.where(inside, y, 0).long() * width + torch.where(inside, x, 0).long()).flatten(1)
     return images.flatten(2).gather(2, index[:, None].expand(-1, images.shape[1], -1)).view_as(images)
 
 
 def _coefficients(part: Tensor, interpolation: int) -> list[Tensor]:
-    """Weights of the taps from left to right, for the fraction `part`."""
+    """Weights of the taps from left to right; `part` is the fractional part of the coordinate."""
     if interpolation != BICUBIC:
         return [1.0 - part, part]
     far, near = part + 1.0, 1.0 - part

@@ -1,8 +1,8 @@
-"""The CUDA backend: every pass is one launch for the whole batch, and all parameters of a call go up in one copy.
+"""The CUDA backend: each pass is one launch for the whole batch, and all parameters of a call are uploaded in one copy.
 
-`Job` is the main flow: lay the programs out in a block, upload it, launch. What is launched follows from the programs'
-static parts (`Instruction.possible`, `Window.may_resample`, shapes), never from a draw, so that a CUDA graph can
-replay it.
+`Job` is the main flow: write the programs to a block, upload it, launch. The launches depend on the static parts of
+the programs (`Instruction.possible`, `Window.may_resample`, shapes) and never on a draw, so that a CUDA graph can
+replay them.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ from gpuaug.ragged import Ragged
 
 __all__ = ["Job", "drawn", "each", "prepare"]
 
-LONGEST = 2**22  # pixels of a canvas side: `rint` is exact below
-LARGEST = 2**31  # bytes of an image
-MOST = 2**16 - 1  # images of a batch: the second axis of a CUDA grid
-MOST_PLANS = 64  # of a list and a shape: one for each stream, and for each layout of what is given
+LONGEST = 2**22  # limit of a canvas side in pixels: `rint` is exact below it
+LARGEST = 2**31  # limit of an image in bytes
+MOST = 2**16 - 1  # limit of a batch in images: the second axis of a CUDA grid
+MOST_PLANS = 64  # of one list and shape: a plan for each stream and for each stride and alignment of the source
 NOTHING = nullcontext()
 
 
 class Plan:
-    """What the calls of a list with batches of one shape have in common: where parameters lie, and what is launched."""
+    """Shared by all calls of a list with batches of one shape: the layout of the parameters, and the launches."""
 
     def __init__(self, programs: Sequence[Program], source: Tensor | Ragged | None, repeats: bool) -> None:
         self.room, self.repeats = Room(), repeats
@@ -52,10 +52,10 @@ class Plan:
         self.layouts = [lay_out(program, self.room, not n and ragged) for n, program in enumerate(programs)]
         self.tapes: dict[Any, Tape] = {}
         self.writer: Writer | None = None
-        self.begun = False  # whether a writer was looked for
+        self.begun = False  # True after the search for a writer
 
     def run(self, key: Any, given: tuple[Tensor, ...], device: torch.device, work: Callable[[], Tensor]) -> Tensor:
-        """What `work` does with what is `given`: the first time it compiles, the second time its steps are noted."""
+        """Call `work`, or replay its steps on the tensors `given`. The first call compiles, the second one records."""
         with on_device(device):
             if not self.repeats or not tape.ENABLED or compat.has_launch_hooks():
                 return work()
@@ -70,7 +70,7 @@ class Plan:
 
 
 def known(alike: Alike | None, source: Tensor | Ragged, programs: Sequence[Program] | None = None) -> Plan | None:
-    """The plan of calls that are alike, made of `programs` if it is not known; None if no calls are."""
+    """The plan of calls that are `alike`, created from `programs` if there is none; None if a plan cannot be reused."""
     if alike is None or not isinstance(source, Tensor) or interpreted():
         return None
     stream = compat.current_stream(source.device.index)
@@ -86,7 +86,7 @@ def known(alike: Alike | None, source: Tensor | Ragged, programs: Sequence[Progr
 
 
 class Job:
-    """The programs of one call: their parameters in host memory, then on the device, then the launches."""
+    """The programs of one call: writes their parameters in host memory, uploads them, and launches the kernels."""
 
     def __init__(self, programs: Sequence[Program], source: Tensor | Ragged) -> None:
         plan = known(programs[0].alike, source, programs)
@@ -101,7 +101,7 @@ class Job:
 
     @classmethod
     def drawn(cls, alike: Alike, keys: Keys, source: Tensor | Ragged) -> Job | None:
-        """The job of a list that is drawn straight into its block, in the second call of its shape and later ones."""
+        """A job whose draws are written directly to the block, from the second call with a shape on; else None."""
         plan = known(alike, source)
         if plan is None or plan.writer is None:
             return None
@@ -119,7 +119,7 @@ class Job:
             self.params = Params(upload(block.words, self.device), room.head_words, room.row_words)
 
     def _pack(self, programs: Sequence[Program], source: Tensor | Ragged | None) -> Block:
-        """The parameters in one block of memory."""
+        """Write the parameters to one block of memory."""
         plan = self.plan
         block = Block(plan.room, len(programs[0].keys.index), self.device)
         write_keys(programs[0].keys, block)
@@ -128,7 +128,7 @@ class Job:
         return block
 
     def replace(self, programs: Sequence[Program]) -> None:
-        """Put another draw of the same list into the same block, for a graph that has its address."""
+        """Replace the contents of the block by another draw of the same list. A CUDA graph refers to its address."""
         other = Plan(programs, None, repeats=False)
         room, mine = other.room, self.plan.room
         alike = [layout.signature for layout in other.layouts] == [layout.signature for layout in self.plan.layouts]
@@ -141,7 +141,7 @@ class Job:
             self.params.block.copy_(words, non_blocking=True)
 
     def run(self, number: int, source: Tensor | Ragged) -> Tensor:
-        """Program `number`, on the canvas of what ran before it."""
+        """Run program `number` on the result of the program before it, or on the batch."""
         layout, params = self.plan.layouts[number], self.params
         if not isinstance(source, Tensor):
             with on_device(self.device):
@@ -150,7 +150,7 @@ class Job:
         return self.plan.run(key, (source, params.block), self.device, lambda: _run(layout, params, source))
 
     def labels(self, given: Tensor, num_classes: int | None) -> Tensor:
-        """Labels on this device, mixed as the last program mixes its samples."""
+        """Mix labels, which are on this device, as the last program mixes its samples."""
         layout, params = self.plan.layouts[-1], self.params
         key = (given.shape, given.stride(), kind(given))
         both = given, params.block
@@ -161,7 +161,7 @@ prepare, drawn = Job, Job.drawn
 
 
 def on_device(device: torch.device) -> AbstractContextManager[object]:
-    """Inside, the device is the current one."""
+    """A context in which `device` is the current device."""
     here = device.type != "cuda" or device.index == torch.cuda.current_device()
     return NOTHING if here else torch.cuda.device(device)
 
@@ -184,12 +184,12 @@ def _run(layout: Layout, params: Params, source: Tensor | Ragged) -> Tensor:
         if run.count:
             canvas = run_fused(canvas, layout, run, params, luts, branches)
     if program.finish is None or program.finish.copies:
-        return clone(canvas) if canvas is source else canvas  # never what the caller gave
+        return clone(canvas) if canvas is source else canvas  # never the caller's own tensor
     return finish(canvas, layout, Run(0), params, canvas, branches)
 
 
 def _canvas(layout: Layout, params: Params, source: Tensor | Ragged) -> Tensor:
-    """The canvas: cropped, or the source itself where every draw would show it as it is."""
+    """The cropped canvas, or the source itself if no draw can change it."""
     window = layout.program.window
     if isinstance(source, Tensor) and (window is None or (window.is_identity and source.is_contiguous())):
         return source.contiguous()
@@ -198,7 +198,7 @@ def _canvas(layout: Layout, params: Params, source: Tensor | Ragged) -> Tensor:
 
 
 def _filtered(layout: Layout, run: Run, params: Params, canvas: Tensor, source: Tensor | Ragged) -> Tensor:
-    """The canvas after the filters that precede a run, which work in place, but never on what the caller gave."""
+    """The canvas after the filters before a run. They work in place, so the caller's tensor is copied first."""
     if run.filters and canvas is source:
         canvas = clone(canvas)
     for opcode in run.filters:
@@ -207,7 +207,7 @@ def _filtered(layout: Layout, run: Run, params: Params, canvas: Tensor, source: 
 
 
 def _check(source: Tensor | Ragged, programs: Sequence[Program]) -> None:
-    """Raise if a batch is beyond what the kernels' 32-bit offsets and a CUDA grid can count."""
+    """Raise if a batch is too large for the kernels' 32-bit offsets or for a CUDA grid."""
     if len(source) > MOST:
         expected = f'at most {MOST} for backend "triton"'
         raise ValueError(f"Augment: `images` must be {expected}, got {len(source)}. Split the batch.")

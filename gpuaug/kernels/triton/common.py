@@ -1,9 +1,9 @@
-"""What the kernels share: the opcodes they know, reading pixels, and arithmetic that is exact on every backend.
+"""Shared by the kernels: opcodes, access to pixels, and arithmetic that gives the same bits on every backend.
 
-All kernels are compiled without fused multiply-adds (`runtime/launch.py`), so `*` and `+` round each on their own;
-where the contract has one rounding, `tl.fma` says so. A program works on a tile of pixels of one sample. With `C` ==
-3 it holds all channels; with `C` == 1 it holds one, and images of another number of channels are taken one channel at
-a time. Levels travel as int32.
+All kernels are compiled without fused multiply-adds (`runtime/launch.py`), so `*` and `+` round separately. Where the
+result must be rounded only once, the code calls `tl.fma`. A program works on a tile of pixels of one sample: with
+`C` == 3 on all channels, with `C` == 1 on one channel, for images with another number of channels. Levels are int32
+in registers.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ ERASE = tl.constexpr(int(Op.ERASE))
 BRANCH = tl.constexpr(int(Op.BRANCH))
 JOIN = tl.constexpr(int(Op.JOIN))
 MERGE = tl.constexpr(int(Op.MERGE))
-# the bits of MAY. Written first, as the interpreter hands MAY on as an int, which does not know a constexpr
+# bits of MAY. They are the left operand of `&`: in the interpreter MAY is an int, which has no `&` for a constexpr
 HAS_TABLE = tl.constexpr(bits([Op.TABLE]))
 HAS_CONTRAST = tl.constexpr(bits([Op.CONTRAST]))
 HAS_AUTOCONTRAST = tl.constexpr(bits([Op.AUTOCONTRAST]))
@@ -124,7 +124,7 @@ LUMA_R, LUMA_G, LUMA_B = tl.constexpr(LUMA[0]), tl.constexpr(LUMA[1]), tl.conste
 
 @triton.jit
 def tile(width, BH: tl.constexpr, BW: tl.constexpr):
-    """Rows (BH, 1) and columns (1, BW) of this program's tile; the first grid axis counts tiles, row by row."""
+    """Rows (BH, 1) and columns (1, BW) of this program's tile. The first grid axis numbers the tiles, row by row."""
     across = tl.cdiv(width, BW)
     number = tl.program_id(0)
     y = (number // across) * BH + tl.arange(0, BH)
@@ -134,7 +134,7 @@ def tile(width, BH: tl.constexpr, BW: tl.constexpr):
 
 @triton.jit
 def float_at(pointer):
-    """The words at `pointer` as float32."""
+    """Load the words at `pointer` as float32."""
     return tl.load(pointer).to(tl.float32, bitcast=True)
 
 
@@ -146,19 +146,19 @@ def operand(instruction, number: tl.constexpr):
 
 @triton.jit
 def rint(x):
-    """The nearest whole number, half to even, for |x| below 2**22: adding 1.5 * 2**23 leaves no fraction bits."""
+    """Round half to even, for |x| below 2**22: adding 1.5 * 2**23 leaves no fraction bits."""
     return (x + 12582912.0) - 12582912.0
 
 
 @triton.jit
 def byte(x):
-    """A level as torchvision makes it: clamp, then truncate."""
+    """Convert a float to a level as torchvision does: clamp, then truncate."""
     return tl.minimum(tl.maximum(x, 0.0), 255.0).to(tl.int32)
 
 
 @triton.jit
 def luma(r, g, b):
-    """Whole levels, float32."""
+    """The grey level, a whole number in float32."""
     red = r.to(tl.float32) * LUMA_R
     green = tl.fma(g.to(tl.float32), tl.full(g.shape, LUMA_G, tl.float32), red)
     return tl.floor(tl.fma(b.to(tl.float32), tl.full(b.shape, LUMA_B, tl.float32), green))
@@ -166,11 +166,11 @@ def luma(r, g, b):
 
 @triton.jit
 def anywhere(base, index):
-    """base + index, pointers (rows, columns) to what lies anywhere, for threads side by side along a row.
+    """base + index: pointers (rows, columns) to any addresses, read by neighbouring threads along a row.
 
-    Where neither axis looks contiguous, Triton 3.6 lets the threads of a warp go down the columns: the slow way
-    through memory, and a change of layout before the next store. So it is told of pairs; as it is also told that they
-    are not aligned, it still loads each by itself.
+    If neither axis seems contiguous, Triton 3.6 places the threads of a warp along the columns. Then memory access is
+    slow, and the layout changes before the next store. So the code declares that pairs are contiguous, but not
+    aligned; each element is still loaded separately.
     """
     pointers = base + index
     if pointers.shape[1] > 1:
@@ -180,7 +180,7 @@ def anywhere(base, index):
 
 @triton.jit
 def read(canvas, index, mask, plane, C: tl.constexpr):
-    """Levels at `index` of the first channel and, if C is 3, of the two planes after it; zero where not `mask`."""
+    """Load levels at `index` from the first channel and, if C is 3, from the next two; zero where not `mask`."""
     a = tl.load(canvas + index, mask, other=0).to(tl.int32)
     b = a
     c = a
@@ -192,7 +192,7 @@ def read(canvas, index, mask, plane, C: tl.constexpr):
 
 @triton.jit
 def gathered(canvas, index, mask, plane, C: tl.constexpr):
-    """As `read`, where the pixels of a row need not lie next to one another."""
+    """As `read`, for pixels that may be anywhere."""
     a = tl.load(anywhere(canvas, index), mask, other=0).to(tl.int32)
     b = a
     c = a
@@ -204,7 +204,7 @@ def gathered(canvas, index, mask, plane, C: tl.constexpr):
 
 @triton.jit
 def write(out, index, mask, plane, a, b, c, C: tl.constexpr):
-    """The inverse of `read`."""
+    """Store levels at `index`, in the layout of `read`."""
     tl.store(out + index, a.to(out.dtype.element_ty), mask)
     if C == 3:
         tl.store(out + plane + index, b.to(out.dtype.element_ty), mask)
@@ -213,7 +213,7 @@ def write(out, index, mask, plane, a, b, c, C: tl.constexpr):
 
 @triton.jit
 def wrap(i, size, border):
-    """Where index `i`, at most `size` - 1 beyond the image, reads along an axis; anything for CONSTANT outside."""
+    """The pixel at index `i` of an axis with a border of at most `size` - 1; undefined outside for CONSTANT."""
     clamped = tl.minimum(tl.maximum(i, 0), size - 1)
     mirrored = tl.where(i < 0, -i, tl.where(i >= size, 2 * size - 2 - i, i))
     around = tl.where(i < 0, i + size, tl.where(i >= size, i - size, i))

@@ -2,10 +2,10 @@
 
 Integers, as in ATen's uint8 kernels and the torch backend.
 
-`taps` finds, for each output row and column, where its taps begin and what they weigh (float64, then int16 weights);
-`crop` then reads every output pixel's taps straight from the source: horizontally to whole levels, then vertically.
-Lines are resampled again for each row that needs them (at most twice as many as in two passes, without a float or a
-half-resized image in memory). A list that only cuts, pads or flips has no taps, and one launch.
+`taps` computes the first tap and the weights of each output row and column (in float64, then int16). `crop` then reads
+the taps of each output pixel from the source: horizontally to whole levels, then vertically. Lines are resampled again
+for each row that needs them: at most twice as many as in two passes, but no intermediate image is in memory. A list
+that only cuts, pads or flips has no taps, and one launch.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ from gpuaug.ragged import Ragged
 
 __all__ = ["crop", "crop_kernel", "taps_kernel"]
 
-TAPS_AHEAD = tl.constexpr(16)  # words before the taps of an axis: precision, how many taps, and 14 to stay aligned
-CHUNK = 256  # outputs of an axis at a time
+TAPS_AHEAD = tl.constexpr(16)  # words before the taps of an axis: precision, number of taps, and 14 for alignment
+CHUNK = 256  # outputs of an axis that are computed together
 COPY = tl.constexpr(14)  # precision of a tap of weight one
 
 
 @triton.jit
 def _position(p, length, flip, start, n, PADDING: tl.constexpr):
-    """Which of the n resampled pixels canvas pixel p of `length` shows, and whether it is inside the image."""
+    """The resampled pixel, of n, that canvas pixel p of `length` shows, and whether it is inside the image."""
     p = tl.where(flip != 0, length - 1 - p, p) + start
     inside = (p >= 0) & (p < n)
     if PADDING == CONSTANT or PADDING == EDGE:
@@ -86,7 +86,7 @@ def _filter(x, A: tl.constexpr, MODE: tl.constexpr):
 
 @triton.jit
 def _span(output, scale, n_in, MODE: tl.constexpr, ANTIALIAS: tl.constexpr):
-    """First input and number of taps of each output, and what their weights are measured from."""
+    """First input and number of taps of each output, and the centre from which the weights are computed."""
     if ANTIALIAS:
         support = tl.maximum(scale, 1.0) * (1.0 if MODE == BILINEAR else 2.0)
         center = scale * (output.to(tl.float64) + 0.5)
@@ -112,7 +112,7 @@ def _wide_tap(j, first, count, center, inverse, MODE: tl.constexpr):
 
 @triton.jit
 def _plain_tap(j, first, count, center, n_in, MODE: tl.constexpr):
-    """Weight of tap j of the fixed filter: what falls beyond the border is added to the outermost pixel."""
+    """Weight of tap j of the fixed filter. Taps beyond the border are added to the outermost pixel."""
     size: tl.constexpr = 2 if MODE == BILINEAR else 4
     index = tl.minimum(tl.floor(center).to(tl.int32), n_in - 1)
     part = tl.minimum(tl.maximum(center - index, 0.0), 1.0)
@@ -128,7 +128,7 @@ def _plain_tap(j, first, count, center, n_in, MODE: tl.constexpr):
 
 @triton.jit
 def _nearest(output, n_in, n_out, small, MODE: tl.constexpr):
-    """float32, as ATen; up to a height + width of 128 its nearest-exact rounds otherwise."""
+    """The nearest input, in float32 as ATen, which rounds nearest-exact differently up to a height + width of 128."""
     scale = tl.div_rn(n_in.to(tl.float32), n_out.to(tl.float32))
     if MODE == NEAREST:
         index = tl.floor(output.to(tl.float32) * scale)
@@ -153,8 +153,8 @@ def taps_kernel(
 ):  # fmt: skip
     """First tap and weights of each canvas pixel of an axis (long: two passes over the same taps).
 
-    taps: (B, 2, axis_words) int32: precision, how many taps, then for each canvas pixel of the axis the first one
-    (-1 is outside), then the weights, tap by tap. Grid (B, 2), axis 0 is y.
+    taps: (B, 2, axis_words) int32: precision, number of taps, then the first tap of each canvas pixel of the axis
+    (-1: outside), then the weights, tap by tap. Grid (B, 2); axis 0 is y.
     """
     sample, axis = tl.program_id(0), tl.program_id(1)
     window = block + rows_at + sample * row_words + window_at
@@ -162,7 +162,7 @@ def taps_kernel(
     small = tl.load(window + WINDOW_RESIZED) + tl.load(window + WINDOW_RESIZED + 1) <= SMALL
     start = tl.load(window + WINDOW_START + axis)
     flip = tl.load(window + WINDOW_FLIP + 1 - axis)  # (horizontal, vertical)
-    length = height * (1 - axis) + width * axis  # a select would read the arguments through a pointer
+    length = height * (1 - axis) + width * axis  # not tl.where, which would read the arguments through a pointer
     out = taps + (sample.to(tl.int64) * 2 + axis) * axis_words
     offset = tl.arange(0, CHUNK)
     copies = n_in == n_out
@@ -171,7 +171,7 @@ def taps_kernel(
     precision = n_in * 0 + COPY
     most = n_in * 0 + 1
     if MODE != NEAREST and MODE != NEAREST_EXACT and not copies:
-        # the widest precision whose rounded largest weight still is an int16, over all outputs of the axis
+        # the largest precision at which the rounded largest weight of the axis is still an int16
         largest = tl.zeros((CHUNK,), tl.float64)
         widest = tl.zeros((CHUNK,), tl.int32)
         for chunk in range(tl.cdiv(n_out, CHUNK)):
@@ -183,7 +183,7 @@ def taps_kernel(
             if ANTIALIAS:
                 total = tl.zeros((CHUNK,), tl.float64)
                 top = tl.zeros((CHUNK,), tl.float64)
-                for j in range(taps_here):  # one after another: the rounding of the sum depends on its order
+                for j in range(taps_here):  # in this order: the rounding of the sum depends on it
                     w = _wide_tap(j, first, count, center, inverse, MODE)
                     total += w
                     top = tl.maximum(top, w)
@@ -216,7 +216,7 @@ def taps_kernel(
             tl.store(at + length, tl.full((CHUNK,), 1, tl.int32) << COPY, mask)
         else:
             first, count, center = _span(wanted, scale, n_in, MODE, ANTIALIAS)
-            # `most` taps from here on are inside the box, so that `crop` need not check
+            # all `most` taps from `begin` on are inside the box, so `crop` checks no bounds
             begin = tl.minimum(first, n_in - most)
             before = first - begin
             tl.store(at, tl.where(inside, begin, -1), mask)
@@ -247,7 +247,7 @@ def crop_kernel(
     BH: tl.constexpr, BW: tl.constexpr,
 ):  # fmt: skip
     """source: dense uint8 with these strides, or ragged: (height, width, channels) images, whose offset and width are
-    in the row. out: (B, channels, H, W) uint8. Grid (tiles, B, channels / C).
+    in the parameter row. out: (B, channels, H, W) uint8. Grid (tiles, B, channels / C).
     """
     sample, channel = tl.program_id(1), tl.program_id(2)
     window = block + rows_at + sample * row_words + window_at
@@ -273,7 +273,7 @@ def crop_kernel(
         across = down + axis_words
         precision_y, taps_y = tl.load(down), tl.load(down + 1)
         precision_x, taps_x = tl.load(across), tl.load(across + 1)
-        # beyond the tile's edge the last row and column are read again: no load needs a mask
+        # beyond the canvas the last row and column are read again, so no load needs a mask
         row, column = tl.minimum(y, height - 1), tl.minimum(x, width - 1)
         first_y, first_x = tl.load(down + TAPS_AHEAD + row), tl.load(across + TAPS_AHEAD + column)
         inside = (first_y >= 0) & (first_x >= 0)
@@ -320,7 +320,7 @@ def crop_kernel(
 
 
 def _taps(window: Window, size: tuple[int, int], layout: Layout, params: Params) -> tuple[Tensor, int]:
-    """The taps of every sample's axes, and how many words an axis has, whatever box is drawn from images of `size`."""
+    """The taps of all samples, and the words of an axis: enough for every box of images of `size`."""
     height, width = window.size
     reach = 1 if window.interpolation == instructions.BILINEAR else 2
     words = 0
@@ -339,7 +339,7 @@ def _taps(window: Window, size: tuple[int, int], layout: Layout, params: Params)
 
 
 def crop(source: Tensor | Ragged, layout: Layout, params: Params) -> Tensor:
-    """(B, C, H, W) uint8: the canvas that the program's window describes."""
+    """(B, C, H, W) uint8: the canvas that the window of the program describes."""
     window = layout.program.window
     assert window is not None
     (height, width), batch = window.size, len(source)
@@ -348,7 +348,7 @@ def crop(source: Tensor | Ragged, layout: Layout, params: Params) -> Tensor:
         size = tuple(source.whole.max(axis=0).tolist())
     else:
         span = sum((n - 1) * stride for n, stride in zip(source.shape[1:], source.stride()[1:], strict=True))
-        source = source.contiguous() if span >= 2**31 else source  # offsets within a sample have 32 bits
+        source = source.contiguous() if span >= 2**31 else source  # offsets in a sample have 32 bits
         data, channels, size = source, source.shape[1], tuple(source.shape[2:])
         strides = source.stride(0), source.stride(2), source.stride(3), source.stride(1)
     taps, axis_words = _taps(window, size, layout, params) if window.may_resample else (params.block, 0)

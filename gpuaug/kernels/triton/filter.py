@@ -1,4 +1,4 @@
-"""Filters: separable blur in two passes, and small two-dimensional kernels in one; integers, weights in Q14."""
+"""Filters in integers: separable blur in two passes, small two-dimensional kernels in one; 14 fraction bits."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from gpuaug.kernels.triton.runtime.tape import empty
 __all__ = ["blur", "blur_kernel", "convolve"]
 
 HALF = tl.constexpr(1 << (FRACTION.value - 1))
-SHIFT_ACROSS = tl.constexpr(FRACTION.value - LINE_FRACTION.value)  # bits that each pass of a blur shifts out
+SHIFT_ACROSS = tl.constexpr(FRACTION.value - LINE_FRACTION.value)  # bits by which each pass of a blur shifts right
 SHIFT_DOWN = tl.constexpr(FRACTION.value + LINE_FRACTION.value)
 HALF_ACROSS, HALF_DOWN = tl.constexpr(1 << (SHIFT_ACROSS.value - 1)), tl.constexpr(1 << (SHIFT_DOWN.value - 1))
 
 
 @triton.jit
 def convolve(canvas, weights, size, border, x, y, mask, height, width, C: tl.constexpr):
-    """Levels of the tile correlated with `weights` (size * size,) int16."""
+    """Correlate the tile with `weights` (size * size,) int16."""
     a = tl.zeros(mask.shape, tl.int32) + HALF
     b, c = a, a
     for tap in range(size * size):
@@ -60,10 +60,10 @@ def blur_kernel(
     source, target, block, rows_at, row_words, instruction_at, weights_at, height, width,
     DOWN: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr,
 ):  # fmt: skip
-    """Along x: canvas (B, channels, H, W) uint8 to lines, int16 alike with LINE_FRACTION bits of fraction. Along y
-    (DOWN): back.
+    """Along x: canvas (B, channels, H, W) uint8 to lines, int16 of the same shape, with LINE_FRACTION fraction bits.
+    Along y (DOWN): lines to canvas.
 
-    Only samples whose instruction is a BLUR are touched. Grid (tiles, B, channels).
+    Only samples whose instruction is BLUR are read or written. Grid (tiles, B, channels).
     """
     sample = tl.program_id(1)
     row = block + rows_at + sample * row_words
@@ -88,7 +88,7 @@ def blur_kernel(
 
 
 def blur(canvas: Tensor, layout: Layout, run: Run, params: Params) -> None:
-    """BLUR in the first instruction of `run`, in place."""
+    """Run, in place, the BLUR that is the first instruction of `run`."""
     batch, channels, height, width = canvas.shape
     lines = empty(canvas.shape, torch.int16, canvas.device)
     instruction_at, _, weights_at = layout.instructions(run)

@@ -1,6 +1,6 @@
-"""Finish: the last run, levels to values by a table, erase, mix, cast, layout, in one launch.
+"""Finish, in one launch: the last run, look up values in a table, erase, mix, cast, write in the memory format.
 
-A mix needs the partner's values: its run is evaluated once more, so no float canvas is ever in memory.
+For a mix the last run of the partner is evaluated again, so that no float canvas is in memory.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ __all__ = ["finish", "finish_kernel"]
 
 @triton.jit
 def _erase(value, inside, shift, scale, row, op, element, normals, RANDOM: tl.constexpr):
-    """`shift` and `scale` are this channel's."""
+    """Erase `value` where `inside`. `shift` and `scale` are those of this channel."""
     level = float_at(shift)
     if RANDOM:
         level = level + float_at(scale) * pixel_normals(row, op, element, normals)
@@ -47,7 +47,7 @@ def _values(
     C: tl.constexpr, MAY: tl.constexpr, N: tl.constexpr,
     TABLE: tl.constexpr, ERASES: tl.constexpr, RANDOM: tl.constexpr,
 ):  # fmt: skip
-    """float32 values of the tile of `sample`: its run, the table, its erased boxes."""
+    """The values of a tile of `sample`, float32: after its last run, the table and the erasing."""
     plane = height * width
     here = (sample.to(tl.int64) * channels + channel) * plane
     row = block + rows_at + sample * row_words
@@ -71,7 +71,7 @@ def _values(
         op = tl.load(head)
         shift, scale = head + 1 + channel, head + 1 + channels + channel
         element = channel * plane + y * width + x
-        # a tile without an erased pixel draws nothing
+        # no draws in a tile without an erased pixel
         if tl.max(tl.max(inside.to(tl.int32), axis=1), axis=0) > 0:
             random: tl.constexpr = (RANDOM >> e) & 1
             p = _erase(p, inside, shift, scale, row, op, element, normals, random)
@@ -113,9 +113,9 @@ def finish_kernel(
     TABLE: tl.constexpr, ERASES: tl.constexpr, RANDOM: tl.constexpr, MIX: tl.constexpr,
     BH: tl.constexpr, BW: tl.constexpr,
 ):  # fmt: skip
-    """canvas: (B, channels, H, W) uint8; out alike in any dtype, samples dense, with strides out_y, out_x, out_c.
+    """canvas: (B, channels, H, W) uint8; out of the same shape in any dtype, dense, with strides out_y, out_x, out_c.
 
-    At table_at: (channels, 256) float32. At erases: for each one op, shifts, scales. Grid (tiles, B, channels / C).
+    At table_at: (channels, 256) float32. At erases: op, shifts and scales of each erase. Grid (tiles, B, channels / C).
     """
     sample, channel = tl.program_id(1), tl.program_id(2)
     y, x = tile(width, BH, BW)
@@ -126,7 +126,7 @@ def finish_kernel(
         pasted = tl.max(tl.max((in_box(mix + MIX_BOX, x, y) & mask).to(tl.int32), axis=1), axis=0)
         p = tl.zeros((BH, BW), tl.float32)
         q, r = p, p
-        for part in range(tl.where((rest != 0) | (pasted > 0), 2, 1)):  # oneself, then the partner
+        for part in range(tl.where((rest != 0) | (pasted > 0), 2, 1)):  # this sample, then its partner
             u, v, w = _values(
                 canvas, block, rows_at, row_words, tl.where(part == 0, sample, tl.load(mix + MIX_PARTNER)),
                 instructions_at, stride, weights_at, luts, normals, base, total, table_at, erases, erases_at,
@@ -153,7 +153,7 @@ def finish_kernel(
 def finish(
     canvas: Tensor, layout: Layout, run: Run, params: Params, luts: Tensor, branches: Branches
 ) -> Tensor:  # fmt: skip
-    """(B, C, H, W) in the asked dtype and layout, from the canvas before the last run."""
+    """Convert the canvas before the last run to (B, C, H, W) in the dtype and memory format of the finish."""
     wanted = layout.program.finish
     assert wanted is not None
     batch, channels, height, width = canvas.shape

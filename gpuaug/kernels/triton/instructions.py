@@ -1,8 +1,8 @@
-"""Instructions: a run of them on one canvas, fused, giving the next.
+"""Instructions in runs: each run is fused, reads one canvas and writes the next one.
 
-A run begins with an instruction that may look at its neighbours (`gather`: warp, flip, sharpness, convolution) and goes
-on with point instructions, which need no barrier: they run on registers. `evaluate` is the run of one tile;
-`run_fused`, `statistics` and `finish` are what is done with it.
+The first instruction of a run may read other pixels (`gather`: warp, flip, sharpness, convolution). Point instructions
+follow, which work in registers and need no barrier. `evaluate` computes the run for one tile; `run_fused`, `statistics`
+and `finish` use its result.
 """
 
 from __future__ import annotations
@@ -68,11 +68,11 @@ def _sharp(total, v, inside, weight):
 
 @triton.jit
 def _sharpen(canvas, a, b, c, x, y, height, width, weight, C: tl.constexpr):
-    """a, b, c are the tile; pixels on the border stay."""
+    """Sharpen the tile a, b, c. Pixels on the border of the image do not change."""
     inside = (y > 0) & (y < height - 1) & (x > 0) & (x < width - 1)
     plane = height * width
     p, q, r = 4 * a, 4 * b, 4 * c
-    rows = tl.where(height > 0, 3, 0)  # three, but the compiler must not unroll: 27 loads a pixel need 128 registers
+    rows = tl.where(height > 0, 3, 0)  # always 3, hidden from the compiler: unrolled it needs 128 registers
     for k in range(rows):
         pointers = canvas + ((y + (k - 1)) * width + x)
         p += _row(pointers, inside)
@@ -89,10 +89,9 @@ def _sharpen(canvas, a, b, c, x, y, height, width, weight, C: tl.constexpr):
 def gather(
     canvas, instruction, weights, x, y, mask, height, width, channel, channels, C: tl.constexpr, MAY: tl.constexpr
 ):  # fmt: skip
-    """Levels of the tile after the instruction in `instruction`, if it moves pixels or looks at neighbours, else as
-    they are.
+    """Load the tile and run the instruction at `instruction` if it moves pixels or reads neighbours; else only load.
 
-    canvas: this sample's first channel (`channel`). weights: the kernel of a CONVOLVE, int16.
+    canvas: Channel `channel` of this sample, the first one of this program. weights: Kernel of a CONVOLVE, int16.
     """
     opcode = tl.load(instruction + OPCODE_AT)
     plane = height * width
@@ -121,8 +120,8 @@ def evaluate(
     canvas, instructions, stride, count, weights, luts, keys, normals, base, total,
     x, y, mask, height, width, channel, channels, C: tl.constexpr, MAY: tl.constexpr, N: tl.constexpr,
 ):  # fmt: skip
-    """Levels of the tile after the first `count` of the run's N instructions, `stride` words apart at
-    `instructions`."""
+    """Levels of the tile after the first `count` of the N instructions of a run, which are at `instructions`, `stride`
+    words apart."""
     if N == 0:
         a, b, c = read(canvas, y * width + x, mask, height * width, C)
     else:
@@ -157,14 +156,14 @@ def run_fused_kernel(
 
 @dataclass
 class Branches:
-    """What BRANCH, JOIN and MERGE keep between launches: base uint8 and total float32, (B, C, H, W) if needed."""
+    """State of BRANCH, JOIN and MERGE between launches: base uint8 and total float32, (B, C, H, W) if needed."""
 
     base: Tensor
     total: Tensor
 
     @classmethod
     def of(cls, canvas: Tensor, needed: bool) -> Branches:
-        """Memory for a program; where none is needed, anything a kernel can be given."""
+        """Memory for a program. If none is `needed`, any tensors, as arguments for the kernels."""
         if not needed:
             return cls(canvas, normals(canvas.device))
         return cls(*[empty(canvas.shape, dtype, canvas.device) for dtype in (torch.uint8, torch.float32)])

@@ -1,7 +1,7 @@
-"""JPEG artefacts in two launches, in place: code every plane's blocks, then upsample and convert back, as the twin.
+"""JPEG artefacts in two launches, in place: code the blocks of each plane, then upsample and convert to RGB.
 
-Between its roundings a DCT of libjpeg is linear in integers, so eight products with a constant 8 x 8 matrix give its
-bits; no butterfly is needed.
+The same bits as the torch backend. Between two roundings a DCT of libjpeg is linear in integers, so products with a
+constant 8 x 8 matrix give its bits, without the usual fast algorithm.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def matrices() -> Array:
 
 @triton.jit
 def _transform(v, matrix, shift: tl.constexpr):
-    """v (n, 8, 8) times `matrix` along its last axis, rounded."""
+    """Multiply v (n, 8, 8) by `matrix` along its last axis, and round."""
     k, j = tl.arange(0, 8)[:, None], tl.arange(0, 8)[None, :]
     m = tl.load(matrix + 8 * k + j)
     total = tl.sum(v[:, :, None, :] * m[None, None, :, :], axis=3)
@@ -71,7 +71,7 @@ def _luma(canvas, y, x, width, plane, C: tl.constexpr):
 
 @triton.jit
 def _chroma(canvas, y, x, width, plane, red):
-    """Cb, or Cr where `red`."""
+    """Cb, or Cr if `red`."""
     r, g, b = read(canvas, y * width + x, y >= 0, plane, 3)
     cb = CB_R * r + CB_G * g + CB_B * b
     cr = CR_R * r + CR_G * g + CR_B * b
@@ -82,7 +82,7 @@ def _chroma(canvas, y, x, width, plane, red):
 def jpeg_code_kernel(
     canvas, planes, block, rows_at, row_words, instruction_at, tables, height, width, C: tl.constexpr, N: tl.constexpr
 ):  # fmt: skip
-    """canvas (B, C, H, W) to coded planes: each sample H * W luma, then two chroma planes of half size, uint8.
+    """From canvas (B, C, H, W) to coded planes, uint8: for each sample H * W luma, then two chroma planes of half size.
 
     Grid (groups of N luma blocks, B, 1 or 3).
     """
@@ -129,7 +129,7 @@ def jpeg_code_kernel(
 
 @triton.jit
 def _upsample(chroma, y, x, tall, wide, mask):
-    """The triangle filter; up to two columns libjpeg repeats samples instead."""
+    """Upsample by the triangle filter. Up to two columns, libjpeg repeats samples instead."""
     row, column = y // 2, x // 2
     near = chroma + row * wide
     far = chroma + tl.minimum(tl.maximum(row - 1 + 2 * (y & 1), 0), tall - 1) * wide
@@ -149,7 +149,7 @@ def jpeg_decode_kernel(
     planes, canvas, block, rows_at, row_words, instruction_at, height, width,
     C: tl.constexpr, BH: tl.constexpr, BW: tl.constexpr,
 ):  # fmt: skip
-    """Coded planes back to the canvas, for the samples whose instruction is a JPEG. Grid (tiles, B)."""
+    """From coded planes to the canvas, for the samples whose instruction is JPEG. Grid (tiles, B)."""
     sample = tl.program_id(1)
     if tl.load(block + rows_at + sample * row_words + instruction_at + OPCODE_AT) == JPEG:
         y, x = tile(width, BH, BW)
@@ -170,7 +170,7 @@ def jpeg_decode_kernel(
 
 
 def jpeg(canvas: Tensor, layout: Layout, run: Run, params: Params) -> None:
-    """JPEG in the first instruction of `run`, in place."""
+    """Run, in place, the JPEG that is the first instruction of `run`."""
     batch, channels, height, width = canvas.shape
     half = -(-height // 2) * -(-width // 2) if channels == 3 else 0
     planes = empty((batch, height * width + 2 * half), torch.uint8, canvas.device)

@@ -1,4 +1,4 @@
-"""Labels: one's own times its share, plus the partner's times the rest."""
+"""Labels: the sample's label times its share, plus the partner's label times the rest."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def labels_kernel(
 
 
 def labels(labels: Tensor, num_classes: int | None, layout: Layout, params: Params) -> Tensor:
-    """Soft labels (B, classes) of mixed samples, as the twin's."""
+    """Soft labels (B, classes) of mixed samples, as in the torch backend."""
     one_hot = labels.ndim == 1
     classes = num_classes if one_hot else labels.shape[1]
     assert classes is not None

@@ -1,4 +1,4 @@
-"""Per-pixel normal draws: Philox4x32-10 inside the kernel, through the table of quantiles, as the twin's."""
+"""Normal draws for each pixel: Philox4x32-10 in the kernel, and a table of quantiles, as in the torch backend."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ __all__ = ["noise", "pixel_normals"]
 
 @triton.jit
 def pixel_normals(keys, op, element, normals):
-    """Normals of elements, numbered within the sample. `keys`: `KeyWord`."""
+    """The normals of elements. `element`: number within the sample. `keys`: words in the order of `KeyWord`."""
     block = (element >> 3).to(tl.uint32)
     zero = block * 0
     high = tl.load(keys + INDEX_HIGH).to(tl.uint32, bitcast=True)
@@ -43,7 +43,7 @@ def pixel_normals(keys, op, element, normals):
 
 @triton.jit
 def noise(instruction, keys, level, element, normals):
-    """Levels after the NOISE in `instruction`."""
+    """Levels after the NOISE at `instruction`."""
     z = pixel_normals(keys, operand(instruction, OP).to(tl.int32), element, normals)
     total = level + (z * operand(instruction, SIGMA) + operand(instruction, MEAN)).to(tl.int32)  # as torchvision
     return tl.where(operand(instruction, CLIP) != 0, tl.minimum(tl.maximum(total, 0), 255), total & 255)

@@ -1,4 +1,4 @@
-"""Point instructions: what a pixel becomes without looking at its neighbours. They run on registers, in a row."""
+"""Point instructions: each output pixel depends on the same input pixel only. Several run in registers, in order."""
 
 from __future__ import annotations
 
@@ -50,19 +50,19 @@ from gpuaug.kernels.triton.noise import noise
 __all__ = ["in_box", "point"]
 
 SIXTH = tl.constexpr(1 / 6)
-TO_LEVEL = tl.constexpr(255.999 / 255)  # torchvision's way back from [0, 1]
+TO_LEVEL = tl.constexpr(255.999 / 255)  # torchvision's factor from [0, 1] to levels
 
 
 @triton.jit
 def in_box(box, x, y):
-    """Inside (top, left, height, width), four int32 at `box`."""
+    """Whether (x, y) is inside the box (top, left, height, width), four int32 at `box`."""
     top, left = tl.load(box + TOP), tl.load(box + LEFT)
     return (y >= top) & (y < top + tl.load(box + HEIGHT)) & (x >= left) & (x < left + tl.load(box + WIDTH))
 
 
 @triton.jit
 def _look_up(table, step, a, b, c, C: tl.constexpr):
-    """Levels through uint8 tables that lie `step` bytes apart."""
+    """Map levels through uint8 tables that are `step` bytes apart."""
     a = tl.load(anywhere(table, a)).to(tl.int32)
     if C == 3:
         b = tl.load(anywhere(table + step, b)).to(tl.int32)
@@ -85,7 +85,7 @@ def _saturation(instruction, a, b, c):
 
 @triton.jit
 def _wheel(k, high, chroma):
-    """One channel: `k` is its place on the colour circle, in sixths, before wrapping."""
+    """One channel of the result. `k`: its position on the colour circle, in sixths, before wrapping."""
     k = k - 6.0 * tl.floor(k * SIXTH)
     ramp = tl.maximum(tl.minimum(tl.minimum(k, 4.0 - k), 1.0), 0.0)
     return byte((high - chroma * ramp) * TO_LEVEL)
@@ -126,9 +126,9 @@ def point(
     instruction, lut, keys, normals, base, total, a, b, c, x, y, mask, height, width, channel, channels,
     C: tl.constexpr, MAY: tl.constexpr,
 ):  # fmt: skip
-    """The instruction in `instruction` on levels a, b, c; those that look at neighbours were `gather`'s, and pass.
+    """Run the instruction at `instruction` on levels a, b, c. Those that `gather` runs do nothing here.
 
-    lut: the channel's table made by `statistics` for this instruction. base, total: this sample's channel, kept from
+    lut: Table of the channel, from `statistics`, for this instruction. base, total: Channel of this sample, kept from
     BRANCH to MERGE.
     """
     opcode = tl.load(instruction + OPCODE_AT)
@@ -173,7 +173,7 @@ def point(
         if C == 3:
             _branch(base + plane, total + plane, weight, b, index, mask)
             _branch(base + 2 * plane, total + 2 * plane, weight, c, index, mask)
-        tl.debug_barrier()  # who reads it next may be another thread of this program
+        tl.debug_barrier()  # another thread of this program may read it next
     elif HAS_JOIN & MAY and opcode == JOIN:
         weight = operand(instruction, WEIGHT)
         a = _join(base, total, weight, a, index, mask)
@@ -186,5 +186,5 @@ def point(
         if C == 3:
             b = byte(tl.load(total + plane + index, mask, other=0.0))
             c = byte(tl.load(total + 2 * plane + index, mask, other=0.0))
-        tl.debug_barrier()  # a BRANCH that follows writes it
+        tl.debug_barrier()  # a later BRANCH writes it
     return a, b, c

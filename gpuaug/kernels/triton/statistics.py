@@ -1,8 +1,8 @@
-"""Statistics: the tables that follow from the pixels. CONTRAST, AUTOCONTRAST and EQUALIZE.
+"""CONTRAST, AUTOCONTRAST and EQUALIZE: tables that depend on statistics of the image.
 
-Histogram and table are one launch. One program per sample (and channel group) walks over the whole image, so no
-partial histograms are kept in memory and a sample without such an instruction costs nothing. An instruction later in
-the run sees the pixels after those before it, evaluated once more, without a canvas between.
+Histogram and table are one launch. One program per sample (and channel group) reads the whole image, so no partial
+histograms are in memory, and a sample without such an instruction costs nothing. For a later instruction of the run,
+the instructions before it are evaluated again, without a canvas in memory.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from gpuaug.kernels.triton.runtime.tape import empty
 __all__ = ["statistics", "statistics_kernel"]
 
 STEP = tl.constexpr(1 / 255)
-KEEPERS = bits([Op.BRANCH, Op.JOIN, Op.MERGE])  # a run has none before one that looks at statistics
+KEEPERS = bits([Op.BRANCH, Op.JOIN, Op.MERGE])  # a run has none of these before an instruction that needs statistics
 
 
 @triton.jit
@@ -55,7 +55,7 @@ def _autocontrast(seen, levels):
 
 @triton.jit
 def _equalize(counts, size, levels):
-    """Pillow's rule, in integers."""
+    """The table of an equalization, by Pillow's rule, in integers."""
     last = tl.max(tl.where(counts > 0, levels, 0), axis=0)
     step = (size - tl.sum(tl.where(levels == last, counts, 0), axis=0)) // 255
     below = step // 2 + tl.cumsum(counts, axis=0) - counts
@@ -64,7 +64,7 @@ def _equalize(counts, size, levels):
 
 @triton.jit
 def _histogram(v, mask):
-    """Counts (256,) of the levels where `mask`."""
+    """Histogram (256,) of the levels where `mask`."""
     flat: tl.constexpr = v.shape[0] * v.shape[1]
     return tl.histogram(tl.reshape(v, (flat,)), 256, tl.reshape(mask, (flat,)))
 
@@ -89,7 +89,7 @@ def statistics_kernel(
         instruction = row + instructions_at + k * stride
         opcode = tl.load(instruction + OPCODE_AT)
         if (opcode >= CONTRAST) & (opcode <= EQUALIZE):
-            seen_a = tl.zeros((BH, BW), tl.int32)  # the extremes, or the sum of the luma, of at most 2**21 pixels
+            seen_a = tl.zeros((BH, BW), tl.int32)  # extremes of the levels, or the luma of at most 2**21 pixels
             seen_b, seen_c = seen_a, seen_a
             bins_a = tl.zeros((256,), tl.int32)
             bins_b, bins_c = bins_a, bins_a
@@ -138,7 +138,7 @@ def statistics_kernel(
 
 @triton.jit
 def _extend(seen, v, mask):
-    """`seen` with levels `v`: the largest in the upper 16 bits, the largest distance from 255 in the lower ones."""
+    """Update `seen` by levels `v`: the largest in the upper 16 bits, the largest distance from 255 in the lower 16."""
     top, bottom = tl.where(mask, v << 16, 0), tl.where(mask, 255 - v, 0)
     return tl.maximum(seen & 0xFF0000, top) | tl.maximum(seen & 0xFF, bottom)
 
@@ -154,8 +154,8 @@ def _max(v):
 
 
 def statistics(canvas: Tensor, layout: Layout, run: Run, params: Params) -> Tensor:
-    """(B, instructions, C, 256) uint8: the tables that a run's instructions make of the pixels; any tensor if none
-    can."""
+    """(B, instructions, C, 256) uint8: the tables of the instructions of a run that need statistics; any tensor if
+    none does."""
     if not run.has_statistics:
         return canvas
     batch, channels, height, width = canvas.shape

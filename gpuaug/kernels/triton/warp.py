@@ -1,4 +1,4 @@
-"""Warp: pull every pixel through an inverse matrix; the arithmetic of the twin, operation by operation."""
+"""Warp: sample the canvas where an inverse matrix maps each output pixel; the same operations as in torch."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ __all__ = ["warp"]
 
 @triton.jit
 def _line(instruction, first: tl.constexpr, column, row):
-    """A line of the matrix, which begins at operand `first`, times (column, row, 1)."""
+    """The line of the matrix that begins at operand `first`, times (column, row, 1)."""
     a, b, c = operand(instruction, first), operand(instruction, first + 1), operand(instruction, first + 2)
     return a * column + (b * row + c)
 
 
 @triton.jit
 def _source(instruction, x, y, MAY: tl.constexpr):
-    """Where each pixel of the tile reads."""
+    """Source coordinates of each pixel of the tile."""
     column, row = x.to(tl.float32), y.to(tl.float32)
     sx, sy = _line(instruction, MATRIX, column, row), _line(instruction, MATRIX + 3, column, row)
     if HAS_PROJECTIVE & MAY and operand(instruction, PROJECTIVE) != 0:
@@ -46,7 +46,7 @@ def _source(instruction, x, y, MAY: tl.constexpr):
 
 @triton.jit
 def warp(canvas, instruction, fill, x, y, mask, height, width, C: tl.constexpr, MAY: tl.constexpr):
-    """Levels of the tile after the WARP in `instruction`; `fill` points to the channel's levels, float32 bits."""
+    """Levels of the tile after the WARP at `instruction`; `fill` points to the channel's levels, float32 bits."""
     sx, sy = _source(instruction, x, y, MAY)
     has_fill = operand(instruction, HAS_FILL) != 0
     f0 = tl.where(has_fill, float_at(fill), 0.0)
@@ -67,7 +67,7 @@ def warp(canvas, instruction, fill, x, y, mask, height, width, C: tl.constexpr, 
 
 @triton.jit
 def _nearest(canvas, sx, sy, f0, f1, f2, mask, height, width, C: tl.constexpr):
-    # clamped just outside first: far away, infinite or no number at all must not reach the cast
+    # first clamped to just outside: very large, infinite or NaN values must not reach the cast
     rx = rint(tl.minimum(tl.maximum(sx, -2.0), width * 1.0 + 1.0)).to(tl.int32)
     ry = rint(tl.minimum(tl.maximum(sy, -2.0), height * 1.0 + 1.0)).to(tl.int32)
     inside = (rx >= 0) & (rx < width) & (ry >= 0) & (ry < height)
@@ -81,7 +81,7 @@ def _nearest(canvas, sx, sy, f0, f1, f2, mask, height, width, C: tl.constexpr):
 
 @triton.jit
 def _near(sx, sy, reach, height, width):
-    """Whether any tap can be inside, and the coordinates, zero where none is."""
+    """Whether any tap can be inside, and the coordinates, which are zero where no tap is."""
     right, bottom = width + (reach - 1.0), height + (reach - 1.0)
     near = (sx > -reach) & (sx < right) & (sy > -reach) & (sy < bottom)
     return near, tl.where(near, sx, 0.0), tl.where(near, sy, 0.0)
@@ -89,7 +89,7 @@ def _near(sx, sy, reach, height, width):
 
 @triton.jit
 def _tap(canvas, x, y, weight, near, mask, height, width, C: tl.constexpr):
-    """What a tap adds to each channel, and its weight, zero outside."""
+    """The contribution of a tap to each channel, and its weight; zero outside."""
     inside = near & (x >= 0) & (x < width) & (y >= 0) & (y < height)
     weight = tl.where(inside, weight, 0.0)
     a, b, c = gathered(canvas, y * width + x, inside & mask, height * width, C)
@@ -135,7 +135,7 @@ def _bicubic(canvas, sx, sy, f0, f1, f2, has_fill, mask, height, width, C: tl.co
     x0, y0 = fx.to(tl.int32) - 1, fy.to(tl.int32) - 1
     zero = tl.zeros(sx.shape, tl.float32)
     a, b, c, coverage = zero, zero, zero, zero
-    taps = tl.where(height > 0, 4, 0)  # four, but the compiler must not unroll: sixteen taps need too many registers
+    taps = tl.where(height > 0, 4, 0)  # always 4, hidden from the compiler: unrolled it needs too many registers
     for j in range(taps):
         line_a, line_b, line_c, line = zero, zero, zero, zero
         for i in range(taps):

@@ -117,7 +117,7 @@ def move(loader: Any, device: torch.device) -> MovedLoader:
     if batch_size(inner) is None:
         raise ValueError("the loader makes no batches, or its batch size is unknown")
     if inner.collate_fn is not default_collate:
-        raise ValueError("the loader has a collate_fn of its own")
+        raise ValueError("the loader has a custom collate_fn")
     chain, transform = found
     converted = from_torchvision(transform)
     dataset = copy.copy(chain[-1])

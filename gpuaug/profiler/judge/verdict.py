@@ -20,7 +20,7 @@ MATTERS = 1.05  # the smallest gain that is worth a change
 NOTHING, LITTLE, SOME = 1.03, 1.10, 1.25  # limits of the gains for which data path and step balance, see `balanced`
 SLOW_WORKER = 1.3  # time of a slow worker / median of the others, at least
 TAIL = 1.10  # gain of equal batches, from which on the cause is a tail
-THREADS = 1.5  # threads of a worker that compute at once, from which on there are several
+THREADS = 1.5  # threads of a worker that compute at once, from which on it counts as multithreaded
 CONTENDED = 0.15  # fraction of the fetch that waits for a core, from which on the cause is cores
 
 WORDS = {
@@ -207,7 +207,7 @@ def judge(costs: Costs, found: Sequence[Group], edge: Gain | None = None) -> Ver
     top = max(consumer, key=lambda group: group.gain.times)
     what = WORDS.get(top.name, top.name)
     if balanced(ceiling.times, model.times):
-        text = f"A tie. Without the data path: {ceiling}; without {what}: {top.gain}. Only both together gain more."
+        text = f"A tie of the data path and {what}. Without the first: {ceiling}; without the second: {top.gain}."
         return say("tie", first.name, top.name, text)
     if model.times >= ceiling.times:
         rest = "the data path is the next limit"

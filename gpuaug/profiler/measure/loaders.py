@@ -54,8 +54,8 @@ def check_traceable(loader: DataLoader[Any]) -> None:
     home = str(getattr(type(loader).__iter__, "__module__", "")).partition(".")[0]
     if home not in ("torch", "torchdata"):
         raise ValueError(
-            f"profile: `loader` must iterate as torch's DataLoader does, got {type(loader).__name__}, which has an "
-            "__iter__ of its own or is being profiled already. Pass a plain DataLoader with its settings."
+            f"profile: `loader` must iterate as torch's DataLoader does, got {type(loader).__name__}, which has a "
+            "custom __iter__ or is being profiled already. Pass a plain DataLoader with its settings."
         )
     if isinstance(loader.dataset, (IterDataPipe, MapDataPipe)):
         raise ValueError(

@@ -21,7 +21,7 @@ __all__ = ["Pass", "alone", "batches_of", "cold_files", "evict", "recorded", "ti
 
 CACHED = 4  # batches on which the step alone runs again and again
 WINDOWS = 5  # parts of a pass, of which the fastest and the slowest are reported
-MAX_FILES = 200_000  # that are evicted from the page cache
+MAX_FILES = 200_000  # largest number of files that are evicted from the page cache
 
 
 @dataclass(frozen=True)

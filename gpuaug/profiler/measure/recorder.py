@@ -102,7 +102,7 @@ class Recorder(_Proxy):
         for seen in [seen for seen in self._seen if seen.over]:
             device = None if seen.events is None else _elapsed(seen.events, before)
             before = seen.events
-            found = workers.setdefault(seen.epoch, {})  # every epoch may have workers of its own
+            found = workers.setdefault(seen.epoch, {})  # every epoch may have its own workers
             worker = -1 if seen.notes.process == os.getpid() else found.setdefault(seen.notes.process, len(found))
             batches.append(self._batch(seen, worker, device))
         return Trace(Loader.of(self.inner, self._names), batches, list(self._starts), list(self._ends))

@@ -1,9 +1,10 @@
 """Trace each batch on its way through a DataLoader, without changing torch: the times travel with the batch.
 
 A copy of the loader has a wrapped data set and a wrapped collate function. In the worker they record the time of each
-sample and, for as many batches as is cheap, of each stage. The collated batch becomes a `TracedBatch`: its pickling and
-unpickling record when it was sent and received, and its `pin_memory`, which torch calls, records pinning. All processes
-of a machine use the same clock. The user gets the batch without the times, the same batch as without tracing.
+sample and, for as many batches as the limits below allow, of each stage. The collated batch becomes a `TracedBatch`:
+its pickling and unpickling record when it was sent and received, and its `pin_memory`, which torch calls, records
+pinning. All processes of a machine use the same clock. The user gets the same batch as without tracing, without the
+times.
 """
 
 from __future__ import annotations

@@ -13,9 +13,9 @@ from gpuaug.profiler.model.trace import Batch, Trace
 
 __all__ = ["MIN_BATCHES", "PLACES", "Row", "rows_of", "steady", "worker_threads"]
 
-MIN_BATCHES = 6  # after the warm-up
-MAX_BATCHES = 400  # that are used: more add little, and take long to replay
-SEVERAL = 1.2  # threads, from which on a worker counts as one of several threads
+MIN_BATCHES = 6  # smallest number of batches after the warm-up
+MAX_BATCHES = 400  # largest number of batches that are used: more add little, and take long to replay
+SEVERAL = 1.2  # computing threads of a worker, from which on it counts as multithreaded
 ENOUGH = 3  # values for a median
 READERS = ("read", "decode", "getitem")  # stages whose waiting belongs to the row storage
 IN_STEP = " (step)"  # suffix of a mark in the step whose name is that of a stage in the workers

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from gpuaug.profiler.model.trace import Batch
 from gpuaug.profiler.report import Report
-from gpuaug.profiler.show.words import colour, confidence, gain_or_reason, ms, percent, receipt, where, why
+from gpuaug.profiler.show.words import colour, confidence, doubts, gain_or_reason, ms, percent, receipt, where, why
 
 __all__ = ["to_html"]
 
 SHOWN = 14  # batches in the timeline
-WIDTH, LANE, GAP, LEFT = 1000, 22, 6, 92  # of the timeline, in SVG units
+WIDTH, LANE, GAP, LEFT = 1000, 22, 6, 92  # sizes of the timeline, in SVG units
 BAR = 64  # height of the stacked bar
-MIN_WIDTH = 0.4  # of a box that is drawn, in SVG units
+MIN_WIDTH = 0.4  # width of the narrowest box that is drawn, in SVG units
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def to_html(report: Report) -> str:
         report=report,
         why=why(report),
         confidence=confidence(report),
+        doubtful=bool(doubts(report)),
         where=where(report),
         receipt=receipt(report) if report.receipt else None,
         bar=bar(report),
@@ -120,8 +122,15 @@ def timeline(report: Report) -> tuple[list[tuple[str, float]], list[Box], list[t
             str(number),
         )
     span = last - first
-    ticks = [(LEFT + (WIDTH - LEFT) * k / 5, f"{span * k / 5 * 1e3:.0f}") for k in range(6)]
+    step = round_step(span)
+    ticks = [(LEFT + scale * k * step, f"{k * step * 1e3:g}") for k in range(int(span / step) + 1)]
     return list(tops.items()), boxes, ticks, len(names) * (LANE + GAP)
+
+
+def round_step(span: float) -> float:
+    """The largest of 1, 2, 5, 10, 20 and so on, at any power of ten, that divides a span into at least 4 parts."""
+    power = 10 ** math.floor(math.log10(max(span, 1e-9) / 4))
+    return max(factor * power for factor in (1, 2, 5) if factor * power <= max(span, 1e-9) / 4)
 
 
 def middle(batches: list[Batch]) -> list[Batch]:

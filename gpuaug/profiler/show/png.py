@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = ["save_png"]
 
-LETTERS = 140  # that fit into the whole bar; a part that is too narrow for its label has it in the legend only
-GAINS = 6  # changes that are drawn, at most
+LETTERS = 140  # characters that fit into the whole bar; parts too narrow for their labels are named in the legend only
+GAINS = 6  # largest number of changes that are drawn
 
 
 def save_png(report: Report, path: str | Path) -> None:

@@ -16,17 +16,19 @@ if TYPE_CHECKING:
 __all__ = ["compared", "examined", "to_rich", "to_text"]
 
 WIDTH = 80  # characters
+GAIN = 21  # characters of a gain with its interval
 COLUMNS = (("spent", 6), ("waits", 6), ("samples/s", 9), ("exposed", 7), ("step", 5), ("gain if free", 17))
 LEGEND = (
-    "spent: time of a batch in the process that does this work. waits: the part of it not on a core. exposed: time "
-    "that a step would save without this row and those above it. gain if free: times as fast without this row alone, "
-    "with the interval."
+    "spent: time of a batch in the process that does this work. waits: the part of it not on a core. samples/s: limit "
+    "of this row alone. exposed: time that a step would save without this row and those above it. step: exposed as "
+    "a part of the step. gain if free: times as fast without this row alone, with the interval."
 )
 
 
 def to_rich(report: Report) -> RenderableType:
     """The report as an object that rich prints."""
     from rich.console import Group
+    from rich.padding import Padding
     from rich.text import Text
 
     parts: list[RenderableType] = [_summary(report), _stages(report), Text(LEGEND, "dim"), *_recommendations(report)]
@@ -36,9 +38,9 @@ def to_rich(report: Report) -> RenderableType:
     if slow:
         parts.append(Text("\nSlowest samples: " + ", ".join(f"{index} ({ms(seconds)} ms)" for index, seconds in slow)))
     if report.skipped:
-        reasons = "; ".join(f"{name} ({reason})" for name, reason in report.skipped.items())
-        parts.append(Text(f"Not run: {reasons}.", "dim"))
-    parts.append(Text(where(report), "dim"))
+        parts.append(Text("\nNot run", "dim italic"))
+        parts += [Padding(Text(f"{name}: {why}", "dim"), (0, 0, 0, 1)) for name, why in report.skipped.items()]
+    parts.append(Text(f"\n{where(report)}", "dim"))
     return Group(*parts)
 
 
@@ -46,22 +48,24 @@ def _summary(report: Report) -> RenderableType:
     """Verdict, reasons, first recommendation, reliability."""
     from rich import box
     from rich.panel import Panel
+    from rich.table import Table
     from rich.text import Text
 
     colour = {"model": "green", "tie": "yellow"}.get(report.verdict.kind, "red")
-    lines = Text()
-    lines.append("Verdict  ", "bold")
-    lines.append(report.verdict.text + "\n", f"bold {colour}")
-    lines.append("Why      ", "bold")
-    lines.append("\n         ".join(why(report)) + "\n")
-    lines.append("Next     ", "bold")
     first = next((one for one in report.advice if one.gain is not None), None)
     if first is not None:
-        lines.append(f"{first.title} {first.gain}  [{first.id}]\n")
+        following = f"{first.title} {first.gain}  [{first.id}]"
+    elif report.advice:
+        following = "No change has a predicted gain. See what was observed, below."
     else:
-        lines.append("Nothing in the data path is worth changing.\n")
-    lines.append("Trust    ", "bold")
-    lines.append(confidence(report), "bold red" if doubts(report) else None)
+        following = "Nothing in the data path is worth changing."
+    lines = Table.grid(padding=(0, 2))
+    lines.add_column(style="bold", no_wrap=True)
+    lines.add_column()
+    lines.add_row("Verdict", Text(report.verdict.text, f"bold {colour}"))
+    lines.add_row("Why", Text("\n".join(why(report))))
+    lines.add_row("Next", Text(following))
+    lines.add_row("Trust", Text(confidence(report), "bold red" if doubts(report) else ""))
     return Panel(lines, title="gpuaug profile", box=box.ROUNDED, title_align="left")
 
 
@@ -97,21 +101,22 @@ def _stages(report: Report) -> RenderableType:
 
 
 def _recommendations(report: Report) -> list[RenderableType]:
-    """A line for each recommendation, and the code of the first."""
+    """A row for each recommendation, and the code of the first."""
+    from rich.padding import Padding
+    from rich.table import Table
     from rich.text import Text
 
     if not report.advice:
         return []
-    parts: list[RenderableType] = [Text("What to change", "italic")]
+    rows = Table.grid(padding=(0, 1))
+    rows.add_column(style="bold", width=GAIN)
+    rows.add_column()
     for one in report.advice:
-        row = Text(" ")
-        row.append(gain_or_reason(one), "bold")
-        row.append(f"  {one.title}  ")
-        row.append(f"[{one.id}]", "dim")
-        parts.append(row)
+        rows.add_row(gain_or_reason(one), Text.assemble(f"{one.title}  ", (f"[{one.id}]", "dim")))
+    parts: list[RenderableType] = [Text("\nWhat to change", "italic"), Padding(rows, (0, 0, 0, 1))]
     first = next((one for one in report.advice if one.how), None)
     if first is not None:
-        parts.append(Text(f"\nThe lines of {first.id}:", "italic"))
+        parts.append(Text(f"\nWhat to do ({first.id})", "italic"))
         parts.append(Text("\n".join("  " + line for line in first.how.splitlines())))
     return parts
 
@@ -169,7 +174,7 @@ def compared(before: Report, after: Report, tolerance: float) -> tuple[bool, str
 
 
 def examined(findings: Sequence[Finding]) -> str:
-    """The doctor's findings as text, one line each, with a remedy below each problem."""
+    """The doctor's findings as text, in one row each, with a remedy below each problem."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -181,5 +186,5 @@ def examined(findings: Sequence[Finding]) -> str:
         mark = {True: "+ ", False: "! ", None: "  "}[one.ok]
         table.add_row(mark + one.what, one.value + (f"\n{one.remedy}" if one.ok is False and one.remedy else ""))
     console = Console(width=WIDTH, file=io.StringIO(), force_terminal=False)
-    console.print(table)
+    console.print(table, "  + works well   ! needs attention")
     return console.file.getvalue().rstrip()  # type: ignore[attr-defined]

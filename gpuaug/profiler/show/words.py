@@ -81,23 +81,27 @@ def why(report: Report) -> list[str]:
 
 def confidence(report: Report) -> str:
     """How reliable the numbers are."""
-    cost = "" if report.overhead is None else f"; measuring costs {percent(max(0.0, report.overhead))}"
-    found = (
-        f"The replay differs from the measured time by {percent(abs(report.residual))}{cost}; "
-        f"{len(report.trace.batches)} batches."
-    )
     doubt = doubts(report)
-    return f"UNRELIABLE: {doubt}. {found}" if doubt else f"{found} Core speed changed by {percent(report.drift)}."
+    others = [fact for doubtful, fact in _facts(report) if not doubtful]
+    if report.overhead is not None:
+        others.append(f"measuring costs {percent(max(0.0, report.overhead))}")
+    text = "; ".join([*others, f"{len(report.trace.batches)} batches"])
+    text = f"{text[0].upper()}{text[1:]}."
+    return f"UNRELIABLE: {doubt}. {text}" if doubt else text
 
 
 def doubts(report: Report) -> str:
     """Why the numbers may be unreliable; empty if they are not."""
-    found = []
-    if not report.reliable:
-        found.append(f"the speed of the cores changed by {percent(report.drift)} during the measurement")
-    if abs(report.residual) > LARGE_RESIDUAL:
-        found.append(f"the replay differs from the measured time by {percent(abs(report.residual))}")
-    return " and ".join(found)
+    return " and ".join(fact for doubtful, fact in _facts(report) if doubtful)
+
+
+def _facts(report: Report) -> list[tuple[bool, str]]:
+    """(whether it makes the numbers unreliable, fact)."""
+    residual = abs(report.residual)
+    return [
+        (not report.reliable, f"the speed of the cores changed by {percent(report.drift)} during the measurement"),
+        (residual > LARGE_RESIDUAL, f"the replay differs from the measured time by {percent(residual)}"),
+    ]
 
 
 def gain_or_reason(advice: Advice) -> str:

@@ -1,4 +1,4 @@
-"""The vector parts of `crop`, as portable LLVM: 16 columns of 4 rows at a time, pairs of taps multiplied at once."""
+"""The vector code of `crop`, as portable LLVM: 16 columns of 4 rows in one call, two taps multiplied at once."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ __all__ = [
     "mirror_rgb", "prefetch", "vertical",
 ]  # fmt: skip
 
-PIXELS = 16  # one call of a copy takes so many
-ROWS = 4  # rows one call of the horizontal kernel shares its columns and weights over
+PIXELS = 16  # pixels that one call of a copy takes
+ROWS = 4  # rows of one call of the horizontal kernel, which have the same columns and weights
 
 
 def _concat(builder: ir.IRBuilder, parts: list[ir.Value]) -> ir.Value:
@@ -50,7 +50,7 @@ def _rounding(builder: ir.IRBuilder, precision: ir.Value) -> tuple[ir.Value, ir.
 
 
 def _horizontal(lines: int) -> Any:
-    """16 output columns of ROWS rows: pixels of `lines` interleaved bytes in, `lines` planar lines a row out."""
+    """16 output columns of ROWS rows: from pixels of `lines` interleaved bytes to `lines` planar lines per row."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         src, index, table, mid = (data_of(context, builder, sig, args, n) for n in (0, 2, 4, 8))
@@ -134,7 +134,7 @@ def _vertical_codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) 
 
 @intrinsic
 def vertical(typingctx, mid, base, step, table, at, pairs, precision, out, to):
-    """32 columns of one output line, from `pairs` pairs of lines of `mid`, `step` apart."""
+    """Compute 32 columns of one output line, from `pairs` pairs of lines of `mid`, with distance `step`."""
     i64 = types.int64
     return types.void(mid, i64, i64, table, i64, i64, types.int32, out, i64), _vertical_codegen
 
@@ -149,14 +149,14 @@ def _interleave_codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any
 
 @intrinsic
 def interleave(typingctx, src, a, b, c, d, mid, to):
-    """mid[to:to + 64] = the 16 bytes at a, b, c and d of src, byte by byte in turn."""
+    """mid[to:to + 64] = 16 bytes each from a, b, c and d of src, interleaved."""
     i64 = types.int64
     return types.void(src, i64, i64, i64, i64, mid, i64), _interleave_codegen
 
 
 @intrinsic
 def prefetch(typingctx, src, at):
-    """A hint, harmless outside src, that src[at] is read soon."""
+    """Tell the processor that src[at] will be read soon. `at` may be outside src."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         pointer = builder.gep(data_of(context, builder, sig, args, 0), [args[1]])
@@ -170,7 +170,7 @@ def prefetch(typingctx, src, at):
 
 
 def _copy(channels: int, mirrored: bool) -> Any:
-    """PIXELS pixels of `channels` interleaved bytes in, so many planar bytes of each channel out, in either order."""
+    """A copy of PIXELS pixels of `channels` interleaved bytes to as many planar bytes of each channel, or mirrored."""
 
     def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
         src, out = (data_of(context, builder, sig, args, n) for n in (0, 2))

@@ -1,7 +1,7 @@
-"""The vector parts of `blur` and `convolve`, as portable LLVM: 32 columns of 2 rows at a time, pairs of taps at once.
+"""The vector code of `blur` and `convolve`, as portable LLVM: 32 columns of 2 rows in one call, two taps at once.
 
-Nothing is shuffled. Two neighbouring bytes are a pair of taps of an even column where they start at an even place, else
-of an odd one; so a sum is kept as two vectors of 16, of the even and of the odd columns, until it is stored.
+No bytes are shuffled. Two neighbouring bytes are a pair of taps of an even column if they start at an even position,
+else of an odd column. So a sum is two vectors of 16, one for the even and one for the odd columns, until it is stored.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from gpuaug.kernels.numba.llvm.vectors import I8, I16, I32, I64, address, c64, d
 
 __all__ = ["COLUMNS", "across", "correlate", "down"]
 
-ACROSS, DOWN = FRACTION - LINE_FRACTION, FRACTION + LINE_FRACTION  # bits that each pass of a blur shifts out
+ACROSS, DOWN = FRACTION - LINE_FRACTION, FRACTION + LINE_FRACTION  # bits by which each pass of a blur shifts right
 
 _WORDS, _SUMS = ir.VectorType(I16, 32), ir.VectorType(I32, 16)
-COLUMNS = 32  # one call makes so many, of two rows
+COLUMNS = 32  # columns that one call computes, in two rows
 
 
 def _all(value: int) -> ir.Constant:
@@ -33,7 +33,7 @@ def _weights(builder: ir.IRBuilder, table: ir.Value, n: ir.Value) -> ir.Value:
 
 
 def _sums(builder: ir.IRBuilder, pairs: ir.Value, start: int, step: Any) -> list[ir.Value]:
-    """Four sums, from `start`: step(n) lists what pair n adds to each."""
+    """Four sums that begin at `start`. step(n) lists the pixels and weights of pair n for each."""
     acc = [cgutils.alloca_once_value(builder, _all(start)) for _ in range(4)]
     with cgutils.for_range(builder, pairs, intp=I64) as loop:
         for a, (pixels, weights) in zip(acc, step(loop.index), strict=True):
@@ -42,7 +42,7 @@ def _sums(builder: ir.IRBuilder, pairs: ir.Value, start: int, step: Any) -> list
 
 
 def _slide(builder: ir.IRBuilder, args: Any, data: Any, start: int) -> list[ir.Value]:
-    """The even and odd columns of row a, then of row b, from bytes."""
+    """Sums over bytes: even and odd columns of row a, then of row b."""
     padded, offsets, table = data
     bytes32 = ir.VectorType(I8, 32)
 
@@ -60,7 +60,7 @@ def _slide(builder: ir.IRBuilder, args: Any, data: Any, start: int) -> list[ir.V
 
 
 def _weave(builder: ir.IRBuilder, low: ir.Value, high: ir.Value, bits: int) -> ir.Value:
-    """`high`, shifted up by `bits`, beside the lowest bits of `low`."""
+    """`high`, shifted left by `bits`, combined with the lowest `bits` bits of `low`."""
     return builder.or_(builder.and_(low, _all((1 << bits) - 1)), builder.shl(high, _all(bits)))
 
 
@@ -90,9 +90,9 @@ def _across_codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) ->
 def _across(
     typing_context: Any, padded: Any, a: Any, b: Any, offsets: Any, table: Any, pairs: Any, lines: Any, to: Any
 ) -> Any:
-    """lines[to:to + 32] = 7 bits of fraction of the rows that begin at a and b: 16 even columns, 16 odd ones.
+    """lines[to:to + 32] = sums, with 7 fraction bits, of the rows that begin at a and b: 16 even, then 16 odd columns.
 
-    A line is int32, row a in its low half, row b in its high half. offsets, table: int32 of each pair of taps.
+    A line is int32, row a in its low half, row b in its high half. offsets, table: int32 for each pair of taps.
     """
     i64 = types.int64
     return types.void(padded, i64, i64, offsets, table, i64, lines, i64), _across_codegen
@@ -111,7 +111,7 @@ def _correlate(
     typing_context: Any, padded: Any, a: Any, b: Any, offsets: Any, table: Any, pairs: Any, out: Any,
     to_a: Any, to_b: Any,
 ) -> Any:  # fmt: skip
-    """out[to_a:to_a + 32] from the bytes that begin at a, and the same of b; the rest as `across`."""
+    """out[to_a:to_a + 32] from the bytes that begin at a, and to_b from b. The other arguments as for `across`."""
     i64 = types.int64
     return types.void(padded, i64, i64, offsets, table, i64, out, i64, i64), _correlate_codegen
 
@@ -135,9 +135,9 @@ def _down(
     typing_context: Any, lines: Any, base: Any, step: Any, for_a: Any, for_b: Any, pairs: Any, out: Any,
     to_a: Any, to_b: Any,
 ) -> Any:  # fmt: skip
-    """32 columns of two rows, from `pairs` lines of `across`, `step` apart. Row b first: it may lie where a does.
+    """32 columns of two rows, from `pairs` lines of `across`, `step` apart. Row b is stored first: a may overwrite it.
 
-    for_a, for_b: the weights of each line's two rows. Row b begins one row further down, with a zero.
+    for_a, for_b: weights of the two rows of each line. Row b begins one row later, so its first weight is zero.
     """
     i64 = types.int64
     return types.void(lines, i64, i64, for_a, for_b, i64, out, i64, i64), _down_codegen

@@ -1,4 +1,4 @@
-"""Single LLVM instructions that Numba has no name for. All of them vectorise."""
+"""LLVM instructions that Numba does not offer. All of them vectorise."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Look-ups in tables of 256: 64 bytes at a time with AVX-512 VBMI, one at a time without."""
+"""Look-ups in tables of 256 entries: 64 bytes at once with AVX-512 VBMI, otherwise one by one."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["VBMI", "look_up"]
 Array = NDArray[Any]
 Scalar = Any  # typed by Numba
 
-_settings = vars(config)  # set by the environment
+_settings = vars(config)  # from environment variables
 _as_found = _settings["CPU_NAME"] is None and _settings["CPU_FEATURES"] is None and _settings["ENABLE_AVX"]
 VBMI = bool(_as_found and binding.get_host_cpu_features().get("avx512vbmi", False))
 BYTES = ir.VectorType(ir.IntType(8), 64)
 
 
 def _permuted(builder: Any, table: Any, levels: Any) -> Any:
-    """table[levels] for 64 levels: the low bits choose in each half of the table, the top bit chooses the half."""
+    """table[levels] for 64 levels: the low bits index both halves of the table, the highest bit selects the half."""
     kind = ir.FunctionType(BYTES, [BYTES] * 3)
     permute = builder.module.globals.get("llvm.x86.avx512.vpermi2var.qi.512") or ir.Function(
         builder.module, kind, "llvm.x86.avx512.vpermi2var.qi.512"
@@ -47,7 +47,7 @@ def _woven(builder: Any, first: Any, second: Any) -> Any:
 
 @intrinsic
 def _look_up_64(typing_context: Any, plane: Any, at: Any, table: Any, out: Any) -> Any:
-    """out[at : at + 64] = table[plane[at : at + 64]]; `table` (n, 256) uint8 holds the n bytes of each entry apart."""
+    """out[at : at + 64] = table[plane[at : at + 64]]; row i of `table` (n, 256) uint8 is byte i of the entries."""
     width = out.dtype.bitwidth // 8
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

@@ -1,4 +1,4 @@
-"""LLVM vectors: what the vector kernels share."""
+"""Helpers of the vector kernels for LLVM vectors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def load(builder: ir.IRBuilder, data: ir.Value, offset: ir.Value, vec: ir.Type, 
 
 
 def madd(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
-    """Sums of two neighbouring int16 products as int32: the pattern LLVM turns into one vpmaddwd."""
+    """Sums of two neighbouring int16 products as int32: LLVM compiles this pattern to one vpmaddwd."""
     n = a.type.count
     wide = ir.VectorType(I32, n)
     product = builder.mul(builder.sext(a, wide), builder.sext(b, wide))

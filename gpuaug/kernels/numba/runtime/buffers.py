@@ -1,11 +1,11 @@
-"""Result buffers that are used again once nobody holds them.
+"""Result buffers that are reused after they were released.
 
-glibc maps a large result afresh for every batch, and the kernel then clears it page by page: that costs more than the
-augmentation itself (docs/decisions.md). So result storages are remembered, and one whose only owner is this list is
-handed out again. What a user still holds, a view or a NumPy array of it included, is never touched.
+glibc maps new memory for each large result, and the operating system then clears it page by page, which takes longer
+than the augmentation (docs/decisions.md). So the storages of results are kept in a list, and a storage with no other
+owner is used again. A storage that a tensor, a view or a NumPy array of the user still refers to is never reused.
 
-Training, its last batch, evaluation and other sizes take turns, so storages of several sizes are remembered: as many as
-together are at most `TIMES` as large as the largest of them, which is what three of one size take.
+Training batches, the last batch of an epoch and evaluation have different sizes, so storages of several sizes are kept.
+Together they have at most `TIMES` the size of the largest one: the memory of three results of one size.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from gpuaug import compat
 
 __all__ = ["MOST", "TIMES", "empty"]
 
-MOST = 16  # storages remembered at most
-TIMES = 3  # what they hold together at most, as a multiple of the largest of them
+MOST = 16  # largest number of storages that are kept
+TIMES = 3  # largest total size, as a multiple of the largest storage
 _lock = threading.Lock()
 _kept: list[torch.UntypedStorage] = []
 
 
 def _forget() -> None:
-    """A forked child starts with nothing remembered; its parent's lock may have been held."""
+    """Start a forked child with no storages and a new lock, as its parent's lock may have been held."""
     global _lock
     _lock = threading.Lock()
     _kept.clear()
@@ -43,18 +43,18 @@ def _references(kept: list[torch.UntypedStorage], number: int) -> int:
     return sys.getrefcount(kept[number])
 
 
-ALONE = _references([torch.UntypedStorage(1)], 0)  # of a Python object that only a list holds
+ALONE = _references([torch.UntypedStorage(1)], 0)  # reference count of a Python object that only a list refers to
 
 
 def _is_free(number: int) -> bool:
-    """True if nobody else holds the storage: no tensor, no Python object, no other process."""
+    """True if nothing else refers to the storage: no tensor, no Python object, no other process."""
     if _references(_kept, number) != ALONE:  # `tensor.untyped_storage()` is this object
         return False
     return compat.owners(_kept[number]) == 1 and not _kept[number].is_shared()
 
 
 def empty(shape: tuple[int, ...], dtype: torch.dtype, memory_format: torch.memory_format) -> Tensor:
-    """As torch.empty on the CPU, from a remembered storage of that size if one is free."""
+    """As torch.empty on the CPU, in a kept storage of that size if one is free."""
     result = torch.empty(shape, dtype=dtype, memory_format=memory_format, device="meta")
     size = math.prod(shape) * dtype.itemsize
     with _lock:
@@ -62,12 +62,12 @@ def empty(shape: tuple[int, ...], dtype: torch.dtype, memory_format: torch.memor
         if storage is None:
             _make_room(size)
             storage = torch.UntypedStorage(size)
-        _kept.append(storage)  # the last used stands last
+        _kept.append(storage)  # the storage that was used last is at the end
     return torch.empty(0, dtype=dtype, device="cpu").set_(storage, 0, result.shape, result.stride())
 
 
 def _take(size: int) -> torch.UntypedStorage | None:
-    """The free storage of that size that was used last, no longer remembered."""
+    """Remove from the list, and return, the free storage of that size that was used last; None if there is none."""
     for number in reversed(range(len(_kept))):
         if _kept[number].nbytes() == size and _is_free(number):
             return _kept.pop(number)
@@ -75,7 +75,7 @@ def _take(size: int) -> torch.UntypedStorage | None:
 
 
 def _make_room(size: int) -> None:
-    """Forget storages until one of that size may be added: free ones first, those used longest ago first."""
+    """Drop storages until one of that size may be added: free ones first, and the least recently used first."""
     while _kept:
         sizes = [size, *(storage.nbytes() for storage in _kept)]
         if len(sizes) <= MOST and sum(sizes) <= TIMES * max(sizes):

@@ -1,8 +1,8 @@
 """How the kernels are compiled: IEEE division and no exceptions, so that loops with a division vectorise.
 
-Compiled kernels are kept on disk. Numba notices changes of the file a kernel stands in only, so here the stamp of a
-kept kernel is a hash of all the files whose values it may hold; where no folder can be written or read, each process
-compiles kernels anew.
+Compiled kernels are stored on disk. Numba only notices changes of the file in which a kernel is defined, so here a
+stored kernel is stamped with a hash of all files whose values it may contain. If no folder can be written or read, each
+process compiles the kernels again.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if config.DISABLE_JIT:  # type: ignore[attr-defined]
 
 __all__ = ["Kept", "inner", "kept", "kernel"]
 
-PATIENCE = 2.0  # seconds of compiling after which it is said
+PATIENCE = 2.0  # seconds of compiling after which a message is shown
 COMPILING = (
     "gpuaug: compiling kernels for the CPU, which happens once on a machine. `gpuaug warmup` does it beforehand, and "
     "NUMBA_CACHE_DIR says where they are kept."
@@ -37,7 +37,7 @@ IMPORT = re.compile(r"^ *(?:from|import) +(gpuaug[\w.]*)(?: +import +(\([^)]*\)|
 
 
 def baked(package: Path = PACKAGE) -> list[Path]:
-    """The files whose values machine code may hold: those of the kernels, and all of the package that they import."""
+    """The files whose values machine code may contain: the kernels, and all files of the package that they import."""
     found: set[Path] = set()
     waiting = sorted((package / "kernels" / "numba").rglob("*.py"))
     while waiting:
@@ -59,7 +59,7 @@ def _imported(file: Path, package: Path) -> Iterator[Path]:
 
 
 def stamp(files: Sequence[Path]) -> str:
-    """Of what the files hold."""
+    """A hash of the contents of the files."""
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
 
 
@@ -67,7 +67,7 @@ STAMP = stamp(baked())
 
 
 class Kept(NamedTuple):
-    """How many kernels this process compiled and stored, how many it loaded, and in which folders they are."""
+    """Number of kernels that this process compiled and stored, number that it loaded, and the folders of both."""
 
     compiled: int
     loaded: int
@@ -75,7 +75,7 @@ class Kept(NamedTuple):
 
 
 def kept() -> Kept:
-    """Until now."""
+    """The counts up to now."""
     return Kept(_counts["compiled"], _counts["loaded"], frozenset(_folders))
 
 
@@ -84,13 +84,13 @@ def kernel(function: Callable[..., Any]) -> Any:
     try:
         compiled: Any = njit(nogil=True, cache=True, error_model="numpy")(function)
         is_kept = compat.keep_on_disk(compiled, STAMP, _forgiving)
-    except (RuntimeError, OSError):  # no folder to keep it in
+    except (RuntimeError, OSError):  # no folder in which it can be stored
         is_kept = False
     return compiled if is_kept else njit(nogil=True, error_model="numpy")(function)
 
 
 def _forgiving(method: Callable[..., Any], folder: str) -> Callable[..., Any]:
-    """A full disk or a damaged file costs time, not the call."""
+    """Let the call succeed if the disk is full or a file is damaged: the kernel is compiled again, with a warning."""
 
     loads = method.__name__ == "load_overload"
 
@@ -115,11 +115,11 @@ def _forgiving(method: Callable[..., Any], folder: str) -> Callable[..., Any]:
 _warned: set[str] = set()  # folders
 _folders: set[str] = set()
 _counts = {"loaded": 0, "compiled": 0}
-_compiling = {"depth": 0, "waits": False, "told": False}  # kernels that are being compiled, one inside another
+_compiling = {"depth": 0, "waits": False, "told": False}  # state of compilations, which may be nested
 
 
 def _note(loads: bool, folder: str, done: bool) -> None:
-    """Count what was loaded or stored. A kernel that cannot be loaded is compiled next: say so if that takes long."""
+    """Count a loaded or stored kernel. If none was loaded, one is compiled next: start the timer of the message."""
     if done:
         _counts["loaded" if loads else "compiled"] += 1
         _folders.add(folder)
@@ -135,7 +135,7 @@ def _note(loads: bool, folder: str, done: bool) -> None:
 
 
 def _tell() -> None:
-    """Once in a process, if a kernel is being compiled: to who sits in front of it, else to the log."""
+    """Show the message, once per process, while a kernel is compiled: on a terminal or in a notebook, else logged."""
     _compiling["waits"] = False
     if _compiling["told"] or _compiling["depth"] < 1:
         return
@@ -146,5 +146,5 @@ def _tell() -> None:
         logging.getLogger("gpuaug").info(COMPILING)
 
 
-# Called from kernels only: no wrappers to compile.
+# For functions that only kernels call: without wrappers they compile faster.
 inner: Any = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]

@@ -1,4 +1,4 @@
-"""Threads that share a batch. Plain Python threads around `nogil` kernels: no OpenMP, so nothing breaks on a fork."""
+"""Threads that divide a batch: Python threads that call `nogil` kernels. Without OpenMP, a fork is safe."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import count
 
 __all__ = ["parallel_for"]
 
-SAMPLES_AT_ONCE = 4  # what a thread takes at a time: small, so that all end together
+SAMPLES_AT_ONCE = 4  # samples that a thread takes at once: few, so that all threads end at about the same time
 
 _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
@@ -18,7 +18,7 @@ _threads = 0
 
 
 def _forget() -> None:
-    """A forked child has none of its parent's threads."""
+    """Start a forked child without a pool, as the threads of its parent do not exist in it."""
     global _lock, _pool
     _lock, _pool = threading.Lock(), None
 
@@ -37,7 +37,7 @@ def _workers(threads: int) -> ThreadPoolExecutor:
 
 
 def parallel_for(work: Callable[[int, int], None], size: int, threads: int, at_once: int = SAMPLES_AT_ONCE) -> None:
-    """Call `work(start, stop)` on `at_once` at a time until 0..size is done, on this thread and others."""
+    """Call `work(start, stop)` for ranges of `at_once` until 0..size is done, on this thread and others."""
     starts = count(0, at_once)  # next() is atomic
 
     def take() -> None:
@@ -51,6 +51,6 @@ def parallel_for(work: Callable[[int, int], None], size: int, threads: int, at_o
     try:
         take()
     finally:
-        wait(others)  # none may still be writing when this call is over
+        wait(others)  # no thread may still be writing when this call returns
     for other in others:
         other.result()

@@ -1,4 +1,4 @@
-"""The two ways to a device: a kernel launch, and one block of parameters. Everything the backend asks of it is here."""
+"""Access to a device: kernel launches, and the block of parameters of a call."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ __all__ = ["Block", "Room", "constants", "interpreted", "kind", "launch", "optio
 Array = NDArray[Any]
 
 HIP = torch.version.hip is not None
-TILES = {  # pixels of a program, (rows, columns)
-    "levels": (16, 32),  # four for each of 128 threads, next to one another: a uint8 store of 32 bits
-    "floats": (8, 32),  # two, and half the registers: for a mix, draws (stores of 32 bits or more), bilinear warps
-    "bicubic": (4, 32),  # one: sixteen taps for two pixels need 113 registers
-    "statistics": (16, 64),  # two for each of 512 threads
+TILES = {  # pixels of a program, (rows, columns); the comments say how many pixels a thread has
+    "levels": (16, 32),  # four, of 128 threads; adjacent, so that a uint8 store has 32 bits
+    "floats": (8, 32),  # two, with half the registers: for mixes, draws (stores of 32 bits or more), bilinear warps
+    "bicubic": (4, 32),  # one: with two, sixteen taps need 113 registers
+    "statistics": (16, 64),  # two, of 512 threads
     "statistics floats": (16, 32),  # one
-    "blocks": (4, 64),  # 8 x 8 blocks of JPEG, two pixels for each of 128 threads
+    "blocks": (4, 64),  # 8 x 8 blocks of JPEG: two, of 128 threads
 }
-OPTIONS = {  # of the compiler, for what has such a tile; warps are four else
-    "floats": {"maxnreg": 64},  # half the warps of a multiprocessor; without a word ptxas takes up to 72
+OPTIONS = {  # compiler options for kernels with such a tile; the default is four warps
+    "floats": {"maxnreg": 64},  # half the warps of a multiprocessor; without it ptxas takes up to 72
     "bicubic": {"maxnreg": 64},
-    "statistics": {"num_warps": 16, "maxnreg": 64},  # two programs a multiprocessor; else 80 to 107, and one
+    "statistics": {"num_warps": 16, "maxnreg": 64},  # two programs per multiprocessor, not one (80 to 107)
     "statistics floats": {"num_warps": 16, "maxnreg": 64},
 }
 
-PROGRAMS = 2**31 - 1  # of a launch: Triton multiplies the sides of the grid in int32
-COMPILED: dict[Any, Any] = {}  # what a launch is specialised on -> the compiled kernel, and the order of its constants
-KNOWN: dict[Any, Any] = {}  # the numbers of a launch -> the same; a list and its shapes launch the same always
-MOST_KNOWN = 4096  # launches; with ever new shapes they would be without end
+PROGRAMS = 2**31 - 1  # limit of a launch: Triton multiplies the sides of the grid in int32
+COMPILED: dict[Any, Any] = {}  # specialisation of a launch -> the compiled kernel, and its constants in order
+KNOWN: dict[Any, Any] = {}  # the arguments of a launch -> the same; a list with the same shapes has the same launches
+MOST_KNOWN = 4096  # limit of KNOWN, which would grow forever if every batch had a new shape
 
 
 def launch(
@@ -52,11 +52,11 @@ def launch(
 ) -> None:
     """Start a kernel on the current stream of the current device, with at most `maxnreg` registers a thread.
 
-    Fused multiply-adds are off: they round once where the contract rounds twice. A kernel that was launched with
-    arguments of this kind before starts without Triton's checks, which cost several times the launch itself.
+    Fused multiply-adds are off, as they round once instead of twice. A kernel that was launched before with arguments
+    of the same kind starts without Triton's checks, which take several times as long as the launch.
 
     Raises:
-        ValueError: if the grid has more programs than Triton counts; it would launch nothing and say nothing.
+        ValueError: If the grid has more programs than Triton can count. Triton would launch nothing, without an error.
     """
     grid = (*grid, 1, 1)[:3]
     if grid[0] * grid[1] * grid[2] > PROGRAMS:
@@ -71,7 +71,7 @@ def launch(
     known = KNOWN.get(numbers)
     if known is None:
         known = _compiled(kernel, grid, arguments, num_warps, maxnreg, constants)
-        if known is None:  # it was compiled, or interpreted, just now, and has run
+        if known is None:  # the kernel was just compiled, or interpreted, and has run
             if HERE.tape is not None:
                 HERE.tape.whole = False
             return
@@ -93,14 +93,14 @@ def _compiled(
     if known is None:
         options = options_for("hip" if HIP else "cuda", num_warps, maxnreg)
         compiled = kernel[grid](*arguments, **options, **constants)
-        if compiled is not None:  # the interpreter gives nothing
+        if compiled is not None:  # the interpreter returns None
             last = [constants[name] for name in kernel.arg_names if name in constants]
-            COMPILED[key] = compiled, last, kernel  # kept, so that its id stays its own
+            COMPILED[key] = compiled, last, kernel  # keeping `kernel` ensures that its id is not reused
     return known
 
 
 def options_for(backend: str, num_warps: int, maxnreg: int | None) -> dict[str, Any]:
-    """What Triton's compiler is told, for "cuda" or "hip"."""
+    """Options of Triton's compiler, for "cuda" or "hip"."""
     options: dict[str, Any] = {"num_warps": num_warps, "enable_fp_fusion": False}
     if maxnreg is not None and backend == "cuda":  # AMD's compiler has no such option
         options["maxnreg"] = maxnreg
@@ -108,7 +108,7 @@ def options_for(backend: str, num_warps: int, maxnreg: int | None) -> dict[str, 
 
 
 def kind(argument: Any) -> Any:
-    """What Triton compiles for: dtype, alignment and size of a tensor, and of a number if it is 1 or divisible."""
+    """What Triton specialises on: dtype, alignment and size of a tensor; for a number, whether it is 1 or divisible."""
     if isinstance(argument, Tensor):
         aligned = argument.data_ptr() % 16 == 0
         return argument.dtype, aligned, HIP and argument.untyped_storage().nbytes() < 2**31
@@ -118,7 +118,7 @@ def kind(argument: Any) -> Any:
 def tiling(
     height: int, width: int, batch: int, channels: int, tile: str = "levels"
 ) -> tuple[tuple[int, int, int], dict[str, int]]:
-    """The grid of a pass over canvases, and for `launch` the constants C, BH and BW of its kernel and its options."""
+    """The grid of a pass over canvases, and the arguments of `launch`: constants C, BH, BW of the kernel, options."""
     grid, sizes = _tiling(height, width, batch, channels, *TILES[tile], *OPTIONS.get(tile, {}).items())
     return grid, dict(sizes)
 
@@ -140,33 +140,33 @@ def _power(n: int) -> int:
 
 @cache
 def interpreted() -> bool:
-    """True if Triton's interpreter runs the kernels (TRITON_INTERPRET=1): on the CPU, slowly, to look into them."""
+    """True if Triton's interpreter runs the kernels (TRITON_INTERPRET=1): on the CPU, slowly, for debugging."""
     return compat.is_interpreted(tile)
 
 
 def staging(count: int, device: torch.device) -> Tensor:
-    """(count,) int32 on the host, for a CUDA device in pinned memory, which it reads by itself.
+    """Host memory, (count,) int32. For a CUDA device it is pinned, so that the copy runs without the host.
 
-    PyTorch's allocator keeps such a block until the copies out of it are done, so calls, streams and threads never
-    share one.
+    PyTorch's allocator reuses such a block only after its copies are done, so calls, streams and threads never share
+    one.
     """
     return torch.empty(count, dtype=torch.int32, device="cpu", pin_memory=device.type == "cuda")
 
 
 def upload(words: Tensor, device: torch.device) -> Tensor:
-    """Pinned memory on `device`, by one copy that nobody waits for."""
+    """Copy pinned memory to `device`. The host does not wait."""
     return words.to(device, non_blocking=True)
 
 
 def normals(device: torch.device) -> Tensor:
-    """(65536,) float32: the quantiles that per-pixel draws pick from."""
+    """Table of quantiles for the draws of each pixel, (65536,) float32."""
     return constants(normal_table, device)
 
 
 def constants(make: Callable[[], Array], device: torch.device) -> Tensor:
-    """A table that never changes, int32 or float32, on `device`.
+    """A constant table, int32 or float32, on `device`.
 
-    Sent once for each stream and kept: another stream would not wait until it has arrived.
+    Copied once for each stream and kept. Another stream would not wait for the copy.
     """
     found = _constants(make, device, torch.cuda.current_stream(device).cuda_stream if device.type == "cuda" else 0)
     if HERE.tape is not None:
@@ -174,7 +174,7 @@ def constants(make: Callable[[], Array], device: torch.device) -> Tensor:
     return found
 
 
-@cache  # a CUDA graph knows their addresses
+@cache  # never freed: CUDA graphs contain their addresses
 def _constants(make: Callable[[], Array], device: torch.device, stream: int) -> Tensor:
     values = make()
     words = staging(len(values), device)
@@ -184,24 +184,24 @@ def _constants(make: Callable[[], Array], device: torch.device, stream: int) -> 
 
 
 class Room:
-    """How many words of 32 bits a call's parameters take: a head that all samples share, and a row for each sample."""
+    """Size of the parameters of a call, in words of 32 bits: a head for all samples, and a row for each sample."""
 
     def __init__(self) -> None:
         self.head_words = self.row_words = 0
 
     def head(self, words: int) -> int:
-        """Where so many words will be, from the start of the block."""
+        """Reserve words in the head. Returns their position from the start of the block."""
         self.head_words += words
         return self.head_words - words
 
     def row(self, words: int) -> int:
-        """Where so many words will be, from the start of a row."""
+        """Reserve words in each row. Returns their position from the start of the row."""
         self.row_words += words
         return self.row_words - words
 
 
 class Block:
-    """The parameters of a call on the host, ready for `upload`: as integers and as floats, the same memory."""
+    """The parameters of a call in host memory, for `upload`; the same memory as integers and as floats."""
 
     def __init__(self, room: Room, size: int, device: torch.device) -> None:
         self.words = staging(room.head_words + size * room.row_words, device)

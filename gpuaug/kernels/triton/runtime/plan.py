@@ -1,7 +1,7 @@
-"""From a program to launches: which instructions run together, and where its parameters lie in the block.
+"""The launches of a program: which instructions run together, and the layout of its parameters in the block.
 
-Both follow from the static parts of the program (`Instruction.possible`, `Window.may_resample`, shapes) and never
-from a draw.
+Both depend on the static parts of the program (`Instruction.possible`, `Window.may_resample`, shapes) and never on
+a draw.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ BRANCHES = frozenset({Op.BRANCH, Op.JOIN})
 
 @dataclass(frozen=True)
 class Params:
-    """The block of a call on its device, and where its rows begin and how long they are, in words."""
+    """The block of a call on its device, with the start and the length of its rows, in words."""
 
     block: Tensor
     rows_at: int
@@ -62,9 +62,9 @@ class Params:
 
 @dataclass(frozen=True)
 class Run:
-    """Instructions that one launch evaluates: the first may look at neighbours, the others are point instructions.
+    """Instructions that one launch evaluates: the first may read neighbours, the others are point instructions.
 
-    `filters` (BLUR, JPEG) are done before it, in place, for the samples whose first instruction is one.
+    `filters` (BLUR, JPEG) run before it, in place, for the samples whose first instruction is one of them.
     """
 
     first: int
@@ -74,7 +74,7 @@ class Run:
 
     @cached_property
     def mask(self) -> int:
-        """`possible` as bits, for the kernels to leave out what cannot occur."""
+        """`possible` as bits. The kernels are compiled without the code for other instructions."""
         return bits(self.possible - FILTERS - {Op.IDENTITY})
 
     @cached_property
@@ -83,26 +83,26 @@ class Run:
 
     @cached_property
     def tile(self) -> str:
-        """Of `launch.TILES`: the more neighbours a pixel may need, the fewer pixels a thread has registers for."""
+        """Key of `launch.TILES`: the more neighbours a pixel may need, the fewer pixels fit into its registers."""
         if Feature.BICUBIC in self.possible:
             return "bicubic"
         return "floats" if Feature.BILINEAR in self.possible else "levels"
 
     @cached_property
     def statistics_tile(self) -> str:
-        """The same for `statistics`, which keeps statistics beside what it evaluates."""
+        """Key for `statistics`, which also needs registers for its statistics."""
         heavy = self.tile != "levels" or (self.count > 1 and self.possible & GATHERS)
         return "statistics floats" if heavy else "statistics"
 
     @cached_property
     def pure(self) -> bool:
-        """True if it may be evaluated more than once."""
+        """True if the run may be evaluated more than once."""
         return not self.possible & BRANCHES
 
 
 @lru_cache(maxsize=256)
 def runs(possible: tuple[frozenset[int], ...], channels: int) -> tuple[Run, ...]:
-    """Of the instructions whose `possible` these are: at least one; the last may be empty."""
+    """Split instructions, given by their `possible`, into runs: at least one; the last may be empty."""
     gathers = GATHERS if channels == 3 else GATHERS | {Op.PERMUTE}
     found = [Run(0)]
     for number, kinds in enumerate(possible):
@@ -118,7 +118,7 @@ def runs(possible: tuple[frozenset[int], ...], channels: int) -> tuple[Run, ...]
 
 @dataclass
 class Layout:
-    """Where a program's parameters lie. `*_at` are words from the start of a row, of the block for the first three."""
+    """Positions of a program's parameters. `*_at`: words from the start of a row; for the first three, of the block."""
 
     program: Program
     runs: tuple[Run, ...]
@@ -133,12 +133,12 @@ class Layout:
     mix_at: int = 0
 
     def instructions(self, run: Run) -> tuple[int, int, int]:
-        """Where the instructions of a run begin, how far they lie apart, and where the weights of its first one are."""
+        """Position of the instructions of a run, their distance, and the position of the weights of the first one."""
         return self.instructions_at + run.first * self.stride, self.stride, self.weights_at.get(run.first, 0)
 
     @property
     def signature(self) -> tuple[Any, ...]:
-        """All that decides what is launched with which numbers; equal for every draw."""
+        """Everything that determines the launches and their arguments; the same for every draw."""
         window, finish = self.program.window, self.program.finish
         crop = None if window is None else [getattr(window, name) for name in WINDOW_STATICS]
         end = None if finish is None else (finish.dtype, finish.memory_format, self.random, len(finish.erases))
@@ -147,14 +147,14 @@ class Layout:
 
     @property
     def random(self) -> int:
-        """Which erases draw their values, as bits."""
+        """Bits of the erases that draw their values."""
         assert self.program.finish is not None
         erases = self.program.finish.erases
         return sum(1 << e for e, erase in enumerate(erases) if erase.scale.any()) if erases else 0
 
 
 def lay_out(program: Program, room: Room, ragged: bool) -> Layout:
-    """Find room for a program's parameters. `ragged`: its source is, so that a row says where its image lies."""
+    """Reserve words for the parameters of a program. `ragged`: rows also hold the offset and width of their image."""
     instructions, channels, finish = program.instructions, program.channels, program.finish
     layout = Layout(program, runs(tuple([instruction.possible for instruction in instructions]), channels))
     if program.window is not None:
@@ -177,7 +177,7 @@ def lay_out(program: Program, room: Room, ragged: bool) -> Layout:
 
 
 def write_keys(keys: Keys, block: Block) -> None:
-    """What per-pixel draws are keyed by, at the start of each row."""
+    """Write the keys of the draws of each pixel, at the start of each row."""
     key, rows = keys.key, block.rows
     rows[:, KeyWord.KEY_LOW : KeyWord.LOOK] = np.array([key & 0xFFFFFFFF, key >> 32], np.uint32).view(np.int32)
     rows[:, KeyWord.LOOK] = keys.look.view(np.int32)
@@ -185,12 +185,12 @@ def write_keys(keys: Keys, block: Block) -> None:
 
 
 def _halves(numbers: Array) -> Array:
-    """(B, 2) int32: the low and the high word of (B,) numbers of 64 bits."""
+    """Split (B,) numbers of 64 bits into low and high words, (B, 2) int32."""
     return np.ascontiguousarray(numbers).view(np.int32).reshape(-1, 2)
 
 
 def write(layout: Layout, program: Program, block: Block, source: Tensor | Ragged | None) -> None:
-    """Put a program's parameters where `lay_out` found room. `source` is None if a program before it makes it."""
+    """Write the parameters of a program as `layout` says. `source`: None if another program makes it."""
     if program.window is not None:
         _write_window(program.window, layout, block, source)
     for number, instruction in enumerate(program.instructions):
@@ -212,7 +212,7 @@ def _write_window(window: Window, layout: Layout, block: Block, source: Tensor |
 
 
 def _write_instruction(instruction: Instruction, number: int, layout: Layout, block: Block) -> None:
-    """opcode, operands, fill, table; then, elsewhere, the weights of a filter."""
+    """Write opcode, operands, fill and table; in another place the weights of a filter."""
     at, rows, channels = layout.instructions_at + number * layout.stride, block.rows, layout.program.channels
     end = at + layout.stride
     if isinstance(instruction, ListedInstruction) and instruction.words is not None:

@@ -1,8 +1,8 @@
-"""What a program does on the device: noted in one call, and repeated in the next ones with other memory.
+"""Records the steps of a program on the device, and replays them in later calls with other memory.
 
-Nothing that is launched follows from a draw, so a list takes the same steps for batches of the same shape: so much
-memory, these kernels, in this grid. To repeat them nobody is asked anything, and that is most of what a launch costs on
-the host. What a program does on the device it does by `launch.launch`, and by `empty` and `clone` here.
+No launch depends on a draw, so a list has the same steps for all batches of a shape: the same allocations, kernels and
+grids. A replay skips the checks of torch and Triton, which are most of the cost of a launch on the host. All steps of
+a program on the device go through `launch.launch`, or `empty` and `clone` in this file.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from gpuaug import compat
 
 __all__ = ["HERE", "Launch", "Tape", "clone", "empty", "noting"]
 
-ENABLED = True  # a tool that puts another `launch` in the place of ours turns it off, and sees each one
+ENABLED = True  # a tool that replaces `launch` sets this to False, so that it sees every launch
 
 
 @dataclass(frozen=True)
 class Launch:
-    """A kernel to start.
+    """A recorded launch.
 
-    arguments: numbers, and addresses of `constants`; `places` (argument, tensor) say whose address stands where else.
-    asked: what `launch` was asked for: kernel, num_warps, maxnreg and constants. begin: see `compat.starter`.
+    arguments: Numbers, and addresses of `constants`. places: (position of an argument, number of the tensor) for the
+    other addresses. asked: kernel, num_warps, maxnreg and constants of `launch`. begin: See `compat.starter`.
     """
 
     begin: Callable[[int, Sequence[Any]], None]
@@ -39,7 +39,7 @@ class Launch:
     asked: tuple[Any, int, int | None, dict[str, Any]]
 
     def start(self, tensors: list[Any], addresses: list[int], stream: int) -> None:
-        """Start it on `stream`, of the current device."""
+        """Start the kernel on `stream` of the current device."""
         arguments = self.arguments.copy()
         for place, number in self.places:
             arguments[place] = addresses[number]
@@ -48,7 +48,7 @@ class Launch:
 
 @dataclass(frozen=True)
 class Take:
-    """Memory to take; `copied` is the number of the tensor it begins as, or -1."""
+    """A recorded allocation. copied: Number of the tensor whose contents it starts with, or -1."""
 
     shape: tuple[int, ...]
     options: dict[str, Any]
@@ -57,17 +57,17 @@ class Take:
 
 @dataclass
 class Tape:
-    """Steps in order. Tensors are numbered as they come: those that are given, then those that are taken."""
+    """Recorded steps in order. Tensors are numbered: first those given to the call, then the allocated ones."""
 
-    tensors: list[Tensor]  # while it is noted; kept until then, so that none is taken for another
+    tensors: list[Tensor]  # during the recording only; keeping them ensures that no id or address is reused
     steps: list[Launch | Take] = field(default_factory=list)
-    constants: list[Tensor] = field(default_factory=list)  # that every call finds at the same address
-    spent: list[list[int]] = field(default_factory=list)  # after each step, the tensors that no other one needs
+    constants: list[Tensor] = field(default_factory=list)  # tensors that have the same address in every call
+    spent: list[list[int]] = field(default_factory=list)  # for each step, the tensors that no later step needs
     result: int = -1
-    whole: bool = True  # nothing was done that is not in it
+    whole: bool = True  # False if a step could not be recorded
 
     def number(self, tensor: Tensor) -> int:
-        """Of a tensor; -1 if it came from elsewhere, and then the steps cannot be repeated."""
+        """Number of a tensor; -1 if it is unknown. Then the steps cannot be replayed."""
         for number, known in enumerate(self.tensors):
             if known is tensor:
                 return number
@@ -75,7 +75,7 @@ class Tape:
         return -1
 
     def launch(self, compiled: Any, grid: Any, arguments: Sequence[Any], asked: Any) -> None:
-        """Note a launch."""
+        """Record a launch."""
         numbers, places, constants = list(arguments), [], {}
         for place, argument in enumerate(arguments):
             if isinstance(argument, Tensor):
@@ -86,13 +86,13 @@ class Tape:
         self.steps.append(Launch(compat.starter(compiled, grid), grid, numbers, places, constants, asked))
 
     def take(self, tensor: Tensor, options: dict[str, Any], copied: int = -1) -> Tensor:
-        """Note memory."""
+        """Record an allocation."""
         self.tensors.append(tensor)
         self.steps.append(Take(tuple(tensor.shape), options, copied))
         return tensor
 
     def close(self, result: Tensor) -> None:
-        """All is noted: let go of the tensors."""
+        """End the recording and release its tensors."""
         self.result = self.number(result)
         needed = {self.result}
         for step in reversed(self.steps):
@@ -102,7 +102,7 @@ class Tape:
         self.tensors, self.constants = [], []
 
     def play(self, given: Sequence[Tensor], stream: int) -> Tensor:
-        """The same steps, with others given, on `stream` of the current device."""
+        """Replay the steps on other tensors `given`, on `stream` of the current device."""
         tensors: list[Any] = list(given)
         addresses = [tensor.data_ptr() for tensor in tensors]
         for step, spent in zip(self.steps, self.spent, strict=True):
@@ -124,12 +124,12 @@ class _Here(threading.local):
     tape: Tape | None = None
 
 
-HERE = _Here()  # the tape that this thread is noting
+HERE = _Here()  # the tape that this thread is recording
 
 
 @contextmanager
 def noting(*given: Tensor) -> Iterator[Tape]:
-    """Inside, what is done on the device is noted."""
+    """A context in which steps on the device are recorded."""
     HERE.tape = tape = Tape(list(given))
     try:
         yield tape
@@ -143,14 +143,14 @@ def empty(
     device: torch.device,
     memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
-    """Memory for a tensor."""
+    """Allocate a tensor, and record it if a recording is active."""
     options: dict[str, Any] = {"dtype": dtype, "device": device, "memory_format": memory_format}
     tensor = torch.empty(tuple(shape), **options)
     return tensor if HERE.tape is None else HERE.tape.take(tensor, options)
 
 
 def clone(tensor: Tensor) -> Tensor:
-    """A contiguous tensor's contents in memory of its own."""
+    """Copy a contiguous tensor, and record it if a recording is active."""
     copy = tensor.clone()
     if HERE.tape is not None:
         HERE.tape.take(copy, {"dtype": tensor.dtype, "device": tensor.device}, HERE.tape.number(tensor))

@@ -1,8 +1,8 @@
-"""Lists that are drawn most often, drawn straight into the block: no parameters and no program in between, same bits.
+"""A faster path for the most common lists: draws are written directly to the block, with the same bits.
 
-These are RandomResizedCrop, then flips, RandAugment or TrivialAugmentWide, conversions, and MixUp with one weight, as
-far as they are there: what their `straight` says. Other lists, and all of them where Numba is not installed, are
-sampled, lowered and packed.
+These lists have RandomResizedCrop, then, if present, flips, RandAugment or TrivialAugmentWide, conversions, and MixUp
+with one weight: steps that implement `straight`. Other lists are sampled, lowered and packed, and so are all lists if
+Numba is not installed.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from gpuaug.program import Alike, Blend, Boxes, Keys, Mirror, Picks, Straight
 __all__ = ["Writer"]
 
 Array = NDArray[Any]
-Part = Callable[..., bool]  # (rows, key low, key high, index, look): writes what is its own, or says that it cannot
+Part = Callable[..., bool]  # (rows, key low, key high, index, look): writes its words; False if it cannot
 
 
 class Writer:
-    """Fills blocks for one list and one shape. `block` is one that was filled the long way, for what never changes."""
+    """Fills blocks for one list and one shape. block: A block that was packed before, for the constant words."""
 
     def __init__(self, parts: Sequence[Part], layout: Layout, block: Block) -> None:
         self.parts, self.begin = parts, _compiled().begin
@@ -40,7 +40,7 @@ class Writer:
 
     @classmethod
     def of(cls, alike: Alike, layouts: Sequence[Layout], block: Block) -> Writer | None:
-        """The writer of a list; None if it is not one of those."""
+        """The writer of a list; None if the list is not a common one."""
         steps = alike.straight() if philox.compiled is not None and len(layouts) == 1 else None
         if steps is None:
             return None
@@ -48,7 +48,7 @@ class Writer:
         return None if None in parts else cls([part for part in parts if part is not None], layouts[0], block)
 
     def write(self, keys: Keys, block: Block) -> bool:
-        """Draw for a batch. False if this batch is one for the long way; then the block holds nothing of use."""
+        """Draw for a batch. False, with an invalid block, if this batch must be sampled, lowered and packed."""
         key = keys.key
         low, high = np.uint64(key & philox.MASK), np.uint64(key >> 32)
         index, look = np.ascontiguousarray(keys.index), np.ascontiguousarray(keys.look)
@@ -61,13 +61,13 @@ def _compiled() -> Any:
 
 
 def _parts(steps: Sequence[tuple[int, Straight]], layout: Layout, count: int) -> Iterator[Part | None]:
-    """What writes each step's words, in order; None for a step that stands where the builder would not put it so."""
+    """The function that writes the words of each step, in order; None for a step in an unsupported position."""
     window, at = layout.window_at, layout.instructions_at
     before: type[Straight] | None = None
     for op, step in steps:
         if isinstance(step, Boxes):
             yield _boxes(step, op, window, count) if before is None else None
-        elif isinstance(step, Mirror):  # the window's, until something is drawn on the canvas
+        elif isinstance(step, Mirror):  # joins the window if no instruction is before it
             yield _mirror(step, op, window + WindowWord.FLIP + step.axis) if before in (Boxes, Mirror) else None
         elif isinstance(step, Picks):
             yield _picks(step, op, at) if before is not None else None
@@ -84,7 +84,7 @@ def _boxes(step: Boxes, op: int, at: int, count: int) -> Part:
     def part(rows: Array, key_low: Any, key_high: Any, index: Array, look: Array) -> bool:
         ratio = np.empty((count, step.tries))
         compiled.ratios(key_low, key_high, index, look, op, low, high - low, ratio)
-        np.exp(ratio, out=ratio)  # the one of NumPy: a compiled one may round otherwise
+        np.exp(ratio, out=ratio)  # by NumPy: compiled code may round differently
         compiled.boxes(
             rows, at, key_low, key_high, index, look, op, ratio, *step.size, least, most - least, *step.ratio
         )  # fmt: skip
