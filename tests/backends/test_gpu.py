@@ -80,6 +80,12 @@ def test_forward_does_not_wait(name: str) -> None:
 
 
 @gpu
+@pytest.mark.parametrize("name", ["masks", "wide masks", "boxes", "key points", "objects"])
+def test_targets_follow(name: str) -> None:
+    gpu_checks.targets_follow(name)
+
+
+@gpu
 def test_waiting_is_noticed() -> None:
     """The test above can fail."""
     value = torch.ones(3, device="cuda").sum()

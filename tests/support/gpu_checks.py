@@ -34,6 +34,7 @@ from gpuaug.data.transport.shared import MappedSegments
 from gpuaug.demo import photographs
 from tests.support.device_lists import BATCHES, CASES, Case, place, same, tail
 from tests.support.helpers import noise, used
+from tests.support.targets import close, target_cases
 
 DEVICE = "cuda"
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.uint8)
@@ -120,6 +121,21 @@ def does_not_wait(case: Case) -> None:
         for number in range(1, 4):
             result = augment(*batch, index=index(number))
     assert same(here(result), case.augment("torch")(*case.batch(), index=index(3)))
+
+
+def targets_follow(name: str) -> None:
+    """Masks, boxes and key points, without a wait after the first call."""
+    images = noise(4, 3, 40, 36)
+    steps = [ga.RandomResizedCrop(24), ga.RandomHorizontalFlip(), ga.RandomAffine(20), ga.ColorJitter(0.4), *tail()]
+    options: Any = {"seed": 3, "flip_pairs": [(0, 1)], "mask_fill": 255}
+    augment, twin = (ga.Augment(steps, backend=backend, **options) for backend in ("triton", "torch"))
+    given = target_cases(images)[name]
+    batch = images.to(DEVICE), tree_map(lambda leaf: leaf.to(DEVICE) if isinstance(leaf, Tensor) else leaf, given)
+    augment(*batch, index=index(0))
+    with no_sync():
+        result = augment(*batch, index=index(5))
+    back = tree_map(lambda leaf: leaf.cpu() if isinstance(leaf, Tensor) else leaf, result)
+    assert close(back, twin(images, given, index=index(5)))
 
 
 def replays_are_forward(case: Case) -> None:
@@ -390,6 +406,7 @@ def rehearse() -> None:
         every_dtype_layout_and_shape(torch.uint8, torch.contiguous_format, (1, 7, 5))
         other_strides()
         does_not_wait(policy)
+        targets_follow("objects")
         replays_are_forward(mix)
         replays_behind_a_busy_device(mix, 3)
         a_capture_on_the_users_stream(policy)

@@ -19,7 +19,7 @@ from benchmarks.evidence.pseudocuda import PseudoCuda, install, to_device, to_ho
 from benchmarks.evidence.recording import Audit
 
 # isort: split
-from torch.utils._pytree import tree_leaves, tree_map
+from torch.utils._pytree import tree_map
 
 import gpuaug as ga
 import gpuaug.kernels.triton as backend
@@ -27,6 +27,7 @@ from gpuaug.kernels.triton.runtime import launch
 from gpuaug.program import Op
 from tests.support.device_lists import CASES, RECIPES, Case, place, same, tail
 from tests.support.helpers import noise
+from tests.support.targets import close, target_cases
 
 MAIN = ("crop, flip", "RandAugment", "RandAugment, MixUp", "ColorJitter", "CIFAR", "AugMix", "RandomChoice", "warps")
 DRAWS, FEWER = 50, 12  # of the main lists, and of the others
@@ -57,26 +58,6 @@ def by_size() -> dict[str, Any]:
     return {"calls": calls(case), "sequences": sequences(case, FEWER), "sizes": len(sizes)}
 
 
-def target_cases(images: Any) -> dict[str, Any]:
-    """Targets of a dense batch, in the forms that are rendered differently."""
-    count, _, height, width = images.shape
-    generator = torch.Generator().manual_seed(0)
-    masks = torch.randint(0, 9, (count, height, width), generator=generator, dtype=torch.uint8)
-    corners = torch.rand(count, 5, 2, 2, generator=generator).sort(dim=2).values.flatten(2) * 30
-    points = torch.rand(count, 2, 4, 3, generator=generator) * 30
-    labels = torch.arange(5)
-    return {
-        "masks": {"masks": masks},
-        "wide masks": {"masks": masks.long(), "labels": torch.arange(count)},
-        "boxes": {"boxes": corners},
-        "key points": {"keypoints": points},
-        "objects": [
-            {"boxes": box, "labels": labels, "masks": mask.expand(5, -1, -1).clone(), "keypoints": point, "id": 7}
-            for box, mask, point in zip(corners, masks, points, strict=True)
-        ],
-    }
-
-
 def targets() -> dict[str, Any]:
     """What masks, boxes and key points ask for beside their images, on the device."""
     steps = [ga.RandomResizedCrop(24), ga.RandomHorizontalFlip(), ga.RandomAffine(20), ga.ColorJitter(0.4), *tail()]
@@ -97,16 +78,6 @@ def targets() -> dict[str, Any]:
             found[name][call] = {**audit.report(1), "launched": [one.name for one in audit.launches]}
             found[name][call]["findings"] = [str(finding) for finding in audit.findings]
     return found
-
-
-def close(got: Any, expected: Any) -> bool:
-    """Equal bits but for boxes and key points, whose arithmetic a device may order differently."""
-    pairs = zip(tree_leaves(got), tree_leaves(expected), strict=True)
-    return all(
-        torch.allclose(one, other, atol=1e-4) if isinstance(one, torch.Tensor) and one.dtype == torch.float32
-        else torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
-        for one, other in pairs
-    )  # fmt: skip
 
 
 def sequences(case: Case, draws: int = DRAWS) -> int:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 from torchvision import tv_tensors
 
 import gpuaug as ga
@@ -118,3 +119,33 @@ def points_of(sizes: list[tuple[int, int]], count: int = 3, seed: int = 0) -> li
         places = random.uniform(0, 1, (count, 4, 2)) * (width - 1, height - 1)
         found.append(tv_tensors.KeyPoints(torch.from_numpy(places).float(), canvas_size=(height, width)))
     return found
+
+
+def target_cases(images: Any) -> dict[str, Any]:
+    """Targets of a dense batch, in the forms that are rendered differently."""
+    count, _, height, width = images.shape
+    generator = torch.Generator().manual_seed(0)
+    masks = torch.randint(0, 9, (count, height, width), generator=generator, dtype=torch.uint8)
+    corners = torch.rand(count, 5, 2, 2, generator=generator).sort(dim=2).values.flatten(2) * 30
+    points = torch.rand(count, 2, 4, 3, generator=generator) * 30
+    labels = torch.arange(5)
+    return {
+        "masks": {"masks": masks},
+        "wide masks": {"masks": masks.long(), "labels": torch.arange(count)},
+        "boxes": {"boxes": corners},
+        "key points": {"keypoints": points},
+        "objects": [
+            {"boxes": box, "labels": labels, "masks": mask.expand(5, -1, -1).clone(), "keypoints": point, "id": 7}
+            for box, mask, point in zip(corners, masks, points, strict=True)
+        ],
+    }
+
+
+def close(got: Any, expected: Any) -> bool:
+    """Equal bits but for boxes and key points, whose arithmetic a device may order differently."""
+    pairs = zip(tree_leaves(got), tree_leaves(expected), strict=True)
+    return all(
+        torch.allclose(one, other, atol=1e-4) if isinstance(one, torch.Tensor) and one.dtype == torch.float32
+        else torch.equal(one, other) if isinstance(one, torch.Tensor) else one == other
+        for one, other in pairs
+    )  # fmt: skip
