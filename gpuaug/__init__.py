@@ -28,6 +28,7 @@ __all__ = [
     "Normalize",
     "Opaque",
     "Pad",
+    "PadToLargest",
     "Ragged",
     "RandAugment",
     "RandomAdjustSharpness",
@@ -45,12 +46,16 @@ __all__ = [
     "RandomOrder",
     "RandomPerspective",
     "RandomPosterize",
+    "RandomResize",
     "RandomResizedCrop",
     "RandomRotation",
+    "RandomShortestSize",
     "RandomSolarize",
     "RandomVerticalFlip",
+    "RandomZoomOut",
     "Resize",
     "SanitizeBoundingBoxes",
+    "ScaleJitter",
     "ToDtype",
     "TrivialAugmentWide",
     "collate",
@@ -73,7 +78,12 @@ MODULES = {
     "Draw": "gpuaug.augment",
     "Opaque": "gpuaug.transforms.opaque",
     "Ragged": "gpuaug.ragged",
+    "PadToLargest": "gpuaug.transforms.sizes",
+    "RandomResize": "gpuaug.transforms.sizes",
+    "RandomShortestSize": "gpuaug.transforms.sizes",
+    "RandomZoomOut": "gpuaug.transforms.sizes",
     "SanitizeBoundingBoxes": "gpuaug.transforms.targets",
+    "ScaleJitter": "gpuaug.transforms.sizes",
     "collate": "gpuaug.data.transport.collate",
     "from_torchvision": "gpuaug.interop.torchvision",
     "invert": "gpuaug.engine.invert",
@@ -95,6 +105,7 @@ if TYPE_CHECKING:
     from gpuaug.transforms import *
     from gpuaug.transforms.base import OPS
     from gpuaug.transforms.opaque import Opaque
+    from gpuaug.transforms.sizes import PadToLargest, RandomResize, RandomShortestSize, RandomZoomOut, ScaleJitter
     from gpuaug.transforms.targets import ClampBoundingBoxes, SanitizeBoundingBoxes
 else:  # a type checker then reports names that are not there
 

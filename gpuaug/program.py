@@ -322,6 +322,11 @@ class Program:
     finish: Finish | None = None
     alike: Alike | None = None
 
+    def take(self, rows: Array) -> Program:
+        """The program of some of the samples, without a finish."""
+        window = None if self.window is None else self.window.take(rows, self.window.size)
+        return Program(self.keys.take(rows), self.channels, window, [each.take(rows) for each in self.instructions])
+
     def uses(self, *opcodes: int) -> bool:
         """True if any instruction of any sample runs one of `opcodes`."""
         return any(bool(np.isin(instruction.opcode, opcodes).any()) for instruction in self.instructions)

@@ -103,8 +103,10 @@ class ProgramBuilder:
     def _close_by_size(self) -> None:
         """End a segment whose canvases differ in size: each size of the source gets a separate program."""
         if self._by_size is None:
-            self._by_size = BySize([(rows, []) for rows, _ in self._sources.groups], self.canvas.sizes, 0)
+            every = np.arange(len(self._sources))
+            self._by_size = BySize([(every[rows], []) for rows, _ in self._sources.groups], self.canvas.sizes, 0)
             self.items.append(self._by_size)
+        self._by_size.parts = self._of_one_size(self._by_size.parts)
         window = self._window((0, 0))
         for rows, items in self._by_size.parts:
             height, width = self.canvas.sizes[rows[0]].tolist()
@@ -113,6 +115,19 @@ class ProgramBuilder:
                 instructions = [instruction.take(rows) for instruction in self._instructions]
                 items.append(Program(self.keys.take(rows), self._channels, part, instructions))
         self._by_size.sizes, self._by_size.channels = self.canvas.sizes, self._channels
+
+    def _of_one_size(self, parts: list[tuple[Array, list[Any]]]) -> list[tuple[Array, list[Any]]]:
+        """The parts of a BySize, split further where draws gave the images of a part different sizes."""
+        found: list[tuple[Array, list[Any]]] = []
+        for rows, items in parts:
+            groups = Canvas(self.canvas.sizes[rows], 1).groups
+            if len(groups) == 1:
+                found.append((rows, items))
+                continue
+            for group, _ in groups:
+                taken = [item.take(group) if isinstance(item, Program) else item for item in items]
+                found.append((rows[group], taken))
+        return found
 
     def window(self, placement: Placement) -> None:
         """Crop, pad or resize, in the same read of the source where that is exact."""

@@ -197,5 +197,5 @@ def route(steps: Sequence[Transform], params: Sequence[Params], canvas: Canvas, 
         if step.moves or isinstance(step, TargetStep):
             step.lower(drawn, builder)
         else:
-            builder.canvas = step.after(builder.canvas)
+            builder.canvas = step.after(builder.canvas, drawn)
     return Route(builder.stages, canvas.sizes, builder.canvas.sizes)

@@ -112,7 +112,7 @@ def mask_items(
         if step.moves or erases or step.makes_floats:
             step.lower(drawn, builder)
         else:
-            builder.canvas = step.after(builder.canvas)
+            builder.canvas = step.after(builder.canvas, drawn)
     return builder.finish(torch.uint8, memory_format, {len(fill): None})
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from gpuaug import checks
 from gpuaug.transforms.base import Kind, Transform
 
 __all__ = ["check_order"]
+
+TWO_SIZES = np.array([[211, 307], [419, 103]])
 
 
 def check_order(steps: Sequence[Transform], argument: str) -> None:
@@ -30,3 +34,20 @@ def check_order(steps: Sequence[Transform], argument: str) -> None:
             )
         step.check_order(argument, floats)
         floats = floats or step.makes_floats
+    _check_sizes(steps, argument)
+
+
+def _check_sizes(steps: Sequence[Transform], argument: str) -> None:
+    """Raise an error if the images of a batch end with sizes that depend on their draws."""
+    drawn: Transform | None = None
+    for step in steps:
+        if step.size_is_drawn:
+            drawn = step
+        elif step.kind is Kind.CROP and drawn is not None:
+            first, second = step.sizes(TWO_SIZES)
+            drawn = drawn if (first != second).any() else None
+    if drawn is not None:
+        name = type(drawn).__name__
+        expected, got = f"with a step that gives all images one size after {name}", "none"
+        remedy = "Put RandomCrop(size, pad_if_needed=True), Resize((height, width)) or PadToLargest() behind it."
+        raise checks.argument_error("Augment", argument, expected, got, remedy)

@@ -118,7 +118,7 @@ class Pipeline:
         for step in self.steps:
             step.check(canvas)
             params.append(step.sample(draws, canvas))
-            canvas = step.after(canvas)
+            canvas = step.after(canvas, params[-1])
         if self.mix is not None:
             _part_copies(params, keys.index)
         return params

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gpuaug.engine.backends import BACKENDS, NAMES, Backend, Job, choose, load
 from gpuaug.engine.reads import check_inside
+from gpuaug.kernels.torch.common import upload
 from gpuaug.program import Alike, BySize, Keys, Mix, Program
 from gpuaug.ragged import Ragged
 
@@ -89,7 +90,8 @@ def _by_size(first: BySize, backend: Backend, source: Any) -> Ragged:
 
     def work(number: int) -> None:
         rows, items = first.parts[number]
-        images = source.take(rows)
+        ragged = isinstance(source, Ragged)
+        images = source.take(rows) if ragged else source.index_select(0, upload(rows, source.device))
         canvas = _through(items, _job(items, backend, images), images)
         interleaved, start = canvas.permute(0, 2, 3, 1), int(offsets[rows[0]])
         data[start : start + canvas.numel()].view(interleaved.shape).copy_(interleaved)

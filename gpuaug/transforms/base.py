@@ -110,6 +110,7 @@ class Transform(abc.ABC):
     channels: ClassVar[tuple[int, ...] | None] = None  # the channel counts it accepts; None: any
     moves: bool = False  # whether it moves pixels, so that masks, boxes and key points would have to be moved too
     makes_floats: bool = False  # whether pixels are floats after it
+    size_is_drawn: bool = False  # whether the size of its result depends on the draw
     # name of its counterpart in torchvision.transforms.v2, by default the name of the class; None: there is none
     torchvision: ClassVar[str | None] = None
 
@@ -194,8 +195,8 @@ class Transform(abc.ABC):
         """Image sizes (B, 2) after this step."""
         return sizes
 
-    def after(self, canvas: Canvas) -> Canvas:
-        """Sizes and channels that the next step sees."""
+    def after(self, canvas: Canvas, params: Params | None = None) -> Canvas:
+        """Sizes and channels that the next step sees; they may depend on the draw, if `size_is_drawn`."""
         sizes = self.sizes(canvas.sizes)
         return canvas if sizes is canvas.sizes else Canvas(sizes, canvas.channels)
 

@@ -168,7 +168,7 @@ class Grayscale(Pixel):
     def for_evaluation(self) -> Sequence[Transform]:
         return (self,)
 
-    def after(self, canvas: Canvas) -> Canvas:
+    def after(self, canvas: Canvas, params: Params | None = None) -> Canvas:
         return Canvas(canvas.sizes, self.num_output_channels)
 
     def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:

@@ -217,6 +217,10 @@ class RandomChoice(Container):
             raise checks.argument_error(
                 self, "transforms", "all of one kind: pixel transforms, or crops, or mixes", names
             )
+        drawn = [child for child in self.transforms if child.size_is_drawn]
+        if drawn:
+            remedy = "Put it straight into Augment's list."
+            raise checks.argument_error(self, "transforms", "crops to one size", repr(drawn[0]), remedy)
         nested = [
             child for child in self.transforms if isinstance(child, RandomChoice) and child.kind is not Kind.PIXEL
         ]

@@ -96,7 +96,7 @@ class Opaque(Transform, registered=False):
         self.moves = not _keeps_places(module) if moves is None else bool(moves)
         self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}  # (C, H, W) before it -> (C, H, W) after it
 
-    def after(self, canvas: Canvas) -> Canvas:
+    def after(self, canvas: Canvas, params: Params | None = None) -> Canvas:
         """The shape after it, found by running the module once on one black image of the shape before it."""
         channels, height, width = self._after((canvas.channels, *canvas.size(self)))
         return Canvas(np.broadcast_to(np.array([height, width]), canvas.sizes.shape), channels)

@@ -20,7 +20,13 @@ from tests.support.targets import boxes_of, masks_of, points_of
 __all__ = ["case", "check", "disagreements"]
 
 TYPES = (torch.uint8, torch.bool, torch.int16, torch.int32, torch.int64, torch.float32)
-REFUSED = ("cannot follow AugMix", "at this step", "at least", "smaller than the image", "less than twice the image")  # by lists, in words
+REFUSED = (
+    "cannot follow AugMix",
+    "at this step",
+    "at least",
+    "smaller than the image",
+    "less than twice the image",
+)  # by lists, in words
 
 
 def case(seed: int) -> tuple[list[Any], dict[str, Any], Any, Any]:
