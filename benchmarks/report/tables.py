@@ -121,6 +121,8 @@ def grids(run: dict[str, Any]) -> Iterator[tuple[str, Grid]]:
     for axis in dict.fromkeys(row["case"] for row in rows):
         mine = [row for row in rows if row["case"] == axis]
         yield "scaling", _passes(mine) if axis == "passes" else _axis(axis, mine)
+    if run["regimes"].get("turns", {"rows": []})["rows"]:
+        yield "turns", _turns(run["regimes"]["turns"]["rows"])
 
 
 def _cores(threads: int) -> str:
@@ -251,6 +253,27 @@ def _passes(rows: list[Row]) -> Grid:
         body.append([case, *(f"{ms:.3f}" for ms in (draw, crop, sum(ops), floats, draw + crop + sum(ops) + floats))])
     columns = ["recipe", "draw", "crop + flip", "ops", "to floats", "sum"]
     return Grid("Where the time goes, ms an image on 1 core", columns, body, [f"{_rounds(rows)}."])
+
+
+def _turns(rows: list[Row]) -> Grid:
+    body = []
+    for threads, mine in _by_threads(rows):
+        own, other = (next((row for row in mine if (row["who"] == OURS) == ours), None) for ours in (True, False))
+        if own is None or other is None:
+            continue
+        cpu = median([one / two for one, two in zip(own["cpu"], other["cpu"], strict=True)])
+        faults = [f"{median(row['faults']):,.0f}" for row in (own, other)]
+        times = [_figure(per_image(row), marks(row)) for row in (own, other)]
+        body.append([str(threads), *times, f"{ratio(own['seconds'], other['seconds']):.2f}", f"{cpu:.2f}", *faults])
+    columns = [
+        "threads", "in turn, ms an image", "one after another", "x", "x of CPU time", "page faults in turn",
+        "page faults one after another",
+    ]  # fmt: skip
+    notes = [
+        "Crop + flip + normalise of 64 images, of the last 17, the evaluation of 100, and 32 images of 160 pixels, "
+        f"each six times: in turn, or one call after the other (x: divided by it). The same pixels. {_rounds(rows)}."
+    ]
+    return Grid("Sizes in turn", columns, body, notes)
 
 
 def stacked(rows: list[Row]) -> dict[str, list[tuple[str, float]]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -24,6 +25,7 @@ from benchmarks.measure import ratio, spread, take_turns, wide
 from benchmarks.peers import PEERS, PeerError, enter
 from benchmarks.regimes.op_regimes import contest
 from benchmarks.regimes.scaling import PASSES, parts, scaling
+from benchmarks.regimes.turns import calls, check_equal, turns
 from benchmarks.report import tables
 from benchmarks.worker_pool import WorkerPool
 from gpuaug.demo.photographs import photographs
@@ -68,6 +70,8 @@ def a_run() -> dict[str, Any]:
     scaling = [row("batch", OURS, steady, at=10), row("batch", "read and write only", [0.05] * 3, at=10)]
     times = {"draw": 0.01, "crop + flip": 0.05, "RandAugment": 0.07, "to floats": 0.1}
     scaling += [row("passes", who, [seconds] * 3, at="RandAugment") for who, seconds in times.items()]
+    in_turn = {"cpu": [0.1] * 3, "faults": [1200, 7, 3]}
+    turns = [row("sizes in turn", who, steady, **in_turn) for who in (OURS, "one after another")]
     missing = [{"who": "FFCV", "case": "Hue", "threads": 1, "error": "No module named 'ffcv'"}]
     return {
         "schema": suite.SCHEMA,
@@ -86,6 +90,7 @@ def a_run() -> dict[str, Any]:
             "loaders": {"rows": loaders, "absent": []},
             "training": {"rows": training, "absent": []},
             "scaling": {"rows": scaling, "absent": []},
+            "turns": {"rows": turns, "absent": []},
         },
         "failed": {"loaders, 2 cores": "its process ended with -9"},
     }
@@ -224,6 +229,44 @@ def test_scaling_goes_along_each_axis() -> None:
     ] * 2
 
 
+def test_sizes_in_turn_make_no_new_storage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor do they use more than the same calls one after another; on both numbers of threads."""
+    buffers = pytest.importorskip("gpuaug.kernels.numba.runtime.buffers")
+    made: list[int] = []
+    make_room = buffers._make_room
+    monkeypatch.setattr(buffers, "_make_room", lambda size: (made.append(size), make_room(size)))
+    buffers._kept.clear()
+    named = calls(photographs()[:2])
+    sizes = {name: call().nbytes for name, (_, call) in named.items()}
+    assert len(set(sizes.values())) == len(named)
+    assert sorted(made) == sorted(sizes.values())
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            for _, call in [*named.values()] * 3:
+                call()
+    finally:
+        torch.set_num_threads(before)
+    assert len(made) == len(named), "a storage was made after the first round"
+
+
+def test_sizes_in_turn_are_compared_with_the_same_calls() -> None:
+    found = turns(photographs()[:2], threads=1, rounds=3)["rows"]
+    assert [one["who"] for one in found] == [OURS, "one after another"]
+    assert all(len(one[name]) == 3 for one in found for name in ("seconds", "cpu", "faults"))
+    assert found[0]["images"] == found[1]["images"] == 6 * (64 + 17 + 100 + 32)
+    table = shown({**a_run(), "regimes": {"turns": {"rows": found, "absent": []}}})
+    assert "Sizes in turn" in table
+
+
+def test_sizes_in_turn_must_give_the_same_pixels() -> None:
+    count = itertools.count()
+    call = lambda: torch.full((1,), next(count))  # noqa: E731
+    with pytest.raises(AssertionError):
+        check_equal([call], [call])
+
+
 def test_no_images_is_said(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"benchmarks: `data` must hold .*\.jpg.* files, found none in"):
         load(tmp_path, 3)
@@ -280,7 +323,7 @@ def test_csv_has_a_line_for_each_figure_with_machine_and_versions(tmp_path: Path
     tables.write_csv(tmp_path / "run.csv", a_run())
     with (tmp_path / "run.csv").open() as file:
         lines = list(csv.DictReader(file))
-    assert len(lines) == 6 + 2 + 5 + 2 + 6
+    assert len(lines) == 6 + 2 + 5 + 2 + 6 + 2
     first = lines[0]
     assert (first["regime"], first["who"], float(first["ms_per_image"])) == ("ops", OURS, 10.0)
     assert "Test, 2 cores" in first["machine"]
@@ -324,7 +367,7 @@ def test_a_stored_run_is_shown_and_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (("walking",), "a regime must be one of ops, recipes, loaders, training, scaling, audit, got walking"),
+        (("walking",), "a regime must be one of ops, recipes, loaders, training, scaling, turns, audit, got walking"),
         (("--quick", "--full"), "--quick and --full cannot be combined"),
         (("--device", "tpu"), "`device` must be cpu or cuda, got tpu"),
         (("--show", "pyproject.toml"), "--show takes a file that --json of this version has written"),
