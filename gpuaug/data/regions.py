@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["boxes_of", "finder_of", "followed", "part_of", "present_cut", "warn_of_one"]
 
-MOST = 0.95  # of an image: a larger part costs more than all of it
+MOST = 0.8  # of an image: to decode a larger part takes longer than all of it (docs/decisions.md)
 NO_PASS = (
     "{name}: regions are known in a pass of a DeviceLoader of that module only, so images are decoded whole. Put one "
     "around the DataLoader, or leave out regions."
@@ -105,14 +105,14 @@ def warn_of_one(dataset: object, finder: PartFinder | None) -> None:
 def boxes_of(
     finder: PartFinder, cut: Cut, images: Sequence[Tensor | EncodedImage], index: Sequence[int]
 ) -> list[tuple[Readable, Box] | None]:
-    """For each image what of it can be decoded, and the box that its draw reads; None where all of it is decoded."""
+    """For each image what of it can be decoded, and the box that its draw reads; None where that is all of it."""
     found: list[tuple[Readable, Box] | None] = [None] * len(images)
     files = [readable(image.data) if isinstance(image, EncodedImage) else None for image in images]
     known = [(row, file) for row, file in enumerate(files) if file is not None]
     if known:
         boxes = finder.find(cut, [index[row] for row, _ in known], [file.size for _, file in known])
         for (row, file), box in zip(known, [] if boxes is None else boxes.tolist(), strict=boxes is not None):
-            if box[2] * box[3] < MOST * math.prod(file.size):
+            if box[2] * box[3] < math.prod(file.size):
                 found[row] = file, tuple(box)
     return found
 
@@ -124,8 +124,12 @@ def part_of(image: Tensor | EncodedImage, found: tuple[Readable, Box] | None, cu
         ImageError: If it cannot be decoded.
     """
     if isinstance(image, EncodedImage) and found is not None:
-        file, box = found
-        return Part(decode_part(image.data, file, box), box[:2], file.size, cut)
+        file, (top, left, height, width) = found
+        if height * width < MOST * math.prod(file.size):
+            pixels = decode_part(image.data, file, found[1])
+        else:
+            pixels = decode(image.data)[:, top : top + height, left : left + width]
+        return Part(pixels, (top, left), file.size, cut)
     pixels = decode(image.data) if isinstance(image, EncodedImage) else image
     height, width = pixels.shape[1:]
     return Part(pixels, (0, 0), (height, width), cut)

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, RandomSampler, Subset
 
 import gpuaug as ga
+from gpuaug.data import regions as cutting
 from gpuaug.data.parts import Part
 from tests.support.backends import runnable
 from tests.support.regions import LISTS, MARKS, Counting, module, same, show, write_files
@@ -63,6 +64,25 @@ def test_what_is_sent_is_less(root: Path) -> None:
     _, whole = show(module(), ga.data.ImageFolder(root), epochs=4)
     _, found = show(augment, ga.data.ImageFolder(root, regions=augment), epochs=4)
     assert found.bytes < 0.62 * whole.bytes, "43 % of the pixels, and all of the few files that are decoded whole"
+
+
+def test_a_large_part_is_cut_from_all_pixels(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding more than 80 % takes longer than decoding all; what is sent is the part in both cases."""
+    decoded: dict[str, list[float]] = {"part": [], "whole": []}
+    decode_part, decode = cutting.decode_part, cutting.decode
+
+    def part(data: Tensor, image: Any, box: Any) -> Tensor:
+        decoded["part"].append(box[2] * box[3] / (image.size[0] * image.size[1]))
+        return decode_part(data, image, box)
+
+    monkeypatch.setattr(cutting, "decode_part", part)
+    monkeypatch.setattr(cutting, "decode", lambda data: decoded["whole"].append(len(data)) or decode(data))
+    expected, _ = show(module("flips before"), ga.data.ImageFolder(root))
+    augment = module("flips before")
+    found, counting = show(augment, ga.data.ImageFolder(root, regions=augment))
+    assert same(found, expected)
+    assert max(decoded["part"]) < cutting.MOST
+    assert counting.parts > len(decoded["part"]) > 20
 
 
 @pytest.mark.parametrize("persistent", [True, False])
