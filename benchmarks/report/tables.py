@@ -207,7 +207,18 @@ def _loaders(title: str, rows: list[Row]) -> Grid:
         "Images a second, and in column x the time divided by that of the first row of the part. "
         f"{_rounds(rows)}, {rows[0]['threads']} worker(s) or thread(s)."
     ]
-    return Grid(title, columns, body, notes + _work(rows))
+    return Grid(title, columns, body, notes + _shares(rows) + _work(rows))
+
+
+def _shares(rows: list[Row]) -> list[str]:
+    """Which part of the bytes of whole images the workers send."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        own = own_of([one for one in rows if (one["case"], one["group"]) == (row["case"], row["group"])])
+        if own is not None and own is not row and row.get("sent") and own.get("sent"):
+            found.setdefault(row["who"], []).append(row["sent"] / own["sent"])
+    parts = ", ".join(f"{who} {median(shares):.2f}" for who, shares in found.items())
+    return [f"Bytes that the workers send, divided by those of the first row of the part: {parts}."] if parts else []
 
 
 def _training(title: str, rows: list[Row]) -> Grid:

@@ -39,6 +39,9 @@ BEGUN = (
     "DeviceLoader: images of this epoch were shown before it was resumed, and no sampler numbers the looks, so this "
     "pass decodes whole images, without regions. Call set_epoch before the epoch, or resume between epochs."
 )
+ALONE = "the only one in a pass over its data set with `regions`"
+TWO_PASSES = "a data set that another pass began to use, so its images are decoded for the draws of that pass"
+OWN_DATASET = "Give each loader a data set of its own, or finish one pass before the next begins."
 ONE_BY_ONE = (
     "{name}: `regions` changes nothing, since images are asked for one at a time, as ConcatDataset does; they are "
     'decoded whole. Give regions to ga.data.Indexed around the ConcatDataset, with decode="device" inside.'
@@ -73,8 +76,12 @@ def finder_of(dataset: object, augment: Any, own_items: bool) -> PartFinder | No
 
 @contextmanager
 def followed(parts: Iterable[object], mode: Mode, key: int) -> Iterator[None]:
-    """A pass with this mode and key over a loader of these parts: its data sets with `regions` decode for it."""
-    from gpuaug.engine.parts import PartFinder  # a data set alone does not load the engine
+    """A pass with this mode and key over a loader of these parts: its data sets with `regions` decode for it.
+
+    Raises:
+        ValueError: If a batch was cut for another pass over one of these data sets, which began during this one.
+    """
+    from gpuaug.engine.parts import OtherDrawError, PartFinder  # a data set alone does not load the engine
 
     found = (getattr(part, "finder", None) for part in parts)
     finders = [finder for finder in found if isinstance(finder, PartFinder)]
@@ -82,10 +89,15 @@ def followed(parts: Iterable[object], mode: Mode, key: int) -> Iterator[None]:
     if begun and finders:
         warnings.warn(BEGUN, stacklevel=5)
     passes = [finder.follow(mode.training, key, whole=begun) for finder in finders]
+    numbered = list(zip(finders, passes, strict=True))
     try:
         yield
+    except OtherDrawError:
+        if all(finder.is_last(number) for finder, number in numbered):
+            raise
+        raise checks.argument_error("DeviceLoader", "loader", ALONE, TWO_PASSES, OWN_DATASET) from None
     finally:
-        for finder, number in zip(finders, passes, strict=True):
+        for finder, number in numbered:
             finder.leave(number)
 
 

@@ -18,17 +18,22 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from torchvision.transforms.functional import to_pil_image
 
 from benchmarks import peers, suite
 from benchmarks.cases import OPS, RECIPES, load
 from benchmarks.measure import ratio, spread, take_turns, wide
 from benchmarks.peers import PEERS, PeerError, enter
+from benchmarks.regimes.loaders import CASES, Files, copies, open_way
 from benchmarks.regimes.op_regimes import contest
 from benchmarks.regimes.scaling import PASSES, parts, scaling
+from benchmarks.regimes.sent import counted
 from benchmarks.regimes.turns import calls, check_equal, turns
 from benchmarks.report import tables
 from benchmarks.worker_pool import WorkerPool
+from gpuaug.data.parts import is_installed
 from gpuaug.demo.photographs import photographs
+from tests.support.files import encode
 from tests.support.ops import ROWS
 from tests.support.ops.surface import check_timed
 
@@ -447,6 +452,44 @@ def wait_for(what: Callable[[], bool], seconds: float = 120) -> None:
 
 def timed(who: str, seconds: list[float], **more: Any) -> dict[str, Any]:
     return {"case": "crop", "who": who, "threads": 1, "images": 10, "seconds": seconds, **more}
+
+
+@pytest.mark.skipif(not is_installed(), reason="nvImageCodec, which decodes parts, is not installed")
+def test_what_workers_send_is_counted(tmp_path: Path) -> None:
+    """With regions at most 45 % of the bytes: RandomResizedCrop reads 43 % of the pixels."""
+    files = Files(copies(folder_of_photographs(tmp_path), tmp_path / "files", 400), tmp_path, workers=0)
+    sent, passes = {}, {}
+    torch.manual_seed(3)  # seeds the modules
+    for way in (OURS, f"{OURS}, regions"):
+        loader = open_way(files, way, CASES[0])
+        inner = loader.loader
+        with counted(loader) as found:
+            passes[way] = sum(len(images) for images, _ in loader)
+        assert loader.loader is inner
+        sent[way] = found.bytes
+    assert set(passes.values()) == {400}
+    assert 0.3 * sent[OURS] < sent[f"{OURS}, regions"] <= 0.45 * sent[OURS]
+    with counted([1, 2]) as found:
+        assert found.bytes == 0
+
+
+def folder_of_photographs(folder: Path) -> Path:
+    """Parts of 3 to 2, as many photographs are, as an ImageFolder."""
+    place = folder / "photographs" / "class"
+    place.mkdir(parents=True)
+    for number, image in enumerate(photographs()):
+        (place / f"{number}.jpg").write_bytes(encode(to_pil_image(image[:, :240, :360]), "JPEG"))
+    return place.parent
+
+
+def test_shares_of_bytes_are_told() -> None:
+    rows = a_run()["regimes"]["loaders"]["rows"]
+    assert not any("Bytes" in note for _, grid in tables.grids(a_run()) for note in grid.notes)
+    first = next(one for one in rows if one["who"] == OURS and one["case"] == "RandAugment")
+    rows += [{**first, "who": f"{OURS}, regions", "sent": 40.0}]
+    first["sent"] = 100.0
+    text = shown({**a_run(), "regimes": {"loaders": {"rows": rows, "absent": []}}}, width=200)
+    assert "divided by those of the first row of the part: gpuaug, regions 0.40." in text
 
 
 def test_without_gpuaug_nothing_is_compared() -> None:

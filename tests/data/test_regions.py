@@ -236,6 +236,33 @@ def test_images_asked_for_one_by_one_are_whole_and_it_is_said(root: Path) -> Non
     assert same(found, show(module(), ga.data.ImageFolder(root))[0])
 
 
+@pytest.mark.parametrize("train", [True, False], ids=["training twice", "evaluation in between"])
+def test_two_passes_over_one_data_set_at_once_are_refused_with_the_cause(train: bool, root: Path) -> None:
+    """The first one raises, the second has the pixels that it would have alone; one after the other both are right."""
+    augment = module()
+    dataset = ga.data.ImageFolder(root, regions=augment)
+    loaders = [DataLoader(dataset, 6, collate_fn=ga.ragged_collate) for _ in range(2)]
+    first, second = (
+        ga.DeviceLoader(loader, "cpu", augment, train=mode) for loader, mode in zip(loaders, (True, train), strict=True)
+    )
+    iterator = iter(first)
+    next(iterator)
+    other = iter(second)
+    seen = [next(other)[0].clone()]
+    with pytest.raises(
+        ValueError,
+        match=r"DeviceLoader: `loader` must be the only one in a pass over its data set.*got a data set that another "
+        r"pass began to use.*Give each loader a data set of its own",
+    ):
+        list(iterator)
+    seen += [images.clone() for images, _ in other]
+    plain = module()
+    next(iter(ga.DeviceLoader(DataLoader(ga.data.ImageFolder(root), 6, collate_fn=ga.ragged_collate), "cpu", plain)))
+    if not train:
+        assert same(seen, show(plain, ga.data.ImageFolder(root), epochs=1, train=False)[0])
+    assert len(list(first)) == len(list(second)) == len(first)
+
+
 def test_after_a_pass_images_are_whole(root: Path) -> None:
     augment = module()
     dataset = ga.data.ImageFolder(root, regions=augment)
