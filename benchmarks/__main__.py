@@ -49,7 +49,8 @@ def command(
     """Compare gpuaug with torchvision, AlbumentationsX, Kornia, DALI and others on this machine.
 
     ops: each op alone. recipes: from decoded images to normalised floats. loaders: from JPEG files to batches.
-    training: the steps of a real network. scaling: batch, size, threads, N, passes. audit: the work that a GPU would
+    training: the steps of a real network. scaling: batch, size, threads, N, passes. turns:
+    batches of several sizes in turn. audit: the work that a GPU would
     do, counted and calculated without one. With --device cuda, --out DIR and no regime: all tests and measurements of
     one GPU in --budget seconds.
     """

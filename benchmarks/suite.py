@@ -25,7 +25,7 @@ from .locations import PACKAGE, ROOT
 __all__ = ["PLANS", "REGIMES", "SCHEMA", "Part", "run"]
 
 SCHEMA = 1
-REGIMES = ("ops", "recipes", "loaders", "training", "scaling", "audit")
+REGIMES = ("ops", "recipes", "loaders", "training", "scaling", "turns", "audit")
 Report = Callable[[str], None]
 
 
@@ -71,6 +71,8 @@ PLANS: dict[str, list[Part]] = {
         Part("loaders", 2, images=256, rounds=3, cases=("RandAugment",), ways=QUICK_WAYS),
         Part("training", 2, steps=8, rounds=1, ways=QUICK_WAYS[:2]),
         Part("scaling", 2, batches=(1, 8, 64), sizes=(64, 224), numbers=(0, 2), rounds=3, seconds=1),
+        Part("turns", 1, rounds=3),
+        Part("turns", 2, rounds=3),
         Part("audit", 1, quick=True),
     ],
     "full": [
@@ -81,6 +83,8 @@ PLANS: dict[str, list[Part]] = {
         Part("loaders", 2, images=512, rounds=3),
         Part("training", 2, steps=16, rounds=3),
         Part("scaling", 2),
+        Part("turns", 1),
+        Part("turns", 2),
         Part("audit", 1),
     ],
 }
@@ -241,7 +245,10 @@ def _regime(part: Part, data: Path, device: str, folder: Path, report: Report) -
         return found
     from .cases import load
     from .regimes.scaling import scaling
+    from .regimes.turns import turns
 
+    if part.regime == "turns":
+        return turns(load(data, 64), threads=part.threads, report=report, **settings)
     return scaling(load(data, 64), device=device, report=report, **settings)
 
 

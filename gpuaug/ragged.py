@@ -122,9 +122,15 @@ class Ragged:
                 remedy = "Decode to RGB, as uint8 (3, H, W), and skip files that are no images."
                 raise checks.argument_error("Ragged.from_images", "images", expected, got, remedy)
         sizes = np.array([image.shape[1:] for image in images], np.int32)
-        parts = [image.permute(1, 2, 0).reshape(-1) for image in images]
-        out = None if empty is None else empty(sum(map(len, parts)))
-        return cls(torch.cat(parts, out=out), sizes, channels)
+        stored = [image.permute(1, 2, 0) for image in images]
+        lengths = [image.numel() for image in stored]
+        out = None if empty is None else empty(sum(lengths))
+        if all(image.is_contiguous() for image in stored):
+            return cls(torch.cat([image.reshape(-1) for image in stored], out=out), sizes, channels)
+        data = torch.empty(sum(lengths), dtype=torch.uint8, device=first.device) if out is None else out
+        for image, place in zip(stored, torch.split(data, lengths), strict=True):  # a reshape would copy it twice
+            place.view(image.shape).copy_(image)
+        return cls(data, sizes, channels)
 
     @classmethod
     def placed(cls, data: Tensor, sizes: Array, channels: int, offsets: Array) -> Ragged:

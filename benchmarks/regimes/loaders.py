@@ -26,8 +26,9 @@ from ..measure import take_turns
 from ..peers import OURS, PeerError
 from ..peers.v2 import steps
 from .op_regimes import Row, as_peer_error, missing
+from .sent import Sent, counted
 
-__all__ = ["CASES", "RAW", "WAYS", "Files", "loaders", "open_way"]
+__all__ = ["CASES", "RAW", "WAYS", "Files", "copies", "loaders", "open_way"]
 
 CASES = ("crop + flip", "RandAugment", "ColorJitter")
 RAW = "raw images"
@@ -268,7 +269,8 @@ def loaders(
         workers: processes, or threads of those that have none.
 
     Returns:
-        "rows" with the seconds of every turn for all images, and "absent".
+        "rows" with the seconds of every turn for all images, and the bytes of an image that gpuaug's workers send (of
+        the first epoch); "absent".
     """
     torch.multiprocessing.set_forkserver_preload(PRELOAD)
     files = Files(copies(data, temporary / "files", images), temporary, workers, batch)
@@ -277,11 +279,12 @@ def loaders(
     for case in (*cases, RAW):
         named = [way for way in (TO_RAW if case == RAW else WAYS) if way in ways]
         opened: dict[str, Any] = {}
+        sent: dict[str, Sent] = {}
         for way in named:
             report(f"{case}: {way}")
             try:
                 loader = open_way(files, way, case)
-                with as_peer_error():
+                with as_peer_error(), counted(loader) as sent[way]:
                     _check_epoch(loader, images, case)
                 opened[way] = loader
             except PeerError as error:
@@ -304,6 +307,7 @@ def loaders(
                 "seconds": seconds,
                 "work": WORK.get(way, ""),
                 "group": group(way, case),
+                **({"sent": sent[way].bytes / images} if sent[way].bytes else {}),
             }
             for way, seconds in taken.items()
         ]

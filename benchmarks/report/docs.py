@@ -1,6 +1,7 @@
 """The tables of the documentation, from the stored runs: python -m benchmarks.report.docs writes them.
 
     python -m benchmarks --full --data FOLDER --json benchmarks/results/full.json --plot benchmarks/results
+    python -m benchmarks turns --full --data FOLDER --json benchmarks/results/turns.json  # one regime again
     python -m benchmarks.evidence.accuracy --data CIFAR --json benchmarks/results/accuracy.json
     python -m benchmarks.evidence.bottleneck_validation --json benchmarks/results/planted.json
 
@@ -19,6 +20,7 @@ from typing import Any
 
 from ..locations import PACKAGE, RESULTS, ROOT
 from ..machine import lines
+from ..suite import REGIMES
 from .audit import rounded, span
 from .tables import MARKS, Grid, absences, drift, grids, losses, markdown
 
@@ -43,19 +45,26 @@ def fill(text: str, runs: dict[str, Run]) -> str:
 
 def _machine(run: Run) -> str:
     machine, versions = lines(run)
-    about = f"{machine}; {versions}. `python -m benchmarks --{run['plan']}`, {run['created'][:10]}"
+    only = "".join(f" {name}" for name in run["regimes"]) if _is_part(run) else ""
+    about = f"{machine}; {versions}. `python -m benchmarks{only} --{run['plan']}`, {run['created'][:10]}"
     moved = drift(run)
     return f"{about}, {run['wall_s'] / 60:.0f} minutes.{' ' + moved if moved else ''}"
 
 
+def _is_part(run: Run) -> bool:
+    """Whether only some regimes were asked for."""
+    return not set(run["regimes"]) >= {"ops", "recipes"}
+
+
 def _regime(name: str) -> Callable[[Run], str]:
-    """The tables of a regime; what is to be said of several of them is said once."""
+    """The tables of a regime; what is to be said of several of them is said once, and of a run of its own on what."""
 
     def block(run: Run) -> str:
         found = [grid for regime, grid in grids(run) if regime == name]
         tables = [f"**{grid.title}**\n\n{markdown(grid)}" for grid in found]
         notes = dict.fromkeys(note for grid in found for note in grid.notes)
-        return "\n\n".join([*tables, "\n".join(f"- {note}" for note in notes)])
+        about = [f"- {_machine(run)}"] if _is_part(run) else []
+        return "\n\n".join([*tables, "\n".join([*(f"- {note}" for note in notes), *about])])
 
     return block
 
@@ -178,7 +187,7 @@ BLOCKS: dict[str, Callable[[Run], str]] = {
     "short": _short,
     "machine": _machine,
     "marks": _marks,
-    **{name: _regime(name) for name in ("ops", "recipes", "loaders", "training", "scaling")},
+    **{name: _regime(name) for name in ("ops", "recipes", "loaders", "training", "scaling", "turns")},
     "losses": _losses,
     "absent": _absent,
     "audit": _audit,
@@ -191,6 +200,8 @@ BLOCKS: dict[str, Callable[[Run], str]] = {
 def stored() -> dict[str, Run]:
     """The runs that are kept in the repository; a table without a run of its own name is of the full run.
 
+    A regime that was run again by itself, after the full run, has a file of its own.
+
     Raises:
         RuntimeError: if they are not there, as in an installed package.
     """
@@ -198,7 +209,10 @@ def stored() -> dict[str, Run]:
         raise RuntimeError(
             f"{PACKAGE}: the stored runs are in the repository, not in an installed package. Use a clone."
         )
-    return {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in ("full", "accuracy", "planted")}
+    again = [name for name in REGIMES if (RESULTS / f"{name}.json").exists()]
+    names = ("full", "accuracy", "planted", *again)
+    runs: dict[str, Run] = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in names}
+    return {name: run for name, run in runs.items() if name not in again or run["created"] > runs["full"]["created"]}
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -121,6 +121,8 @@ def grids(run: dict[str, Any]) -> Iterator[tuple[str, Grid]]:
     for axis in dict.fromkeys(row["case"] for row in rows):
         mine = [row for row in rows if row["case"] == axis]
         yield "scaling", _passes(mine) if axis == "passes" else _axis(axis, mine)
+    if run["regimes"].get("turns", {"rows": []})["rows"]:
+        yield "turns", _turns(run["regimes"]["turns"]["rows"])
 
 
 def _cores(threads: int) -> str:
@@ -205,7 +207,18 @@ def _loaders(title: str, rows: list[Row]) -> Grid:
         "Images a second, and in column x the time divided by that of the first row of the part. "
         f"{_rounds(rows)}, {rows[0]['threads']} worker(s) or thread(s)."
     ]
-    return Grid(title, columns, body, notes + _work(rows))
+    return Grid(title, columns, body, notes + _shares(rows) + _work(rows))
+
+
+def _shares(rows: list[Row]) -> list[str]:
+    """Which part of the bytes of whole images the workers send."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        own = own_of([one for one in rows if (one["case"], one["group"]) == (row["case"], row["group"])])
+        if own is not None and own is not row and row.get("sent") and own.get("sent"):
+            found.setdefault(row["who"], []).append(row["sent"] / own["sent"])
+    parts = ", ".join(f"{who} {median(shares):.2f}" for who, shares in found.items())
+    return [f"Bytes that the workers send, divided by those of the first row of the part: {parts}."] if parts else []
 
 
 def _training(title: str, rows: list[Row]) -> Grid:
@@ -251,6 +264,27 @@ def _passes(rows: list[Row]) -> Grid:
         body.append([case, *(f"{ms:.3f}" for ms in (draw, crop, sum(ops), floats, draw + crop + sum(ops) + floats))])
     columns = ["recipe", "draw", "crop + flip", "ops", "to floats", "sum"]
     return Grid("Where the time goes, ms an image on 1 core", columns, body, [f"{_rounds(rows)}."])
+
+
+def _turns(rows: list[Row]) -> Grid:
+    body = []
+    for threads, mine in _by_threads(rows):
+        own, other = (next((row for row in mine if (row["who"] == OURS) == ours), None) for ours in (True, False))
+        if own is None or other is None:
+            continue
+        cpu = median([one / two for one, two in zip(own["cpu"], other["cpu"], strict=True)])
+        faults = [f"{median(row['faults']):,.0f}" for row in (own, other)]
+        times = [_figure(per_image(row), marks(row)) for row in (own, other)]
+        body.append([str(threads), *times, f"{ratio(own['seconds'], other['seconds']):.2f}", f"{cpu:.2f}", *faults])
+    columns = [
+        "threads", "in turn, ms an image", "one after another", "x", "x of CPU time", "page faults in turn",
+        "page faults one after another",
+    ]  # fmt: skip
+    notes = [
+        "Crop + flip + normalise of 64 images, of the last 17, the evaluation of 100, and 32 images of 160 pixels, "
+        f"each six times: in turn, or one call after the other (x: divided by it). The same pixels. {_rounds(rows)}."
+    ]
+    return Grid("Sizes in turn", columns, body, notes)
 
 
 def stacked(rows: list[Row]) -> dict[str, list[tuple[str, float]]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import operator
-import os
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
@@ -16,8 +15,8 @@ from torch import Tensor
 from torch.utils.data import Dataset, get_worker_info
 
 from gpuaug import checks
-from gpuaug.data.decode import ImageError, as_tensor, decode, read
-from gpuaug.data.discover import find, left_out
+from gpuaug.data.decode import ImageError, as_tensor, decode, read, read_ahead
+from gpuaug.data.discover import Strings, find, left_out
 from gpuaug.data.index import index_of
 from gpuaug.data.regions import boxes_of, finder_of, part_of, present_cut, warn_of_one
 from gpuaug.data.transport.encoded import REPLACE, EncodedImage, skipped, unreadable
@@ -26,7 +25,7 @@ from gpuaug.philox import LOOKS
 if TYPE_CHECKING:
     from gpuaug.augment import Augment
 
-__all__ = ["ImageFolder", "Indexed", "IndexedDataset", "Strings"]
+__all__ = ["ImageFolder", "Indexed", "IndexedDataset"]
 
 TRIES = 100  # unreadable files in a row after which on_error="skip" raises an error
 WORKERS = 1024  # workers that count their skipped files separately
@@ -78,6 +77,9 @@ class IndexedDataset(Dataset[tuple[Tensor | EncodedImage, Label_co, int]], Gener
         """As `_load`, but a file is not decoded yet."""
         return self._load(number)
 
+    def _ahead(self, numbers: Sequence[int]) -> None:
+        """Images that are loaded next, where something can begin before."""
+
     def _name(self, number: int) -> str:
         """Name of an image, for errors."""
         return f"item {number}"
@@ -123,11 +125,11 @@ class IndexedDataset(Dataset[tuple[Tensor | EncodedImage, Label_co, int]], Gener
         Args:
             numbers: As of `dataset[number]`.
         """
-        finder = self.finder
+        asked, finder = [self._asked(number) for number in numbers], self.finder
+        self._ahead([number for number, _ in asked])
         cut = None if finder is None else present_cut(self, finder)
         if finder is None or cut is None:
             return [self[number] for number in numbers]
-        asked = [self._asked(number) for number in numbers]
         index = [index_of(*pair) for pair in asked]
         loaded: list[tuple[Any, Any]] = []
         for number, _ in asked:
@@ -244,6 +246,9 @@ class ImageFolder(IndexedDataset[int]):
         """Class number of every image."""
         return self._labels.tolist()
 
+    def _ahead(self, numbers: Sequence[int]) -> None:
+        read_ahead(self._paths[number] for number in numbers)
+
     def _name(self, number: int) -> str:
         return self._paths[number]
 
@@ -330,21 +335,3 @@ class Indexed(IndexedDataset[object]):
 
     def __repr__(self) -> str:
         return f"Indexed({self.dataset!r}, on_error={self.on_error!r})"
-
-
-class Strings(Sequence[str]):
-    """Many strings in two arrays: fast to pickle, and a worker's reference counts do not copy memory pages."""
-
-    def __init__(self, strings: Sequence[str]) -> None:
-        encoded = [os.fsencode(string) for string in strings]
-        self._ends = np.cumsum([0, *map(len, encoded)])
-        self._bytes = np.frombuffer(b"".join(encoded), np.uint8)
-
-    def __len__(self) -> int:
-        return len(self._ends) - 1
-
-    def __getitem__(self, number: int) -> str:  # type: ignore[override]  # no slices
-        if not -len(self) <= number < len(self):
-            raise IndexError(number)
-        number %= len(self)
-        return os.fsdecode(self._bytes[self._ends[number] : self._ends[number + 1]].tobytes())

@@ -12,8 +12,8 @@ import os
 import re
 import stat
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
@@ -27,6 +27,7 @@ from torch import Tensor
 __all__ = [
     "ImageError",
     "as_tensor",
+    "checked_header",
     "decode",
     "decode_file",
     "is_jpeg",
@@ -34,6 +35,7 @@ __all__ = [
     "is_whole",
     "jpeg_header",
     "read",
+    "read_ahead",
     "rgb",
 ]
 
@@ -83,6 +85,22 @@ def read(path: str | os.PathLike[str]) -> Tensor:
     if done == 0:
         raise ImageError("the file is empty")
     return data[:done]
+
+
+def read_ahead(paths: Iterable[str | os.PathLike[str]]) -> None:
+    """Have the system begin to read files that will be read soon, all at once; where it cannot, nothing happens.
+
+    A file that lies in memory already costs 3 us.
+    """
+    if not hasattr(os, "posix_fadvise"):
+        return
+    for path in paths:
+        with suppress(OSError):  # reading it will raise the error
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # opening a pipe would wait
+            try:
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_WILLNEED)
+            finally:
+                os.close(descriptor)
 
 
 def decode(data: Tensor) -> Tensor:
@@ -213,12 +231,12 @@ def _image_errors() -> Iterator[None]:
 
 
 def is_jpeg(data: Tensor) -> bool:
-    return bytes(data[:3].numpy()) == b"\xff\xd8\xff"
+    return data.numpy()[:3].tobytes() == b"\xff\xd8\xff"
 
 
 def is_whole(data: Tensor) -> bool:
     """Whether a JPEG has its end marker."""
-    return bytes(data[-2:].numpy()) == b"\xff\xd9"
+    return data.numpy()[-2:].tobytes() == b"\xff\xd9"
 
 
 def is_upright(data: Tensor) -> bool:
@@ -236,8 +254,13 @@ def jpeg_header(data: Tensor) -> tuple[tuple[int, int], int] | None:
         exif = exif or marker == APP1
         if marker in FRAMES and len(content) >= 5:
             size = int.from_bytes(content[1:3], "big"), int.from_bytes(content[3:5], "big")
+    return None if size is None else checked_header(data, size, exif)
+
+
+def checked_header(data: Tensor, size: tuple[int, int], exif: bool) -> tuple[tuple[int, int], int] | None:
+    """As `jpeg_header`, of a JPEG whose size is known, and whether it has a segment that may hold an orientation."""
     most = Image.MAX_IMAGE_PIXELS
-    if size is None or 0 in size or (most is not None and size[0] * size[1] > 2 * most):
+    if 0 in size or (most is not None and size[0] * size[1] > 2 * most):
         return None
     try:
         return size, _jpeg_orientation(data) if exif else 1

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from gpuaug import checks
 
-__all__ = ["EXTENSIONS", "Found", "find", "left_out"]
+__all__ = ["EXTENSIONS", "Found", "Strings", "find", "left_out"]
 
 # Every file ending of the formats that `decode` supports.
 EXTENSIONS = (
@@ -131,3 +133,21 @@ def left_out(ignored: dict[str, int]) -> str:
     others = sum(count for _, count in kinds[SHOWN:])
     more = f", {others:,} of other kinds" if others else ""
     return f"{total:,} {'file is' if total == 1 else 'files are'} left out: {shown}{more}"
+
+
+class Strings(Sequence[str]):
+    """Many strings in two arrays: fast to pickle, and a worker's reference counts do not copy memory pages."""
+
+    def __init__(self, strings: Sequence[str]) -> None:
+        encoded = [os.fsencode(string) for string in strings]
+        self._ends = np.cumsum([0, *map(len, encoded)])
+        self._bytes = np.frombuffer(b"".join(encoded), np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, number: int) -> str:  # type: ignore[override]  # no slices
+        if not -len(self) <= number < len(self):
+            raise IndexError(number)
+        number %= len(self)
+        return os.fsdecode(self._bytes[self._ends[number] : self._ends[number + 1]].tobytes())

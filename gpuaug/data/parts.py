@@ -24,8 +24,18 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from gpuaug.data.decode import DECODE_JPEG, RGB, TURNS, ImageError, is_jpeg, is_whole, jpeg_header
-from gpuaug.data.tiles import Box, Tiles, decode_box, tiles_of
+from gpuaug.data.decode import (
+    APP1,
+    DECODE_JPEG,
+    RGB,
+    TURNS,
+    ImageError,
+    checked_header,
+    is_jpeg,
+    is_whole,
+    jpeg_header,
+)  # fmt: skip
+from gpuaug.data.tiles import Box, Tiles, decode_box, frame_of, tiles_in
 
 __all__ = ["Part", "Readable", "decode_part", "decoder", "is_installed", "readable"]
 
@@ -74,11 +84,13 @@ def readable(data: Tensor) -> Readable | None:
     """
     if not is_jpeg(data) or not is_whole(data):
         return None
-    header = jpeg_header(data)
-    if header is None:
-        return None
-    tiles = tiles_of(data)
-    if tiles is None and decoder() is None:
+    frame = frame_of(data)
+    if frame is None:  # progressive, for example
+        header, tiles = jpeg_header(data), None
+    else:
+        exif = any(marker == APP1 for marker, _ in frame.segments)
+        header, tiles = checked_header(data, frame.size, exif), tiles_in(data, frame)
+    if header is None or (tiles is None and decoder() is None):
         return None
     (height, width), orientation = header
     upright = (width, height) if orientation in TRANSPOSED else (height, width)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["boxes_of", "finder_of", "followed", "part_of", "present_cut", "warn_of_one"]
 
-MOST = 0.95  # of an image: a larger part costs more than all of it
+MOST = 0.8  # of an image: to decode a larger part takes longer than all of it (docs/decisions.md)
 NO_PASS = (
     "{name}: regions are known in a pass of a DeviceLoader of that module only, so images are decoded whole. Put one "
     "around the DataLoader, or leave out regions."
@@ -39,6 +39,9 @@ BEGUN = (
     "DeviceLoader: images of this epoch were shown before it was resumed, and no sampler numbers the looks, so this "
     "pass decodes whole images, without regions. Call set_epoch before the epoch, or resume between epochs."
 )
+ALONE = "the only one in a pass over its data set with `regions`"
+TWO_PASSES = "a data set that another pass began to use, so its images are decoded for the draws of that pass"
+OWN_DATASET = "Give each loader a data set of its own, or finish one pass before the next begins."
 ONE_BY_ONE = (
     "{name}: `regions` changes nothing, since images are asked for one at a time, as ConcatDataset does; they are "
     'decoded whole. Give regions to ga.data.Indexed around the ConcatDataset, with decode="device" inside.'
@@ -73,8 +76,12 @@ def finder_of(dataset: object, augment: Any, own_items: bool) -> PartFinder | No
 
 @contextmanager
 def followed(parts: Iterable[object], mode: Mode, key: int) -> Iterator[None]:
-    """A pass with this mode and key over a loader of these parts: its data sets with `regions` decode for it."""
-    from gpuaug.engine.parts import PartFinder  # a data set alone does not load the engine
+    """A pass with this mode and key over a loader of these parts: its data sets with `regions` decode for it.
+
+    Raises:
+        ValueError: If a batch was cut for another pass over one of these data sets, which began during this one.
+    """
+    from gpuaug.engine.parts import OtherDrawError, PartFinder  # a data set alone does not load the engine
 
     found = (getattr(part, "finder", None) for part in parts)
     finders = [finder for finder in found if isinstance(finder, PartFinder)]
@@ -82,10 +89,15 @@ def followed(parts: Iterable[object], mode: Mode, key: int) -> Iterator[None]:
     if begun and finders:
         warnings.warn(BEGUN, stacklevel=5)
     passes = [finder.follow(mode.training, key, whole=begun) for finder in finders]
+    numbered = list(zip(finders, passes, strict=True))
     try:
         yield
+    except OtherDrawError:
+        if all(finder.is_last(number) for finder, number in numbered):
+            raise
+        raise checks.argument_error("DeviceLoader", "loader", ALONE, TWO_PASSES, OWN_DATASET) from None
     finally:
-        for finder, number in zip(finders, passes, strict=True):
+        for finder, number in numbered:
             finder.leave(number)
 
 
@@ -105,14 +117,14 @@ def warn_of_one(dataset: object, finder: PartFinder | None) -> None:
 def boxes_of(
     finder: PartFinder, cut: Cut, images: Sequence[Tensor | EncodedImage], index: Sequence[int]
 ) -> list[tuple[Readable, Box] | None]:
-    """For each image what of it can be decoded, and the box that its draw reads; None where all of it is decoded."""
+    """For each image what of it can be decoded, and the box that its draw reads; None where that is all of it."""
     found: list[tuple[Readable, Box] | None] = [None] * len(images)
     files = [readable(image.data) if isinstance(image, EncodedImage) else None for image in images]
     known = [(row, file) for row, file in enumerate(files) if file is not None]
     if known:
         boxes = finder.find(cut, [index[row] for row, _ in known], [file.size for _, file in known])
         for (row, file), box in zip(known, [] if boxes is None else boxes.tolist(), strict=boxes is not None):
-            if box[2] * box[3] < MOST * math.prod(file.size):
+            if box[2] * box[3] < math.prod(file.size):
                 found[row] = file, tuple(box)
     return found
 
@@ -124,8 +136,12 @@ def part_of(image: Tensor | EncodedImage, found: tuple[Readable, Box] | None, cu
         ImageError: If it cannot be decoded.
     """
     if isinstance(image, EncodedImage) and found is not None:
-        file, box = found
-        return Part(decode_part(image.data, file, box), box[:2], file.size, cut)
+        file, (top, left, height, width) = found
+        if height * width < MOST * math.prod(file.size):
+            pixels = decode_part(image.data, file, found[1])
+        else:
+            pixels = decode(image.data)[:, top : top + height, left : left + width]
+        return Part(pixels, (top, left), file.size, cut)
     pixels = decode(image.data) if isinstance(image, EncodedImage) else image
     height, width = pixels.shape[1:]
     return Part(pixels, (0, 0), (height, width), cut)

@@ -11,14 +11,15 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gpuaug.data.decode import DECODE_JPEG, RGB, ImageError, reason
 
-__all__ = ["Box", "Frame", "Tiles", "decode_box", "frame_of", "tiles_of"]
+__all__ = ["Box", "Frame", "Tiles", "decode_box", "frame_of", "tiles_in", "tiles_of"]
 
 APP0, ADOBE, FRAME, EXTENDED, SCAN, INTERVAL, HUFFMAN = 0xE0, 0xEE, 0xC0, 0xC1, 0xDA, 0xDD, 0xC4
-RESTARTS = [bytes([0xFF, 0xD0 + number]) for number in range(8)]
+RESTART = 0xD0  # the first of eight
 END = b"\xff\xd9"
 BLOCK = 8  # pixels of a block's side
 
@@ -53,13 +54,13 @@ class Tiles(NamedTuple):
     Attributes:
         frame: Its header.
         columns: Intervals of a row.
-        begins, ends: First byte of each interval, and the byte after its last.
+        begins, ends: First byte of each interval, and the byte after its last, where a marker stands. (n,) int64.
     """
 
     frame: Frame
     columns: int
-    begins: list[int]
-    ends: list[int]
+    begins: NDArray[np.int64]
+    ends: NDArray[np.int64]
 
 
 def frame_of(data: Tensor) -> Frame | None:
@@ -107,15 +108,21 @@ def _frame(frame: bytes, interval: int, segments: list[tuple[int, bytes]], start
 def tiles_of(data: Tensor) -> Tiles | None:
     """Where the intervals of a JPEG are; None if they do not tile it in more than one column or row."""
     frame = frame_of(data)
-    if frame is None or not frame.interval or frame.units[1] % frame.interval:
+    return None if frame is None else tiles_in(data, frame)
+
+
+def tiles_in(data: Tensor, frame: Frame) -> Tiles | None:
+    """As `tiles_of`, of a JPEG whose header is known."""
+    if not frame.interval or frame.units[1] % frame.interval:
         return None
     scan = data.numpy()[frame.start :]
-    marks = np.flatnonzero((scan[:-1] == 0xFF) & (scan[1:] >= 0xD0) & (scan[1:] <= 0xD9)) + frame.start
+    found = np.flatnonzero(scan[:-1] == 0xFF)
+    follows = scan[found + 1]
+    ends = found[(follows >= 0xD0) & (follows <= 0xD9)] + frame.start
     columns = frame.units[1] // frame.interval
-    if len(marks) != columns * frame.units[0] or columns * frame.units[0] < 2:
+    if len(ends) != columns * frame.units[0] or columns * frame.units[0] < 2:
         return None
-    ends = marks.tolist()
-    return Tiles(frame, columns, [frame.start, *(end + 2 for end in ends[:-1])], ends)
+    return Tiles(frame, columns, np.concatenate([[frame.start], ends[:-1] + 2]), ends)
 
 
 def cut_box(data: Tensor, tiles: Tiles, box: Box) -> tuple[Tensor, int, int]:
@@ -135,13 +142,18 @@ def cut_box(data: Tensor, tiles: Tiles, box: Box) -> tuple[Tensor, int, int]:
         elif 0xE0 <= marker <= 0xEF and marker not in (APP0, ADOBE):
             continue  # not about pixels
         parts.append(bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2, "big") + content)
-    memory, number = memoryview(data.numpy()), 0  # type: ignore[arg-type]
-    for row in range(first_row, end_row):
-        for tile in range(row * tiles.columns + first, row * tiles.columns + end):
-            parts += [memory[tiles.begins[tile] : tiles.ends[tile]], RESTARTS[number % 8]]  # type: ignore[list-item]
-            number += 1
-    parts[-1] = END
-    return torch.frombuffer(bytearray(b"".join(parts)), dtype=torch.uint8), top - first_row * tall, left - first * wide
+    # the tiles of a row lie side by side, with a marker after each: copied at once, then the markers numbered anew
+    ends = tiles.ends.reshape(-1, tiles.columns)[first_row:end_row, first:end]
+    starts = tiles.begins.reshape(-1, tiles.columns)[first_row:end_row, first]
+    stops = ends[:, -1] + len(END)
+    moved = sum(map(len, parts)) + np.cumsum(stops - starts) - stops  # how much further each row then lies
+    memory = memoryview(data.numpy())  # type: ignore[arg-type]
+    rows = [memory[start:stop] for start, stop in zip(starts.tolist(), stops.tolist(), strict=True)]
+    cut = np.frombuffer(bytearray().join([*parts, *rows]), np.uint8)
+    markers = (ends + moved[:, None] + 1).ravel()
+    cut[markers] = RESTART + np.arange(len(markers)) % 8
+    cut[-1] = END[1]
+    return torch.from_numpy(cut), top - first_row * tall, left - first * wide
 
 
 def decode_box(data: Tensor, tiles: Tiles, box: Box) -> Tensor:

@@ -20,7 +20,7 @@ from gpuaug.program import Keys, Program
 from gpuaug.ragged import Ragged
 from gpuaug.transforms.base import Canvas
 
-__all__ = ["Cut", "PartFinder", "check_parts"]
+__all__ = ["Cut", "OtherDrawError", "PartFinder", "check_parts"]
 
 Array = NDArray[Any]
 
@@ -33,6 +33,10 @@ AGAIN = (
     "Augment: `images` must be drawn as their parts were cut, got another look at image {number}: the epoch shows it "
     "more than once, and no sampler numbers the looks. Pass sampler=ga.data.NumberedSampler(...), or no regions."
 )
+
+
+class OtherDrawError(ValueError):
+    """A batch of parts was given to another draw than the one it was cut for."""
 
 
 class Cut(NamedTuple):
@@ -82,6 +86,10 @@ class PartFinder:
         """The pass has ended, if no later one has begun."""
         if int(self._words[PASS]) == number:
             self._words[PASS] = 0
+
+    def is_last(self, number: int) -> bool:
+        """Whether no pass has begun since this one."""
+        return number == self._passes
 
     @property
     def helps(self) -> bool:
@@ -151,7 +159,7 @@ def check_parts(images: Ragged, pipeline: Pipeline, exact: bool, training: bool,
     elif draws and (parts.index != keys.index).any():
         what = "index, or none at all"
     if what is not None:
-        raise ValueError(OTHER_DRAW.format(what=what))
+        raise OtherDrawError(OTHER_DRAW.format(what=what))
     if draws and (parts.look != keys.look).any():
         number = int(parts.index[(parts.look != keys.look).argmax()])
         raise ValueError(AGAIN.format(number=number))

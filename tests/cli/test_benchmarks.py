@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import io
+import itertools
 import json
 import os
 import subprocess
@@ -17,16 +18,22 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from torchvision.transforms.functional import to_pil_image
 
 from benchmarks import peers, suite
 from benchmarks.cases import OPS, RECIPES, load
 from benchmarks.measure import ratio, spread, take_turns, wide
 from benchmarks.peers import PEERS, PeerError, enter
+from benchmarks.regimes.loaders import CASES, Files, copies, open_way
 from benchmarks.regimes.op_regimes import contest
 from benchmarks.regimes.scaling import PASSES, parts, scaling
+from benchmarks.regimes.sent import counted
+from benchmarks.regimes.turns import calls, check_equal, turns
 from benchmarks.report import tables
 from benchmarks.worker_pool import WorkerPool
+from gpuaug.data.parts import is_installed
 from gpuaug.demo.photographs import photographs
+from tests.support.files import encode
 from tests.support.ops import ROWS
 from tests.support.ops.surface import check_timed
 
@@ -68,6 +75,8 @@ def a_run() -> dict[str, Any]:
     scaling = [row("batch", OURS, steady, at=10), row("batch", "read and write only", [0.05] * 3, at=10)]
     times = {"draw": 0.01, "crop + flip": 0.05, "RandAugment": 0.07, "to floats": 0.1}
     scaling += [row("passes", who, [seconds] * 3, at="RandAugment") for who, seconds in times.items()]
+    in_turn = {"cpu": [0.1] * 3, "faults": [1200, 7, 3]}
+    turns = [row("sizes in turn", who, steady, **in_turn) for who in (OURS, "one after another")]
     missing = [{"who": "FFCV", "case": "Hue", "threads": 1, "error": "No module named 'ffcv'"}]
     return {
         "schema": suite.SCHEMA,
@@ -86,6 +95,7 @@ def a_run() -> dict[str, Any]:
             "loaders": {"rows": loaders, "absent": []},
             "training": {"rows": training, "absent": []},
             "scaling": {"rows": scaling, "absent": []},
+            "turns": {"rows": turns, "absent": []},
         },
         "failed": {"loaders, 2 cores": "its process ended with -9"},
     }
@@ -224,6 +234,44 @@ def test_scaling_goes_along_each_axis() -> None:
     ] * 2
 
 
+def test_sizes_in_turn_make_no_new_storage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor do they use more than the same calls one after another; on both numbers of threads."""
+    buffers = pytest.importorskip("gpuaug.kernels.numba.runtime.buffers")
+    made: list[int] = []
+    make_room = buffers._make_room
+    monkeypatch.setattr(buffers, "_make_room", lambda size: (made.append(size), make_room(size)))
+    buffers._kept.clear()
+    named = calls(photographs()[:2])
+    sizes = {name: call().nbytes for name, (_, call) in named.items()}
+    assert len(set(sizes.values())) == len(named)
+    assert sorted(made) == sorted(sizes.values())
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            for _, call in [*named.values()] * 3:
+                call()
+    finally:
+        torch.set_num_threads(before)
+    assert len(made) == len(named), "a storage was made after the first round"
+
+
+def test_sizes_in_turn_are_compared_with_the_same_calls() -> None:
+    found = turns(photographs()[:2], threads=1, rounds=3)["rows"]
+    assert [one["who"] for one in found] == [OURS, "one after another"]
+    assert all(len(one[name]) == 3 for one in found for name in ("seconds", "cpu", "faults"))
+    assert found[0]["images"] == found[1]["images"] == 6 * (64 + 17 + 100 + 32)
+    table = shown({**a_run(), "regimes": {"turns": {"rows": found, "absent": []}}})
+    assert "Sizes in turn" in table
+
+
+def test_sizes_in_turn_must_give_the_same_pixels() -> None:
+    count = itertools.count()
+    call = lambda: torch.full((1,), next(count))  # noqa: E731
+    with pytest.raises(AssertionError):
+        check_equal([call], [call])
+
+
 def test_no_images_is_said(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"benchmarks: `data` must hold .*\.jpg.* files, found none in"):
         load(tmp_path, 3)
@@ -280,7 +328,7 @@ def test_csv_has_a_line_for_each_figure_with_machine_and_versions(tmp_path: Path
     tables.write_csv(tmp_path / "run.csv", a_run())
     with (tmp_path / "run.csv").open() as file:
         lines = list(csv.DictReader(file))
-    assert len(lines) == 6 + 2 + 5 + 2 + 6
+    assert len(lines) == 6 + 2 + 5 + 2 + 6 + 2
     first = lines[0]
     assert (first["regime"], first["who"], float(first["ms_per_image"])) == ("ops", OURS, 10.0)
     assert "Test, 2 cores" in first["machine"]
@@ -324,7 +372,7 @@ def test_a_stored_run_is_shown_and_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (("walking",), "a regime must be one of ops, recipes, loaders, training, scaling, audit, got walking"),
+        (("walking",), "a regime must be one of ops, recipes, loaders, training, scaling, turns, audit, got walking"),
         (("--quick", "--full"), "--quick and --full cannot be combined"),
         (("--device", "tpu"), "`device` must be cpu or cuda, got tpu"),
         (("--show", "pyproject.toml"), "--show takes a file that --json of this version has written"),
@@ -404,6 +452,44 @@ def wait_for(what: Callable[[], bool], seconds: float = 120) -> None:
 
 def timed(who: str, seconds: list[float], **more: Any) -> dict[str, Any]:
     return {"case": "crop", "who": who, "threads": 1, "images": 10, "seconds": seconds, **more}
+
+
+@pytest.mark.skipif(not is_installed(), reason="nvImageCodec, which decodes parts, is not installed")
+def test_what_workers_send_is_counted(tmp_path: Path) -> None:
+    """With regions at most 45 % of the bytes: RandomResizedCrop reads 43 % of the pixels."""
+    files = Files(copies(folder_of_photographs(tmp_path), tmp_path / "files", 400), tmp_path, workers=0)
+    sent, passes = {}, {}
+    torch.manual_seed(3)  # seeds the modules
+    for way in (OURS, f"{OURS}, regions"):
+        loader = open_way(files, way, CASES[0])
+        inner = loader.loader
+        with counted(loader) as found:
+            passes[way] = sum(len(images) for images, _ in loader)
+        assert loader.loader is inner
+        sent[way] = found.bytes
+    assert set(passes.values()) == {400}
+    assert 0.3 * sent[OURS] < sent[f"{OURS}, regions"] <= 0.45 * sent[OURS]
+    with counted([1, 2]) as found:
+        assert found.bytes == 0
+
+
+def folder_of_photographs(folder: Path) -> Path:
+    """Parts of 3 to 2, as many photographs are, as an ImageFolder."""
+    place = folder / "photographs" / "class"
+    place.mkdir(parents=True)
+    for number, image in enumerate(photographs()):
+        (place / f"{number}.jpg").write_bytes(encode(to_pil_image(image[:, :240, :360]), "JPEG"))
+    return place.parent
+
+
+def test_shares_of_bytes_are_told() -> None:
+    rows = a_run()["regimes"]["loaders"]["rows"]
+    assert not any("Bytes" in note for _, grid in tables.grids(a_run()) for note in grid.notes)
+    first = next(one for one in rows if one["who"] == OURS and one["case"] == "RandAugment")
+    rows += [{**first, "who": f"{OURS}, regions", "sent": 40.0}]
+    first["sent"] = 100.0
+    text = shown({**a_run(), "regimes": {"loaders": {"rows": rows, "absent": []}}}, width=200)
+    assert "divided by those of the first row of the part: gpuaug, regions 0.40." in text
 
 
 def test_without_gpuaug_nothing_is_compared() -> None:

@@ -20,9 +20,9 @@ from PIL import Image, features
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 import gpuaug as ga
-from gpuaug.data.dataset import TRIES, IndexedDataset, Strings
+from gpuaug.data.dataset import TRIES, IndexedDataset
 from gpuaug.data.decode import FORMATS
-from gpuaug.data.discover import EXTENSIONS
+from gpuaug.data.discover import EXTENSIONS, Strings
 from gpuaug.demo.photographs import paths
 from tests.support.data_cases import run_case
 from tests.support.files import by_pillow, folder, kinds, picture
@@ -279,6 +279,27 @@ def test_strings() -> None:
     assert list(Strings([])) == []
     with pytest.raises(IndexError):
         strings[5]
+
+
+def test_all_files_of_a_batch_are_asked_for_before_one_is_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that cannot be opened is left to `read`, which says why."""
+    from gpuaug.data import dataset as module
+    from gpuaug.data.decode import read_ahead
+
+    dataset = ImageFolder(root)
+    seen: list[Any] = []
+    read = module.read
+    monkeypatch.setattr(module, "read", lambda path: seen.append(path) or read(path))
+    monkeypatch.setattr(os, "posix_fadvise", lambda *rest: seen.append(rest[1:]), raising=False)
+    monkeypatch.setattr(os, "POSIX_FADV_WILLNEED", 3, raising=False)
+    dataset.__getitems__([0, 2, -1])
+    paths = [path for path, _ in dataset.samples]
+    assert seen == [(0, 0, 3)] * 3 + [paths[0], paths[2], paths[-1]]
+    before = len(os.listdir("/proc/self/fd")) if os.path.exists("/proc/self/fd") else None
+    read_ahead([root / "missing", root])
+    assert before is None or len(os.listdir("/proc/self/fd")) == before
+    monkeypatch.delattr(os, "posix_fadvise")
+    read_ahead(paths)
 
 
 # ---- Indexed ---------------------------------------------------------------------------------------------------------

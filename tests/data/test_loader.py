@@ -28,6 +28,8 @@ from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 from torchvision.transforms import v2
 
 import gpuaug as ga
+from gpuaug.data.parts import is_installed
+from tests.support import regions as region_files
 from tests.support.helpers import until, used
 
 FLOATS = ga.ToDtype(torch.float32, scale=True)
@@ -780,6 +782,28 @@ def test_on_cuda_a_side_stream_copies_one_batch_ahead(log: list[Any]) -> None:
         ("step", 2),
     ]
     assert not loader_threads()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device: tests/backends/test_gpu.py")
+@pytest.mark.skipif(not is_installed(), reason="nvImageCodec, which decodes parts, is not installed")
+def test_on_cuda_only_the_parts_that_are_read_are_copied(log: list[Any], tmp_path: Path) -> None:
+    """Counted in the copies themselves; the pixels are the same."""
+    sent, shown = [], []
+    for regions in (False, True):
+        module = region_files.module()
+        dataset = ga.data.ImageFolder(
+            region_files.write_files(tmp_path / f"{regions}"), regions=module if regions else None
+        )
+        counting = region_files.Counting(DataLoader(dataset, 6, collate_fn=ga.ragged_collate))
+        log.clear()
+        shown.append([images.clone() for _ in range(3) for images, _ in ga.DeviceLoader(counting, "cuda", module)])
+        copies = [event[2] for event in log if event[0] == "copy"]
+        labels = 3 * len(dataset)
+        assert sum(copies) - labels == counting.bytes, "nothing but images and labels is copied"
+        assert (counting.parts > 0) == regions
+        sent.append(counting.bytes)
+    assert region_files.same(*shown)
+    assert sent[1] < 0.62 * sent[0], "43 % of the pixels, and all of the few files that are decoded whole"
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a CUDA device: tests/backends/test_gpu.py")

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, RandomSampler, Subset
 
 import gpuaug as ga
+from gpuaug.data import regions as cutting
 from gpuaug.data.parts import Part
 from tests.support.backends import runnable
 from tests.support.regions import LISTS, MARKS, Counting, module, same, show, write_files
@@ -63,6 +64,25 @@ def test_what_is_sent_is_less(root: Path) -> None:
     _, whole = show(module(), ga.data.ImageFolder(root), epochs=4)
     _, found = show(augment, ga.data.ImageFolder(root, regions=augment), epochs=4)
     assert found.bytes < 0.62 * whole.bytes, "43 % of the pixels, and all of the few files that are decoded whole"
+
+
+def test_a_large_part_is_cut_from_all_pixels(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding more than 80 % takes longer than decoding all; what is sent is the part in both cases."""
+    decoded: dict[str, list[float]] = {"part": [], "whole": []}
+    decode_part, decode = cutting.decode_part, cutting.decode
+
+    def part(data: Tensor, image: Any, box: Any) -> Tensor:
+        decoded["part"].append(box[2] * box[3] / (image.size[0] * image.size[1]))
+        return decode_part(data, image, box)
+
+    monkeypatch.setattr(cutting, "decode_part", part)
+    monkeypatch.setattr(cutting, "decode", lambda data: decoded["whole"].append(len(data)) or decode(data))
+    expected, _ = show(module("flips before"), ga.data.ImageFolder(root))
+    augment = module("flips before")
+    found, counting = show(augment, ga.data.ImageFolder(root, regions=augment))
+    assert same(found, expected)
+    assert max(decoded["part"]) < cutting.MOST
+    assert counting.parts > len(decoded["part"]) > 20
 
 
 @pytest.mark.parametrize("persistent", [True, False])
@@ -214,6 +234,33 @@ def test_images_asked_for_one_by_one_are_whole_and_it_is_said(root: Path) -> Non
     assert len(caught) == 1
     assert counting.parts == 0
     assert same(found, show(module(), ga.data.ImageFolder(root))[0])
+
+
+@pytest.mark.parametrize("train", [True, False], ids=["training twice", "evaluation in between"])
+def test_two_passes_over_one_data_set_at_once_are_refused_with_the_cause(train: bool, root: Path) -> None:
+    """The first one raises, the second has the pixels that it would have alone; one after the other both are right."""
+    augment = module()
+    dataset = ga.data.ImageFolder(root, regions=augment)
+    loaders = [DataLoader(dataset, 6, collate_fn=ga.ragged_collate) for _ in range(2)]
+    first, second = (
+        ga.DeviceLoader(loader, "cpu", augment, train=mode) for loader, mode in zip(loaders, (True, train), strict=True)
+    )
+    iterator = iter(first)
+    next(iterator)
+    other = iter(second)
+    seen = [next(other)[0].clone()]
+    with pytest.raises(
+        ValueError,
+        match=r"DeviceLoader: `loader` must be the only one in a pass over its data set.*got a data set that another "
+        r"pass began to use.*Give each loader a data set of its own",
+    ):
+        list(iterator)
+    seen += [images.clone() for images, _ in other]
+    plain = module()
+    next(iter(ga.DeviceLoader(DataLoader(ga.data.ImageFolder(root), 6, collate_fn=ga.ragged_collate), "cpu", plain)))
+    if not train:
+        assert same(seen, show(plain, ga.data.ImageFolder(root), epochs=1, train=False)[0])
+    assert len(list(first)) == len(list(second)) == len(first)
 
 
 def test_after_a_pass_images_are_whole(root: Path) -> None:

@@ -16,9 +16,11 @@ import torch
 from torch.utils.data import DataLoader, Subset
 
 import gpuaug as ga
+from gpuaug.data.parts import is_installed
 from gpuaug.demo import photographs
 from tests.support import ranks
 from tests.support.helpers import anew, used
+from tests.support.regions import write_files
 
 if not torch.distributed.is_available() or sys.platform == "win32":
     pytest.skip("needs gloo and forkserver", allow_module_level=True)
@@ -66,6 +68,23 @@ def test_another_seed_changes_every_image(processes: list[dict[str, Any]]) -> No
 
 
 # ---- by the counter --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not is_installed(), reason="nvImageCodec, which decodes parts, is not installed")
+def test_training_on_parts_of_images_in_a_real_group(tmp_path: Path) -> None:
+    """Each (epoch, image) has the pixels that one process gives it from whole images, and the weights are those too."""
+    root = write_files(tmp_path / "files")
+    alone = ranks.trained(0, root, regions=False, ranks=1)
+    assert alone["parts"] == 0
+    found = ranks.launch(ranks.both, 2, tmp_path, root)
+    count = len(ga.data.ImageFolder(root))
+    for kind, cut in enumerate((False, True)):
+        of_ranks = [rank[kind] for rank in found]
+        assert joined([one["shown"] for one in of_ranks]) == alone["shown"]
+        assert len(alone["shown"]) == 2 * count
+        assert all((one["parts"] > count // 2) == cut for one in of_ranks)
+        for one in of_ranks:
+            assert all(map(torch.equal, one["weights"], found[0][0]["weights"]))
 
 
 def test_ranks_without_an_index_never_repeat_each_other(processes: list[dict[str, Any]]) -> None:

@@ -164,6 +164,53 @@ def wrapped(rank: int) -> dict[str, Any]:
     }
 
 
+def trained(rank: int, root: Path, regions: bool, ranks: int | None = None) -> dict[str, Any]:
+    """Two epochs of a small network on a folder: the pixels by (epoch, number), images that came in parts, weights.
+
+    Args:
+        ranks: Number of ranks to share the images with; None: those of the group, and the network is shared, too.
+    """
+    from tests.support.regions import Counting, module
+
+    augment = module()
+    data = ga.data.ImageFolder(root, regions=augment if regions else None)
+    sampler = DistributedSampler(data, ranks, None if ranks is None else rank, seed=5)
+    counting = Counting(DataLoader(_Numbered(data), BATCH, sampler=sampler, collate_fn=ga.ragged_collate))
+    loader = ga.DeviceLoader(counting, "cpu", augment, train=True)
+    torch.manual_seed(0)
+    network: nn.Module = nn.Sequential(nn.AvgPool2d(8), nn.Flatten(), nn.Linear(3 * 6 * 6, CLASSES))
+    if ranks is None:
+        network = DistributedDataParallel(network)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    shown = {}
+    for epoch in range(2):
+        loader.set_epoch(epoch)
+        for pixels, numbers in loader:
+            shown |= {(epoch, int(n)): digest(image) for n, image in zip(numbers, pixels, strict=True)}
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(pixels), numbers % CLASSES).backward()
+            optimizer.step()
+    return {"shown": shown, "parts": counting.parts, "weights": [p.detach().clone() for p in network.parameters()]}
+
+
+class _Numbered(torch.utils.data.Dataset[Any]):
+    """An image's label is its number."""
+
+    def __init__(self, dataset: ga.data.ImageFolder) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitems__(self, numbers: list[int]) -> list[Any]:
+        return [(image, index, index) for image, _, index in self.dataset.__getitems__(numbers)]
+
+
+def both(rank: int, root: Path) -> list[dict[str, Any]]:
+    """Whole images, then parts, in one start of the processes."""
+    return [trained(rank, root, regions) for regions in (False, True)]
+
+
 def everything(rank: int) -> dict[str, Any]:
     """All of it in one start of the processes."""
     return {

@@ -115,6 +115,7 @@ def same(first: list[Tensor], second: list[Tensor]) -> bool:
 
 def write_files(folder: Path) -> Path:
     """An ImageFolder of three classes."""
+    folder.mkdir(exist_ok=True)
     for number, (name, data) in enumerate(files().items()):
         place = folder / f"class{number % 3}"
         place.mkdir(exist_ok=True)

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from gpuaug.data.dataset import Strings
-from gpuaug.data.discover import find
+from gpuaug.data.discover import Strings, find
 from gpuaug.data.packs.format import Index
 
 __all__ = ["Source", "shard_range"]

@@ -16,8 +16,9 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms.v2 import InterpolationMode, functional
 
 from gpuaug import checks
-from gpuaug.data.dataset import ON_ERROR, Strings
+from gpuaug.data.dataset import ON_ERROR
 from gpuaug.data.decode import ImageError, decode, is_jpeg, read, reason
+from gpuaug.data.discover import Strings
 from gpuaug.data.packs import format as shards
 from gpuaug.data.packs.format import ENCODINGS, Index
 from gpuaug.data.packs.resume import finished_shards, locked

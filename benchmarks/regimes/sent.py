@@ -1,0 +1,43 @@
+"""How many bytes of images the workers of a loader send."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import gpuaug as ga
+
+__all__ = ["Sent", "counted"]
+
+
+class Sent:
+    """A DataLoader that counts the bytes of the images in its batches."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader, self.bytes = loader, 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+    def __len__(self) -> int:
+        return len(self.loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self.loader:
+            self.bytes += len(batch.images.data)
+            yield batch
+
+
+@contextmanager
+def counted(loader: Iterable[Any]) -> Iterator[Sent]:
+    """Counts what a DeviceLoader gets meanwhile; nothing of others."""
+    whole = Sent(getattr(loader, "loader", None))
+    if not isinstance(loader, ga.DeviceLoader):
+        yield whole
+        return
+    loader.loader = whole
+    try:
+        yield whole
+    finally:
+        loader.loader = whole.loader
