@@ -1,4 +1,4 @@
-"""Images of different sizes in one flat buffer: a batch is one object to share, pin and copy."""
+"""Images or clips of different sizes in one flat buffer: a batch is one object to share, pin and copy."""
 
 from __future__ import annotations
 
@@ -58,9 +58,10 @@ class Ragged:
         channels: Number of channels, the same for all images.
         parts: For a batch of the parts of images that one draw reads, as data sets with `regions` make it: where they
             lie. `sizes` are then those of the parts. None: the images are whole.
+        frames: Number of frames of each sample, which lie one after another, if it is a batch of clips; 0 for images.
 
     Attributes:
-        data, channels, parts: As passed.
+        data, channels, parts, frames: As passed.
         sizes: (B, 2) int32, read-only.
         offsets: Position of each image's first byte in `data`, (B,) int64.
 
@@ -69,7 +70,7 @@ class Ragged:
             image has no pixels, or if a part lies outside its image.
     """
 
-    def __init__(self, data: Tensor, sizes: Sizes, channels: int, parts: Parts | None = None) -> None:
+    def __init__(self, data: Tensor, sizes: Sizes, channels: int, parts: Parts | None = None, frames: int = 0) -> None:
         if not isinstance(data, Tensor) or data.dtype != torch.uint8 or data.ndim != 1:
             raise checks.argument_error("Ragged", "data", "a flat uint8 tensor", checks.describe(data))
         channels = checks.integer("Ragged", "channels", channels, 1)
@@ -85,10 +86,13 @@ class Ragged:
             raise checks.argument_error("Ragged", "sizes", expected, got, "Drop empty images in the loader.")
         sizes = sizes.astype(np.int32)  # a copy
         sizes.setflags(write=False)  # the kernels do not check it again
-        lengths = sizes[:, 0].astype(np.int64) * sizes[:, 1] * channels
+        frames = checks.integer("Ragged", "frames", frames, 0)
+        lengths = sizes[:, 0].astype(np.int64) * sizes[:, 1] * (channels * max(frames, 1))
         if int(lengths.sum()) != len(data):
             expected = f"{int(lengths.sum())} bytes long, as its sizes say"
             raise checks.argument_error("Ragged", "data", expected, f"{len(data)} bytes")
+        if parts is not None and frames:
+            raise checks.argument_error("Ragged", "parts", "None for clips, which are whole", "parts")
         if parts is not None and not _inside(parts, sizes):
             expected = f"origins and image sizes ({len(sizes)}, 2) that hold parts of `sizes`"
             raise checks.argument_error("Ragged", "parts", expected, "others")
@@ -96,6 +100,7 @@ class Ragged:
         self.sizes = sizes
         self.channels = channels
         self.parts = parts
+        self.frames = frames
         self.offsets: NDArray[np.int64] = np.concatenate([[0], np.cumsum(lengths)[:-1]]).astype(np.int64)
 
     @classmethod
@@ -133,6 +138,36 @@ class Ragged:
         return cls(data, sizes, channels)
 
     @classmethod
+    def from_clips(cls, clips: Sequence[Tensor], empty: Callable[[int], Tensor] | None = None) -> Ragged:
+        """Pack clips of one number of frames, which may differ in height and width, into one batch.
+
+        Args:
+            clips: uint8 (T, C, H, W) tensors on one device.
+            empty: As for `from_images`.
+
+        Raises:
+            ValueError: If there is no clip, or if one has another form, number of frames or of channels.
+        """
+        frames = clips[0].shape[0] if len(clips) and isinstance(clips[0], Tensor) and clips[0].ndim == 4 else 0
+        for number, clip in enumerate(clips):
+            if not isinstance(clip, Tensor) or clip.ndim != 4 or clip.shape[0] != frames or not frames:
+                expected = f"uint8 ({frames or 'T'}, C, H, W) tensors with the same number of frames"
+                got = f"{checks.describe(clip)} for clip {number}"
+                raise checks.argument_error(
+                    "Ragged.from_clips", "clips", expected, got, "Cut clips of one length in the loader."
+                )
+        images = cls.from_images([frame for clip in clips for frame in clip], empty)
+        return cls(images.data, images.sizes[:: max(frames, 1)], images.channels, frames=frames)
+
+    def as_images(self) -> Ragged:
+        """The frames of all clips as images, (B * T) of them, in the same memory."""
+        frames = max(self.frames, 1)
+        sizes = self.sizes.repeat(frames, axis=0)
+        length = self.sizes[:, 0].astype(np.int64) * self.sizes[:, 1] * self.channels
+        offsets = self.offsets[:, None] + length[:, None] * np.arange(frames)
+        return Ragged.placed(self.data, sizes, self.channels, offsets.reshape(-1))
+
+    @classmethod
     def placed(cls, data: Tensor, sizes: Array, channels: int, offsets: Array) -> Ragged:
         """A batch of images at any positions of a buffer, for the engine. Nothing is checked.
 
@@ -143,6 +178,7 @@ class Ragged:
         ragged = cls.__new__(cls)
         ragged.data, ragged.channels = data, channels
         ragged.sizes, ragged.offsets, ragged.parts = sizes.astype(np.int32), offsets, None
+        ragged.frames = 0
         return ragged
 
     def take(self, numbers: Array) -> Ragged:
@@ -150,9 +186,9 @@ class Ragged:
         assert self.parts is None
         return Ragged.placed(self.data, self.sizes[numbers], self.channels, self.offsets[numbers])
 
-    def describe(self) -> tuple[Array, int, Parts | None]:
+    def describe(self) -> tuple[Array, int, Parts | None, int]:
         """The arguments of the constructor after `data`."""
-        return self.sizes, self.channels, self.parts
+        return self.sizes, self.channels, self.parts, self.frames
 
     @property
     def whole(self) -> Array:
@@ -171,12 +207,15 @@ class Ragged:
         return len(self.sizes)
 
     def __getitem__(self, number: int) -> Tensor:
-        """Image `number`, or the part of it that is here, as a (C, H, W) view of the buffer."""
+        """Image `number`, or the part of it that is here, as a (C, H, W) view of the buffer; a clip as (T, C, H, W)."""
         if not -len(self) <= number < len(self):
             raise IndexError(f"Ragged: there is no image {number} in a batch of {len(self)}.")
         number %= len(self)
         h, w = map(int, self.sizes[number])
         start = int(self.offsets[number])
+        if self.frames:
+            end = start + self.frames * h * w * self.channels
+            return self.data[start:end].view(self.frames, h, w, self.channels).permute(0, 3, 1, 2)
         return self.data[start : start + h * w * self.channels].view(h, w, self.channels).permute(2, 0, 1)
 
     def __iter__(self) -> Iterator[Tensor]:
@@ -196,7 +235,8 @@ class Ragged:
         return Ragged(self.data.to(device, non_blocking=non_blocking), *self.describe())
 
     def __repr__(self) -> str:
-        return f"Ragged(B={len(self)}, C={self.channels}, bytes={len(self.data)}, device={self.device})"
+        frames = f", T={self.frames}" if self.frames else ""
+        return f"Ragged(B={len(self)}{frames}, C={self.channels}, bytes={len(self.data)}, device={self.device})"
 
 
 def _inside(parts: Parts, sizes: Array) -> bool:

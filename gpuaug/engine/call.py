@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpuaug import checks
-from gpuaug.engine.batch import Images, canvas_of
+from gpuaug.engine.batch import Images, canvas_of, frames_of
 from gpuaug.engine.builder import Item
+from gpuaug.engine.clips import render_clips
 from gpuaug.engine.follow import follow
 from gpuaug.engine.geometry import Route, route
 from gpuaug.engine.numbering import Reservation
@@ -124,7 +125,8 @@ class Call:
     def run(self) -> Tensor | tuple[Tensor, Any]:
         """Render the batch: the augmented images; with labels or targets, (images, labels)."""
         keys, (exact, memory_format, dtype, backend, _) = self.reservation.keys, self.output
-        alike = self.pipeline.alike(self.canvas, exact, memory_format, dtype) if self.targets is None else None
+        plain = self.targets is None and not frames_of(self.images)
+        alike = self.pipeline.alike(self.canvas, exact, memory_format, dtype) if plain else None
         if alike is not None:
             done = drawn(alike, keys, self.images, backend, self.labels, self.pipeline.mix)
             if done is not None:
@@ -176,6 +178,8 @@ def render_draw(
     targets: Targets | None = None,
 ) -> Tensor | tuple[Tensor, Any]:
     """The images of a draw; with labels or targets, (images, labels)."""
+    if frames_of(images):
+        return render_clips(pipeline, output, images, draw, labels, targets)
     items = lower_draw(pipeline, output, draw)
     result, mixed = render(items, images, output.backend, labels, pipeline.num_classes)
     if targets is not None:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from gpuaug import checks
+from gpuaug.engine.batch import frames_of
 from gpuaug.engine.call import Call
 from gpuaug.engine.render import choose, run
 from gpuaug.program import Program
@@ -128,6 +129,9 @@ def _checked(augment: Module, images: Tensor, labels: Tensor | None) -> Call:
     if isinstance(images, Ragged):
         remedy = "A graph's sizes are fixed; crop ragged batches without capture."
         raise checks.argument_error(augment, "images", "uint8 (B, C, H, W) to capture", "Ragged", remedy)
+    if frames_of(images):
+        remedy = "Pass the frames as a batch of images, or run clips without capture."
+        raise checks.argument_error(augment, "images", "uint8 (B, C, H, W) to capture", "clips", remedy)
     call = augment.prepare(images, labels)
     call.release()
     if images.device.type != "cuda":

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpuaug import checks
-from gpuaug.engine.batch import Images, canvas_of
+from gpuaug.engine.batch import Images, canvas_of, frames_of
 from gpuaug.engine.boxes import follow_boxes, follow_points, from_corners, to_corners
 from gpuaug.engine.builder import Item
 from gpuaug.engine.geometry import Route, route
@@ -24,6 +24,7 @@ from gpuaug.program import Keys, Mix
 from gpuaug.ragged import Ragged
 from gpuaug.transforms.base import Canvas, Kind, Params
 from gpuaug.transforms.mix import MixUp, check_labels
+from gpuaug.transforms.opaque import Opaque
 from gpuaug.transforms.targets import TargetStep
 
 __all__ = ["follow", "move_boxes", "move_points", "understood"]
@@ -56,9 +57,11 @@ def understood(
         labels: What the user passed beside them.
         mixes: Whether labels are required if the list mixes.
     """
-    targets = None
+    targets, frames = None, frames_of(images)
+    if frames:
+        _check_clips(owner, pipeline)
     if labels is not None and type(labels) is not Tensor and is_structured(labels):
-        targets = parse(owner, labels, canvas_of(images))
+        targets = parse(owner, labels, canvas_of(images), frames)
         check_list(owner, pipeline, targets, Following(owner.mask_fill, owner.erase_masks, owner.flip_pairs))
         labels, mixes = targets.labels, mixes and not targets.of_kind("masks")
     if pipeline.mix is not None and (mixes or (targets is not None and labels is not None)):
@@ -66,6 +69,15 @@ def understood(
     if labels is not None and pipeline.moving is not None:
         checks.labels_beside(owner, pipeline.moving, labels, len(images), pipeline.mix is not None)
     return labels, targets
+
+
+def _check_clips(owner: object, pipeline: Pipeline) -> None:
+    """Raise an error if a step would draw for each frame anew."""
+    for step in pipeline.steps:
+        if isinstance(step, Opaque) and step.library == "kornia" and not getattr(step.module, "same_on_batch", False):
+            remedy = "Use gpuaug's own transform in its place, or give it same_on_batch=True."
+            expected = f"single images with {step.title}, which draws for each frame"
+            raise checks.argument_error(owner, "images", expected, "clips", remedy)
 
 
 def check_list(owner: object, pipeline: Pipeline, targets: Targets, following: Following) -> None:
@@ -115,6 +127,12 @@ def _check_drops(owner: object, pipeline: Pipeline, targets: Targets) -> None:
     if len(boxes) > 1:
         keys = ", ".join(f'"{entry.key}"' for entry in boxes)
         raise checks.argument_error(owner, "labels", f"targets with one key of boxes for {name}", keys)
+    framed = next((shape for shape in boxes[0].shapes if len(shape) > 2), None)
+    if framed is not None and not boxes[0].dense:
+        expected = f"(N, 4) with {name}, which drops boxes: those of a clip (T, N, 4) are one tensor"
+        remedy = f"Leave {name} out, and give the boxes that are gone no weight in the loss."
+        got = str(tuple(framed))
+        raise checks.argument_error(owner, f'labels[0]["{boxes[0].key}"]', expected, got, remedy)
     if boxes[0].dense:
         remedy = "Pass a list with one tensor (N, 4) for each image."
         expected = f"a list with {name}, which drops boxes"

@@ -179,7 +179,7 @@ def mixed_masks(
 
     Returns:
         masks: With the partner's in the box that CutMix pastes; or, if the list blends and has `num_classes`, (B,
-            num_classes, H, W) float32 weights. A number that is no class, such as an ignore index, has weight 0.
+            [C,] num_classes, H, W) float32 weights. A number that is no class, such as an ignore index, has weight 0.
         partner: The partner's masks, and weight: that of the own masks, (B,) float32; None without a blend or if
             the masks are soft.
     """
@@ -196,11 +196,11 @@ def mixed_masks(
     weight = upload(np.ascontiguousarray(mix.weight, np.float32), device)
     if num_classes is None:
         return pasted, others, weight
-    share = weight[:, None, None, None]
+    share = weight.reshape(-1, *[1] * masks.ndim)
     return _soft(pasted, num_classes) * share + _soft(others, num_classes) * (1.0 - share), None, None
 
 
 def _soft(masks: Tensor, num_classes: int) -> Tensor:
-    """(B, num_classes, H, W) float32, 1 where a pixel is of the class."""
+    """(B, [C,] num_classes, H, W) float32, 1 where a pixel is of the class."""
     classes = torch.arange(num_classes, device=masks.device).to(masks.dtype)[:, None, None]
-    return (masks[:, None] == classes).float()
+    return (masks.unsqueeze(-3) == classes).float()

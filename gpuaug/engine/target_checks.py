@@ -30,14 +30,20 @@ OTHERS = {
 ROOM = 1.0  # pixels that a box may reach out of its image, as annotation tools round; it is clipped
 
 
-def parse(owner: object, given: Any, canvas: Canvas) -> Targets:
+def parse(owner: object, given: Any, canvas: Canvas, frames: int = 0) -> Targets:
     """Read targets, and check them against the batch: metadata, and values only on the CPU.
+
+    Args:
+        owner: Object or name that errors begin with.
+        given: What the user passed.
+        canvas: Sizes of the images or clips.
+        frames: Number of frames of each clip; 0 for images.
 
     Raises:
         ValueError: If a target has a wrong form, size, dtype or number, or lies outside its image.
     """
     if isinstance(given, (list, tuple)):
-        return _of_list(owner, given, canvas)
+        return _of_list(owner, given, canvas, frames)
     targets = Targets(given, single=not isinstance(given, Mapping))
     rows = {str(kind_of("", given)): given} if targets.single else given
     for key, value in rows.items():
@@ -59,11 +65,11 @@ def parse(owner: object, given: Any, canvas: Canvas) -> Targets:
         if kind == "labels" and dense:
             targets.labels, targets.label_key = value, key
         else:
-            targets.entries.append(_checked(owner, Entry(key, kind, value, dense), canvas))
+            targets.entries.append(_checked(owner, Entry(key, kind, value, dense), canvas, frames))
     return targets
 
 
-def _of_list(owner: object, given: Sequence[Mapping[str, Any]], canvas: Canvas) -> Targets:
+def _of_list(owner: object, given: Sequence[Mapping[str, Any]], canvas: Canvas, frames: int) -> Targets:
     """Targets as a list with a mapping for each image, torchvision's form for detection."""
     if len(given) != len(canvas):
         expected = f"as many as the images, {len(canvas)}"
@@ -81,7 +87,7 @@ def _of_list(owner: object, given: Sequence[Mapping[str, Any]], canvas: Canvas) 
             got = checks.describe(given[wrong[0]][key]) if key in given[wrong[0]] else "nothing"
             remedy = "Pass a tensor without rows for an image without any."
             raise checks.argument_error(owner, f'labels[{wrong[0]}]["{key}"]', "a tensor", got, remedy)
-        targets.entries.append(_checked(owner, Entry(key, kind, values, dense=False), canvas))
+        targets.entries.append(_checked(owner, Entry(key, kind, values, dense=False), canvas, frames))
     return targets
 
 
@@ -104,10 +110,13 @@ def _check_name(owner: object, key: object, value: object, kind: str | None) -> 
         raise checks.argument_error(owner, f'labels["{key}"]', expected, checks.describe(value), remedy)
 
 
-def _checked(owner: object, entry: Entry, canvas: Canvas) -> Entry:
+def _checked(owner: object, entry: Entry, canvas: Canvas, frames: int) -> Entry:
     """Raise an error if a target does not fit its image."""
     for place, (value, shape) in enumerate(zip(entry.tensors, entry.shapes, strict=True)):
-        expected = _expected(entry, canvas, place, shape)
+        if frames > 0 and entry.kind != "labels" and len(shape) - entry.dense >= 3:
+            expected = _of_frames(entry, canvas.sizes[place], shape, frames)
+        else:
+            expected = _expected(entry, canvas, place, shape)
         if expected is None and entry.kind != "labels" and not _is_real(value, entry.kind):
             expected = "a dense tensor of real numbers"
         if expected is not None:
@@ -148,6 +157,19 @@ def _expected(entry: Entry, canvas: Canvas, place: int, shape: torch.Size) -> st
         more = "C" if entry.dense else "N"
         return None if good else f"({batch}{height}, {width}) or ({batch}{more}, {height}, {width}), as its image"
     return None
+
+
+def _of_frames(entry: Entry, image: Array, shape: torch.Size, frames: int) -> str | None:
+    """As `_expected`, for a target of a clip that has an axis of frames."""
+    batch, sizes = "B, " if entry.dense else "", {"boxes": (4,), "masks": tuple(image.tolist())}
+    count, good = len(shape) - entry.dense, shape[int(entry.dense)] == frames
+    if entry.kind == "keypoints":
+        good = good and count <= 4 and shape[-1] in (2, 3)
+        return None if good else f"numbers ({batch}{frames}, K, 2 or 3), for each of the {frames} frames"
+    size = sizes[entry.kind]
+    good = good and count == 3 and tuple(shape[len(shape) - len(size) :]) == size
+    rest = "N, 4" if entry.kind == "boxes" else f"{size[0]}, {size[1]}"
+    return None if good else f"({batch}{frames}, {rest}), for each of the {frames} frames"
 
 
 def _is_real(value: Tensor, kind: str) -> bool:

@@ -25,14 +25,14 @@ CAPTURES = {  # what cannot be captured: what is said
     "labels on the CPU": "`labels` must be a Tensor on cuda:0, as the images, to capture, got int64 (4,) on cpu.",
     "labels of another kind": "`labels` must be a Tensor on cuda:0, as the images, to capture, got [0, 1, 2, 3].",
     "no labels": "the pipeline mixes labels (MixUp), but no labels were given.",
-    "floats": "`images` must be uint8 (B, C, H, W) or Ragged, got float32",
+    "floats": "`images` must be uint8 (B, C, H, W), clips (B, T, C, H, W) or Ragged, got float32",
     "another backend": "`backend` must be \"triton\" to capture, got 'torch'.",
 }
 HERE = "uint8 (4, 3, 40, 36) on cuda:0, as captured"
 CALLS = {  # what a graph cannot take: what is said
     "another shape": f"`images` must be {HERE}, got uint8 (4, 3, 39, 36) on cuda:0.",
     "fewer": f"`images` must be {HERE}, got uint8 (2, 3, 40, 36) on cuda:0.",
-    "floats": "`images` must be uint8 (B, C, H, W) or Ragged, got float32",
+    "floats": "`images` must be uint8 (B, C, H, W), clips (B, T, C, H, W) or Ragged, got float32",
     "images on the CPU": f"`images` must be {HERE}, got uint8 (4, 3, 40, 36) on cpu.",
     "ragged": f"`images` must be {HERE}, got Ragged(B=4",
     "no labels": "the pipeline mixes labels (MixUp), but no labels were given.",

@@ -254,7 +254,8 @@ CALLS: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "int64 images": (recipe(), {"images": X.long()}),
     "int8 images": (recipe(), {"images": X.to(torch.int8)}),
     "one image": (recipe(), {"images": X[0]}),
-    "five dimensions": (recipe(), {"images": X[None]}),
+    "six dimensions": (recipe(), {"images": X[None, None]}),
+    "no frames": (recipe(), {"images": X[:, None][:, :0]}),
     "no batch": (recipe(), {"images": X[:0]}),
     "no rows": (recipe(), {"images": X[:, :, :0]}),
     "no channels": (recipe(), {"images": X[:, :0]}),
@@ -462,7 +463,7 @@ def test_lists_that_were_given_are_not_kept() -> None:
 # ---- hints that fit ------------------------------------------------------------------------------------------------
 
 
-def test_images_of_16_bits_and_of_clips_get_hints_of_their_own() -> None:
+def test_images_of_16_bits_and_of_views_get_hints_of_their_own() -> None:
     augment = ga.Augment([ga.Resize((8, 8))], backend="torch")
     deep = (torch.arange(2 * 3 * 9 * 9) * 134).reshape(2, 3, 9, 9)
     for dtype in (torch.uint16, torch.int32, torch.int64):
@@ -472,9 +473,8 @@ def test_images_of_16_bits_and_of_clips_get_hints_of_their_own() -> None:
         images = deep.to(dtype)
         code = str(caught.value).split("255]: ")[1].split(" for levels")[0]
         assert torch.equal(eval(code, {"images": images, "torch": torch}), (deep >> 8).to(torch.uint8))
-    clips = torch.zeros(2, 5, 3, 9, 9, dtype=torch.uint8)
-    with pytest.raises(ValueError, match=r"got uint8 \(2, 5, 3, 9, 9\)\. Fold frames") as caught:
-        augment(clips)
+    views = torch.zeros(2, 4, 5, 3, 9, 9, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r"got uint8 \(2, 4, 5, 3, 9, 9\)\. Fold views") as caught:
+        augment(views)
     code = str(caught.value).split("with ")[1].split(", and")[0]
-    assert eval(code, {"images": clips}).shape == (10, 3, 9, 9)
-    assert augment(clips.flatten(0, -4)).shape == (10, 3, 8, 8)
+    assert augment(eval(code, {"images": views})).shape == (8, 5, 3, 8, 8)

@@ -1,0 +1,63 @@
+"""Clips: samples of several frames, which all have the draw of their clip; only noise differs from frame to frame."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from torch import Tensor
+
+from gpuaug import checks
+from gpuaug.engine.batch import Images, canvas_of, frames_of
+from gpuaug.engine.follow import Drawn, follow
+from gpuaug.engine.masks import take
+from gpuaug.engine.pipeline import Pipeline
+from gpuaug.engine.render import render
+from gpuaug.engine.targets import Targets
+from gpuaug.program import Mix, Program
+from gpuaug.ragged import Ragged
+
+if TYPE_CHECKING:
+    from gpuaug.engine.call import Output
+
+__all__ = ["render_clips"]
+
+
+def render_clips(
+    pipeline: Pipeline, output: Output, clips: Images, draw: Drawn, labels: Any, targets: Targets | None
+) -> Tensor | tuple[Tensor, Any]:
+    """As `gpuaug.engine.call.render_draw`, for clips (B, T, C, H, W), or Ragged.
+
+    The frames are rendered as images of one batch, so every kernel serves them as it is: parameters are drawn once for
+    each clip, and repeated for its frames.
+    """
+    count, frames = len(clips), frames_of(clips)
+    images = clips.as_images() if isinstance(clips, Ragged) else clips.as_subclass(Tensor).flatten(0, 1)
+    rows = np.repeat(np.arange(count), frames)
+    params, keys = [take(each, rows) for each in draw.params], draw.keys.frames(frames)
+    items = pipeline.lower(params, keys, canvas_of(images), output.exact, output.memory_format, output.dtype)
+    last = items[-1]
+    assert isinstance(last, Program)
+    mix, own = None if last.finish is None else last.finish.mix, None
+    if mix is not None:
+        own = Mix(*(part[::frames] for part in (mix.partner, mix.weight, mix.box, mix.share)))
+        mix.partner = mix.partner * frames + np.tile(np.arange(frames), count)  # frame t with frame t
+    repeated = labels
+    if mix is not None and labels is not None:
+        repeated = labels[:, None].expand(-1, frames, *labels.shape[1:]).flatten(0, 1)
+    moved, mixed = render(items, images, output.backend, repeated, pipeline.num_classes)
+    result = _like(moved.view(count, frames, *moved.shape[1:]), clips)
+    if mix is not None and mixed is not None:
+        mixed = mixed[::frames].contiguous()
+    if targets is not None:
+        return result, follow(pipeline, targets, draw, output.backend, output.following, mixed, own)
+    return result if mixed is None else (result, mixed)
+
+
+def _like(result: Tensor, clips: Images) -> Tensor:
+    """A Video of torchvision, if the clips are one."""
+    if type(clips) is Tensor or not checks.is_target(clips):
+        return result
+    from torchvision import tv_tensors
+
+    return tv_tensors.Video(result)
