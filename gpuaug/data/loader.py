@@ -20,6 +20,7 @@ from gpuaug.data import wrapped
 from gpuaug.data.ahead import FetchThread
 from gpuaug.data.regions import followed
 from gpuaug.data.sampler import NumberingSampler
+from gpuaug.data.transport import targets as travel
 from gpuaug.data.transport.encoded import Encoded
 from gpuaug.data.transport.shared import MappedSegments
 from gpuaug.engine.distributed import world
@@ -38,7 +39,7 @@ FORWARDED = (
 # Lightning, Fabric, Accelerate and torch.distributed.checkpoint look for these methods and call them if they exist, so
 # a DeviceLoader may have them only if its loader has them.
 STATE = ("state_dict", "load_state_dict")
-Batch = Tensor | tuple[Tensor, Tensor]
+Batch = Tensor | tuple[Tensor, Any]
 
 # For each module that trains, the loaders that were iterated with it and whose `train` is None.
 _training: weakref.WeakKeyDictionary[Augment, weakref.WeakSet[DeviceLoader]] = weakref.WeakKeyDictionary()
@@ -48,7 +49,7 @@ class DeviceBatch(NamedTuple):
     """A batch on the device."""
 
     images: Tensor | Ragged
-    labels: Tensor | None
+    labels: Any  # a tensor, targets, or None
     index: Tensor | None  # type: ignore[assignment]  # hides tuple.index
     place: Any  # the wrapped loader's state after this batch, if it has one
 
@@ -72,7 +73,8 @@ class DeviceLoader:
     Args:
         loader: DataLoader, or another iterable, of batches (images, labels, index), (images, labels) or images. Images
             are uint8 (B, C, H, W), Ragged or Encoded, as `ragged_collate` makes them; without an index the module's
-            counter numbers the samples. For CUDA, the loader should have pin_memory=True.
+            counter numbers the samples. Labels may be targets (docs/targets.md): a mapping, or one for each image, of
+            which every tensor is moved to the device. For CUDA, the loader should have pin_memory=True.
         device: Device on which batches are augmented.
         augment: Module that augments. Its mode (train or eval) and epoch at the first batch are used for every batch. A
             pass in training is an epoch: the one set by `set_epoch`, or else the next one. Further passes in an epoch
@@ -245,12 +247,8 @@ class DeviceLoader:
         while moved is not None:
             current = torch.cuda.current_stream(self.device)
             current.wait_stream(stream)
-            for part in moved[:2]:
-                data = part.data if isinstance(part, Ragged) else part
-                if data is not None:
-                    data.record_stream(current)  # allocated on the other stream, which must not reuse the memory before
+            travel.keep_for(moved.images.data, moved.labels, current)
             ready, late = self._augmented(moved, mode), None
-            del part, data
             try:
                 moved = self._moved(batches, mapped, stream)  # its copy runs while the current batch is augmented
             except Exception as error:
@@ -294,10 +292,10 @@ class DeviceLoader:
             if isinstance(images, Encoded):
                 images, shown = images.decode(self.device)
                 self._replaced += int((shown != torch.arange(len(shown), device="cpu")).sum())
-                labels = None if labels is None else labels[shown]
+                labels = travel.shown(labels, shown)
             ahead = self.device.type not in WAIT
             images = images.to(self.device, non_blocking=ahead)
-            labels = None if labels is None else labels.to(self.device, non_blocking=ahead)
+            labels = travel.moved(labels, self.device, ahead)
         return DeviceBatch(images, labels, index, place)
 
     def _place_of_source(self) -> Any:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpuaug import checks
+from gpuaug import checks, trees
 
 __all__ = ["Entry", "Following", "Targets", "box_format", "following_of", "is_structured", "like"]
 
@@ -158,14 +158,12 @@ class Targets:
         if self.single:
             return changed[self.entries[0].key]
         if isinstance(self.given, Mapping):
-            return {**self.given, **changed}
-        keys = list(changed)
-        found = []
-        for row, values in zip(self.given, zip(*changed.values(), strict=True), strict=True):
-            new = dict(row)
-            new.update(zip(keys, values, strict=True))
-            found.append(new)
-        return found or [dict(row) for row in self.given]
+            return trees.mapping_like(self.given, {**self.given, **changed})
+        found = [
+            trees.mapping_like(row, {**row, **{key: values[number] for key, values in changed.items()}})
+            for number, row in enumerate(self.given)
+        ]
+        return tuple(found) if isinstance(self.given, tuple) else found
 
 
 def is_structured(labels: object) -> bool:

@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("transforms",),
     ("ragged",),
     ("program",),
-    ("philox", "checks", "instructions", "compat"),
+    ("philox", "checks", "instructions", "compat", "trees"),
 )
 
 

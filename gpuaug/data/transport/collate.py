@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import numpy as np
+import PIL.Image
 import torch
 from torch import Tensor
 
@@ -16,6 +17,7 @@ from gpuaug.data.decode import as_tensor
 from gpuaug.data.index import Index, Numbered, index_of
 from gpuaug.data.parts import Part
 from gpuaug.data.transport import shared
+from gpuaug.data.transport import targets as travel
 from gpuaug.data.transport.encoded import Encoded, EncodedImage
 from gpuaug.philox import LOOK, NUMBERS
 from gpuaug.ragged import Parts, Ragged
@@ -25,7 +27,7 @@ __all__ = ["Batch", "collate", "ragged_collate"]
 
 class _Fields(NamedTuple):
     images: Ragged | Encoded
-    labels: Tensor
+    labels: Tensor | list[dict[str, Any]]
     index: Tensor | None  # type: ignore[assignment]  # hides tuple.index
 
 
@@ -33,20 +35,25 @@ class Batch(_Fields):
     """A batch that `ragged_collate` made, a tuple (images, labels, index).
 
     A worker sends it as one object in shared memory, however many samples it has. Labels and index are a few bytes, and
-    are pickled.
+    are pickled. Of targets that are mappings, large tensors, such as masks, lie behind the images in the same memory.
 
     Attributes:
         images: Ragged of B images, or Encoded with decode="device".
-        labels: (B, ...) tensor.
+        labels: (B, ...) tensor; or a list with one mapping for each image.
         index: (B,) int64, which stays on the CPU (see Index), or None.
     """
 
     def __reduce__(self) -> tuple[object, ...]:
-        sent = shared.segment_of(self.images.data)
+        images, labels, index = self
+        sent = shared.segment_of(images.data)
+        given: Any = labels
+        if not isinstance(labels, Tensor):
+            given = travel.sent(labels, None if sent is None else images.data)
         if sent is None:
-            return Batch, tuple(self)
-        described = self.images.describe()
-        return _received, (type(self.images), sent, len(self.images.data), described, *map(_inline, self[1:]))
+            return (Batch, tuple(self)) if isinstance(labels, Tensor) else (_with_targets, (images, given, index))
+        given = _inline(labels) if isinstance(labels, Tensor) else given
+        memory, described = images.data.untyped_storage().nbytes(), images.describe()
+        return _received, (type(images), sent, memory, len(images.data), described, given, _inline(index))
 
     def pin_memory(self, device: object = None) -> Batch:
         """A copy in pinned memory; encoded images are not copied. A DataLoader with pin_memory=True calls it.
@@ -57,7 +64,7 @@ class Batch(_Fields):
         images, labels, index = self
         if isinstance(images, Ragged):
             images = Ragged(shared.pinned(images.data), *images.describe())
-        return Batch(images, labels.pin_memory(), None if index is None else index.pin_memory())
+        return Batch(images, travel.pinned(labels), None if index is None else index.pin_memory())
 
 
 def _inline(tensor: Tensor | None) -> Any:
@@ -71,10 +78,17 @@ def _inline(tensor: Tensor | None) -> Any:
         return tensor
 
 
-def _received(kind: Any, sent: Any, size: int, described: tuple[Any, ...], labels: Any, index: Any) -> Batch:
-    images = kind(shared.attach(shared.open_segment(sent), size), *described)
+def _received(
+    kind: Any, sent: Any, memory: int, size: int, described: tuple[Any, ...], labels: Any, index: Any
+) -> Batch:
+    data = shared.attach(shared.open_segment(sent), memory)
+    labels = travel.received(labels, data) if isinstance(labels, tuple) else labels
     labels, index = (torch.from_numpy(part) if isinstance(part, np.ndarray) else part for part in (labels, index))
-    return Batch(images, labels, None if index is None else index.as_subclass(Index))
+    return Batch(kind(data[:size], *described), labels, None if index is None else index.as_subclass(Index))
+
+
+def _with_targets(images: Any, labels: Any, index: Tensor | None) -> Batch:
+    return Batch(images, travel.received(labels, None), index)
 
 
 def ragged_collate(samples: Sequence[tuple[object, ...]]) -> Batch:
@@ -82,11 +96,13 @@ def ragged_collate(samples: Sequence[tuple[object, ...]]) -> Batch:
 
     Args:
         samples: (image, label, index) or (image, label) tuples. Images are uint8 tensors (C, H, W) of any sizes, Pillow
-            images, uint8 arrays (H, W) or (H, W, C), or encoded images (`decode="device"`). Labels are numbers, or
-            tensors of one shape. The index is the sample's number in its data set.
+            images, uint8 arrays (H, W) or (H, W, C), or encoded images (`decode="device"`). Labels are numbers,
+            tensors of one shape, or a mapping for each image with its boxes, masks and whatever else
+            (docs/targets.md). The index is the sample's number in its data set.
 
     Returns:
-        Batch: (images, labels, index): Ragged or Encoded; (B, ...) tensor; (B,) int64 Index, or None.
+        Batch: (images, labels, index): Ragged or Encoded; a (B, ...) tensor, or a list of mappings whose arrays have
+        become tensors; (B,) int64 Index, or None.
 
     Raises:
         ValueError: If the samples have another form.
@@ -103,20 +119,22 @@ def ragged_collate(samples: Sequence[tuple[object, ...]]) -> Batch:
     images: tuple[Any, ...]
     images, labels, *index = zip(*samples, strict=True)
     numbers = _numbers(index[0]) if index else None
+    room = travel.Room(travel.rows_of(labels) if travel.are_targets(labels) else None)
     if any(isinstance(image, Part) for image in images):
-        return Batch(_of_parts(images, numbers), _stacked(labels), numbers)
-    kind = Encoded if any(isinstance(image, EncodedImage) for image in images) else Ragged
-    packed = kind.from_images([as_tensor(image) for image in images], shared.empty)
-    return Batch(packed, _stacked(labels), numbers)
+        packed: Any = _of_parts(images, numbers, room.empty)
+    else:
+        kind = Encoded if any(isinstance(image, EncodedImage) for image in images) else Ragged
+        packed = kind.from_images([as_tensor(image) for image in images], room.empty)
+    return Batch(packed, _stacked(labels) if room.rows is None else room.filled(), numbers)
 
 
-def _of_parts(images: Sequence[Any], index: Tensor | None) -> Ragged:
+def _of_parts(images: Sequence[Any], index: Tensor | None, empty: Callable[[int], Tensor]) -> Ragged:
     """A batch of parts, cut for one draw; whole images where every part is the whole."""
     cuts = {image.cut if isinstance(image, Part) else None for image in images}
     if len(cuts) > 1 or index is None:
         expected, got = "samples of one data set with its index", "parts of images without one, or of several passes"
         raise checks.argument_error("ragged_collate", "samples", expected, got, "Collate what the data set returns.")
-    packed = Ragged.from_images([image.pixels for image in images], shared.empty)
+    packed = Ragged.from_images([image.pixels for image in images], empty)
     origins, whole = (np.array([getattr(image, name) for image in images], np.int32) for name in ("origin", "whole"))
     if (whole == packed.sizes).all():
         return packed
@@ -128,13 +146,14 @@ def _of_parts(images: Sequence[Any], index: Tensor | None) -> Ragged:
 
 
 def collate(
-    image: str = "image", label: str = "label", index: str | None = None
+    image: str = "image", label: str | Mapping[str, str] = "label", index: str | None = None
 ) -> Callable[[Sequence[object]], Batch]:
     """Make a `collate_fn` for samples that are dicts, as those of Hugging Face data sets.
 
     Args:
         image: Name of the field with the image, in a form that `ragged_collate` accepts.
-        label: Name of the field with the label.
+        label: Name of the field with the label. Or the names of fields with targets, under the keys that `Augment`
+            knows: {"masks": "annotation"}.
         index: Name of the field with the sample's number in its data set. None: the batch has no index.
 
     Returns:
@@ -143,33 +162,53 @@ def collate(
     Raises:
         ValueError: If a name is no str; when the function is called, if a sample is no dict with these fields.
     """
-    for argument, name in (("image", image), ("label", label), ("index", index)):
+    several = isinstance(label, Mapping) and len(label) > 0
+    if isinstance(label, Mapping) and several and all(isinstance(part, str) for pair in label.items() for part in pair):
+        label_names: str | tuple[tuple[str, str], ...] = tuple(label.items())
+    elif isinstance(label, str):
+        label_names = label
+    else:
+        expected = "the name of a field, a str, or a dict of such names"
+        raise checks.argument_error("collate", "label", expected, checks.describe(label))
+    for argument, name in (("image", image), ("index", index)):
         if not isinstance(name, str) and (argument != "index" or name is not None):
             raise checks.argument_error("collate", argument, "the name of a field, a str", checks.describe(name))
-    return _Fielded((image, label) if index is None else (image, label, index))
+    return _Fielded(image, label_names, index)
 
 
 @dataclass(frozen=True)
 class _Fielded:
-    names: tuple[str, ...]
+    image: str
+    label: str | tuple[tuple[str, str], ...]  # a field, or (key, field) pairs
+    index: str | None
 
     def __call__(self, samples: Sequence[object]) -> Batch:
+        fields = [self.label] if isinstance(self.label, str) else [field for _, field in self.label]
+        names = [self.image, *fields, *([] if self.index is None else [self.index])]
         for sample in samples:
-            if not isinstance(sample, Mapping) or any(name not in sample for name in self.names):
-                expected = f"dicts with {', '.join(map(repr, self.names))}"
+            if not isinstance(sample, Mapping) or any(name not in sample for name in names):
+                expected = f"dicts with {', '.join(map(repr, names))}"
                 got = f"a dict with {', '.join(map(repr, sample))}" if isinstance(sample, Mapping) else _kind(sample)
                 raise checks.argument_error("collate", "samples", expected, got)
         dicts = cast(Sequence[Mapping[str, object]], samples)
-        return ragged_collate([tuple(sample[name] for name in self.names) for sample in dicts])
+        return ragged_collate([self._sample(sample) for sample in dicts])
+
+    def _sample(self, sample: Mapping[str, object]) -> tuple[object, ...]:
+        label: Any = self.label
+        label = sample[label] if isinstance(label, str) else {key: sample[field] for key, field in label}
+        return (sample[self.image], label) if self.index is None else (sample[self.image], label, sample[self.index])
 
 
 def _stacked(labels: Sequence[Any]) -> Tensor:
     try:
         return torch.stack([_label(label) for label in labels]).detach()
     except (TypeError, ValueError, RuntimeError):
-        raise checks.argument_error(
-            "ragged_collate", "labels", "numbers, or tensors of one shape", _kinds(labels)
-        ) from None
+        expected, remedy = "numbers, tensors of one shape, or one mapping for each image", ""
+        if any(isinstance(label, (list, tuple)) and travel.are_targets(label) for label in labels):
+            remedy = "Make one mapping of the annotations of an image, as wrap_dataset_for_transforms_v2 does."
+        elif any(isinstance(label, PIL.Image.Image) or getattr(label, "ndim", 0) >= 2 for label in labels):
+            remedy = 'Return masks as {"masks": mask}, and boxes as {"boxes": boxes}.'
+        raise checks.argument_error("ragged_collate", "labels", expected, _kinds(labels), remedy) from None
 
 
 def _label(label: Any) -> Tensor:
