@@ -91,9 +91,14 @@ def table_of(moves: Sequence[Move], points: bool = False) -> Array:
     return table
 
 
+def paired(values: Tensor, count: int) -> Tensor:
+    """The first axis (2 * count, ...) as two, (2, count, ...); the memory stays the same."""
+    return values.view(2, count, *values.shape[1:])
+
+
 def moved(m: Tensor, points: Tensor, projective: bool) -> Tensor:
     """Points (2, ...), x and y, through the matrices in the rows of `m` (11, ...)."""
-    columns = m[:6].unflatten(0, (2, 3))  # (2, 3, ...)
+    columns = paired(m[:6], 3)  # (2, 3, ...)
     new = (columns[:, 1] * points[1]).add_(columns[:, 2]).add_(columns[:, 0] * points[0])
     return new.div_((m[7] * points[1]).add_(m[8]).add_(m[6] * points[0])) if projective else new
 
@@ -107,17 +112,17 @@ def around(m: Tensor, corners: Tensor, move: Move) -> Tensor:
         turned = moved(m[:, None], torch.stack([x, y]), True)
         return torch.cat([turned.amin(1), turned.amax(1)])
     if move.straight:
-        ends = (m[0:5:4] * corners.unflatten(0, (2, 2))).add_(m[2:6:3])  # (low and high, x and y, ...)
+        ends = (m[0:5:4] * paired(corners, 2)).add_(m[2:6:3])  # (low and high, x and y, ...)
         return torch.cat([torch.minimum(*ends), torch.maximum(*ends)]) if move.mirrors else ends.flatten(0, 1)
     middle, half = (low + high).mul_(0.5), (high - low).mul_(0.5)
-    middle, columns = moved(m, middle, False), m[:6].unflatten(0, (2, 3)).abs()
+    middle, columns = moved(m, middle, False), paired(m[:6], 3).abs()
     half = (columns[:, 0] * half[0]).add_(columns[:, 1] * half[1])
     return torch.cat([middle - half, middle + half])
 
 
 def clip(corners: Tensor, size: Tensor) -> None:
     """Cut boxes (4, ...) off at the borders of images of `size` (2, ...), width and height, in place."""
-    ends = corners.clamp_(min=0).unflatten(0, (2, 2))
+    ends = paired(corners.clamp_(min=0), 2)
     torch.minimum(ends, size, out=ends)
 
 
@@ -181,7 +186,7 @@ def follow_points(way: Route, points: Tensor, counts: Sequence[int]) -> tuple[Te
     """
     rows = Rows(counts)
     number = points.shape[1]
-    places = rows.laid(points.flatten(1)).unflatten(0, (number, 2)).transpose(0, 1)  # (x and y, n, ...)
+    places = paired(rows.laid(points.transpose(1, 2).flatten(1)), number)  # (x and y, n, ...)
     inside = torch.ones_like(places[0], dtype=torch.bool)
     matrices = rows.table(table_of(way.moves, points=True), points)[:, :, None] if way.moves else ()
     for stage, m in zip(way.moves, matrices, strict=True):
@@ -190,5 +195,5 @@ def follow_points(way: Route, points: Tensor, counts: Sequence[int]) -> tuple[Te
             inside = inside & ((places > -0.5) & (places < m[WIDTH:] - 0.5)).all(0)
     mirrored = np.linalg.det(way.matrices()[:, :2, :2]) < 0
     turned = rows.table(mirrored.astype(np.float64), points).expand(*inside.shape[1:])
-    result = rows.back(places.transpose(0, 1).flatten(0, 1)).unflatten(1, (number, 2))
+    result = rows.back(places.flatten(0, 1)).view(-1, 2, number).transpose(1, 2)
     return result, rows.back(inside), rows.back(turned[None])[:, 0] > 0

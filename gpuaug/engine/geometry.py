@@ -138,13 +138,13 @@ class RouteBuilder:
             self._flips = flips
 
     def _flipped(self, instruction: Instruction) -> Move:
-        height, width = self.canvas.sizes.T
-        mirrored = instruction.opcode == Op.FLIP
-        matrix, points = (np.tile(np.eye(3), (len(mirrored), 1, 1)) for _ in range(2))
-        for axis, operand, length in ((0, Flip.HORIZONTAL, width), (1, Flip.VERTICAL, height)):
-            turned = mirrored & (instruction.operands[:, operand] != 0)
-            for each, end in ((matrix, length), (points, length - 1)):
-                each[:, axis, axis], each[:, axis, 2] = np.where(turned, -1.0, 1.0), np.where(turned, end, 0.0)
+        mirrored = (instruction.opcode == Op.FLIP)[:, None]
+        turned = mirrored & (instruction.operands[:, [Flip.HORIZONTAL, Flip.VERTICAL]] != 0)
+        matrix = np.zeros((len(turned), 3, 3))
+        matrix[:, [0, 1], [0, 1]], matrix[:, 2, 2] = np.where(turned, -1.0, 1.0), 1.0
+        matrix[:, :2, 2] = turned * self.canvas.sizes[:, ::-1]
+        points = matrix.copy()
+        points[:, :2, 2] -= turned
         return Move(matrix, points, self.canvas.sizes, clips=False, straight=True, mirrors=True)
 
     def _warped(self, instruction: Instruction) -> Move:
