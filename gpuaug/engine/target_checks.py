@@ -79,7 +79,7 @@ def _of_list(owner: object, given: Sequence[Mapping[str, Any]], canvas: Canvas, 
         values = [row[key] for row in given if key in row]
         kind = kind_of(key, values[0])
         _check_name(owner, key, values[0], kind)
-        whole = len(values) == len(given) and all(isinstance(value, Tensor) for value in values)
+        whole = len(values) == len(given) and all(issubclass(kind_, Tensor) for kind_ in set(map(type, values)))
         if kind is None or (kind == "labels" and not whole):
             continue
         if not whole:
@@ -112,7 +112,12 @@ def _check_name(owner: object, key: object, value: object, kind: str | None) -> 
 
 def _checked(owner: object, entry: Entry, canvas: Canvas, frames: int) -> Entry:
     """Raise an error if a target does not fit its image."""
+    first: dict[tuple[Any, ...], int] = {}  # the first place of each shape and type: the others need no look
     for place, (value, shape) in enumerate(zip(entry.tensors, entry.shapes, strict=True)):
+        first.setdefault((value.device, value.dtype, value.layout, shape), place)
+    several = entry.kind == "masks" and canvas.several
+    for place in range(len(entry.tensors)) if several else first.values():
+        value, shape = entry.tensors[place], entry.shapes[place]
         if frames > 0 and entry.kind != "labels" and len(shape) - entry.dense >= 3:
             expected = _of_frames(entry, canvas.sizes[place], shape, frames)
         else:
@@ -121,12 +126,11 @@ def _checked(owner: object, entry: Entry, canvas: Canvas, frames: int) -> Entry:
             expected = "a dense tensor of real numbers"
         if expected is not None:
             raise checks.argument_error(owner, _name(entry, place), expected, checks.describe(value))
-    if not entry.dense:
-        for name in ("device", "dtype"):
-            found = {getattr(value, name) for value in entry.tensors}
-            if len(found) > 1:
-                got = " and ".join(sorted(map(str, found)))
-                raise checks.argument_error(owner, f'labels["{entry.key}"]', f"of one {name} for all images", got)
+    for number, name in enumerate(("device", "dtype")):
+        found = {str(key[number]) for key in first}
+        if len(found) > 1 and not entry.dense:
+            got = " and ".join(sorted(found))
+            raise checks.argument_error(owner, f'labels["{entry.key}"]', f"of one {name} for all images", got)
     if entry.kind == "boxes":
         _check_boxes(owner, entry, canvas)
     elif entry.kind == "masks" and canvas.several and entry.dense:
