@@ -10,6 +10,7 @@ __version__ = "0.1.0"
 __all__ = [
     "JPEG",
     "OPS",
+    "RGB",
     "AugMix",
     "Augment",
     "AutoAugment",
@@ -22,6 +23,7 @@ __all__ = [
     "GaussianBlur",
     "GaussianNoise",
     "Grayscale",
+    "Identity",
     "MixUp",
     "MotionBlur",
     "Normalize",
@@ -43,6 +45,7 @@ __all__ = [
     "RandomInvert",
     "RandomOrder",
     "RandomPerspective",
+    "RandomPhotometricDistort",
     "RandomPosterize",
     "RandomResizedCrop",
     "RandomRotation",

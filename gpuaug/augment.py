@@ -269,7 +269,7 @@ class Augment(NumberedModule):
             this module returns in evaluation, on the device of its buffers; resized levels may differ by one.
 
         Raises:
-            ValueError: If the list has steps other than Resize, CenterCrop, Pad, Grayscale, ToDtype and Normalize.
+            ValueError: If the list has steps other than Resize, CenterCrop, Pad, Grayscale, RGB, ToDtype, Normalize.
         """
         height_width = checks.size("Augment.eval_module", size)
         canvas = Canvas(np.array([height_width]), checks.integer("Augment.eval_module", "channels", channels, 1))

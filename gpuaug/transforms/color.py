@@ -17,7 +17,7 @@ from gpuaug.transforms.arguments import Range
 from gpuaug.transforms.base import BETWEEN, Canvas, Params, Pixel, Transform
 
 __all__ = [
-    "ColorJitter", "Grayscale", "RandomAdjustSharpness", "RandomAutocontrast", "RandomChannelPermutation",
+    "RGB", "ColorJitter", "Grayscale", "RandomAdjustSharpness", "RandomAutocontrast", "RandomChannelPermutation",
     "RandomEqualize", "RandomGrayscale", "RandomInvert", "RandomPosterize", "RandomSolarize",
 ]  # fmt: skip
 
@@ -173,6 +173,26 @@ class Grayscale(Pixel):
 
     def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         return [Instruction.of(Op.GRAYSCALE if canvas.channels == 3 else Op.IDENTITY, len(canvas))]
+
+
+class RGB(Pixel):
+    """Give grey images of one channel three equal ones; images of three or more channels stay as they are.
+
+    The same as torchvision's RGB.
+    """
+
+    def for_evaluation(self) -> Sequence[Transform]:
+        return (self,)
+
+    def check(self, canvas: Canvas) -> None:
+        if canvas.channels == 2:
+            raise checks.argument_error(self, "images", "images of 1, or of at least 3 channels", "2 channels")
+
+    def after(self, canvas: Canvas) -> Canvas:
+        return Canvas(canvas.sizes, max(canvas.channels, 3))
+
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
+        return []
 
 
 class RandomInvert(Pixel):

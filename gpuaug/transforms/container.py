@@ -110,7 +110,7 @@ class Container(Transform, abc.ABC):
     def check(self, canvas: Canvas) -> None:
         for child in self.children:
             child.check(canvas)
-            if getattr(child, "num_output_channels", canvas.channels) != canvas.channels:
+            if child.after(canvas).channels != canvas.channels:
                 expected = f"transforms that keep the images' {canvas.channels} channels"
                 remedy = "Put it straight into Augment's list."
                 raise checks.argument_error(self, "transforms", expected, repr(child), remedy)

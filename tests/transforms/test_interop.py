@@ -358,6 +358,7 @@ LATE: list[tuple[list[Any], list[Any]]] = [  # steps between ToTensor and Normal
     ([v2.RandomHorizontalFlip(0.5), v2.RandomVerticalFlip(0.5)], [ga.RandomHorizontalFlip(), ga.RandomVerticalFlip()]),
     ([v2.CenterCrop(30), v2.RandomCrop(20)], [ga.CenterCrop(30), ga.RandomCrop(20)]),
     ([v2.RandomCrop(20, 4, fill=1.0)], [ga.RandomCrop(20, 4, fill=255.0)]),
+    ([v2.RGB(), v2.CenterCrop(30)], [ga.RGB(), ga.CenterCrop(30)]),
     ([v2.Pad(3, padding_mode="reflect"), v2.Pad(2, 1)], [ga.Pad(3, padding_mode="reflect"), ga.Pad(2, 255.0)]),
     ([v2.RandomRotation((20, 20), fill=1)], [ga.RandomRotation((20.0, 20.0), fill=255.0)]),
     ([v2.RandomApply([v2.RandomHorizontalFlip(1.0)], 1.0)], [ga.RandomApply([ga.RandomHorizontalFlip(1.0)], 1.0)]),
