@@ -24,6 +24,8 @@ __all__ = [
     "GaussianNoise",
     "Grayscale",
     "Identity",
+    "Lambda",
+    "LinearTransformation",
     "MixUp",
     "MotionBlur",
     "Normalize",

@@ -26,6 +26,7 @@ from gpuaug.program import Keys
 from gpuaug.ragged import Ragged
 from gpuaug.transforms.base import Canvas, Transform
 from gpuaug.transforms.convert import followed, kept
+from gpuaug.transforms.function import Lambda
 from gpuaug.transforms.mix import check_labels
 from gpuaug.transforms.opaque import Opaque
 
@@ -86,7 +87,7 @@ class Augment(NumberedModule):
         self._cast = False  # whether it was cast to another dtype since it last ran
         steps = [*self.train_pipeline.steps, *self.eval_pipeline.steps]
         self.opaque = nn.ModuleList(
-            s.module for s in steps if isinstance(s, Opaque) and isinstance(s.module, nn.Module)
+            s.module for s in steps if isinstance(s, (Opaque, Lambda)) and isinstance(s.module, nn.Module)
         )
 
     def __setattr__(self, name: str, value: Any) -> None:

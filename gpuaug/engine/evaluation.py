@@ -52,7 +52,7 @@ class DefaultEvaluation:
 
 
 def _no_counterpart(step: Transform) -> ValueError:
-    expected = f"given, since {step.title} of `train` changes the shape of images and has no fixed counterpart"
+    expected = f"given, since {step.title} of `train` {step.no_counterpart}"
     return checks.argument_error(
         "Augment", "eval", expected, "None", "Pass eval=[...] with the steps that give images their size."
     )
