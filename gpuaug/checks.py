@@ -110,7 +110,9 @@ def fill(owner: object, value: Any) -> float | tuple[float, ...] | None:
         return None
     values = value if isinstance(value, Sequence) else [value]
     if not values or isinstance(value, str) or not all(is_number(v) and 0 <= v <= 255 for v in values):
-        raise argument_error(owner, "fill", "None, a level in [0, 255], or one for each channel", repr(value))
+        # torchvision raises in its padding, and wraps around in its warps
+        remedy = "Pixels are uint8." if all(map(is_number, values)) and values else ""
+        raise argument_error(owner, "fill", "None, a level in [0, 255], or one for each channel", repr(value), remedy)
     return tuple(float(v) for v in values) if isinstance(value, Sequence) else value
 
 

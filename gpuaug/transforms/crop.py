@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gpuaug import checks
 from gpuaug.program import CONSTANT, EDGE, REFLECT, SYMMETRIC, Boxes, Straight
 from gpuaug.transforms.arguments import INTERPOLATIONS, Fill, Interpolation, Size, fill_row
+from gpuaug.transforms.arguments import fill as check_fill
 from gpuaug.transforms.arguments import interpolation as check_interpolation
 from gpuaug.transforms.base import Canvas, Crop, Params, Placement, Transform, repeated, whole_boxes
 
@@ -135,7 +136,7 @@ class Pad(Crop):
 
     def __init__(self, padding: Size, fill: Fill = 0, padding_mode: str = "constant") -> None:
         self.padding, self._pads = padding, parse_padding(self, padding)
-        self.fill = checks.fill(self, fill)
+        self.fill = check_fill(self, fill)
         self.padding_mode = checks.one_of(self, "padding_mode", padding_mode, list(PADDING_MODES))
         self._border = PADDING_MODES[self.padding_mode]
 
@@ -193,7 +194,7 @@ class RandomCrop(Crop):
     ) -> None:
         self._pair, self._pads = checks.size(self, size), parse_padding(self, 0 if padding is None else padding)
         self.size, self.padding, self.pad_if_needed = size, padding, pad_if_needed
-        self.fill = checks.fill(self, fill)
+        self.fill = check_fill(self, fill)
         self.padding_mode = checks.one_of(self, "padding_mode", padding_mode, list(PADDING_MODES))
         self._border = PADDING_MODES[self.padding_mode]
 

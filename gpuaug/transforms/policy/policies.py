@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from gpuaug import checks
 from gpuaug.program import Instruction, ListedInstruction, Op, Picks, Straight
-from gpuaug.transforms.arguments import Fill, Interpolation
+from gpuaug.transforms.arguments import Fill, Interpolation, Level
+from gpuaug.transforms.arguments import fill as check_fill
 from gpuaug.transforms.arguments import interpolation as check_interpolation
 from gpuaug.transforms.base import BETWEEN, Canvas, Params, Pixel
 from gpuaug.transforms.policy.ops import (
@@ -49,11 +50,11 @@ class Policy(Pixel, abc.ABC):
     channels = (1, 3)
     moves = True
     interpolation: str
-    fill: Fill
+    fill: Level
 
     def __init__(self, interpolation: Interpolation, fill: Fill) -> None:
         self.interpolation = check_interpolation(self, interpolation, ("nearest", "bilinear", "bicubic"))
-        self.fill = checks.fill(self, fill)
+        self.fill = check_fill(self, fill)
 
     @abc.abstractmethod
     def strengths(self, height: int, width: int) -> Array:

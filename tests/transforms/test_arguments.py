@@ -1,0 +1,80 @@
+"""Arguments in the other forms that torchvision takes: they mean the same, or a sentence says why they are refused."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+import PIL.Image
+import pytest
+import torch
+from torchvision import tv_tensors
+from torchvision.transforms import InterpolationMode, v2
+
+import gpuaug as ga
+from tests.support.errors import assert_form
+from tests.support.ops import ROWS
+
+MASK = tv_tensors.Mask
+PILLOW = {"nearest": 0, "bilinear": 2, "bicubic": 3}
+
+
+def having(name: str) -> Any:
+    """Parameters of a test: each op that has this argument."""
+    ops = [op for op in ga.OPS if name in inspect.signature(op).parameters]
+    assert len(ops) >= 5
+    return pytest.mark.parametrize("op", ops, ids=lambda op: op.__name__)
+
+
+@having("interpolation")
+@pytest.mark.parametrize("word", PILLOW)
+def test_interpolation_by_its_word_its_enum_and_pillows_number(op: Any, word: str) -> None:
+    example = ROWS[op].example
+    expected = example.replace(interpolation=word)
+    for value in (InterpolationMode(word), PILLOW[word], PIL.Image.Resampling(PILLOW[word])):
+        step = example.replace(interpolation=value)
+        assert step == expected
+        assert step.interpolation == word
+        assert ga.from_torchvision(v2.Resize(9, value)) == [ga.Resize(9, word)]
+
+
+@having("interpolation")
+@pytest.mark.parametrize("value", [1, 4, 5, "box", PIL.Image.LANCZOS, InterpolationMode.HAMMING])
+def test_filters_that_only_pillow_has(op: Any, value: Any) -> None:
+    with pytest.raises(ValueError, match="`interpolation` must be one of 'nearest'") as error:
+        ROWS[op].example.replace(interpolation=value)
+    assert_form(error, op.__name__, "interpolation")
+
+
+FILLS: list[tuple[dict[Any, Any], Any]] = [
+    ({tv_tensors.Image: 9, MASK: 0}, 9),
+    ({torch.Tensor: (1, 2, 3), "others": 0}, (1.0, 2.0, 3.0)),
+    ({PIL.Image.Image: 5, tv_tensors.Image: 5, "others": 9}, 5),
+    ({MASK: 1, "others": 7}, 7),
+    ({"others": None, MASK: 1}, None),
+]
+
+
+@having("fill")
+@pytest.mark.parametrize(("given", "level"), FILLS)
+def test_a_fill_by_type_is_that_of_images(op: Any, given: Any, level: Any) -> None:
+    example = ROWS[op].example
+    assert example.replace(fill=given) == example.replace(fill=level)
+    assert example.replace(fill=given).fill == level
+
+
+@having("fill")
+def test_a_fill_by_type_that_says_nothing_or_two_things_of_images(op: Any) -> None:
+    for given in ({MASK: 1}, {}, {tv_tensors.Image: 1, torch.Tensor: 2}, {tv_tensors.Image: 256}):
+        with pytest.raises(ValueError) as error:
+            ROWS[op].example.replace(fill=given)
+        assert_form(error, op.__name__, "fill")
+
+
+@having("fill")
+def test_a_fill_that_is_no_level(op: Any) -> None:
+    """torchvision wraps around in warps, and raises where it pads."""
+    for given in (-1, 256, 1e6, (1, 2, -3)):
+        with pytest.raises(ValueError, match=r"Pixels are uint8\.") as error:
+            ROWS[op].example.replace(fill=given)
+        assert_form(error, op.__name__, "fill")
