@@ -270,6 +270,7 @@ CALLS: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "crop larger than image": ([ga.RandomCrop(25)], {"images": X}),
     "crop larger than one ragged image": ([ga.RandomCrop(19)], {"images": MIXED}),
     "crop padded too little": ([ga.RandomCrop(30, padding=2)], {"images": X}),
+    "padding that leaves nothing": ([ga.Pad((-11, 0))], {"images": X}),
     "reflection too wide": ([ga.Pad(21, padding_mode="reflect")], {"images": X}),
     "reflecting crop too wide": ([ga.RandomCrop(30, padding=22, padding_mode="symmetric")], {"images": X}),
     "blur larger than image": ([ga.GaussianBlur(43)], {"images": X}),

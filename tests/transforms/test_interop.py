@@ -425,7 +425,7 @@ REFUSED: list[tuple[Any, str]] = [
     (v2.ToDtype(torch.float64), "ToDtype (`dtype` must be"),
     (v2.ToDtype({MASK: torch.int64}), "ToDtype (a dict must say one thing of images"),
     (v2.Pad(2, {tv_tensors.Image: 1, torch.Tensor: 2}), "Pad (a dict must say one thing of images"),
-    (v1.Pad(-2), "Pad (`padding` must be"),
+    (v1.Pad((2, 2.5)), "Pad (`padding` must be"),
     (v2.RandomApply([v2.RandomCrop(9)]), "RandomApply (`transforms` must be transforms of pixels"),
     (v1.RandomChoice([v1.RandomInvert()], p=[1, 1]), "RandomChoice (`p` must be 1 numbers"),
     (v1.RandomChoice([v1.RandomInvert()], p=[0]), "RandomChoice (`p` must be chances with a sum greater than 0"),
