@@ -280,7 +280,7 @@ CALLS: dict[str, tuple[list[Any], dict[str, Any]]] = {
     "fill of a policy too long": ([ga.RandAugment(fill=(1, 2, 3, 4))], {"images": X}),
     "fill of padding too long": ([ga.Pad(1, fill=(1, 2))], {"images": X}),
     "erased value too long": ([ga.RandomErasing(1, value=(1, 2))], {"images": X}),
-    "erased value out of range": ([ga.RandomErasing(1, value=-1)], {"images": X}),
+    "erased value out of range": ([ga.RandomErasing(1, value=1e12)], {"images": X}),
     "mean too long": ([FLOATS, ga.Normalize((1, 2), (1, 2))], {"images": X}),
     "mean of a grey image": ([ga.Grayscale(), FLOATS, ga.Normalize((1, 2, 3), (1, 2, 3))], {"images": X}),
     "mixed sizes": ([ga.RandomHorizontalFlip()], {"images": MIXED}),

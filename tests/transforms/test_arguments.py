@@ -78,3 +78,9 @@ def test_a_fill_that_is_no_level(op: Any) -> None:
         with pytest.raises(ValueError, match=r"Pixels are uint8\.") as error:
             ROWS[op].example.replace(fill=given)
         assert_form(error, op.__name__, "fill")
+
+
+def test_an_erased_level_that_no_integer_holds() -> None:
+    with pytest.raises(ValueError, match=r"`value` must be in \[-1e\+09, 1e\+09\] before ToDtype") as error:
+        ga.Augment([ga.RandomErasing(value=-2e9)], backend="torch")(torch.zeros(2, 3, 9, 9, dtype=torch.uint8))
+    assert_form(error, "RandomErasing", "value")
