@@ -23,7 +23,7 @@ Array = NDArray[Any]
 Size = int | Sequence[int]  # one number, or (height, width)
 Range = float | Sequence[float]  # (low, high), or one number
 Level = float | Sequence[float] | None  # for all channels, or one for each
-Fill = Level | Mapping[Any, Level]  # a dict by type, as torchvision's
+Fill = Level | Mapping[type | str, Level]  # a dict by type, as torchvision's
 Interpolation = str | int | Enum  # torchvision's InterpolationMode, or Pillow's number
 
 INTERPOLATIONS = {

@@ -84,3 +84,34 @@ def test_an_erased_level_that_no_integer_holds() -> None:
     with pytest.raises(ValueError, match=r"`value` must be in \[-1e\+09, 1e\+09\] before ToDtype") as error:
         ga.Augment([ga.RandomErasing(value=-2e9)], backend="torch")(torch.zeros(2, 3, 9, 9, dtype=torch.uint8))
     assert_form(error, "RandomErasing", "value")
+
+
+DTYPES: list[tuple[dict[Any, Any], torch.dtype]] = [
+    ({tv_tensors.Image: torch.float32, MASK: torch.int64, "others": None}, torch.float32),
+    ({torch.Tensor: torch.float16}, torch.float16),
+    ({"others": torch.bfloat16}, torch.bfloat16),
+    ({MASK: torch.int64, "others": None}, torch.uint8),
+]
+
+
+@pytest.mark.parametrize(("given", "dtype"), DTYPES)
+def test_a_dtype_by_type_is_that_of_images(given: Any, dtype: torch.dtype) -> None:
+    step, image = ga.ToDtype(given, scale=dtype != torch.uint8), torch.arange(192, dtype=torch.uint8).view(3, 8, 8)
+    assert step.dtype == dtype
+    theirs = v2.ToDtype(given, step.scale)(image if torch.Tensor in given else tv_tensors.Image(image))
+    assert torch.equal(ga.Augment([step], backend="torch")(image[None])[0], theirs)
+
+
+@pytest.mark.parametrize("given", [{MASK: torch.int64}, {}, {tv_tensors.Image: torch.float32, torch.Tensor: None}])
+def test_a_dtype_by_type_that_does_not_say_one_thing_of_images(given: Any) -> None:
+    with pytest.raises(ValueError, match="a dict by type that says one thing of images") as error:
+        ga.ToDtype(given)
+    assert_form(error, "ToDtype", "dtype")
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.int64, torch.int32, torch.uint16, torch.bool])
+def test_other_dtypes_say_what_to_do(dtype: torch.dtype) -> None:
+    for given in (dtype, {tv_tensors.Image: dtype}):
+        with pytest.raises(ValueError, match=rf"cast what comes out, augment\(images\)\.to\({dtype}\)\.") as error:
+            ga.ToDtype(given)
+        assert_form(error, "ToDtype", "dtype")
