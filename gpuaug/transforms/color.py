@@ -23,6 +23,7 @@ __all__ = [
 
 Array = NDArray[Any]
 GREY_OR_RGB = (1, 3)
+INVERTS = "RandomInvert inverts every level."  # torchvision wraps an integer below 0 around, and raises above 255
 
 
 def blend(opcode: int, factor: Array, channels: int = 3) -> Instruction:
@@ -240,7 +241,7 @@ class RandomSolarize(Pixel):
     """
 
     def __init__(self, threshold: float, p: float = 0.5) -> None:
-        self.threshold = checks.number(self, "threshold", threshold, 0, 255, "a level")
+        self.threshold = checks.number(self, "threshold", threshold, 0, 255, "a level", INVERTS)
         self.p = checks.probability(self, p)
 
     def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:

@@ -129,7 +129,7 @@ class RandomRotation(Pixel):
     Args:
         degrees: Range of the angle in degrees, (low, high), or one number for (-degrees, degrees).
         interpolation: "nearest", "bilinear" or "bicubic" (a = -0.75, as grid_sample; torchvision has none on tensors).
-        expand: Only False is accepted: all images of a batch have one size.
+        expand: Only False is accepted: the size of an expanded image depends on its angle.
         center: Centre of the rotation, (x, y) pixels from the top left corner; None is the middle.
         fill: Level in [0, 255] outside the image, one number or one per channel.
 
@@ -150,9 +150,8 @@ class RandomRotation(Pixel):
         fill: Fill = 0,
     ) -> None:
         if expand:
-            raise checks.argument_error(
-                self, "expand", "False, since a batch has one size", repr(expand), "Pad before it instead."
-            )
+            expected = "False, since the size of an expanded image depends on its angle, and a batch has one size"
+            raise checks.argument_error(self, "expand", expected, repr(expand), "Pad before it instead.")
         self.degrees, self.expand = degrees, expand
         self._span = angles(self, "degrees", degrees)
         self.interpolation = check_interpolation(self, interpolation, WARPS)

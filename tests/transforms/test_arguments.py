@@ -13,6 +13,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 import gpuaug as ga
 from tests.support.errors import assert_form
+from tests.support.helpers import FAST, drawn, noise
 from tests.support.ops import ROWS
 
 MASK = tv_tensors.Mask
@@ -115,3 +116,41 @@ def test_other_dtypes_say_what_to_do(dtype: torch.dtype) -> None:
         with pytest.raises(ValueError, match=rf"cast what comes out, augment\(images\)\.to\({dtype}\)\.") as error:
             ga.ToDtype(given)
         assert_form(error, "ToDtype", "dtype")
+
+
+def test_a_depth_of_0_or_less_is_drawn() -> None:
+    """As torchvision asks whether it is above 0."""
+    results = [ga.Augment([ga.AugMix(chain_depth=depth)], seed=3, backend=FAST)(noise(4)) for depth in (-1, 0, -5)]
+    assert all(torch.equal(result, results[0]) for result in results)
+    assert not torch.equal(ga.Augment([ga.AugMix(chain_depth=1)], seed=3, backend=FAST)(noise(4)), results[0])
+
+
+def test_a_wide_mixture() -> None:
+    """32 chains have weights that add up to one, and the same bits on both backends of the CPU."""
+    step = ga.AugMix(mixture_width=32)
+    results = [ga.Augment([step], seed=3, backend=backend)(noise(2)) for backend in ("torch", FAST)]
+    assert torch.equal(*results)
+    weights = drawn([step], 1000)[0]["weights"]
+    assert weights.shape == (1000, 33)
+    assert (weights >= 0).all()
+    assert abs(weights.sum(axis=1) - 1).max() < 1e-12
+    assert abs(weights[:, 1:].mean(axis=0) - 1 / 64).max() < 0.01
+
+
+REASONS: list[tuple[Any, str]] = [
+    (lambda: ga.RandomSolarize(-5), "RandomInvert inverts every level"),
+    (lambda: ga.GaussianNoise(21), "leaves the int16"),
+    (lambda: ga.GaussianNoise(0, 21), "leaves the int16"),
+    (lambda: ga.AugMix(mixture_width=33), "an instruction of every image"),
+    (lambda: ga.AugMix(chain_depth=33), "an instruction of every image"),
+    (lambda: ga.AugMix(alpha=0.001), "quantiles"),
+    (lambda: ga.TrivialAugmentWide(1), "with one bin has no strength"),
+    (lambda: ga.RandAugment(magnitude=0, num_magnitude_bins=1), "with one bin has no strength"),
+    (lambda: ga.RandomRotation(9, expand=True), "the size of an expanded image depends on its angle"),
+]
+
+
+@pytest.mark.parametrize(("build", "reason"), REASONS, ids=[reason for _, reason in REASONS])
+def test_what_is_out_of_range_says_why(build: Any, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        build()
