@@ -74,6 +74,7 @@ MODULES = {
     "Draw": "gpuaug.augment",
     "Opaque": "gpuaug.transforms.opaque",
     "Ragged": "gpuaug.ragged",
+    **dict.fromkeys(("RandomApply", "RandomChoice", "RandomOrder"), "gpuaug.interop.torchvision"),
     "collate": "gpuaug.data.transport.collate",
     "from_torchvision": "gpuaug.interop.torchvision",
     "profile": "gpuaug.profiler",

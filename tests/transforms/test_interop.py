@@ -404,6 +404,33 @@ def test_what_puts_in_zeros_after_normalize_is_refused() -> None:
     assert [type(step).__name__ for step in flips] == ["RandomHorizontalFlip", "RandomCrop", "ToDtype", "Normalize"]
 
 
+# --- in containers -----------------------------------------------------------------------------------------------
+
+
+def test_containers_take_torchvisions_transforms() -> None:
+    """Each becomes gpuaug's, with a draw for each sample; several steps stay one child, none is an Identity."""
+    jitter, both = v2.ColorJitter(0.4), v2.Compose([v2.RandomInvert(), v1.RandomEqualize()])
+    ours = [ga.ColorJitter((0.6, 1.4)), ga.RandomApply([ga.RandomInvert(), ga.RandomEqualize()], p=1.0), ga.Identity()]
+    assert ga.RandomApply([jitter, both, v2.ToImage()], p=0.3) == ga.RandomApply(ours, p=0.3)
+    assert ga.RandomOrder([jitter, both, v2.ToImage()]) == ga.RandomOrder(ours)
+    assert ga.RandomChoice([jitter, both, v2.ToImage()], [1, 1, 1]) == ga.RandomChoice(ours, [1, 1, 1])
+    crops = ga.RandomChoice([v2.RandomCrop(9), ga.CenterCrop(9)])
+    assert crops == ga.RandomChoice([ga.RandomCrop(9), ga.CenterCrop(9)])
+    nested = ga.RandomApply([[v2.RandomInvert(), ga.RandomEqualize()], v2.RandomOrder([v2.RandomInvert()])])
+    assert nested == ga.RandomApply([[ga.RandomInvert(), ga.RandomEqualize()], ga.RandomOrder([ga.RandomInvert()])])
+    assert repr(nested.replace()) == repr(nested)
+
+
+@pytest.mark.parametrize("container", [ga.RandomApply, ga.RandomOrder, ga.RandomChoice])
+def test_containers_say_what_gpuaug_lacks(container: Any) -> None:
+    with pytest.raises(ValueError) as error:
+        container([ga.RandomInvert(), v2.Compose([v2.RandomInvert(), v2.RandomResize(8, 9)])])
+    said = r"`transforms` must be transforms that gpuaug has, got \[1\] RandomResize \(gpuaug has no such transform\)\."
+    assert error.match(f"{container.__name__}: {said}")
+    with pytest.raises(ValueError, match="must be transforms of pixels"):
+        container([v2.ToDtype(torch.float32)])
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------
 
 
