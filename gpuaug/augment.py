@@ -28,6 +28,7 @@ from gpuaug.program import Keys
 from gpuaug.ragged import Ragged
 from gpuaug.transforms.base import Canvas, Transform
 from gpuaug.transforms.convert import followed, kept
+from gpuaug.transforms.function import Lambda
 from gpuaug.transforms.opaque import Opaque
 
 __all__ = ["Augment", "Draw"]
@@ -98,9 +99,8 @@ class Augment(NumberedModule):
         self._dtype = followed(self, torch.get_default_dtype(), lambda weight: weight, self._dtypes)
         self._cast = False  # whether it was cast to another dtype since it last ran
         steps = [*self.train_pipeline.steps, *self.eval_pipeline.steps]
-        self.opaque = nn.ModuleList(
-            s.module for s in steps if isinstance(s, Opaque) and isinstance(s.module, nn.Module)
-        )
+        modules = (step.module for step in steps if isinstance(step, (Opaque, Lambda)))
+        self.opaque = nn.ModuleList(module for module in modules if isinstance(module, nn.Module))
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Arguments that are set later are checked as in the constructor."""
@@ -284,7 +284,7 @@ class Augment(NumberedModule):
             this module returns in evaluation, on the device of its buffers; resized levels may differ by one.
 
         Raises:
-            ValueError: If the list has steps other than Resize, CenterCrop, Pad, Grayscale, ToDtype and Normalize.
+            ValueError: If the list has steps other than Resize, CenterCrop, Pad, Grayscale, RGB, ToDtype, Normalize.
         """
         height_width = checks.size("Augment.eval_module", size)
         canvas = Canvas(np.array([height_width]), checks.integer("Augment.eval_module", "channels", channels, 1))

@@ -60,19 +60,21 @@ def is_integer(value: object) -> bool:
     return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
-def number(owner: object, argument: str, value: Any, low: float, high: float, what: str = "a number") -> float:
-    """Check that a value is a finite number in [low, high]; return it as float."""
+def number(
+    owner: object, argument: str, value: Any, low: float, high: float, what: str = "a number", why: str = ""
+) -> float:
+    """Check that a value is a finite number in [low, high]; return it as float. `why`: a sentence about the range."""
     if not is_number(value) or not low <= value <= high:
         span = f"in [{low:g}, {high:g}]" if math.isfinite(high) else f"of at least {low:g}"
-        raise argument_error(owner, argument, f"{what} {span}", repr(value))
+        raise argument_error(owner, argument, f"{what} {span}", repr(value), why if is_number(value) else "")
     return float(value)
 
 
-def integer(owner: object, argument: str, value: Any, low: int, high: int | None = None) -> int:
-    """Check that a value is an integer in [low, high]; return it as int."""
+def integer(owner: object, argument: str, value: Any, low: int, high: int | None = None, why: str = "") -> int:
+    """Check that a value is an integer in [low, high]; return it as int. `why`: a sentence about the range."""
     if not is_integer(value) or value < low or (high is not None and value > high):
         span = f"in [{low}, {high}]" if high is not None else f"of at least {low}"
-        raise argument_error(owner, argument, f"an integer {span}", repr(value))
+        raise argument_error(owner, argument, f"an integer {span}", repr(value), why if is_integer(value) else "")
     return int(value)
 
 
@@ -110,7 +112,9 @@ def fill(owner: object, value: Any) -> float | tuple[float, ...] | None:
         return None
     values = value if isinstance(value, Sequence) else [value]
     if not values or isinstance(value, str) or not all(is_number(v) and 0 <= v <= 255 for v in values):
-        raise argument_error(owner, "fill", "None, a level in [0, 255], or one for each channel", repr(value))
+        # torchvision raises in its padding, and wraps around in its warps
+        remedy = "Pixels are uint8." if all(map(is_number, values)) and values else ""
+        raise argument_error(owner, "fill", "None, a level in [0, 255], or one for each channel", repr(value), remedy)
     return tuple(float(v) for v in values) if isinstance(value, Sequence) else value
 
 

@@ -7,7 +7,7 @@ become one matrix, and a flip before a resizing crop is done by the crop.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -54,6 +54,7 @@ class ProgramBuilder:
         self._converts: list[Convert] = []
         self._erases: list[Erase] = []
         self._mix: Mix | None = None
+        self._late: list[Callable[[Tensor], Tensor]] = []  # functions of floats, after the last pass
         self._open()
 
     def _open(self) -> None:
@@ -187,7 +188,10 @@ class ProgramBuilder:
             self._composable = composable
 
     def call(self, function: Callable[[Tensor], Tensor], canvas: Canvas) -> None:
-        """Run a function on the batch's canvas, which has the shape `canvas` after it."""
+        """Run a function on the batch's canvas, which has the shape `canvas` after it; floats: after the last pass."""
+        if self.floats:
+            self._late.append(function)
+            return
         self._close()
         if self.canvas.several:
             assert self._by_size is not None  # the segment before it was closed
@@ -220,12 +224,19 @@ class ProgramBuilder:
     def finish(
         self, dtype: torch.dtype, memory_format: torch.memory_format, tables: dict[int, Array | None]
     ) -> list[Item]:
-        """All items; the last is a Program with a `finish`. `tables` caches the list's tables by number of channels."""
+        """All items; the last Program has a `finish`. `tables` caches the list's tables by number of channels."""
         channels = self._channels
         if channels not in tables:
             tables[channels] = level_table(self._converts, channels)
+        if self._late:  # they work on float32
+            self._close(Finish(torch.float32, torch.contiguous_format, tables[channels], self._erases, self._mix))
+            return [*self.items, *self._late, partial(_cast, dtype=dtype, memory_format=memory_format)]
         self._close(Finish(dtype, memory_format, tables[channels], self._erases, self._mix))
         return self.items
+
+
+def _cast(values: Tensor, dtype: torch.dtype, memory_format: torch.memory_format) -> Tensor:
+    return values.to(dtype).contiguous(memory_format=memory_format)
 
 
 def level_table(converts: Sequence[Convert], channels: int) -> Array | None:

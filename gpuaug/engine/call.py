@@ -21,7 +21,7 @@ from gpuaug.engine.numbering import Reservation
 from gpuaug.engine.pipeline import Pipeline
 from gpuaug.engine.render import drawn, render
 from gpuaug.engine.targets import Following, Targets
-from gpuaug.program import Keys
+from gpuaug.program import Keys, Program
 from gpuaug.transforms.base import Canvas, Kind, Params
 
 __all__ = ["Call", "Draw", "Output", "check_drawn", "render_draw", "route_of"]
@@ -183,7 +183,7 @@ def render_draw(
     items = lower_draw(pipeline, output, draw)
     result, mixed = render(items, images, output.backend, labels, pipeline.num_classes)
     if targets is not None:
-        finish = items[-1].finish  # type: ignore[union-attr]  # the last item is a program
+        finish = next(item for item in reversed(items) if isinstance(item, Program)).finish
         mix = None if finish is None else finish.mix
         return result, follow(pipeline, targets, draw, output.backend, output.following, mixed, mix)
     return result if mixed is None else (result, mixed)

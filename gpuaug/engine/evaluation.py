@@ -15,8 +15,9 @@ def evaluation(steps: Sequence[Transform]) -> list[Transform]:
     """The deterministic counterpart of a training list, from `for_evaluation` of each step.
 
     RandomResizedCrop(size) becomes Resize(round(1.14 * size)) and CenterCrop(size), RandomCrop(size) becomes
-    CenterCrop(size); Resize, CenterCrop, Pad, Grayscale, ToDtype and Normalize stay; all others are left out. A step
-    that changes the shape and has no counterpart is left out too, but then `DefaultEvaluation.check` raises an error.
+    CenterCrop(size); Resize, CenterCrop, Pad, Grayscale, RGB, ToDtype and Normalize stay; all others are left out. A
+    step that changes the shape and has no counterpart is left out too, but then `DefaultEvaluation.check` raises an
+    error.
     """
     return [counterpart for step in steps for counterpart in step.for_evaluation() or ()]
 
@@ -51,7 +52,7 @@ class DefaultEvaluation:
 
 
 def _no_counterpart(step: Transform) -> ValueError:
-    expected = f"given, since {step.title} of `train` changes the shape of images and has no fixed counterpart"
+    expected = f"given, since {step.title} of `train` {step.no_counterpart}"
     return checks.argument_error(
         "Augment", "eval", expected, "None", "Pass eval=[...] with the steps that give images their size."
     )

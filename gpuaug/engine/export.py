@@ -19,9 +19,10 @@ from gpuaug.instructions import LUMA
 from gpuaug.kernels.resample import positions, taps
 from gpuaug.program import Keys, Op, Program, Window
 from gpuaug.transforms.base import Canvas, Kind, Transform
-from gpuaug.transforms.color import Grayscale
+from gpuaug.transforms.color import RGB, Grayscale
 from gpuaug.transforms.convert import AUTO, Convert, Normalize, ToDtype, followed, kept
 from gpuaug.transforms.crop import CenterCrop, Pad, Resize
+from gpuaug.transforms.function import Identity
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -30,7 +31,7 @@ __all__ = ["EvalModule"]
 
 Array = NDArray[Any]
 
-EXPORTED = (Resize, CenterCrop, Pad, Grayscale, ToDtype, Normalize)
+EXPORTED = (Resize, CenterCrop, Pad, Grayscale, RGB, ToDtype, Normalize, Identity)
 
 
 class EvalModule(nn.Module):
@@ -42,7 +43,7 @@ class EvalModule(nn.Module):
     bits of `Augment`.
 
     Args:
-        steps: Steps of the evaluation list: Resize, CenterCrop, Pad, Grayscale, ToDtype, Normalize.
+        steps: Steps of the evaluation list: Resize, CenterCrop, Pad, Grayscale, RGB, ToDtype, Normalize, Identity.
         items: The same steps, lowered for one image.
         channels, size: Number of channels and (height, width) in pixels of the images.
         dtype, memory_format: Dtype and memory format of the result.

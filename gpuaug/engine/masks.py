@@ -172,7 +172,7 @@ def _narrow(
         return None
     flat = masks.data.view(dtype) if isinstance(masks, Ragged) else masks.reshape(-1)
     small, least = torch.empty(len(flat), dtype=torch.uint8), min(0, int(fill)) if least is None else least
-    for part, to in zip(flat.split(PART), small.split(PART), strict=True):
+    for part, to in zip(torch.split(flat, PART), torch.split(small, PART), strict=True):
         low, high = int(part.numpy().min()), max(int(part.numpy().max()), int(fill))  # torch's takes half as long again
         if high - min(low, least) > BYTE:
             return None

@@ -1,4 +1,4 @@
-"""The order of a list: levels first, then floats, then at most one mix."""
+"""The order of a list: levels first, then floats, then at most one mix, then functions of floats."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from gpuaug import checks
 from gpuaug.transforms.base import Kind, Transform
+from gpuaug.transforms.function import Identity
 
 __all__ = ["check_order"]
 
@@ -17,8 +18,20 @@ TWO_SIZES = np.array([[211, 307], [419, 103]])
 def check_order(steps: Sequence[Transform], argument: str) -> None:
     """Raise an error if a step is in a wrong place. `argument`: name of Augment's argument that holds the list."""
     floats = mixed = False
+    late = ""  # the function of floats, which runs after the last pass
     for step in steps:
+        if isinstance(step, Identity):
+            continue
         name = type(step).__name__
+        if floats and step.kind is Kind.OPAQUE:
+            late = name
+            step.check_order(argument, floats)
+            continue
+        if late:
+            remedy = f"Put {name} before it."
+            raise checks.argument_error(
+                "Augment", argument, f"with {late} as the last step", f"{name} after it", remedy
+            )
         if step.kind is Kind.MIX:
             if mixed:
                 remedy = "Put them into one RandomChoice."

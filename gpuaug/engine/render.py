@@ -105,7 +105,8 @@ def run(
 ) -> tuple[Tensor, Tensor | None]:
     """All items, then the labels."""
     source = _through(items, job, source)
-    mix = None if items[-1].finish is None else items[-1].finish.mix  # the last item always is a program
+    finish = next(item for item in reversed(items) if isinstance(item, Program)).finish
+    mix = None if finish is None else finish.mix
     if labels is None or mix is None:
         return source, labels
     if _targets(labels):

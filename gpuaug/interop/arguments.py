@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from typing import Any
 
@@ -10,15 +10,13 @@ import numpy as np
 import PIL.Image
 from torch import Tensor
 from torchvision import transforms as v1
-from torchvision import tv_tensors
 
 from gpuaug import checks
+from gpuaug.transforms import arguments
 
 __all__ = [
     "FORMS", "edge", "even", "interpolation", "labels_getter", "of_images", "padding", "plain", "value_of",
 ]  # fmt: skip
-
-IMAGES = (tv_tensors.Image, Tensor, PIL.Image.Image)  # types of images, as keys of a dict by type
 
 
 def plain(value: Any) -> Any:
@@ -50,14 +48,8 @@ def interpolation(value: Any) -> Any:
 
 
 def of_images(value: Any) -> Any:
-    """The value for images, in a dict by type: under a type of images, or under "others"."""
-    if not isinstance(value, Mapping):
-        return plain(value)
-    found = [plain(value[kind]) for kind in (*IMAGES, "others") if kind in value]
-    found = found[:-1] if "others" in value and len(found) > 1 else found
-    if not found or any(other != found[0] for other in found):
-        raise ValueError(f"a dict by type must have one value for images, got {checks.describe(dict(value))}")
-    return found[0]
+    """What a dict by type says of images."""
+    return plain(arguments.of_images(value))
 
 
 FORMS: dict[str, Callable[[Any], Any]] = {  # arguments by name; the others are `plain`

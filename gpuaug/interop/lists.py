@@ -11,6 +11,7 @@ import torch
 
 from gpuaug.interop.arguments import plain
 from gpuaug.transforms.base import Transform
+from gpuaug.transforms.color import RGB
 from gpuaug.transforms.container import RandomApply, RandomChoice, RandomOrder
 from gpuaug.transforms.convert import Convert, Normalize
 from gpuaug.transforms.crop import Pad, RandomCrop
@@ -48,6 +49,8 @@ def _on_levels(step: Transform, converts: Sequence[Any]) -> Transform | None:
     if isinstance(step, (RandomApply, RandomOrder, RandomChoice)):
         children = [_on_levels(child, converts) for child in step.transforms]
         return step if children == list(step.transforms) else None
+    if isinstance(step, RGB):
+        return step
     if name not in MOVES and not (name in WARPS and getattr(step, "interpolation", "") == "nearest"):
         return None
     if isinstance(step, RandomCrop) and step.padding is None and not step.pad_if_needed:

@@ -28,6 +28,7 @@ from gpuaug.transforms.container import Compose, RandomApply, RandomChoice, Rand
 from gpuaug.transforms.convert import Normalize, ToDtype
 from gpuaug.transforms.crop import CenterCrop, RandomCrop, Resize
 from gpuaug.transforms.erase import RandomErasing
+from gpuaug.transforms.function import LinearTransformation
 from gpuaug.transforms.mix import CutMix, MixUp
 
 __all__ = ["COMPOSES", "MODULES", "TO_TENSOR", "Read", "Rule", "nothing", "rule_of", "same", "to_tensor"]
@@ -56,6 +57,14 @@ def same(op: type[Transform], step: Any, read: Read, **forms: Callable[[Any], An
 def nothing(step: Any, read: Read) -> list[Transform]:
     """No step: its result is what gpuaug's steps have already, uint8 tensors."""
     return []
+
+
+def _function(step: Any, read: Read) -> list[Transform]:
+    raise ValueError("its function takes one image; gpuaug.Lambda takes one of the whole batch")
+
+
+def _linear(step: Any, read: Read) -> list[Transform]:
+    return [LinearTransformation(step.transformation_matrix, step.mean_vector)]
 
 
 def to_tensor(step: Any, read: Read) -> list[Transform]:
@@ -118,6 +127,8 @@ RULES: dict[str, Rule] = {
     "PILToTensor": nothing,
     "ToPureTensor": nothing,
     "Identity": nothing,
+    "Lambda": _function,
+    "LinearTransformation": _linear,
     "ToTensor": to_tensor,
     "ToDtype": _to_dtype,
     "ConvertImageDtype": _to_dtype,

@@ -25,9 +25,11 @@ from gpuaug.interop.lists import levels_first
 from gpuaug.interop.rules import COMPOSES, MODULES, TO_TENSOR, Rule, rule_of
 from gpuaug.interop.timm import TIMM, of_timm
 from gpuaug.transforms.base import Transform
+from gpuaug.transforms.container import READERS, RandomApply, RandomChoice, RandomOrder
 from gpuaug.transforms.opaque import Opaque, is_foreign
 
-__all__ = ["from_torchvision", "in_a_list", "theirs"]
+# the containers: who imports them from here has them with `in_a_container` among their readers
+__all__ = ["RandomApply", "RandomChoice", "RandomOrder", "from_torchvision", "in_a_list", "theirs"]
 
 
 def from_torchvision(transform: object) -> list[Transform]:
@@ -98,6 +100,24 @@ def in_a_list(transform: Any, stacklevel: int) -> list[Transform]:
             expected, remedy = "a list of transforms that gpuaug can run", "Replace them by gpuaug's transforms."
             raise checks.argument_error("Augment", "transforms", expected, "; ".join(refused), remedy)
     return steps
+
+
+def in_a_container(transform: object) -> list[Transform] | None:
+    """The steps for a torchvision transform that is a child of one of gpuaug's containers; None: it is not theirs.
+
+    Raises:
+        ValueError: if a step cannot be converted.
+    """
+    if not theirs(transform):
+        return None
+    refused: list[str] = []
+    steps = _read(transform, "", False, refused)
+    if refused:
+        raise ValueError("; ".join(refused))
+    return steps
+
+
+READERS.append(in_a_container)
 
 
 def _read(transform: Any, place: str, on_pillow: bool, refused: list[str]) -> list[Transform]:

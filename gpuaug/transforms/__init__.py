@@ -7,7 +7,9 @@ from gpuaug.transforms.color import *
 from gpuaug.transforms.container import *
 from gpuaug.transforms.convert import *
 from gpuaug.transforms.crop import *
+from gpuaug.transforms.distort import *
 from gpuaug.transforms.erase import *
+from gpuaug.transforms.function import *
 from gpuaug.transforms.geometric import *
 from gpuaug.transforms.mix import *
 from gpuaug.transforms.policy import *

@@ -17,12 +17,13 @@ from gpuaug.transforms.arguments import Range
 from gpuaug.transforms.base import BETWEEN, Canvas, Params, Pixel, Transform
 
 __all__ = [
-    "ColorJitter", "Grayscale", "RandomAdjustSharpness", "RandomAutocontrast", "RandomChannelPermutation",
+    "RGB", "ColorJitter", "Grayscale", "RandomAdjustSharpness", "RandomAutocontrast", "RandomChannelPermutation",
     "RandomEqualize", "RandomGrayscale", "RandomInvert", "RandomPosterize", "RandomSolarize",
 ]  # fmt: skip
 
 Array = NDArray[Any]
 GREY_OR_RGB = (1, 3)
+INVERTS = "RandomInvert inverts every level."  # torchvision wraps an integer below 0 around, and raises above 255
 
 
 def blend(opcode: int, factor: Array, channels: int = 3) -> Instruction:
@@ -175,6 +176,26 @@ class Grayscale(Pixel):
         return [Instruction.of(Op.GRAYSCALE if canvas.channels == 3 else Op.IDENTITY, len(canvas))]
 
 
+class RGB(Pixel):
+    """Give grey images of one channel three equal ones; images of three or more channels stay as they are.
+
+    The same as torchvision's RGB.
+    """
+
+    def for_evaluation(self) -> Sequence[Transform]:
+        return (self,)
+
+    def check(self, canvas: Canvas) -> None:
+        if canvas.channels == 2:
+            raise checks.argument_error(self, "images", "images of 1, or of at least 3 channels", "2 channels")
+
+    def after(self, canvas: Canvas, params: Params | None = None) -> Canvas:
+        return Canvas(canvas.sizes, max(canvas.channels, 3))
+
+    def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
+        return []
+
+
 class RandomInvert(Pixel):
     """Turn the image into its negative: v becomes 255 - v.
 
@@ -220,7 +241,7 @@ class RandomSolarize(Pixel):
     """
 
     def __init__(self, threshold: float, p: float = 0.5) -> None:
-        self.threshold = checks.number(self, "threshold", threshold, 0, 255, "a level")
+        self.threshold = checks.number(self, "threshold", threshold, 0, 255, "a level", INVERTS)
         self.p = checks.probability(self, p)
 
     def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:

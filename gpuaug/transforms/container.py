@@ -6,7 +6,7 @@ A container's children draw for every sample, even if the draw is not used, so t
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from gpuaug import checks, program
 from gpuaug.program import Instruction, Op, merge
 from gpuaug.transforms.base import BETWEEN, Builder, Canvas, Draws, Kind, Params, Pixel, Placement, Transform
+from gpuaug.transforms.function import Identity
 from gpuaug.transforms.mix import Mix, choose_mixes, leaders
 
 __all__ = ["Compose", "RandomApply", "RandomChoice", "RandomOrder", "flatten"]
@@ -75,6 +76,10 @@ class Lowered:
         self.found += instructions
 
 
+# functions from another library's transform to gpuaug's, None if it is none of theirs; gpuaug.interop adds its own
+# they raise a ValueError that says what gpuaug lacks
+READERS: list[Callable[[object], list[Transform] | None]] = []
+
 WORDS = {Kind.PIXEL: "pixels", Kind.CROP: "crops", Kind.MIX: "mixes"}
 
 
@@ -87,17 +92,30 @@ class Container(Transform, abc.ABC):
         """Keep the children, each of one of `kinds`; a Compose among them becomes one child."""
         if not isinstance(transforms, Sequence) or isinstance(transforms, str) or not transforms:
             raise checks.argument_error(self, "transforms", "a list of at least one transform", repr(transforms))
-        self.transforms = [
-            RandomApply(flatten(t), p=1.0) if isinstance(t, (Compose, list, tuple)) else t for t in transforms
-        ]
-        for child in self.transforms:
+        children = [self._child(child) for child in transforms]
+        self.transforms = children
+        for child in children:
             if not isinstance(child, Transform):
-                remedy = "Put opaque steps (Kornia, torchvision) straight into Augment's list."
+                remedy = "Put opaque steps (Kornia's) straight into Augment's list."
                 raise checks.argument_error(self, "transforms", "gpuaug transforms", type(child).__name__, remedy)
             if child.kind not in kinds:
                 expected = "transforms of " + " or ".join(WORDS[kind] for kind in kinds)
                 remedy = "Put it straight into Augment's list."
                 raise checks.argument_error(self, "transforms", expected, type(child).__name__, remedy)
+
+    def _child(self, child: Any) -> Any:
+        """A child as one transform, if it is one or can be converted; several steps stay together."""
+        if isinstance(child, (Compose, list, tuple)):
+            return RandomApply(flatten(child), p=1.0)
+        steps = None
+        try:
+            if not isinstance(child, Transform):
+                steps = next((found for reader in READERS if (found := reader(child)) is not None), None)
+        except ValueError as error:
+            raise checks.argument_error(self, "transforms", "transforms that gpuaug has", error) from None
+        if steps is None:
+            return child
+        return steps[0] if len(steps) == 1 else RandomApply(steps, p=1.0) if steps else Identity()
 
     @property
     def children(self) -> Sequence[Transform]:
@@ -110,7 +128,7 @@ class Container(Transform, abc.ABC):
     def check(self, canvas: Canvas) -> None:
         for child in self.children:
             child.check(canvas)
-            if getattr(child, "num_output_channels", canvas.channels) != canvas.channels:
+            if child.after(canvas).channels != canvas.channels:
                 expected = f"transforms that keep the images' {canvas.channels} channels"
                 remedy = "Put it straight into Augment's list."
                 raise checks.argument_error(self, "transforms", expected, repr(child), remedy)

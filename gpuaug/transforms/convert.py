@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torchvision.transforms.v2 import functional
 
 from gpuaug import checks
 from gpuaug.program import Erase
+from gpuaug.transforms.arguments import of_images
 from gpuaug.transforms.base import Convert
 
 __all__ = ["AUTO", "Convert", "Normalize", "ToDtype", "followed", "kept"]
@@ -20,6 +21,8 @@ __all__ = ["AUTO", "Convert", "Normalize", "ToDtype", "followed", "kept"]
 AUTO = "auto"
 FLOATS = (torch.float32, torch.float16, torch.bfloat16)
 DTYPES = (AUTO, *FLOATS, torch.uint8)
+Dtype = torch.dtype | str
+DtypeByType = Mapping[type | str, Dtype | None]  # as torchvision's
 
 
 def followed(owner: object, dtype: torch.dtype, fn: Callable[[Tensor], Tensor], dtypes: Sequence[Any]) -> torch.dtype:
@@ -56,17 +59,31 @@ class ToDtype(Convert):
         dtype: torch.float32, torch.float16 or torch.bfloat16; torch.uint8 leaves levels unchanged. "auto" follows the
             dtype of the module, as the weights of a layer do: torch's default dtype when the module is made, changed by
             `.half()`, `.bfloat16()` or `.to(dtype)` of the module or of a model that contains it; `.double()` raises an
-            error. Any other dtype stays when the module is cast, and a warning says so once.
+            error. Any other dtype stays when the module is cast, and a warning says so once. Of a dict by type, as
+            torchvision takes it, the entry for images counts; None leaves levels unchanged.
         scale: Whether to divide by 255, so that values are in [0, 1].
 
     Raises:
         ValueError: If an argument is out of range.
     """
 
-    def __init__(self, dtype: torch.dtype | str, scale: bool = False) -> None:
-        if dtype not in DTYPES:
-            raise checks.argument_error(self, "dtype", "one of " + ", ".join(map(str, DTYPES)), repr(dtype))
-        self.dtype, self.scale = dtype, bool(scale)
+    def __init__(self, dtype: Dtype | DtypeByType, scale: bool = False) -> None:
+        self.dtype, self.scale = self._parse(dtype), bool(scale)
+
+    def _parse(self, dtype: Dtype | DtypeByType) -> Dtype:
+        try:
+            found: Any = of_images(dtype)
+        except ValueError:
+            expected = "a dtype, or a dict by type that says one thing of images"
+            raise checks.argument_error(self, "dtype", expected, checks.describe(dtype)) from None
+        if found is None and isinstance(dtype, Mapping):
+            return torch.uint8
+        if found not in DTYPES:
+            remedy = ""
+            if isinstance(found, torch.dtype):  # float32 holds every level, but has not the bits of a float64 / 255
+                remedy = f"Pixel work ends in float32 or levels: cast what comes out, augment(images).to({found})."
+            raise checks.argument_error(self, "dtype", "one of " + ", ".join(map(str, DTYPES)), repr(found), remedy)
+        return found
 
     @property
     def makes_floats(self) -> bool:  # type: ignore[override]

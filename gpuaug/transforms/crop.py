@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from gpuaug import checks
 from gpuaug.program import CONSTANT, EDGE, REFLECT, SYMMETRIC, Boxes, Straight
 from gpuaug.transforms.arguments import INTERPOLATIONS, Fill, Interpolation, Size, fill_row
+from gpuaug.transforms.arguments import fill as check_fill
 from gpuaug.transforms.arguments import interpolation as check_interpolation
 from gpuaug.transforms.base import Canvas, Crop, Params, Placement, Transform, repeated, whole_boxes
 
@@ -27,8 +28,8 @@ TRIES = 10  # tries of RandomResizedCrop and RandomErasing to find a box, as in 
 def parse_padding(owner: object, padding: Size) -> tuple[int, int, int, int]:
     """One, two (left/right, top/bottom) or four (left, top, right, bottom) pixels, as (top, left, bottom, right)."""
     values = list(padding) if isinstance(padding, Sequence) else [padding]
-    if len(values) not in (1, 2, 4) or not all(checks.is_integer(v) and v >= 0 for v in values):
-        raise checks.argument_error(owner, "padding", "1, 2 or 4 integers of at least 0, in pixels", repr(padding))
+    if len(values) not in (1, 2, 4) or not all(map(checks.is_integer, values)):
+        raise checks.argument_error(owner, "padding", "1, 2 or 4 integers, in pixels", repr(padding))
     left, top, right, bottom = values * (4 // len(values))
     return top, left, bottom, right
 
@@ -128,14 +129,14 @@ class Pad(Crop):
     The same as torchvision's Pad.
 
     Args:
-        padding: One number, (left/right, top/bottom) or (left, top, right, bottom), pixels.
+        padding: One number, (left/right, top/bottom) or (left, top, right, bottom), pixels; negative: cut off.
         fill: Level in [0, 255] for padding_mode "constant", one number or one per channel.
         padding_mode: "constant", "edge", "reflect" or "symmetric".
     """
 
     def __init__(self, padding: Size, fill: Fill = 0, padding_mode: str = "constant") -> None:
         self.padding, self._pads = padding, parse_padding(self, padding)
-        self.fill = checks.fill(self, fill)
+        self.fill = check_fill(self, fill)
         self.padding_mode = checks.one_of(self, "padding_mode", padding_mode, list(PADDING_MODES))
         self._border = PADDING_MODES[self.padding_mode]
 
@@ -144,6 +145,10 @@ class Pad(Crop):
         return sizes + np.array([top + bottom, left + right])
 
     def check(self, canvas: Canvas) -> None:
+        least = canvas.sizes.min(axis=0)
+        if (self.sizes(least) < 1).any():
+            got = f"{self.padding} for one of {tuple(least.tolist())}"
+            raise checks.argument_error(self, "padding", "such that something of the image is left", got)
         check_reflection(self, self.padding_mode, np.array(self._pads).reshape(2, 2).max(0), canvas)
 
     def for_evaluation(self) -> Sequence[Transform]:
@@ -153,7 +158,7 @@ class Pad(Crop):
         top, left, _, _ = self._pads
         start = np.broadcast_to(np.array([-top, -left]), canvas.sizes.shape)
         fill = fill_row(self, self.fill, canvas.channels).astype(np.uint8)
-        sizes, pads = self.sizes(canvas.sizes), any(self._pads)
+        sizes, pads = self.sizes(canvas.sizes), max(self._pads) > 0
         return Placement.cut(canvas.sizes, start, sizes, pads, self._border, fill)
 
 
@@ -175,7 +180,7 @@ class RandomCrop(Crop):
 
     Args:
         size: (height, width) or one number for both, pixels.
-        padding: One number, (left/right, top/bottom) or (left, top, right, bottom), pixels.
+        padding: One number, (left/right, top/bottom) or (left, top, right, bottom), pixels, negative as for Pad.
         pad_if_needed: Whether to pad an image that is smaller than `size`, on both sides by the missing pixels.
         fill: Level in [0, 255] for padding_mode "constant", one number or one per channel.
         padding_mode: "constant", "edge", "reflect" or "symmetric".
@@ -193,7 +198,7 @@ class RandomCrop(Crop):
     ) -> None:
         self._pair, self._pads = checks.size(self, size), parse_padding(self, 0 if padding is None else padding)
         self.size, self.padding, self.pad_if_needed = size, padding, pad_if_needed
-        self.fill = checks.fill(self, fill)
+        self.fill = check_fill(self, fill)
         self.padding_mode = checks.one_of(self, "padding_mode", padding_mode, list(PADDING_MODES))
         self._border = PADDING_MODES[self.padding_mode]
 
@@ -233,7 +238,7 @@ class RandomCrop(Crop):
 
     def placement(self, params: Params, canvas: Canvas) -> Placement:
         fill = fill_row(self, self.fill, canvas.channels).astype(np.uint8)
-        pads = any(padding.any() for padding in self._padding(canvas.sizes))
+        pads = any((padding > 0).any() for padding in self._padding(canvas.sizes))
         return Placement.cut(canvas.sizes, params["start"], self.sizes(canvas.sizes), pads, self._border, fill)
 
 

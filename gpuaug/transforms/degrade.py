@@ -16,6 +16,8 @@ __all__ = ["JPEG", "GaussianNoise"]
 
 Array = NDArray[Any]
 
+INT16 = "Beyond that, noise leaves the int16 in which it is added to levels, and wraps around in torchvision."
+
 
 class GaussianNoise(Pixel):
     """Add normal noise, drawn for each pixel and channel.
@@ -27,8 +29,9 @@ class GaussianNoise(Pixel):
     """
 
     def __init__(self, mean: float = 0.0, sigma: float = 0.1, clip: bool = True) -> None:
-        self.mean = checks.number(self, "mean", mean, -20, 20)
-        self.sigma = checks.number(self, "sigma", sigma, 0, 20)  # (20 + 20 * 4.2) * 255 stays inside int16
+        # (20 + 20 * 4.2) * 255 stays inside int16
+        self.mean = checks.number(self, "mean", mean, -20, 20, "a fraction", INT16)
+        self.sigma = checks.number(self, "sigma", sigma, 0, 20, "a fraction", INT16)
         self.clip = bool(clip)
 
     def describe(self, params: Params, sample: int) -> str:

@@ -17,11 +17,14 @@ __all__ = ["RandomErasing"]
 
 Array = NDArray[Any]
 
+MOST = 1e9  # value on levels; ATen casts it through an int64
+
 
 class RandomErasing(Pixel):
     """Erase a box of random area and aspect ratio. Zhong et al., arXiv:1708.04896, as torchvision.
 
     Before ToDtype it erases uint8 levels, after it floats; `value` is on the scale of pixels at that place in the list.
+    On levels it is cut off to an integer, and wraps around outside [0, 255], as in torchvision: -1 is 255.
 
     Args:
         p: Chance per sample.
@@ -78,7 +81,10 @@ class RandomErasing(Pixel):
 
     def check_order(self, argument: str, floats: bool) -> None:
         if not floats and self.value == "random":
-            expected, remedy = 'with RandomErasing(value="random") on floats', "Put it after ToDtype and Normalize."
+            expected = (
+                'with RandomErasing(value="random") on floats, since normal noise has no levels but 0, 1, 2 and -1, -2'
+            )
+            remedy = "Put it after ToDtype and Normalize."
             raise checks.argument_error("Augment", argument, expected, "it on uint8", remedy)
 
     def lower(self, params: Params, builder: Builder) -> None:
@@ -94,7 +100,7 @@ class RandomErasing(Pixel):
         """The instructions for every sample, as if all were applied.
 
         Raises:
-            ValueError: If `value` is "random", outside [0, 255], or of another length than the channels.
+            ValueError: If `value` is "random", beyond 1e9, or of another length than the channels.
         """
         if self.value == "random":
             remedy = "Put RandomErasing after ToDtype and Normalize."
@@ -102,11 +108,12 @@ class RandomErasing(Pixel):
                 self, "value", "a number before ToDtype, where pixels are uint8", repr(self.value), remedy
             )
         values = self._row(canvas.channels)
-        if (values < 0).any() or (values > 255).any():
+        if (np.abs(values) > MOST).any():
             raise checks.argument_error(
-                self, "value", "in [0, 255] before ToDtype, where pixels are uint8", repr(self.value)
+                self, "value", f"in [-{MOST:g}, {MOST:g}] before ToDtype, where pixels are uint8", repr(self.value)
             )
-        fill = np.broadcast_to(values, (len(canvas), canvas.channels))
+        levels = (np.trunc(values).astype(np.int64) % 256).astype(np.float32)  # as ATen casts
+        fill = np.broadcast_to(levels, (len(canvas), canvas.channels))
         return [Instruction.of(Op.ERASE, len(canvas), *params["box"].T, fill=fill)]
 
     def erase(self, params: Params, canvas: Canvas) -> Erase:

@@ -14,7 +14,8 @@ from gpuaug import checks
 from gpuaug.instructions import MATRIX_SIZE, Warp
 from gpuaug.program import Feature, Instruction, Mirror, Op, Straight
 from gpuaug.transforms import matrix
-from gpuaug.transforms.arguments import INTERPOLATIONS, Fill, Interpolation, Range, fill_row
+from gpuaug.transforms.arguments import INTERPOLATIONS, Fill, Interpolation, Level, Range, fill_row
+from gpuaug.transforms.arguments import fill as check_fill
 from gpuaug.transforms.arguments import interpolation as check_interpolation
 from gpuaug.transforms.base import Canvas, Params, Pixel
 
@@ -81,7 +82,7 @@ class RandomVerticalFlip(Pixel):
 
 
 def warp(
-    owner: object, inverse: Array, interpolation: str, fill: Fill, channels: int, projective: bool = False
+    owner: object, inverse: Array, interpolation: str, fill: Level, channels: int, projective: bool = False
 ) -> Instruction:
     """A WARP instruction for inverse matrices (B, 3, 3), pixel index to pixel index."""
     size = len(inverse)
@@ -128,7 +129,7 @@ class RandomRotation(Pixel):
     Args:
         degrees: Range of the angle in degrees, (low, high), or one number for (-degrees, degrees).
         interpolation: "nearest", "bilinear" or "bicubic" (a = -0.75, as grid_sample; torchvision has none on tensors).
-        expand: Only False is accepted: all images of a batch have one size.
+        expand: Only False is accepted: the size of an expanded image depends on its angle.
         center: Centre of the rotation, (x, y) pixels from the top left corner; None is the middle.
         fill: Level in [0, 255] outside the image, one number or one per channel.
 
@@ -149,14 +150,13 @@ class RandomRotation(Pixel):
         fill: Fill = 0,
     ) -> None:
         if expand:
-            raise checks.argument_error(
-                self, "expand", "False, since a batch has one size", repr(expand), "Pad before it instead."
-            )
+            expected = "False, since the size of an expanded image depends on its angle, and a batch has one size"
+            raise checks.argument_error(self, "expand", expected, repr(expand), "Pad before it instead.")
         self.degrees, self.expand = degrees, expand
         self._span = angles(self, "degrees", degrees)
         self.interpolation = check_interpolation(self, interpolation, WARPS)
         self.center = check_center(self, center)
-        self.fill = checks.fill(self, fill)
+        self.fill = check_fill(self, fill)
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         low, high = self._span
@@ -216,7 +216,7 @@ class RandomAffine(Pixel):
         self.degrees, self.translate, self.scale, self.shear = degrees, translate, scale, shear
         self._span, self._shears = span, self._parse_shear(shear)
         self.interpolation = check_interpolation(self, interpolation, WARPS)
-        self.fill = checks.fill(self, fill)
+        self.fill = check_fill(self, fill)
         self.center = check_center(self, center)
 
     def _parse_shear(self, shear: Range | None) -> tuple[tuple[float, float], tuple[float, float]]:
@@ -288,7 +288,7 @@ class RandomPerspective(Pixel):
         self.distortion_scale = checks.number(self, "distortion_scale", distortion_scale, 0, 1, "a fraction")
         self.p = checks.probability(self, p)
         self.interpolation = check_interpolation(self, interpolation, WARPS)
-        self.fill = checks.fill(self, fill)
+        self.fill = check_fill(self, fill)
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         sizes = canvas.sizes[:, None, ::-1]  # (B, 1, 2) as (width, height)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from gpuaug import checks
 from gpuaug.transforms.base import Builder, Canvas, Kind, Params, Transform
 
-__all__ = ["Opaque", "is_foreign"]
+__all__ = ["Opaque", "is_foreign", "seed_of", "seeded"]
 
 Array = NDArray[Any]
 
@@ -31,6 +32,25 @@ def _renew() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_renew)
+
+
+@contextmanager
+def seeded(device: torch.device, seed: int) -> Iterator[None]:
+    """Seed the global generators of the CPU and of `device`, and restore them."""
+    devices = [device] if device.type == "cuda" else []
+    with GLOBAL_RNG, torch.random.fork_rng(devices=devices):
+        # not torch.manual_seed, which seeds the generators of all devices: only this device's is restored
+        torch.default_generator.manual_seed(seed)
+        if devices:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+def seed_of(uniforms: Array) -> Array:
+    """(B,) int64 seeds of two uniforms each, (B, 2)."""
+    high, low = np.floor(uniforms * 2**24).astype(np.int64).T
+    return np.asarray((high << 24) | low)
 
 
 def is_foreign(module: object) -> bool:
@@ -113,8 +133,7 @@ class Opaque(Transform, registered=False):
         return self._shapes[shape]
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
-        high, low = np.floor(uniforms * 2**24).astype(np.int64).T
-        return {"seed": (high << 24) | low}
+        return {"seed": seed_of(uniforms)}
 
     def lower(self, params: Params, builder: Builder) -> None:
         builder.call(partial(self.run, params=params), self.after(builder.canvas))
@@ -144,13 +163,7 @@ class Opaque(Transform, registered=False):
 
     def _call(self, canvas: Tensor, seed: int) -> Any:
         """Run the module with the global generators seeded, and restore them."""
-        devices = [canvas.device] if canvas.device.type == "cuda" else []
-        with GLOBAL_RNG, torch.random.fork_rng(devices=devices):
-            # not torch.manual_seed, which seeds the generators of all devices: only this device's is restored
-            torch.default_generator.manual_seed(seed)
-            if devices:
-                with torch.cuda.device(canvas.device):
-                    torch.cuda.manual_seed(seed)
+        with seeded(canvas.device, seed):
             if self.library != "kornia":
                 return self.module(canvas.clone())  # it may work in place, and the canvas may be the user's batch
             result = self.module(canvas.to(torch.float32).div_(255))

@@ -24,6 +24,8 @@ LISTS: dict[str, tuple[list[Any], int]] = {  # list, channels of the images
     "reflected": ([ga.Pad(5, padding_mode="reflect"), ga.Resize(30)], 5),
     "grey": ([ga.Grayscale(1), ga.Pad(3, 7), ga.Resize(20), ga.ToDtype(torch.bfloat16), ga.Normalize(0.5, 0.5)], 3),
     "grey, three channels": ([ga.Resize(30), ga.Grayscale(3), ga.CenterCrop(20)], 3),
+    "from grey": ([ga.RGB(), ga.Identity(), ga.Resize(20), *FLOATS], 1),
+    "cut off": ([ga.Pad((-5, 3, 2, -9), 7), ga.Resize(30)], 3),
     "nothing": ([], 3),
 }
 SIZE = (44, 61)

@@ -131,6 +131,31 @@ def jitter(op: ga.ColorJitter, image: Tensor, sample: Sample) -> Tensor:
     return image
 
 
+def distorted(op: ga.RandomPhotometricDistort, image: Tensor, sample: Sample) -> Tensor:
+    """By torchvision's own order of the changes."""
+    factors = [float(sample[f"{name}_factor"]) for name in ("brightness", "contrast", "saturation", "hue")]
+    given: list[Any] = [*factors, sample["permutation"].tolist()]
+    names = ("brightness_factor", "contrast_factor", "saturation_factor", "hue_factor", "channel_permutation")
+    changed = zip(names, given, sample["changed"], strict=True)
+    params = {name: value if gate else None for name, value, gate in changed}
+    theirs = v2.RandomPhotometricDistort()
+    theirs._call_kernel = lambda functional, inpt, **arguments: functional(inpt, **arguments)
+    with mock.patch.object(F, "adjust_contrast", contrast_of):
+        return theirs.transform(image, {**params, "contrast_before": bool(sample["contrast_before"])})
+
+
+def distortion_tolerance(op: ga.RandomPhotometricDistort, sample: Sample) -> Tolerance:
+    """1 level after hue, and what a contrast behind it makes of that."""
+    _, contrasted, _, turned, _ = sample["changed"]
+    factor = float(sample["contrast_factor"])
+    after = contrasted and not sample["contrast_before"]
+    return Tolerance(int(turned) * (math.ceil(factor + abs(1 - factor)) if after else 1))
+
+
+def contrast_of(image: Tensor, contrast_factor: float) -> Tensor:
+    return contrast(image, contrast_factor)
+
+
 def contrast(image: Tensor, factor: float) -> Tensor:
     """F.adjust_contrast, but with an exact mean, and with every value rounded alike.
 
@@ -202,7 +227,7 @@ def policy_op(op: Any, image: Tensor, number: int, magnitude: float) -> Tensor:
     """One op of a policy, by torchvision's own switch."""
     theirs = v2.RandAugment(interpolation=mode(op), fill=fill(op))
     fills = theirs._fill
-    with mock.patch.object(F, "adjust_contrast", lambda image, contrast_factor: contrast(image, contrast_factor)):
+    with mock.patch.object(F, "adjust_contrast", contrast_of):
         return theirs._apply_image_or_video_transform(image, NAMES[number], float(magnitude), mode(op), fills)
 
 

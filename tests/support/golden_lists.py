@@ -83,6 +83,8 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     ),
     "RandomGrayscale": GATE,
     "Grayscale": ("1", "3"),
+    "RGB": ("",),
+    "RandomPhotometricDistort": ("", "(0.2, 2), (0, 3), (0, 3), (-0.5, 0.44), p=0.7", "p=1.0"),
     "RandomInvert": GATE,
     "RandomPosterize": (*(f"{bits}, 0.7" for bits in (0, 1, 3, 5, 8)), "2, 0.0"),
     "RandomSolarize": (*(f"{threshold}, 0.7" for threshold in (0, 0.5, 100, 127.5, 255)), "90, 1.0"),
@@ -127,6 +129,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     ),
     "MixUp": (*MODES, "alpha=0.2, num_classes=4", "alpha=3.0"),
     "CutMix": (*MODES, "alpha=0.2, num_classes=4", "alpha=3.0"),
+    "Identity": ("",),
 }  # fmt: skip
 
 FLOATS = "ToDtype(torch.float32, scale=True)"
@@ -200,11 +203,12 @@ ERRORS = (
 
 CROPS = ("CenterCrop", "Pad", "RandomCrop", "RandomResizedCrop", "Resize")
 ENDS = ("Compose", "Grayscale", "MixUp", "CutMix", "ToDtype", "Normalize")  # not in the middle of any list
+LATER = ("Identity", "RGB", "RandomPhotometricDistort")  # not in the random lists, whose names would change
 POOL = [
     f"{name}({text})"
     for name, texts in ARGUMENTS.items()
     for text in texts
-    if name not in (*CROPS, *ENDS) and "Crop" not in text and "Mix" not in text
+    if name not in (*CROPS, *ENDS, *LATER) and "Crop" not in text and "Mix" not in text
 ]  # fmt: skip
 
 

@@ -130,6 +130,14 @@ def ordered_pairs(ops: Array) -> Array:
     return ops[:, 0] * 14 + ops[:, 1]
 
 
+def test_photometric_changes_are_independent_of_their_strengths_and_of_each_other() -> None:
+    params = drawn([ga.RandomPhotometricDistort((0, 1), (0, 1), (0, 1), (0, 0.5))], COUNT)[0]
+    factors = [params[f"{name}_factor"] for name in ("brightness", "contrast", "saturation", "hue")]
+    numbers = [*params["changed"].T, params["contrast_before"], *factors, params["permutation"][:, 0]]
+    together = np.abs(np.corrcoef(np.stack(numbers).astype(float)) - np.eye(len(numbers))).max()
+    assert together < 0.02
+
+
 def test_randaugment_ops_pairs_and_signs_are_uniform() -> None:
     params = drawn([ga.RandAugment(2, 9)], 2 * COUNT, height=224, width=224)[0]
     ops, magnitude = params["ops"], params["magnitude"]

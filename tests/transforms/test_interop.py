@@ -358,6 +358,7 @@ LATE: list[tuple[list[Any], list[Any]]] = [  # steps between ToTensor and Normal
     ([v2.RandomHorizontalFlip(0.5), v2.RandomVerticalFlip(0.5)], [ga.RandomHorizontalFlip(), ga.RandomVerticalFlip()]),
     ([v2.CenterCrop(30), v2.RandomCrop(20)], [ga.CenterCrop(30), ga.RandomCrop(20)]),
     ([v2.RandomCrop(20, 4, fill=1.0)], [ga.RandomCrop(20, 4, fill=255.0)]),
+    ([v2.RGB(), v2.CenterCrop(30)], [ga.RGB(), ga.CenterCrop(30)]),
     ([v2.Pad(3, padding_mode="reflect"), v2.Pad(2, 1)], [ga.Pad(3, padding_mode="reflect"), ga.Pad(2, 255.0)]),
     ([v2.RandomRotation((20, 20), fill=1)], [ga.RandomRotation((20.0, 20.0), fill=255.0)]),
     ([v2.RandomApply([v2.RandomHorizontalFlip(1.0)], 1.0)], [ga.RandomApply([ga.RandomHorizontalFlip(1.0)], 1.0)]),
@@ -403,12 +404,39 @@ def test_what_puts_in_zeros_after_normalize_is_refused() -> None:
     assert [type(step).__name__ for step in flips] == ["RandomHorizontalFlip", "RandomCrop", "ToDtype", "Normalize"]
 
 
+# --- in containers -----------------------------------------------------------------------------------------------
+
+
+def test_containers_take_torchvisions_transforms() -> None:
+    """Each becomes gpuaug's, with a draw for each sample; several steps stay one child, none is an Identity."""
+    jitter, both = v2.ColorJitter(0.4), v2.Compose([v2.RandomInvert(), v1.RandomEqualize()])
+    ours = [ga.ColorJitter((0.6, 1.4)), ga.RandomApply([ga.RandomInvert(), ga.RandomEqualize()], p=1.0), ga.Identity()]
+    assert ga.RandomApply([jitter, both, v2.ToImage()], p=0.3) == ga.RandomApply(ours, p=0.3)
+    assert ga.RandomOrder([jitter, both, v2.ToImage()]) == ga.RandomOrder(ours)
+    assert ga.RandomChoice([jitter, both, v2.ToImage()], [1, 1, 1]) == ga.RandomChoice(ours, [1, 1, 1])
+    crops = ga.RandomChoice([v2.RandomCrop(9), ga.CenterCrop(9)])
+    assert crops == ga.RandomChoice([ga.RandomCrop(9), ga.CenterCrop(9)])
+    nested = ga.RandomApply([[v2.RandomInvert(), ga.RandomEqualize()], v2.RandomOrder([v2.RandomInvert()])])
+    assert nested == ga.RandomApply([[ga.RandomInvert(), ga.RandomEqualize()], ga.RandomOrder([ga.RandomInvert()])])
+    assert repr(nested.replace()) == repr(nested)
+
+
+@pytest.mark.parametrize("container", [ga.RandomApply, ga.RandomOrder, ga.RandomChoice])
+def test_containers_say_what_gpuaug_lacks(container: Any) -> None:
+    with pytest.raises(ValueError) as error:
+        container([ga.RandomInvert(), v2.Compose([v2.RandomInvert(), v2.RandomResize(8, 9)])])
+    said = r"`transforms` must be transforms that gpuaug has, got \[1\] RandomResize \(gpuaug has no such transform\)\."
+    assert error.match(f"{container.__name__}: {said}")
+    with pytest.raises(ValueError, match="must be transforms of pixels"):
+        container([v2.ToDtype(torch.float32)])
+
+
 # --- refusals ---------------------------------------------------------------------------------------------------
 
 
 REFUSED: list[tuple[Any, str]] = [
     (v2.RandomResize(8, 9), "RandomResize (gpuaug has no such transform)"),
-    (v1.Lambda(abs), "Lambda (gpuaug has no such transform)"),
+    (v1.Lambda(abs), "Lambda (its function takes one image; gpuaug.Lambda takes one of the whole batch)"),
     (v1.ToPILImage(), "ToPILImage (gpuaug has no such transform)"),
     (Mine(), "Mine (a subclass of RandomHorizontalFlip, whose behaviour is unknown)"),
     (abs, "builtin_function_or_method (not one of torchvision's transforms)"),
@@ -422,9 +450,9 @@ REFUSED: list[tuple[Any, str]] = [
     (v2.MixUp(labels_getter=None), "MixUp (`labels_getter` must be 'default'"),
     (v2.CutMix(labels_getter=lambda inputs: inputs), "CutMix (`labels_getter` must be 'default'"),
     (v2.ToDtype(torch.float64), "ToDtype (`dtype` must be"),
-    (v2.ToDtype({MASK: torch.int64}), "ToDtype (a dict by type must have one value for images"),
-    (v2.Pad(2, {tv_tensors.Image: 1, torch.Tensor: 2}), "Pad (a dict by type must have one value for images"),
-    (v1.Pad(-2), "Pad (`padding` must be"),
+    (v2.ToDtype({MASK: torch.int64}), "ToDtype (a dict must say one thing of images"),
+    (v2.Pad(2, {tv_tensors.Image: 1, torch.Tensor: 2}), "Pad (a dict must say one thing of images"),
+    (v1.Pad((2, 2.5)), "Pad (`padding` must be"),
     (v2.RandomApply([v2.RandomCrop(9)]), "RandomApply (`transforms` must be transforms of pixels"),
     (v1.RandomChoice([v1.RandomInvert()], p=[1, 1]), "RandomChoice (`p` must be 1 numbers"),
     (v1.RandomChoice([v1.RandomInvert()], p=[0]), "RandomChoice (`p` must be chances with a sum greater than 0"),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gpuaug.instructions import MATRIX_SIZE, Factor, Warp
 from gpuaug.program import OPERANDS, Instruction, Op
 from gpuaug.transforms import matrix, tone
-from gpuaug.transforms.arguments import INTERPOLATIONS, Fill, fill_row
+from gpuaug.transforms.arguments import INTERPOLATIONS, Level, fill_row
 from gpuaug.transforms.base import Canvas
 from gpuaug.transforms.geometric import warp_kinds
 
@@ -71,7 +71,7 @@ class Warping(Protocol):
     """How a policy resamples."""
 
     interpolation: str
-    fill: Fill
+    fill: Level
 
 
 MOST = 4096  # instructions in a book

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from gpuaug import checks
 from gpuaug.program import Instruction, ListedInstruction, Op, Picks, Straight
-from gpuaug.transforms.arguments import Fill, Interpolation
+from gpuaug.transforms.arguments import Fill, Interpolation, Level
+from gpuaug.transforms.arguments import fill as check_fill
 from gpuaug.transforms.arguments import interpolation as check_interpolation
 from gpuaug.transforms.base import BETWEEN, Canvas, Params, Pixel
 from gpuaug.transforms.policy.ops import (
@@ -40,6 +41,8 @@ __all__ = ["AugMix", "AutoAugment", "Policy", "RandAugment", "TrivialAugmentWide
 
 Array = NDArray[Any]
 KEPT = 64  # how many books are kept
+MEMORY = "Each op of each chain is an instruction of every image."
+QUANTILES = "There the quantiles of the weights' distributions are accurate."
 BOOKS: dict[Any, Book | None] = {}  # a policy's arguments, the size and the channels of its canvas -> its book
 
 
@@ -49,11 +52,11 @@ class Policy(Pixel, abc.ABC):
     channels = (1, 3)
     moves = True
     interpolation: str
-    fill: Fill
+    fill: Level
 
     def __init__(self, interpolation: Interpolation, fill: Fill) -> None:
         self.interpolation = check_interpolation(self, interpolation, ("nearest", "bilinear", "bicubic"))
-        self.fill = checks.fill(self, fill)
+        self.fill = check_fill(self, fill)
 
     @abc.abstractmethod
     def strengths(self, height: int, width: int) -> Array:
@@ -98,6 +101,15 @@ class Policy(Pixel, abc.ABC):
         return BETWEEN.join(caption(NAMES[op], float(magnitude)) for op, magnitude in drawn if NAMES[op] != "Identity")
 
 
+def check_bins(owner: object, value: int) -> int:
+    why = (
+        "Posterize divides by their number less one, and with one bin has no strength in torchvision."
+        if value == 1
+        else ""
+    )
+    return checks.integer(owner, "num_magnitude_bins", value, 2, 10000, why)
+
+
 class RandAugment(Policy):
     """Apply `num_ops` ops drawn uniformly, at one magnitude. Cubuk et al., arXiv:1909.13719, as torchvision.
 
@@ -118,7 +130,7 @@ class RandAugment(Policy):
         fill: Fill = None,
     ) -> None:
         self.num_ops = checks.integer(self, "num_ops", num_ops, 0, 64)
-        self.num_magnitude_bins = checks.integer(self, "num_magnitude_bins", num_magnitude_bins, 2, 10000)
+        self.num_magnitude_bins = check_bins(self, num_magnitude_bins)
         self.magnitude = checks.integer(self, "magnitude", magnitude, 0, num_magnitude_bins - 1)
         super().__init__(interpolation, fill)
 
@@ -152,7 +164,7 @@ class TrivialAugmentWide(Policy):
     def __init__(
         self, num_magnitude_bins: int = 31, interpolation: Interpolation = "nearest", fill: Fill = None
     ) -> None:
-        self.num_magnitude_bins = checks.integer(self, "num_magnitude_bins", num_magnitude_bins, 2, 10000)
+        self.num_magnitude_bins = check_bins(self, num_magnitude_bins)
         super().__init__(interpolation, fill)
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
@@ -212,8 +224,8 @@ class AugMix(Policy):
 
     Args:
         severity: Number of bins, in [1, 10]: the strength is drawn from the lowest `severity` of 10 bins.
-        mixture_width: Number of chains, in [1, 10].
-        chain_depth: Number of ops in a chain; -1 draws 1 to 3 for each chain.
+        mixture_width: Number of chains, in [1, 32].
+        chain_depth: Number of ops in a chain, at most 32; 0 or less draws 1 to 3 for each chain.
         alpha: Parameter of the Dirichlet and Beta distributions of the weights, in [0.01, 100].
         all_ops: Whether to include brightness, colour, contrast and sharpness.
         interpolation: Interpolation of the geometric ops: "nearest", "bilinear" or "bicubic".
@@ -234,11 +246,9 @@ class AugMix(Policy):
         fill: Fill = None,
     ) -> None:
         self.severity = checks.integer(self, "severity", severity, 1, 10)
-        self.mixture_width = checks.integer(self, "mixture_width", mixture_width, 1, 10)
-        self.chain_depth = checks.integer(self, "chain_depth", chain_depth, -1, 32)
-        if chain_depth == 0:
-            raise checks.argument_error(self, "chain_depth", "-1 or at least 1", "0")
-        self.alpha = checks.number(self, "alpha", alpha, 0.01, 100)
+        self.mixture_width = checks.integer(self, "mixture_width", mixture_width, 1, 32, MEMORY)
+        self.chain_depth = checks.integer(self, "chain_depth", chain_depth, -32, 32, MEMORY)
+        self.alpha = checks.number(self, "alpha", alpha, 0.01, 100, why=QUANTILES)
         self.all_ops = bool(all_ops)
         super().__init__(interpolation, fill)
 
@@ -257,7 +267,7 @@ class AugMix(Policy):
         ops = np.array(kept)[np.floor(choice * len(kept)).astype(np.int64)]
         bins = np.floor(strength * self.severity).astype(np.int64)
         magnitude = signed(ops, self.magnitude_of(ops, bins, canvas), sign)
-        if self.chain_depth < 0:
+        if self.chain_depth <= 0:
             depths = 1 + np.floor(uniforms[:, width : 2 * width] * 3).astype(np.int64)
             ops = np.where(np.arange(depth) < depths[..., None], ops, NUMBER["Identity"])
         return {"weights": self._weights(uniforms[:, :width]), "ops": ops, "magnitude": magnitude}

@@ -28,7 +28,7 @@ PROBABILITIES = [-0.1, 1.1, (0.5,), "0.5"]  # what every `p` must refuse
 PER_CHANNEL = ("fill", "value")
 # arguments that are not numbers, and what they must refuse wherever they stand
 WORDS: dict[str, list[Any]] = {
-    "interpolation": ["cubic", 7, None, "lanczos", v2.InterpolationMode.LANCZOS],
+    "interpolation": ["cubic", 7, 1, True, None, "lanczos", v2.InterpolationMode.LANCZOS],
     "padding_mode": ["wrap", None, 3],
     "border_type": ["zero", None],
     "resample": ["bicubic", None],

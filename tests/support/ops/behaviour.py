@@ -85,7 +85,8 @@ def check_alone(op: Op, row: Row) -> None:
     result = call(ga.Augment(pipeline(op), backend=FAST), images)
     assert result.dtype == (torch.float32 if row.example.kind == "convert" else torch.uint8)
     assert result.is_contiguous()
-    assert result.shape != images.shape or not torch.equal(result.float(), images.float())
+    changed = result.shape != images.shape or not torch.equal(result.float(), images.float())
+    assert changed != row.idle
 
 
 def check_neutral(op: Op, row: Row, backend: str = FAST, height: int = 24, width: int = 21, seed: int = 0) -> None:
@@ -119,7 +120,7 @@ def check_containers(op: Op, row: Row) -> None:
 
 def is_gated(op: Op, row: Row) -> bool:
     """Whether its argument `p` is a chance per sample."""
-    return "p" in inspect.signature(op).parameters and isinstance(row.example.p, float)
+    return row.gated and "p" in inspect.signature(op).parameters and isinstance(row.example.p, float)
 
 
 def check_gate(op: Op, row: Row) -> None:

@@ -8,7 +8,7 @@ from torchvision.transforms.v2 import functional as F
 import gpuaug as ga
 
 from .. import answers as tv
-from .drawn import Permutation, Uniform
+from .drawn import Categories, Permutation, Uniform
 from .row import NO_DRAWS, Drawn, Pixels, Row, Timed, answer, instead, moved, shifted
 
 __all__ = ["ROWS"]
@@ -91,6 +91,62 @@ ROWS: dict[type, Row] = {
         same=[{}, {"num_output_channels": 3}],
         timed="as RandomGrayscale",
         pixels=NO_DRAWS,
+    ),
+    ga.RGB: Row(
+        group=GROUP,
+        example=ga.RGB(),
+        before=[ga.Grayscale(1)],
+        ops=[ga.RGB()],
+        answer=tv.plain(F.grayscale_to_rgb),
+        wrong=shifted,
+        channels=(1, 3, 4, 5),
+        neutral=lambda height, width: ga.RGB(),  # of three channels
+        same=[{}],
+        timed="it copies a channel",
+        pixels=NO_DRAWS,
+    ),
+    ga.RandomPhotometricDistort: Row(
+        group=GROUP,
+        example=ga.RandomPhotometricDistort(hue=(-0.2, 0.3)),
+        ops=[
+            ga.RandomPhotometricDistort(),
+            ga.RandomPhotometricDistort((0.2, 2), (0, 3), (0, 3), (-0.5, 0.44), p=0.7),
+            ga.RandomPhotometricDistort(p=1),
+        ],
+        answer=tv.distorted,
+        wrong=lambda op, image, sample: answer(op, image, {**sample, "changed": ~sample["changed"]}),
+        tolerance=tv.distortion_tolerance,
+        channels=(1, 3),
+        count=20,
+        gated=False,
+        neutral=lambda height, width: ga.RandomPhotometricDistort(p=0),
+        bad_numbers={
+            "brightness": [0.5, *FACTOR],
+            "contrast": [0.5, *FACTOR],
+            "saturation": [0.5, *FACTOR],
+            "hue": [0.1, (-0.6, 0), (0.2, 0.1)],
+        },
+        drawn=[
+            Drawn(
+                ga.RandomPhotometricDistort((0.2, 1.7), (0.7, 1.3), (1.0, 3.0), (-0.1, 0.4), p=0.3),
+                {
+                    **{("changed", part): Categories([0.7, 0.3]) for part in range(5)},
+                    "contrast_before": Categories([0.5, 0.5]),
+                    "permutation": Permutation(3),
+                    "brightness_factor": Uniform(0.2, 1.7),
+                    "contrast_factor": Uniform(0.7, 1.3),
+                    "saturation_factor": Uniform(1.0, 3.0),
+                    "hue_factor": Uniform(-0.1, 0.4),
+                },
+            )
+        ],
+        same=[
+            {},
+            {"brightness": (0.5, 1.5), "contrast": (0.2, 1.0), "saturation": (0.0, 3.0)},
+            {"hue": (-0.1, 0.2), "p": 0.3},
+        ],
+        timed="it takes the time of ColorJitter and RandomChannelPermutation",
+        pixels=[Pixels.of("RandomPhotometricDistort", {"p": 0.4}, {"brightness": (0.5, 0.9)}, brightness=(0.5, 1.2))],
     ),
     ga.RandomInvert: Row(
         group=GROUP,

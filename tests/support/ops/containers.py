@@ -14,14 +14,14 @@ import gpuaug as ga
 from .. import answers as tv
 from ..answers import Answer, Sample, Tolerance
 from .drawn import Categories, Permutation
-from .row import FLOATS, NO_DRAWS, Drawn, Pixels, Row, answer
+from .row import FLOATS, NO_DRAWS, Drawn, Pixels, Row, answer, shifted
 from .row import ROWS as ALL_ROWS
 
 __all__ = ["ROWS"]
 
 GROUP = "Containers"
 NOT_LISTS = [[], None, "ab", 3, ga.RandomInvert()]  # what `transforms` must refuse
-NOT_OURS = [[3], [v2.RandomInvert()]]
+NOT_OURS = [[3], [v2.ElasticTransform()]]
 ELSEWHERE = "tests/transforms/test_interop.py, with what they hold"
 NOT_TIMED = "it takes the time of what it holds"
 
@@ -137,6 +137,18 @@ ROWS: dict[type, Row] = {
         bad_words={"transforms": NOT_LISTS},  # Augment looks at what is in it
         same=ELSEWHERE,
         timed=NOT_TIMED,
+        pixels=NO_DRAWS,
+    ),
+    ga.Identity: Row(
+        group=GROUP,
+        example=ga.Identity(),
+        ops=[ga.Identity()],
+        answer=lambda op, image, sample: image,
+        wrong=shifted,
+        idle=True,
+        neutral=lambda height, width: ga.Identity(),
+        same="from_torchvision leaves it out",
+        timed="it takes no time",
         pixels=NO_DRAWS,
     ),
 }

@@ -92,6 +92,8 @@ ROWS: dict[type, Row] = {
             ga.RandomErasing(0.7),
             ga.RandomErasing(0.7, (0.3, 0.9), (0.1, 9), value=255),
             ga.RandomErasing(value=(1, 2, 3)),
+            ga.RandomErasing(0.9, value=(-1, 300.9, -1.9)),
+            ga.RandomErasing(0.9, value=-700),
             *([FLOATS, ga.RandomErasing(0.7, value=value)] for value in (0.0, 1.5, (0.1, 0.2, 0.7), "random")),
         ],
         answer=tv.erased,
@@ -112,7 +114,7 @@ ROWS: dict[type, Row] = {
         same=[
             {},
             {"p": 0.9, "scale": (0.1, 0.2), "ratio": (0.5, 2.0), "value": (1.0, 2.0, 3.0), "inplace": True},
-            {"value": 7.0},
+            {"value": -7.0},
             {"value": "random"},
         ],
         timed=[Timed(lambda v: v.RandomErasing(p=1.0))],

@@ -137,7 +137,10 @@ ROWS: dict[type, Row] = {
     ga.AugMix: Row(
         group=GROUP,
         example=ga.AugMix(),
-        ops=[ga.AugMix(chain_depth=1), ga.AugMix(10, 2, 1, 0.5, all_ops=False, interpolation="nearest", fill=100)],
+        ops=[
+            ga.AugMix(chain_depth=1),
+            ga.AugMix(10, 2, 1, 0.5, all_ops=False, interpolation="nearest", fill=100),
+        ],
         answer=tv.augmix,
         wrong=lambda op, image, sample: answer(op, image, {**sample, "weights": np.roll(sample["weights"], 1)}),
         tolerance=tv.policy_tolerance,
@@ -146,8 +149,8 @@ ROWS: dict[type, Row] = {
         neutral=ALWAYS,
         bad_numbers={
             "severity": [0, 11, 3.0],
-            "mixture_width": [0, -1, 2.0],
-            "chain_depth": [0, -2, 1.5],
+            "mixture_width": [0, -1, 33, 2.0],
+            "chain_depth": [-33, 33, 1.5],
             "alpha": [0, -1, 1000],
             "fill": LEVELS,
         },

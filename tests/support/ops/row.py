@@ -135,6 +135,8 @@ class Row:
         tolerance: how far off an answer may be.
         channels: channel counts that are compared.
         count: samples in a batch.
+        idle: whether the example leaves every image as it is.
+        gated: whether an argument `p` is the chance that it is applied to a sample.
         neutral: (height, width) -> a transform that changes nothing, for an op without `p`; a text says why there is
             none.
         bad_numbers: argument -> values it must refuse, besides those that are no numbers.
@@ -159,6 +161,8 @@ class Row:
     tolerance: Callable[[Any, Sample], Tolerance | None] = lambda op, sample: EXACT
     channels: Sequence[int] = (1, 2, 3, 4, 5)
     count: int = 7
+    idle: bool = False
+    gated: bool = True
     neutral: Callable[[int, int], Any] | str | None = None
     bad_numbers: Mapping[str, Sequence[Any]] = field(default_factory=dict)
     bad_words: Mapping[str, Sequence[Any]] = field(default_factory=dict)
