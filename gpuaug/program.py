@@ -33,11 +33,12 @@ from gpuaug.instructions import (
     Op,
 )
 from gpuaug.philox import LOOK, NUMBERS, fold, philox
+from gpuaug.straight import Straight
 
 __all__ = [
     "BICUBIC", "BILINEAR", "CIRCULAR", "CONSTANT", "EDGE", "NEAREST", "NEAREST_EXACT", "OPERANDS", "REFLECT",
-    "SYMMETRIC", "Alike", "Blend", "Boxes", "BySize", "Erase", "Feature", "Finish", "Instruction", "Keys",
-    "ListedInstruction", "Mirror", "Mix", "Op", "Picks", "Program", "Straight", "Window", "merge",
+    "SYMMETRIC", "Alike", "BySize", "Erase", "Feature", "Finish", "Instruction", "Keys",
+    "ListedInstruction", "Mix", "Op", "Program", "Window", "merge",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -267,49 +268,6 @@ class Keys:
     def take(self, rows: Array) -> Keys:
         """The keys of some of the samples."""
         return replace(self, index=self.index[rows], look=self.look[rows])
-
-
-@dataclass(frozen=True)
-class Boxes:
-    """RandomResizedCrop's draws: `tries` areas in `scale` of the image `size`, ratios in `ratio`, and a position."""
-
-    size: tuple[int, int]
-    tries: int
-    scale: tuple[float, float]
-    ratio: tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Mirror:
-    """A flip of the window with chance `p`; `axis` 0 is horizontal."""
-
-    axis: int
-    p: float
-
-
-@dataclass(frozen=True)
-class Picks:
-    """A policy's draws: at each of `places` one of `kinds`, one of `strengths`, and a sign if the kind is `signed`.
-
-    signed: (kinds,) bool. words: Each instruction as stored in a parameter block, numbered (kind, strength, sign).
-    """
-
-    places: int
-    kinds: int
-    strengths: int
-    signed: Array
-    words: Array
-
-
-@dataclass(frozen=True)
-class Blend:
-    """MixUp's draw for a batch: `quantile` of the first sample's uniform; `partner` (B,) is the sample to mix in."""
-
-    quantile: Callable[[Array], Array]
-    partner: Array
-
-
-Straight = Boxes | Mirror | Picks | Blend  # draws that a backend may make itself, directly into its parameters
 
 
 class Alike:

@@ -16,7 +16,8 @@ from gpuaug.engine.builder import Item, ProgramBuilder
 from gpuaug.engine.order import check_order
 from gpuaug.interop.torchvision import in_a_list, theirs
 from gpuaug.philox import uniforms
-from gpuaug.program import Alike, Keys, Program, Straight
+from gpuaug.program import Alike, Keys, Program
+from gpuaug.straight import Straight
 from gpuaug.transforms.base import Canvas, Kind, Params, Transform
 from gpuaug.transforms.container import Compose, flatten
 from gpuaug.transforms.convert import ToDtype

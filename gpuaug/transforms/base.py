@@ -23,7 +23,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpuaug import checks, program
-from gpuaug.program import Erase, Instruction, Straight
+from gpuaug.program import Erase, Instruction
+from gpuaug.straight import Straight
 from gpuaug.transforms.canvas import Canvas, Placement, repeated, whole_boxes
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug import checks
-from gpuaug.program import CONSTANT, EDGE, REFLECT, SYMMETRIC, Boxes, Straight
+from gpuaug.program import CONSTANT, EDGE, REFLECT, SYMMETRIC
+from gpuaug.straight import Boxes, Straight
 from gpuaug.transforms.arguments import INTERPOLATIONS, Fill, Interpolation, Size, fill_row
 from gpuaug.transforms.arguments import fill as check_fill
 from gpuaug.transforms.arguments import interpolation as check_interpolation

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpuaug import checks, program
+from gpuaug.straight import Blend, Straight
 from gpuaug.transforms.base import Builder, Canvas, Kind, Params, Transform
 from gpuaug.transforms.quantile import beta_quantile
 
@@ -138,10 +139,10 @@ class MixUp(Mix):
             middle one of an odd batch stays unchanged (the names are timm's).
     """
 
-    def straight(self, canvas: Canvas) -> Sequence[program.Straight] | None:
+    def straight(self, canvas: Canvas) -> Sequence[Straight] | None:
         if self.mode != "batch":
             return None
-        return (program.Blend(beta_quantile(self.alpha, self.alpha), partners(self.mode, len(canvas)).copy()),)
+        return (Blend(beta_quantile(self.alpha, self.alpha), partners(self.mode, len(canvas)).copy()),)
 
     def describe(self, params: Params, sample: int) -> str:
         return f"MixUp {params['weight'][sample]:.2f}"

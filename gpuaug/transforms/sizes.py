@@ -13,7 +13,7 @@ from gpuaug import checks
 from gpuaug.program import CONSTANT
 from gpuaug.transforms.arguments import INTERPOLATIONS, Fill, Interpolation, fill_row
 from gpuaug.transforms.arguments import interpolation as check_interpolation
-from gpuaug.transforms.base import Canvas, Crop, Params, Placement, Transform, repeated, whole_boxes
+from gpuaug.transforms.base import Canvas, Crop, Draws, Params, Placement, Transform, repeated, whole_boxes
 
 __all__ = ["PadToLargest", "RandomResize", "RandomShortestSize", "RandomZoomOut", "ScaleJitter"]
 
@@ -226,7 +226,7 @@ class RandomZoomOut(DrawnSize, registered=False):
     def for_evaluation(self) -> Sequence[Transform]:
         return ()
 
-    def sample(self, draws: Any, canvas: Canvas) -> Params:
+    def sample(self, draws: Draws, canvas: Canvas) -> Params:
         params = super().sample(draws, canvas)
         applied = params["applied"][:, None]
         params["size"] = np.where(applied, params["size"], canvas.sizes)

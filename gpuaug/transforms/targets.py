@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from gpuaug import checks
-from gpuaug.program import Straight
+from gpuaug.straight import Straight
 from gpuaug.transforms.base import Builder, Canvas, Kind, Params, Transform
 
 __all__ = ["ClampBoundingBoxes", "SanitizeBoundingBoxes", "TargetStep"]

@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug import checks
-from gpuaug.program import Instruction, ListedInstruction, Op, Picks, Straight
+from gpuaug.program import Instruction, ListedInstruction, Op
+from gpuaug.straight import Picks, Straight
 from gpuaug.transforms.arguments import Fill, Interpolation, Level
 from gpuaug.transforms.arguments import fill as check_fill
 from gpuaug.transforms.arguments import interpolation as check_interpolation

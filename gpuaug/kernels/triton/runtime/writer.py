@@ -19,7 +19,8 @@ from gpuaug import philox
 from gpuaug.instructions import KEY_WORDS, WindowWord
 from gpuaug.kernels.triton.runtime.launch import Block
 from gpuaug.kernels.triton.runtime.plan import Layout
-from gpuaug.program import Alike, Blend, Boxes, Keys, Mirror, Picks, Straight
+from gpuaug.program import Alike, Keys
+from gpuaug.straight import Blend, Boxes, Mirror, Picks, Straight
 
 __all__ = ["Writer"]
 
