@@ -19,7 +19,7 @@ __all__ = ["PACKAGES", "describe", "lines", "pace", "versions"]
 
 PACKAGES = (
     "gpuaug", "torch", "torchvision", "numpy", "numba", "triton", "kornia", "albumentationsx", "opencv-python-headless",
-    "pillow", "nvidia-dali-cuda130", "triton-augment", "torchaug", "ffcv", "pyarrow",
+    "pillow", "nvidia-dali-cuda130", "nvidia-nvimgcodec-cu13", "triton-augment", "torchaug", "ffcv", "pyarrow",
 )  # fmt: skip
 
 

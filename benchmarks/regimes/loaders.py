@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from ..measure import take_turns
 from ..peers import OURS, PeerError
 from ..peers.v2 import steps
 from .op_regimes import Row, as_peer_error, missing
-from .sent import Sent, counted
+from .sent import Sent, counted, drain
 
 __all__ = ["CASES", "RAW", "WAYS", "Files", "copies", "loaders", "open_way"]
 
@@ -259,6 +260,7 @@ def loaders(
     ways: Sequence[str] = tuple(WAYS),
     rounds: int = 3,
     batch: int = BATCH,
+    raw: bool = True,
     report: Callable[[str], None] = lambda text: None,
 ) -> dict[str, list[Row]]:
     """Time every way on every case.
@@ -267,16 +269,17 @@ def loaders(
         data: an ImageFolder.
         temporary: where links to `images` of its files and the packs go.
         workers: processes, or threads of those that have none.
+        raw: whether to time raw images as well.
 
     Returns:
-        "rows" with the seconds of every turn for all images, and the bytes of an image that gpuaug's workers send (of
-        the first epoch); "absent".
+        "rows" with the seconds of every turn for all images, the CPU seconds of all processes, and the bytes of an
+        image that gpuaug's workers send (of the first epoch); "absent".
     """
     torch.multiprocessing.set_forkserver_preload(PRELOAD)
     files = Files(copies(data, temporary / "files", images), temporary, workers, batch)
     _check_files(files)
     rows, absent = [], []
-    for case in (*cases, RAW):
+    for case in (*cases, RAW) if raw else cases:
         named = [way for way in (TO_RAW if case == RAW else WAYS) if way in ways]
         opened: dict[str, Any] = {}
         sent: dict[str, Sent] = {}
@@ -292,9 +295,10 @@ def loaders(
         report(case)
         lost: dict[str, Exception] = {}
         taken: dict[str, list[float]] = {}
+        cpu: dict[str, list[float]] = {}
         for kind in dict.fromkeys(group(way, case) for way in opened):
             members = {way: loader for way, loader in opened.items() if group(way, case) == kind}
-            runs = {way: lambda one=loader: _drain(one) for way, loader in members.items()}
+            runs = {way: partial(drain, loader, cpu.setdefault(way, [])) for way, loader in members.items()}
             close = kind in GROUPS or case == CASES[0]  # where little lies between the contestants
             taken |= take_turns(runs, rounds + 2 * close * (len(members) > 1), rest=REST, lost=lost)
         absent += [missing(way, case, workers, error) for way, error in lost.items()]
@@ -305,6 +309,7 @@ def loaders(
                 "threads": workers,
                 "images": images,
                 "seconds": seconds,
+                "cpu": cpu[way][-len(seconds) :],  # of all processes
                 "work": WORK.get(way, ""),
                 "group": group(way, case),
                 **({"sent": sent[way].bytes / images} if sent[way].bytes else {}),
@@ -312,12 +317,6 @@ def loaders(
             for way, seconds in taken.items()
         ]
     return {"rows": rows, "absent": absent}
-
-
-def _drain(loader: Iterable[Any]) -> None:
-    """All batches of an epoch."""
-    for _ in loader:
-        pass
 
 
 def _check_epoch(loader: Iterable[Any], images: int, case: str) -> None:

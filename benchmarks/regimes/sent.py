@@ -1,4 +1,4 @@
-"""How many bytes of images the workers of a loader send."""
+"""What an epoch of a loader costs beside its time: CPU seconds, and the bytes of images that its workers send."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from typing import Any
 
 import gpuaug as ga
 
-__all__ = ["Sent", "counted"]
+from ..measure import cpu_seconds
+
+__all__ = ["Sent", "counted", "drain"]
 
 
 class Sent:
@@ -41,3 +43,11 @@ def counted(loader: Iterable[Any]) -> Iterator[Sent]:
         yield whole
     finally:
         loader.loader = whole.loader
+
+
+def drain(loader: Iterable[Any], cpu: list[float]) -> None:
+    """All batches of an epoch; notes its CPU seconds."""
+    begin = cpu_seconds()
+    for _ in loader:
+        pass
+    cpu.append(cpu_seconds() - begin)

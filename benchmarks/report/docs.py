@@ -3,6 +3,7 @@
     python -m benchmarks --full --data FOLDER --json benchmarks/results/full.json --plot benchmarks/results
     python -m benchmarks turns --full --data FOLDER --json benchmarks/results/turns.json  # one regime again
     python -m benchmarks.evidence.accuracy --data CIFAR --json benchmarks/results/accuracy.json
+    python -m benchmarks.evidence.crop_only FOLDER --json benchmarks/results/crop_only.json
     python -m benchmarks.evidence.bottleneck_validation --json benchmarks/results/planted.json
 
 A table stands between `<!-- results: NAME -->` and `<!-- end -->`; a test compares each with the stored runs.
@@ -20,11 +21,12 @@ from typing import Any
 
 from ..locations import PACKAGE, RESULTS, ROOT
 from ..machine import lines
+from ..measure import median, ratio
 from ..suite import REGIMES
 from .audit import rounded, span
-from .tables import MARKS, Grid, absences, drift, grids, losses, markdown
+from .tables import MARKS, Grid, absences, drift, grids, losses, markdown, marks, rate
 
-__all__ = ["BLOCKS", "PAGES", "fill", "main", "stored"]
+__all__ = ["BLOCKS", "PAGES", "crop_only", "fill", "main", "stored"]
 
 PAGES = ("README.md", "docs/benchmarks.md", "docs/gpu.md", "docs/profiler.md")
 BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.S)
@@ -46,7 +48,8 @@ def fill(text: str, runs: dict[str, Run]) -> str:
 def _machine(run: Run) -> str:
     machine, versions = lines(run)
     only = "".join(f" {name}" for name in run["regimes"]) if _is_part(run) else ""
-    about = f"{machine}; {versions}. `python -m benchmarks{only} --{run['plan']}`, {run['created'][:10]}"
+    command = run.get("command") or f"python -m benchmarks{only} --{run['plan']}"
+    about = f"{machine}; {versions}. `{command}`, {run['created'][:10]}"
     moved = drift(run)
     return f"{about}, {run['wall_s'] / 60:.0f} minutes.{' ' + moved if moved else ''}"
 
@@ -75,6 +78,24 @@ def _short(run: Run) -> str:
     shown = [grid.columns.index(name) for name in ("recipe", "gpuaug", "tv tens.", "Alb.X", "Kornia", "DALI")]
     columns = ["recipe", "gpuaug, ms", "torchvision v2", "AlbumentationsX", "Kornia", "DALI"]
     return markdown(Grid("", columns, [[row[number] for number in shown] for row in grid.rows]))
+
+
+def crop_only(run: Run) -> str:
+    """Loaders on one core and on two: images a second, CPU time, and bytes, each divided by the first row's."""
+    rows = run["regimes"]["loaders"]["rows"]
+    body = []
+    for row in sorted(rows, key=lambda one: int(one["threads"])):
+        own = next(one for one in rows if one["threads"] == row["threads"])
+        times, cpu = (ratio(own[name], row[name]) for name in ("seconds", "cpu"))
+        shown = [f"{rate(row):,.0f}{marks(row)}", f"{times:.2f}", f"{median(row['cpu']) / row['images'] * 1e3:.2f}"]
+        sent = f"{row['sent'] / own['sent']:.2f}" if "sent" in row else ""
+        body.append([f"{row['threads']}", row["who"], *shown, f"{cpu:.2f}", sent])
+    columns = ["cores", "way", "images/s", "x", "CPU ms an image", "x", "bytes sent"]
+    turns = f"Medians of {len(rows[0]['seconds'])} rounds of {rows[0]['images']} images"
+    about = f"x: how many times as fast, and how many times less CPU time, as the first row. {turns}. {_machine(run)}"
+    missing = "".join(f" {line}." for line in absences(run))
+    busy = f" The load average was {run['load']:.1f} when it began." if run["load"] else ""
+    return f"{markdown(Grid('', columns, body))}\n\n{about}{busy}{missing}"
 
 
 def _losses(run: Run) -> str:
@@ -194,6 +215,7 @@ BLOCKS: dict[str, Callable[[Run], str]] = {
     "bounds": _bounds,
     "accuracy": _accuracy,
     "planted": _planted,
+    "crop_only": crop_only,
 }
 
 
@@ -210,7 +232,7 @@ def stored() -> dict[str, Run]:
             f"{PACKAGE}: the stored runs are in the repository, not in an installed package. Use a clone."
         )
     again = [name for name in REGIMES if (RESULTS / f"{name}.json").exists()]
-    names = ("full", "accuracy", "planted", *again)
+    names = ("full", "accuracy", "planted", "crop_only", *again)
     runs: dict[str, Run] = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in names}
     return {name: run for name, run in runs.items() if name not in again or run["created"] > runs["full"]["created"]}
 

@@ -22,7 +22,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from benchmarks import peers, suite
 from benchmarks.cases import OPS, RECIPES, load
-from benchmarks.measure import ratio, spread, take_turns, wide
+from benchmarks.measure import cpu_seconds, ratio, spread, take_turns, wide
 from benchmarks.peers import PEERS, PeerError, enter
 from benchmarks.regimes.loaders import CASES, Files, copies, open_way
 from benchmarks.regimes.op_regimes import contest
@@ -471,6 +471,37 @@ def test_what_workers_send_is_counted(tmp_path: Path) -> None:
     assert 0.3 * sent[OURS] < sent[f"{OURS}, regions"] <= 0.45 * sent[OURS]
     with counted([1, 2]) as found:
         assert found.bytes == 0
+
+
+def test_loaders_that_decode_the_crop_only_are_compared_with_the_first() -> None:
+    from benchmarks.report.docs import crop_only
+
+    def way(who: str, cores: int, seconds: float, cpu: float, **more: Any) -> dict[str, Any]:
+        return {**row("crop + flip", who, [seconds] * 3, cpu=[cpu] * 3, group="files", **more), "threads": cores}
+
+    rows = [
+        way(OURS, 2, 0.2, 0.4, sent=200.0), way("DALI", 2, 0.1, 0.1),
+        way(OURS, 1, 0.3, 0.4, sent=200.0), way("regions", 1, 0.2, 0.1, sent=90.0),
+    ]  # fmt: skip
+    text = crop_only({**a_run(), "regimes": {"loaders": {"rows": rows, "absent": []}}, "failed": {}})
+    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    assert cells[2:] == [
+        ["1", OURS, "33", "1.00", "40.00", "1.00", "1.00"],
+        ["1", "regions", "50", "1.50", "10.00", "4.00", "0.45"],
+        ["2", OURS, "50", "1.00", "40.00", "1.00", "1.00"],
+        ["2", "DALI", "100", "2.00", "10.00", "4.00", ""],
+    ]
+
+
+def test_cpu_seconds_are_those_of_this_process_and_its_children() -> None:
+    work = "s = sum(range(10**7)); print(s, flush=True); input()"
+    before = cpu_seconds()
+    with subprocess.Popen([sys.executable, "-c", work], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        if os.path.exists("/proc/self/stat"):
+            assert cpu_seconds() - before > 0.02
+        child.communicate(b"\n")
 
 
 def folder_of_photographs(folder: Path) -> Path:
