@@ -47,7 +47,7 @@ class Captured:
         self.augment, self.training = augment, call.training
         items = call.items()
         if not all(isinstance(item, Program) for item in items):
-            remedy = "Leave out opaque steps and Grayscale(1), which run outside our kernels."
+            remedy = "Leave out opaque steps, Grayscale(1) and RGB, which run outside our kernels."
             name = "train" if self.training else "eval"
             raise checks.argument_error(
                 augment, name, "of gpuaug's own pixel transforms to capture", "other steps", remedy
