@@ -151,9 +151,9 @@ def folder(owner: object, argument: str, value: Any) -> Path:
 def labels_beside(owner: object, step: object, labels: Any, size: int, mixed: bool) -> None:
     """Check that labels are (size,) or (size, classes) if a step moves pixels.
 
-    Masks, boxes and key points would not be moved with the pixels. Floats (size, n) are accepted as class weights: they
-    cannot be distinguished from boxes. Integers (size, n) are accepted only if a mix converts them to weights, and on
-    the CPU only zeros and ones.
+    Masks, boxes and key points without a name would not be moved with the pixels. Floats (size, n) are accepted as
+    class weights: they cannot be distinguished from boxes. Integers (size, n) are accepted only if a mix converts them
+    to weights, and on the CPU only zeros and ones.
 
     Raises:
         ValueError: If the labels have another form.
@@ -162,7 +162,10 @@ def labels_beside(owner: object, step: object, labels: Any, size: int, mixed: bo
         return
     name = type(step).__name__
     expected = f"({size},), or ({size}, classes) of floats or bool, with {name}, which moves pixels"
-    remedy = "Pass no masks, boxes or key points: they are not moved. Pass multi-hot labels as labels.float()."
+    remedy = (
+        'Pass masks, boxes and key points with their names, {"masks": ...}, or a list with such a mapping for each '
+        "image, and multi-hot labels as labels.float()."
+    )
     got = type(labels).__name__ + " " + describe(labels) if is_target(labels) else describe(labels)
     raise argument_error(owner, "labels", expected, got, remedy)
 

@@ -94,7 +94,11 @@ def check_list(owner: object, pipeline: Pipeline, targets: Targets, following: F
     if pipeline.mix is not None:
         _check_mix(owner, pipeline, targets)
     for entry in targets.of_kind("masks"):
-        if torch.tensor(following.mask_fill, device="cpu").to(entry.dtype).item() != following.mask_fill:
+        held = torch.tensor(
+            following.mask_fill, dtype=torch.float64 if entry.dtype.is_floating_point else None, device="cpu"
+        )
+        held = held.to(entry.dtype)  # floats are rounded
+        if not held.isfinite() or (not entry.dtype.is_floating_point and held.item() != following.mask_fill):
             remedy = "Pass masks of another type, or another mask_fill to Augment."
             expected = f"a number that masks of {str(entry.dtype).removeprefix('torch.')} can hold"
             raise checks.argument_error(owner, "mask_fill", expected, following.mask_fill, remedy)
@@ -138,12 +142,32 @@ def _check_drops(owner: object, pipeline: Pipeline, targets: Targets) -> None:
         expected = f"a list with {name}, which drops boxes"
         raise checks.argument_error(owner, f'labels["{boxes[0].key}"]', expected, "one tensor", remedy)
     counts = boxes[0].counts
+    _check_rows_are_tensors(owner, name, targets)
+    for entry in targets.of_kind("keypoints") + targets.of_kind("masks"):
+        shape = entry.shapes[0]
+        if entry.dense and len(shape) == 4 and (entry.kind == "keypoints" or set(counts) == {shape[1]}):
+            expected, remedy = f"a list, as its boxes are, with {name}", "Pass a list with one tensor for each image."
+            raise checks.argument_error(owner, f'labels["{entry.key}"]', expected, checks.describe(entry.given), remedy)
     for entry in _belonging(owner, pipeline, targets):
-        found = [shape[0] for shape in entry.shapes]
+        found = [shape[0] if shape else None for shape in entry.shapes]
         if found != counts:
             number = next(n for n, (own, count) in enumerate(zip(found, counts, strict=True)) if own != count)
             expected = f"as many as the boxes, {counts[number]}"
-            raise checks.argument_error(owner, f'labels[{number}]["{entry.key}"]', expected, found[number])
+            got = checks.describe(entry.tensors[number])
+            raise checks.argument_error(owner, f'labels[{number}]["{entry.key}"]', expected, got)
+
+
+def _check_rows_are_tensors(owner: object, name: str, targets: Targets) -> None:
+    """Raise an error if objects have labels in lists or arrays, which would keep those of dropped boxes."""
+    rows = targets.given
+    if isinstance(rows, Mapping):
+        values = rows.get("labels")
+        rows = [{"labels": value} for value in values] if isinstance(values, (list, tuple)) else []
+    for number, row in enumerate(rows):
+        value = row.get("labels")
+        if value is not None and not isinstance(value, (Tensor, str, bytes)) and hasattr(value, "__len__"):
+            expected = f"a tensor with {name}, which drops those of dropped boxes"
+            raise checks.argument_error(owner, f'labels[{number}]["labels"]', expected, checks.describe(value))
 
 
 def _dropping(pipeline: Pipeline) -> list[TargetStep]:
@@ -170,7 +194,7 @@ def _belonging(owner: object, pipeline: Pipeline, targets: Targets) -> list[Entr
 def _of_objects(entry: Entry) -> bool:
     """Whether it has rows: key points and labels of objects, and masks (N, H, W)."""
     least = 3 if entry.kind == "masks" else 1
-    return all(len(shape) >= least for shape in entry.shapes)
+    return any(len(shape) >= least for shape in entry.shapes)
 
 
 def follow(

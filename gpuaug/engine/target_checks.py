@@ -26,6 +26,8 @@ FORMATS = ("XYXY", "XYWH", "CXCYWH")
 OTHERS = {
     "mask": "masks", "box": "boxes", "bbox": "boxes", "bboxes": "boxes", "bounding_boxes": "boxes",
     "keypoint": "keypoints", "key_points": "keypoints", "kps": "keypoints", "landmarks": "keypoints",
+    "segmentation_mask": "masks", "segmentation_masks": "masks", "gt_masks": "masks", "gt_boxes": "boxes",
+    "gt_bboxes": "boxes",
 }  # fmt: skip
 ROOM = 1.0  # pixels that a box may reach out of its image, as annotation tools round; it is clipped
 
@@ -55,8 +57,7 @@ def parse(owner: object, given: Any, canvas: Canvas, frames: int = 0) -> Targets
         dense = isinstance(value, Tensor)
         if not dense and not (isinstance(value, (list, tuple)) and all(isinstance(v, Tensor) for v in value)):
             if kind != "labels":  # labels may be names
-                expected = "a tensor, or a list with one tensor for each image"
-                raise checks.argument_error(owner, name, expected, checks.describe(value))
+                raise _wrong_value(owner, name, value, "a tensor, or a list with one tensor for each image")
             continue
         count = len(value) if not dense or value.ndim else 0
         if count != len(canvas):
@@ -84,9 +85,11 @@ def _of_list(owner: object, given: Sequence[Mapping[str, Any]], canvas: Canvas, 
             continue
         if not whole:
             wrong = [number for number, row in enumerate(given) if not isinstance(row.get(key), Tensor)]
-            got = checks.describe(given[wrong[0]][key]) if key in given[wrong[0]] else "nothing"
+            name = f'labels[{wrong[0]}]["{key}"]'
+            if key in given[wrong[0]]:
+                raise _wrong_value(owner, name, given[wrong[0]][key], "a tensor")
             remedy = "Pass a tensor without rows for an image without any."
-            raise checks.argument_error(owner, f'labels[{wrong[0]}]["{key}"]', "a tensor", got, remedy)
+            raise checks.argument_error(owner, name, "a tensor", "nothing", remedy)
         targets.entries.append(_checked(owner, Entry(key, kind, values, dense=False), canvas, frames))
     return targets
 
@@ -101,17 +104,52 @@ def kind_of(key: object, value: object) -> str | None:
 
 
 def _check_name(owner: object, key: object, value: object, kind: str | None) -> None:
-    """Raise an error if a key that is carried along has the name of something that has to move."""
-    first = value[0] if isinstance(value, (list, tuple)) and value else value
+    """Raise an error if a key that is carried along holds something that has to move."""
+    if kind is not None:
+        return
     name = OTHERS.get(str(key).lower())
-    if kind is None and name is not None and isinstance(first, Tensor) and first.ndim > 0:
+    if name is not None and _has_numbers(value):
         remedy = f'It would not be moved with the pixels. Rename it to "{name}", or use torchvision\'s tv_tensors.'
         expected = "under a name that says what it is"
         raise checks.argument_error(owner, f'labels["{key}"]', expected, checks.describe(value), remedy)
+    inner = _hidden(value) if isinstance(value, Mapping) else None
+    if inner is not None:
+        remedy = f'Put "{inner}" beside "{key}": what is in a mapping inside it is not moved with the pixels.'
+        raise checks.argument_error(owner, f'labels["{key}"]', "without targets in it", f'"{inner}" in it', remedy)
+
+
+def _has_numbers(value: object) -> bool:
+    """Whether a value is a tensor or array with axes, or lists of lists of numbers."""
+    if isinstance(value, (list, tuple)):
+        return len(value) > 0 and (isinstance(value[0], (list, tuple)) or _has_numbers(value[0]))
+    return isinstance(value, (Tensor, np.ndarray)) and value.ndim > 0
+
+
+def _hidden(value: Mapping[Any, Any]) -> str | None:
+    """The key of a target inside a mapping that is carried along."""
+    for key, inner in value.items():
+        if isinstance(inner, Mapping):
+            found = _hidden(inner)
+            if found is not None:
+                return found
+        elif kind_of(key, inner) not in (None, "labels") and _has_numbers(inner):
+            return str(key)
+    return None
+
+
+def _wrong_value(owner: object, name: str, value: object, expected: str) -> ValueError:
+    """The error for a target that is no tensor."""
+    if isinstance(value, np.ndarray) or (isinstance(value, (list, tuple)) and len(value)):
+        remedy = "Convert it with torch.as_tensor; ga.ragged_collate does that with arrays."
+    else:
+        remedy = "Pass a tensor without rows for an image without any."
+    return checks.argument_error(owner, name, expected, checks.describe(value), remedy)
 
 
 def _checked(owner: object, entry: Entry, canvas: Canvas, frames: int) -> Entry:
     """Raise an error if a target does not fit its image."""
+    if entry.typed and entry.kind in ("boxes", "keypoints"):
+        _check_typed(owner, entry, canvas)
     first: dict[tuple[Any, ...], int] = {}  # the first place of each shape and type: the others need no look
     for place, (value, shape) in enumerate(zip(entry.tensors, entry.shapes, strict=True)):
         first.setdefault((value.device, value.dtype, value.layout, shape), place)
@@ -123,7 +161,7 @@ def _checked(owner: object, entry: Entry, canvas: Canvas, frames: int) -> Entry:
         else:
             expected = _expected(entry, canvas, place, shape)
         if expected is None and entry.kind != "labels" and not _is_real(value, entry.kind):
-            expected = "a dense tensor of real numbers"
+            expected = "a dense tensor of real numbers" if not value.is_meta else "a tensor with data, not on meta"
         if expected is not None:
             raise checks.argument_error(owner, _name(entry, place), expected, checks.describe(value))
     for number, name in enumerate(("device", "dtype")):
@@ -140,6 +178,24 @@ def _checked(owner: object, entry: Entry, canvas: Canvas, frames: int) -> Entry:
     elif entry.kind == "keypoints":
         _check_points(owner, entry)
     return entry
+
+
+def _check_typed(owner: object, entry: Entry, canvas: Canvas) -> None:
+    """Check what torchvision's boxes and key points say of themselves: their format, and the size of their image."""
+    given = [entry.given] if entry.dense else entry.given
+    formats = sorted({box_format(value) for value in given}) if entry.kind == "boxes" else ["XYXY"]
+    if len(formats) > 1 or not set(formats) <= set(FORMATS):
+        remedy = "" if set(formats) <= set(FORMATS) else "Pass the corners of rotated boxes as key points."
+        expected, got = f"in one of the formats {', '.join(FORMATS)} for all images", " and ".join(formats)
+        raise checks.argument_error(owner, f'labels["{entry.key}"]', expected, got, remedy)
+    if entry.dense and canvas.several:
+        return
+    sizes = canvas.sizes[: len(given)].tolist()
+    for place, (value, (height, width)) in enumerate(zip(given, sizes, strict=True)):
+        own = getattr(value, "canvas_size", None)
+        if own is not None and tuple(own) != (height, width):
+            expected, got = f"of a canvas_size of ({height}, {width}), as its image", f"canvas_size {tuple(own)}"
+            raise checks.argument_error(owner, _name(entry, place), expected, got, "Resize it with its image.")
 
 
 def _name(entry: Entry, place: int) -> str:
@@ -159,6 +215,7 @@ def _expected(entry: Entry, canvas: Canvas, place: int, shape: torch.Size) -> st
         height, width = canvas.sizes[place].tolist()
         good = count in (2, 3) and tuple(shape[-2:]) == (height, width)
         more = "C" if entry.dense else "N"
+        good = good and (not entry.dense or 0 not in shape)
         return None if good else f"({batch}{height}, {width}) or ({batch}{more}, {height}, {width}), as its image"
     return None
 
@@ -177,22 +234,17 @@ def _of_frames(entry: Entry, image: Array, shape: torch.Size, frames: int) -> st
 
 
 def _is_real(value: Tensor, kind: str) -> bool:
-    plain = value.layout == torch.strided and not value.is_complex() and not value.is_quantized
+    plain = value.layout == torch.strided and not (value.is_complex() or value.is_quantized or value.is_meta)
     return plain and (kind == "masks" or value.dtype is not torch.bool)
 
 
 def _check_boxes(owner: object, entry: Entry, canvas: Canvas) -> None:
-    """Check the format; on the CPU also that boxes are finite, in order, and inside their images."""
-    given = [entry.given] if entry.dense else entry.given
-    formats = {box_format(value) for value in given} if entry.typed else {"XYXY"}
-    if not formats <= set(FORMATS) or len(formats) > 1:
-        remedy = "Pass the corners of rotated boxes as key points."
-        expected, got = f"in one of the formats {', '.join(FORMATS)}", " and ".join(sorted(formats))
-        raise checks.argument_error(owner, f'labels["{entry.key}"]', expected, got, remedy)
+    """On the CPU, check that boxes are finite, in order, and inside their images."""
+    format_ = box_format(entry.given if entry.dense else entry.given[0])
     flat = entry.rows
     if flat.device.type != "cpu" or not len(flat):
         return
-    corners = to_corners(flat, *formats).numpy()
+    corners = to_corners(flat, format_).numpy()
     x1, y1, x2, y2 = corners.T
     if not canvas.several:  # comparisons with nan are False
         height, width = canvas.sizes[0].tolist()

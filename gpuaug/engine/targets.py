@@ -65,9 +65,10 @@ class Entry:
 
     @cached_property
     def tensors(self) -> list[Tensor]:
-        """The tensor of each image, or the one of the batch, without torchvision's type."""
+        """The tensor of each image, or the one of the batch, without torchvision's type and without a graph."""
         values = [self.given] if self.dense else list(self.given)
-        return [value.as_subclass(Tensor) for value in values] if self.typed else values
+        values = [value.as_subclass(Tensor) for value in values] if self.typed else values
+        return [value.detach() if value.requires_grad else value for value in values]
 
     @cached_property
     def shapes(self) -> list[torch.Size]:
@@ -96,10 +97,10 @@ class Entry:
         """All rows (M, ...) of the batch in one tensor."""
         axes = self._axes
         if self.dense:
-            return self.tensors[0].reshape(-1, *_last(self.shapes[0][1:], axes))
+            return self.tensors[0].reshape(sum(self.counts), *_last(self.shapes[0][1:], axes))
         return torch.cat([
-            value if value.ndim == axes + 1 else value.reshape(-1, *_last(value.shape, axes, self.kind))
-            for value in self.tensors
+            value if value.ndim == axes + 1 else value.reshape(count, *_last(value.shape, axes, self.kind))
+            for value, count in zip(self.tensors, self.counts, strict=True)
         ])  # fmt: skip
 
     def put_back(self, flat: Tensor, sizes: Array) -> Any:

@@ -15,6 +15,7 @@ from gpuaug.transforms.color import RGB
 from gpuaug.transforms.container import RandomApply, RandomChoice, RandomOrder
 from gpuaug.transforms.convert import Convert, Normalize
 from gpuaug.transforms.crop import Pad, RandomCrop
+from gpuaug.transforms.targets import TargetStep
 
 __all__ = ["levels_first"]
 
@@ -34,7 +35,9 @@ def levels_first(steps: list[Transform]) -> list[Transform]:
     before, converts = steps[:first], steps[first : first + 1]
     for number, step in enumerate(steps[first + 1 :], first + 1):
         moved = _on_levels(step, converts)
-        if isinstance(step, Convert):
+        if isinstance(step, TargetStep):
+            before.append(step)  # it asks where boxes are, whatever pixels are
+        elif isinstance(step, Convert):
             converts.append(step)
         elif moved is not None:
             before.append(moved)

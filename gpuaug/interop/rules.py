@@ -30,8 +30,12 @@ from gpuaug.transforms.crop import CenterCrop, RandomCrop, Resize
 from gpuaug.transforms.erase import RandomErasing
 from gpuaug.transforms.function import LinearTransformation
 from gpuaug.transforms.mix import CutMix, MixUp
+from gpuaug.transforms.sizes import RandomResize, RandomShortestSize, RandomZoomOut, ScaleJitter
+from gpuaug.transforms.targets import ClampBoundingBoxes, SanitizeBoundingBoxes
 
-__all__ = ["COMPOSES", "MODULES", "TO_TENSOR", "Read", "Rule", "nothing", "rule_of", "same", "to_tensor"]
+__all__ = [
+    "COMPOSES", "MODULES", "TARGETS_ONLY", "TO_TENSOR", "Read", "Rule", "nothing", "rule_of", "same", "to_tensor",
+]  # fmt: skip
 
 Read = Callable[[Any, str], list[Transform]]  # a child of a container, and its position -> gpuaug's steps
 Rule = Callable[[Any, Read], list[Transform]]  # a torchvision transform -> gpuaug's steps
@@ -121,6 +125,32 @@ def _choice(step: Any, read: Read) -> list[Transform]:
     return [RandomChoice([child for child, _ in kept], None if even else [value for _, value in kept])]
 
 
+def _sanitize(step: Any, read: Read) -> list[Transform]:
+    if step.labels_getter not in ("default", None):
+        remedy = 'Call the key "labels", or name it in gpuaug.SanitizeBoundingBoxes(follow=[...])'
+        got = checks.describe(step.labels_getter)
+        raise checks.argument_error("SanitizeBoundingBoxes", "labels_getter", "'default' or None", got, remedy)
+    return [SanitizeBoundingBoxes(step.min_size, step.min_area)]
+
+
+def _clamp(step: Any, read: Read) -> list[Transform]:
+    """All modes are one for boxes that are not rotated; None clips nothing."""
+    return [] if getattr(step, "clamping_mode", "auto") in (None, "none") else [ClampBoundingBoxes()]
+
+
+def _refused(reason: str, step: Any, read: Read) -> list[Transform]:
+    raise ValueError(reason)
+
+
+# steps for targets that gpuaug does not have, and what to do
+OF_TARGETS = {
+    "ClampKeyPoints": "key points outside the image keep their place and get visibility 0; leave it out",
+    "SanitizeKeyPoints": "key points outside the image get visibility 0; leave it out, and drop them after the call",
+    "ConvertBoundingBoxFormat": "boxes come back in the format they had; leave it out, and convert them after the call",
+    "SetClampingMode": "boxes are clipped wherever pixels are cut off; leave it out",
+    "RandomIoUCrop": "its crop depends on the boxes; use RandomResizedCrop with SanitizeBoundingBoxes",
+}
+
 # classes that are not simply an op of the same name with the same arguments; see `rule_of`
 RULES: dict[str, Rule] = {
     "ToImage": nothing,
@@ -137,9 +167,13 @@ RULES: dict[str, Rule] = {
     "RandomErasing": partial(same, RandomErasing, value=value_of),
     "MixUp": partial(same, MixUp, labels_getter=labels_getter),
     "CutMix": partial(same, CutMix, labels_getter=labels_getter),
+    "SanitizeBoundingBoxes": _sanitize,
+    "ClampBoundingBoxes": _clamp,
+    **{name: partial(_refused, reason) for name, reason in OF_TARGETS.items()},
     "RandomApply": _apply,
     "RandomOrder": _order,
     "RandomChoice": _choice,
+    **{op.__name__: partial(same, op) for op in (RandomResize, RandomShortestSize, RandomZoomOut, ScaleJitter)},
 }
 
 
@@ -152,6 +186,7 @@ TABLE: dict[type, Rule] = {cls: RULES[name] for cls, name in _classes(*RULES).it
 TABLE[_presets.ImageClassification] = _preset
 TO_TENSOR = _classes("ToTensor", "PILToTensor", "ToImage")  # steps before the first of these get Pillow images
 COMPOSES = {Compose, *_classes("Compose")}
+TARGETS_ONLY = _classes(*OF_TARGETS)  # they would do nothing to a batch of images
 MODULES = {nn.Sequential, nn.ModuleList}
 
 

@@ -22,7 +22,7 @@ from torchvision.transforms import v2
 from gpuaug import checks
 from gpuaug.interop.arguments import interpolation
 from gpuaug.interop.lists import levels_first
-from gpuaug.interop.rules import COMPOSES, MODULES, TO_TENSOR, Rule, rule_of
+from gpuaug.interop.rules import COMPOSES, MODULES, TARGETS_ONLY, TO_TENSOR, Rule, rule_of
 from gpuaug.interop.timm import TIMM, of_timm
 from gpuaug.transforms.base import Transform
 from gpuaug.transforms.container import READERS, RandomApply, RandomChoice, RandomOrder
@@ -40,6 +40,9 @@ def from_torchvision(transform: object) -> list[Transform]:
     converted, or the step is refused. Steps after ToTensor or ToDtype that only move pixels (flips, crops without
     resizing, Pad, warps with "nearest") are moved before it, where they give the same values. Augment raises an error
     for other steps after ToDtype.
+
+    Of the steps for boxes, SanitizeBoundingBoxes and ClampBoundingBoxes are converted; with labels_getter=None, too,
+    the labels of dropped boxes are dropped. Targets of torchvision's types come back as such, also after ToPureTensor.
 
     The pixels are those of v2 on tensors. v1 on tensors differs by at most one level where it resizes; with "bicubic"
     by a few levels at sharp edges, as v1 does not clamp between its two passes. Steps before ToTensor, PILToTensor or
@@ -88,7 +91,7 @@ def in_a_list(transform: Any, stacklevel: int) -> list[Transform]:
         converted = _convert(leaf, "", False, refused)
         if not refused:
             steps += converted
-        elif is_foreign(leaf):
+        elif is_foreign(leaf) and type(leaf) not in TARGETS_ONLY:
             name, step = leaf.__class__.__name__, Opaque(leaf)
             warnings.warn(
                 f"Augment: torchvision's {'; '.join(refused)} draws once for the whole batch. Use gpuaug's or "

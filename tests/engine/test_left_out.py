@@ -161,7 +161,7 @@ def test_targets_beside_a_mix() -> None:
     for good in (hot, hot.float(), hot.bool(), torch.rand(4)):
         assert augment(X, good)[1].shape == good.shape
     with pytest.raises(
-        ValueError, match=r"with RandomHorizontalFlip, which moves pixels, got int64 \(4, 4\)\. Pass no masks"
+        ValueError, match=r"with RandomHorizontalFlip, which moves pixels, got int64 \(4, 4\)\. Pass masks, boxes and"
     ):
         augment(X, TARGETS["a box each"])
 

@@ -424,18 +424,40 @@ def test_containers_take_torchvisions_transforms() -> None:
 @pytest.mark.parametrize("container", [ga.RandomApply, ga.RandomOrder, ga.RandomChoice])
 def test_containers_say_what_gpuaug_lacks(container: Any) -> None:
     with pytest.raises(ValueError) as error:
-        container([ga.RandomInvert(), v2.Compose([v2.RandomInvert(), v2.RandomResize(8, 9)])])
-    said = r"`transforms` must be transforms that gpuaug has, got \[1\] RandomResize \(gpuaug has no such transform\)\."
+        container([ga.RandomInvert(), v2.Compose([v2.RandomInvert(), v2.ElasticTransform()])])
+    said = r"`transforms` must be transforms that gpuaug has, got \[1\] ElasticTransform \(gpuaug has no such transform\)\."
     assert error.match(f"{container.__name__}: {said}")
     with pytest.raises(ValueError, match="must be transforms of pixels"):
         container([v2.ToDtype(torch.float32)])
+
+
+def test_steps_for_boxes() -> None:
+    steps = [v2.RandomCrop(9), v2.ClampBoundingBoxes(), v2.SanitizeBoundingBoxes(2, 5, labels_getter=None)]
+    expected = [ga.RandomCrop(9), ga.ClampBoundingBoxes(), ga.SanitizeBoundingBoxes(2, 5)]
+    assert ga.from_torchvision([*steps, v2.ToPureTensor()]) == expected
+    assert ga.Augment(steps).train_pipeline.steps == tuple(expected)
+    late = [v2.ToDtype(torch.float32, scale=True), v2.SanitizeBoundingBoxes(), v2.RandomHorizontalFlip()]
+    converted = ga.from_torchvision(late)
+    assert [type(step).__name__ for step in converted] == ["SanitizeBoundingBoxes", "RandomHorizontalFlip", "ToDtype"]
+
+
+@pytest.mark.parametrize("name", ["ClampKeyPoints", "SanitizeKeyPoints", "SetClampingMode"])
+def test_steps_for_targets_that_gpuaug_has_not(name: str) -> None:
+    """Of later versions of torchvision. They would do nothing as opaque steps."""
+    cls = getattr(v2, name, None)
+    if cls is None:
+        pytest.skip("this torchvision has no such step")
+    step = cls("soft") if name == "SetClampingMode" else cls()
+    for build in (ga.from_torchvision, lambda step: ga.Augment([step])):
+        with pytest.raises(ValueError, match=rf"{name} \(.*; leave it out"):
+            build(step)
 
 
 # --- refusals ---------------------------------------------------------------------------------------------------
 
 
 REFUSED: list[tuple[Any, str]] = [
-    (v2.RandomResize(8, 9), "RandomResize (gpuaug has no such transform)"),
+    (v2.ElasticTransform(), "ElasticTransform (gpuaug has no such transform)"),
     (v1.Lambda(abs), "Lambda (its function takes one image; gpuaug.Lambda takes one of the whole batch)"),
     (v1.ToPILImage(), "ToPILImage (gpuaug has no such transform)"),
     (Mine(), "Mine (a subclass of RandomHorizontalFlip, whose behaviour is unknown)"),
@@ -449,6 +471,9 @@ REFUSED: list[tuple[Any, str]] = [
     (v2.Resize(9, 1), "Resize (`interpolation` must be one of"),
     (v2.MixUp(labels_getter=None), "MixUp (`labels_getter` must be 'default'"),
     (v2.CutMix(labels_getter=lambda inputs: inputs), "CutMix (`labels_getter` must be 'default'"),
+    (v2.SanitizeBoundingBoxes(labels_getter=abs), "SanitizeBoundingBoxes (`labels_getter` must be 'default' or None"),
+    (v2.ConvertBoundingBoxFormat("XYWH"), "ConvertBoundingBoxFormat (boxes come back in the format they had; leave"),
+    (v2.RandomIoUCrop(), "RandomIoUCrop (its crop depends on the boxes; use RandomResizedCrop with Sanitize"),
     (v2.ToDtype(torch.float64), "ToDtype (`dtype` must be"),
     (v2.ToDtype({MASK: torch.int64}), "ToDtype (a dict must say one thing of images"),
     (v2.Pad(2, {tv_tensors.Image: 1, torch.Tensor: 2}), "Pad (a dict must say one thing of images"),
