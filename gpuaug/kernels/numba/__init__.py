@@ -234,16 +234,17 @@ class _Batch:
     def _crop(self, start: int, stop: int, canvases: Array) -> None:
         """The window of samples start..stop into canvases[:, 0]."""
         window, where = self.window, (self.data, self.offsets, self.strides, self.window.box)
+        planes = canvases.reshape(*canvases.shape[:3], self.height, self.width)
         if not window.may_resample:
             lines = scratch("where", (2, max(self.height, self.width)), np.int32)
             cut_group(
-                start, stop, *where, window.start, window.flip, window.padding_mode, self.fill, canvases,
-                self.height, self.width, lines,
+                start, stop, *where, window.start, window.flip, window.padding_mode, self.fill, planes,
+                lines,
             )  # fmt: skip
             return
         crop_group(
             start, stop, *where, window.resized, window.start, window.flip, window.interpolation, window.antialias,
-            window.padding_mode, self.fill, canvases, self.height, self.width, self._crop_scratch(),
+            window.padding_mode, self.fill, planes, self._crop_scratch(),
         )  # fmt: skip
 
     def mix(self, start: int, stop: int) -> None:
