@@ -24,7 +24,8 @@ from gpuaug.kernels.numba.jpeg import jpeg
 from gpuaug.kernels.numba.jpeg import scratch_size as jpeg_scratch_size
 from gpuaug.kernels.numba.noise import noise
 from gpuaug.kernels.numba.philox import fill  # noqa: F401 - `gpuaug.philox` uses it from now on
-from gpuaug.kernels.numba.runtime import buffers
+from gpuaug.kernels.numba.runtime import background, buffers  # noqa: F401 - `background` sees to forks
+from gpuaug.kernels.numba.runtime.jit import carried
 from gpuaug.kernels.numba.runtime.pool import SAMPLES_AT_ONCE, parallel_for
 from gpuaug.kernels.numba.tables import KINDS, LEVELS, composed, tables
 from gpuaug.kernels.numba.warp import warp
@@ -63,9 +64,9 @@ def render(program: Program, source: Tensor | Ragged) -> Tensor:
     if threads == 1 and batch.planes is not None:
         batch.work(0, batch.size)  # needs no memory of its own
     else:
-        parallel_for(batch.work, batch.size, threads)
+        parallel_for(carried(batch.work), batch.size, threads)
     if batch.mixes:  # a sample needs its partner's canvas, so all canvases came first
-        parallel_for(batch.mix, batch.size, threads)
+        parallel_for(carried(batch.mix), batch.size, threads)
     return batch.out
 
 

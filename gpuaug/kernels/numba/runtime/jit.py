@@ -15,6 +15,7 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +27,7 @@ from gpuaug import compat, instructions
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise ImportError("NUMBA_DISABLE_JIT is set")
 
-__all__ = ["Kept", "inner", "kept", "kernel"]
+__all__ = ["Kept", "NotReady", "Stopped", "carried", "inner", "kept", "kernel", "only_ready", "stop"]
 
 PATIENCE = 2.0  # seconds of compiling after which it is said
 COMPILING = (
@@ -108,7 +109,8 @@ def _forgiving(method: Callable[..., Any], folder: str) -> Callable[..., Any]:
             if folder not in _warned:
                 _warned.add(folder)
                 warnings.warn(message, stacklevel=2)
-        _note(loads, folder, done)
+        if done:
+            _note(loads, folder)
         return found
 
     return attempt
@@ -117,53 +119,82 @@ def _forgiving(method: Callable[..., Any], folder: str) -> Callable[..., Any]:
 _warned: set[str] = set()  # folders
 _folders: set[str] = set()
 _counts = {"loaded": 0, "compiled": 0}
-_compiling = {"depth": 0, "waits": False, "told": False}  # kernels that are being compiled, one inside another
 
 
-def _note(loads: bool, folder: str, done: bool) -> None:
-    """Count what was loaded or stored. A kernel that cannot be loaded is compiled next: say so if that takes long."""
-    if done:
-        _counts["loaded" if loads else "compiled"] += 1
-        _folders.add(folder)
-    if loads and not done:
-        _compiling["depth"] += 1
-        if not _compiling["waits"] and not _compiling["told"]:
-            _compiling["waits"] = True
-            timer = threading.Timer(PATIENCE, _tell)
-            timer.daemon = True
-            timer.start()
-    elif not loads:
-        _compiling["depth"] -= 1
+def _note(loads: bool, folder: str) -> None:
+    _counts["loaded" if loads else "compiled"] += 1
+    _folders.add(folder)
 
 
-def _tell() -> None:
-    """Once in a process, if a kernel is being compiled: to who sits in front of it, else to the log."""
-    _compiling["waits"] = False
-    if _compiling["told"] or _compiling["depth"] < 1:
-        return
-    _compiling["told"] = True
-    if "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty()):
-        print(COMPILING, file=sys.stderr)
-    else:
-        logging.getLogger("gpuaug").info(COMPILING)
+class NotReady(Exception):  # noqa: N818 - nothing is wrong
+    """A kernel has to be compiled first."""
 
 
-class _Garbage(event.Listener):
-    """No garbage is collected while a kernel is compiled: to look for some takes a seventh of that time.
+class Stopped(BaseException):
+    """The process ends."""
 
-    Numba compiles in one thread at a time, and calls this before and after each function, one inside another.
+
+_mode = threading.local()
+_stopping = threading.Event()
+
+
+@contextmanager
+def only_ready() -> Iterator[None]:
+    """In this thread, a kernel that is neither compiled nor kept on disk raises NotReady, and nothing waits."""
+    _mode.only_ready = True
+    try:
+        yield
+    finally:
+        _mode.only_ready = False
+
+
+def carried(work: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    """`work`, for other threads, which then compile nothing where this one must not."""
+    if not getattr(_mode, "only_ready", False):
+        return work
+
+    def careful(start: int, stop: int) -> None:
+        was = getattr(_mode, "only_ready", False)
+        _mode.only_ready = True
+        try:
+            work(start, stop)
+        finally:
+            _mode.only_ready = was
+
+    return careful
+
+
+def stop() -> None:
+    """Give up what is being compiled, at the next function of it."""
+    _stopping.set()
+
+
+class _Watch(event.Listener):
+    """Sees each function that Numba compiles, one inside another, in one thread at a time.
+
+    No garbage is collected meanwhile: to look for some takes a seventh of the time. What takes long is said.
     """
 
     def __init__(self) -> None:
         self.depth, self.was_collected = 0, False
+        self.waits, self.told = False, False
 
     def on_start(self, event: Any) -> None:
         if self.depth == 0:
             if not event.data["dispatcher"].py_func.__module__.startswith("gpuaug."):
                 return  # a user's own function
+            if getattr(_mode, "only_ready", False):
+                raise NotReady
             self.was_collected = gc.isenabled()
             gc.disable()
+            if not self.waits and not self.told:
+                self.waits = True
+                timer = threading.Timer(PATIENCE, self.tell)
+                timer.daemon = True
+                timer.start()
         self.depth += 1
+        if _stopping.is_set():
+            raise Stopped
 
     def on_end(self, event: Any) -> None:
         if self.depth > 0:
@@ -171,8 +202,32 @@ class _Garbage(event.Listener):
             if self.depth == 0 and self.was_collected:
                 gc.enable()
 
+    def tell(self) -> None:
+        """Once in a process, if a kernel is being compiled: to who sits in front of it, else to the log."""
+        self.waits = False
+        if self.told or self.depth < 1:
+            return
+        self.told = True
+        if "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty()):
+            print(COMPILING, file=sys.stderr)
+        else:
+            logging.getLogger("gpuaug").info(COMPILING)
 
-event.register("numba:compile", _Garbage())
+
+class _Lock(event.Listener):
+    """Sees who is about to wait for Numba's lock."""
+
+    def on_start(self, event: Any) -> None:
+        if getattr(_mode, "only_ready", False) and watch.depth > 0:
+            raise NotReady
+
+    def on_end(self, event: Any) -> None:
+        """Nothing."""
+
+
+watch = _Watch()
+event.register("numba:compile", watch)
+event.register("numba:compiler_lock", _Lock())
 
 # Called from kernels only: no wrappers to compile, and nothing to optimise before they are linked into a kernel.
 _INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, **compat.linked_only()}
