@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -299,12 +300,11 @@ class _Batch:
 
     def _crop_shape(self) -> tuple[int, ...]:
         """What `make_scratch` takes, rounded up, so that batches of similar images share one scratch."""
-        box, resized = self.window.box, self.window.resized
-        shrink = float(np.maximum(box[:, 3] / resized[:, 1], 1.0).max())
-        taps = min(
-            4 * int(np.ceil(shrink)) + 8, int(box[:, 3].max()) + 8
-        )  # bicubic, the widest, has two a pixel a side
-        wide, tall, most = (1 << max(6, int(n).bit_length()) for n in (box[:, 3].max(), box[:, 2].max(), taps))
+        box = self.window.box
+        height, width = box[:, 2:].max(axis=0).tolist()
+        shrink = max(float((box[:, 3] / self.window.resized[:, 1]).max()), 1.0)
+        taps = min(4 * math.ceil(shrink) + 8, width + 8)  # bicubic, the widest, has two a pixel a side
+        wide, tall, most = (1 << max(6, n.bit_length()) for n in (width, height, taps))
         return wide, tall, most, self.channels, self.height, self.width
 
     def _crop_scratch(self) -> Any:
