@@ -25,6 +25,7 @@ __all__ = [
     "is_of_worker_processes",
     "is_tracing",
     "keep_on_disk",
+    "linked_only",
     "owners",
     "shared_storage",
     "starter",
@@ -144,6 +145,55 @@ def keep_on_disk(compiled: Any, stamp: str, guard: Callable[[Callable[..., Any],
     for name in names[:2]:
         setattr(kept, name, guard(getattr(kept, name), kept.cache_path))  # type: ignore[union-attr]
     return True
+
+
+def linked_only() -> dict[str, Any]:
+    """Options of `njit` for functions that only compiled functions call, so that nothing of them is run by itself.
+
+    Numba optimises such a function and makes machine code of it, and then does both once more for each caller that the
+    function is linked into. With these options only the callers are optimised, with all that is linked into them.
+    """
+    try:
+        from numba.core.codegen import JITCodeLibrary
+        from numba.core.compiler import CompilerBase, DefaultPassBuilder
+    except ImportError:
+        _missing("numba.core.codegen.JITCodeLibrary", "compiling takes a quarter longer")
+        return {}
+    names = ("_optimize_final_module", "_finalize_final_module", "get_pointer_to_function")
+    if not all(hasattr(JITCodeLibrary, name) for name in names):
+        _missing("numba.core.codegen.JITCodeLibrary._optimize_final_module", "compiling takes a quarter longer")
+        return {}
+
+    class Linked(JITCodeLibrary):
+        def _optimize_final_module(self) -> None:
+            """Nothing: that is left to the callers."""
+
+        def _finalize_final_module(self) -> None:
+            self._finalized = True
+
+        def get_pointer_to_function(self, name: str) -> int:
+            return 0
+
+        @property
+        def codegen(self) -> Any:
+            return _WithoutEnvironment()
+
+    class Pipeline(CompilerBase):
+        def define_pipelines(self) -> list[Any]:
+            state = self.state
+            if state.library is None:
+                name = state.func_id.func_qualname
+                state.library = Linked(state.targetctx.codegen(), name)  # type: ignore[no-untyped-call]
+            return [DefaultPassBuilder.define_nopython_pipeline(state)]  # type: ignore[no-untyped-call]
+
+    return {"pipeline_class": Pipeline}
+
+
+class _WithoutEnvironment:
+    """What a library that has no machine code answers in place of Numba's code generator."""
+
+    def set_env(self, name: str, environment: Any) -> None:
+        """There is nothing to set it in: compiled functions use it for Python objects only, and these have none."""
 
 
 # --- Triton --------------------------------------------------------------------------------------------------------

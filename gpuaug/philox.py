@@ -29,8 +29,8 @@ NUMBERS = (1 << LOOK) - 1  # the highest number of a sample
 LOOKS = 1 << 15  # how many looks at a sample can be numbered in an index
 PIXELS = 1 << 15  # op ids with this bit are per-pixel streams, so they never meet the parameter draws
 
-# (seed low, seed high, index, last counter word (B,), ops, blocks, out): a compiled `uniforms` with the same bits,
-# which writes (B, 4 n) into `out`; gpuaug.kernels.numba.philox sets it when it is imported.
+# (seed low, seed high, index, last counter word (B,), ops, blocks, scratch (4, B), out): a compiled `uniforms` with the
+# same bits, which writes (B, 4 n) into `out`; gpuaug.kernels.numba.philox sets it when it is imported.
 compiled: Callable[..., None] | None = None
 
 
@@ -89,8 +89,8 @@ def uniforms(key: int, index: Array, look: Array, ops: Array, blocks: Array) -> 
     """
     index, look, ops, blocks = (np.ascontiguousarray(numbers, np.uint64) for numbers in (index, look, ops, blocks))
     if compiled is not None:
-        out = np.empty((len(index), 4 * len(ops)))
-        compiled(np.uint64(key & MASK), np.uint64(key >> 32 & MASK), index, look, ops, blocks, out)
+        out, scratch = np.empty((len(index), 4 * len(ops))), np.empty((4, len(index)), np.uint64)
+        compiled(np.uint64(key & MASK), np.uint64(key >> 32 & MASK), index, look, ops, blocks, scratch, out)
         return out
     index = index[:, None]  # values shared by all samples or all blocks stay one row or column as long as possible
     c1 = ops | (index >> np.uint64(32) << np.uint64(16))

@@ -50,13 +50,15 @@ def run(
     console = console or Console()
     files = paths() if data is None else images_in(data)
     start = time.perf_counter()
-    used = choose(backend, torch.device("cpu"))
-    console.print(f"Backend {used}, {torch.get_num_threads()} threads, {speed.cores()} cores.", highlight=False)
+    used = backend if backend == "auto" else choose(backend, torch.device("cpu"))  # "auto" may import a compiler
     with _progress(console) as progress:
         task = progress.add_task("1/3 drawing the preview", total=None)
         shown = files[:: max(1, len(files) // SHOWN)][:SHOWN]
-        preview(Augment(train=speed.standard(), seed=0, backend=backend), [decode_file(file) for file in shown], out)
+        augment = Augment(train=speed.standard(), seed=0, backend="torch")  # the same picture, and nothing to compile
+        preview(augment, [decode_file(file) for file in shown], out)
         progress.update(task, total=1, completed=1)
+        used = choose(used, torch.device("cpu"))
+        console.print(f"Backend {used}, {torch.get_num_threads()} threads, {speed.cores()} cores.", highlight=False)
         speeds = _speeds(files, backend, quick, progress)
         task_or_reason = _task(data)
         scores = {} if isinstance(task_or_reason, str) else _scores(task_or_reason, backend, quick, progress)

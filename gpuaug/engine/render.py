@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import importlib
+from collections.abc import Callable, Sequence
+from copy import copy
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -15,7 +18,9 @@ from gpuaug.kernels.torch.common import upload
 from gpuaug.program import Alike, BySize, Keys, Mix, Program
 from gpuaug.ragged import Ragged
 
-__all__ = ["BACKENDS", "NAMES", "choose", "drawn", "render", "run"]
+__all__ = ["BACKENDS", "NAMES", "SMALL", "choose", "drawn", "render", "run"]
+
+SMALL = 8  # images in a batch that need not wait for a compiler
 
 
 @torch.no_grad()
@@ -32,11 +37,45 @@ def render(
         images (B, C, H, W) in the requested dtype and layout, and the labels, mixed if the last item mixes.
     """
     device = source.device
-    backend_ = load(choose(backend, device))
+    name = choose(backend, device)
+    run_items = _at_once if backend == "auto" and name == "numba" and _is_small(items) else _render
     if torch.is_autocast_enabled(device.type):
         with torch.autocast(device.type, enabled=False):
-            return _render(items, backend_, source, labels, num_classes)
-    return _render(items, backend_, source, labels, num_classes)
+            return run_items(items, name, source, labels, num_classes)
+    return run_items(items, name, source, labels, num_classes)
+
+
+def _is_small(items: Sequence[Any]) -> bool:
+    """True for a batch that does not wait for a compiler. A user's function in it must run once only."""
+    return all(isinstance(item, Program) and len(item.keys.index) <= SMALL for item in items)
+
+
+def _at_once(
+    items: Sequence[Any], name: str, source: Tensor | Ragged, labels: Tensor | None, num_classes: int | None
+) -> tuple[Tensor, Tensor | None]:
+    """A batch on the kernels if they are ready; else on the twin, while a thread compiles them."""
+
+    def on(backend: str) -> tuple[Tensor, Tensor | None]:
+        return _render(items, backend, source, labels, num_classes)
+
+    def again() -> Callable[[], object]:
+        return partial(torch.no_grad()(_render), items, name, _copy(source), None, None)
+
+    return _background(name).render(partial(on, name), partial(on, "torch"), again)
+
+
+@cache
+def _background(name: str) -> Any:
+    return importlib.import_module(f"{BACKENDS[name]}.runtime.background")
+
+
+def _copy(source: Tensor | Ragged) -> Tensor | Ragged:
+    """Other memory, which a user cannot change while a thread reads it."""
+    if isinstance(source, Tensor):
+        return source.clone()
+    copied = copy(source)
+    copied.data = source.data.clone()
+    return copied
 
 
 def drawn(
@@ -67,8 +106,9 @@ def _targets(labels: Tensor) -> bool:
 
 
 def _render(
-    items: Sequence[Any], backend: Backend, source: Tensor | Ragged, labels: Tensor | None, num_classes: int | None
+    items: Sequence[Any], name: str, source: Tensor | Ragged, labels: Tensor | None, num_classes: int | None
 ) -> tuple[Tensor, Tensor | None]:
+    backend = load(name)
     if isinstance(source, Ragged):
         check_inside(items[0], source)
     if isinstance(items[0], BySize):

@@ -10,6 +10,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -184,6 +185,36 @@ def test_kernels_without_numbas_cache(name: str, monkeypatch: pytest.MonkeyPatch
     compiled = jit.kernel(lambda x: x + 1)
     assert compiled(2) == 3
     assert not compiled.stats.cache_path
+
+
+@numba_only
+@pytest.mark.parametrize(
+    ("module", "owner", "name"),
+    [("codegen", None, "JITCodeLibrary"), ("codegen", "CPUCodeLibrary", "_optimize_final_module")],
+)
+def test_compiling_what_is_linked_into_others(
+    module: str, owner: str | None, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import importlib
+
+    from numba import njit
+
+    place = importlib.import_module(f"numba.core.{module}")
+    without_it = [compat.linked_only()]
+    monkeypatch.delattr(place if owner is None else getattr(place, owner), name)
+    with pytest.warns(UserWarning, match=r"numba .* has no numba.core.codegen.*; compiling takes a quarter longer"):
+        without_it.append(compat.linked_only())
+    monkeypatch.undo()
+    assert [sorted(options) for options in without_it] == [["pipeline_class"], []]
+    for options in without_it:
+        inner = njit(no_cpython_wrapper=True, no_cfunc_wrapper=True, **options)
+        assert _five_times(njit, inner)(np.arange(3)).tolist() == [0, 5, 10]
+
+
+def _five_times(outer: Any, inner: Any) -> Any:
+    double = inner(lambda x: 2 * x)
+    triple = inner(lambda x: double(x) + x)
+    return outer(lambda x: triple(x) + double(x))
 
 
 def test_interpreted_kernels(monkeypatch: pytest.MonkeyPatch) -> None:

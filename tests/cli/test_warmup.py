@@ -8,7 +8,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -123,42 +124,46 @@ for info in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
     assert set(done.stdout.split()) <= {"restarted", *host, *inside}
 
 
+class Kernel(NamedTuple):
+    """An event of Numba's, for a function of ours."""
+
+    data: dict[str, Any] = {"dispatcher": SimpleNamespace(py_func=SimpleNamespace(__module__="gpuaug.kernels"))}  # noqa: RUF012
+
+
 @pytest.fixture
-def jit(monkeypatch: pytest.MonkeyPatch) -> Any:
+def watch() -> Any:
     from gpuaug.kernels.numba.runtime import jit
 
-    monkeypatch.setattr(jit, "_compiling", {"depth": 0, "waits": False, "told": False})
-    monkeypatch.setattr(jit, "_counts", {"loaded": 0, "compiled": 0})
-    monkeypatch.setattr(jit, "_folders", set())
-    return jit
+    watch = jit._Watch()
+    watch.waits = True  # no timer: the test is its clock
+    return watch
 
 
-def test_a_long_compile_is_said_once(jit: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_long_compile_is_said_once(watch: Any, caplog: pytest.LogCaptureFixture) -> None:
+    from gpuaug.kernels.numba.runtime.jit import COMPILING
+
     caplog.set_level(logging.INFO, "gpuaug")
-    jit._compiling["waits"] = True  # no timer: this test is its clock
-    jit._note(True, "folder", False)  # cannot be loaded, so it is compiled
-    jit._note(True, "folder", False)  # a kernel inside of it
-    jit._note(False, "folder", True)
-    jit._tell()
-    jit._tell()
-    assert [record.message for record in caplog.records] == [jit.COMPILING]
-    jit._note(False, "folder", True)
-    assert jit.kept() == (2, 0, {"folder"})
+    watch.on_start(Kernel())
+    watch.on_start(Kernel())  # one inside it
+    watch.on_end(Kernel())
+    watch.tell()
+    watch.tell()
+    watch.on_end(Kernel())
+    assert [record.message for record in caplog.records] == [COMPILING]
 
 
-def test_a_short_compile_is_not_said(jit: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_short_compile_is_not_said(watch: Any, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "gpuaug")
-    jit._compiling["waits"] = True
-    jit._note(True, "folder", False)
-    jit._note(False, "folder", True)
-    jit._note(True, "folder", True)  # loaded
-    jit._tell()
+    watch.on_start(Kernel())
+    watch.on_end(Kernel())
+    watch.tell()
     assert not caplog.records
-    assert not jit._compiling["waits"], "the next compile is timed anew"
+    assert not watch.waits, "the next compile is timed anew"
 
 
-def test_it_is_printed_where_somebody_sits(jit: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
-    jit._note(True, "folder", False)
+def test_it_is_printed_where_somebody_sits(watch: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    watch.on_start(Kernel())
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    jit._tell()
+    watch.tell()
+    watch.on_end(Kernel())
     assert "gpuaug warmup" in capsys.readouterr().err

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -24,7 +25,8 @@ from gpuaug.kernels.numba.jpeg import jpeg
 from gpuaug.kernels.numba.jpeg import scratch_size as jpeg_scratch_size
 from gpuaug.kernels.numba.noise import noise
 from gpuaug.kernels.numba.philox import fill  # noqa: F401 - once imported, `gpuaug.philox` uses it
-from gpuaug.kernels.numba.runtime import buffers
+from gpuaug.kernels.numba.runtime import background, buffers  # noqa: F401 - `background` prepares forks
+from gpuaug.kernels.numba.runtime.jit import carried
 from gpuaug.kernels.numba.runtime.pool import SAMPLES_AT_ONCE, parallel_for
 from gpuaug.kernels.numba.tables import KINDS, LEVELS, composed, tables
 from gpuaug.kernels.numba.warp import warp
@@ -63,9 +65,9 @@ def render(program: Program, source: Tensor | Ragged) -> Tensor:
     if threads == 1 and batch.planes is not None:
         batch.work(0, batch.size)  # needs no scratch memory, which each thread would allocate
     else:
-        parallel_for(batch.work, batch.size, threads)
+        parallel_for(carried(batch.work), batch.size, threads)
     if batch.mixes:  # after all canvases are done: a sample needs its partner's
-        parallel_for(batch.mix, batch.size, threads)
+        parallel_for(carried(batch.mix), batch.size, threads)
     return batch.out
 
 
@@ -234,16 +236,17 @@ class _Batch:
     def _crop(self, start: int, stop: int, canvases: Array) -> None:
         """Cut the window of samples start..stop into canvases[:, 0]."""
         window, where = self.window, (self.data, self.offsets, self.strides, self.window.box)
+        planes = canvases.reshape(*canvases.shape[:3], self.height, self.width)
         if not window.may_resample:
             lines = scratch("where", (2, max(self.height, self.width)), np.int32)
             cut_group(
-                start, stop, *where, window.start, window.flip, window.padding_mode, self.fill, canvases,
-                self.height, self.width, lines,
+                start, stop, *where, window.start, window.flip, window.padding_mode, self.fill, planes,
+                lines,
             )  # fmt: skip
             return
         crop_group(
             start, stop, *where, window.resized, window.start, window.flip, window.interpolation, window.antialias,
-            window.padding_mode, self.fill, canvases, self.height, self.width, self._crop_scratch(),
+            window.padding_mode, self.fill, planes, self._crop_scratch(),
         )  # fmt: skip
 
     def mix(self, start: int, stop: int) -> None:
@@ -297,12 +300,11 @@ class _Batch:
 
     def _crop_shape(self) -> tuple[int, ...]:
         """Arguments of `make_scratch`, rounded up, so that batches of similar images use the same scratch."""
-        box, resized = self.window.box, self.window.resized
-        shrink = float(np.maximum(box[:, 3] / resized[:, 1], 1.0).max())
-        taps = min(
-            4 * int(np.ceil(shrink)) + 8, int(box[:, 3].max()) + 8
-        )  # bicubic, the widest filter, has two taps a pixel on each side
-        wide, tall, most = (1 << max(6, int(n).bit_length()) for n in (box[:, 3].max(), box[:, 2].max(), taps))
+        box = self.window.box
+        height, width = box[:, 2:].max(axis=0).tolist()
+        shrink = max(float((box[:, 3] / self.window.resized[:, 1]).max()), 1.0)
+        taps = min(4 * math.ceil(shrink) + 8, width + 8)  # bicubic, the widest, has two taps a pixel on each side
+        wide, tall, most = (1 << max(6, n.bit_length()) for n in (width, height, taps))
         return wide, tall, most, self.channels, self.height, self.width
 
     def _crop_scratch(self) -> Any:

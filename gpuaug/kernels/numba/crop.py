@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from gpuaug.instructions import NEAREST_EXACT, SMALL
 from gpuaug.kernels.numba.crop_taps import NEAREST_EXACT_SMALL, taps, weights
 from gpuaug.kernels.numba.cut import cut_window, place
 from gpuaug.kernels.numba.llvm.crop import ROWS, horizontal_four, horizontal_rgb, interleave, prefetch, vertical
-from gpuaug.kernels.numba.runtime.jit import kernel
+from gpuaug.kernels.numba.runtime.jit import inner
 
 __all__ = ["crop", "make_scratch"]
 
@@ -21,7 +20,7 @@ Scratch = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[
 WHERE_X, WHERE_Y, FIRST, COUNT, COLUMN, SLOT, ROW = range(7)  # rows of the int32 scratch
 
 
-@njit(nogil=True)
+@inner
 def _expand(index, lo, n_in, width, row, chunks, table, wide):
     """Arrange the weights for the horizontal pass: wide[block][chunk][quad][2][4 columns][4 pairs]."""
     blocks = (width + 15) // 16
@@ -41,7 +40,7 @@ def _expand(index, lo, n_in, width, row, chunks, table, wide):
                     wide[to + t // 2 * 32 + 2 * c + t % 2] = w
 
 
-@kernel
+@inner
 def crop(
     src,
     offset,
@@ -226,7 +225,7 @@ def crop(
                 out[c, y, x] = np.uint8(fill[c])
 
 
-@njit(nogil=True)
+@inner
 def _line(base, q, lines, planes, stride_y, stride_c, index):
     q = min(q, lines - 1)
     return base + index[ROW, q // planes] * stride_y + q % planes * stride_c

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
 from gpuaug.instructions import BILINEAR, NEAREST_EXACT
+from gpuaug.kernels.numba.runtime.jit import inner
 
 __all__ = ["NEAREST_EXACT_SMALL", "taps", "weights"]
 
 NEAREST_EXACT_SMALL = -1  # NEAREST_EXACT as ATen rounds it if output height + width is at most SMALL
 
 
-@njit(nogil=True)
+@inner
 def _tap(i, n_in, scale, filter_, antialias, support, size, real, at):
     """Write float taps of output `i` to `real[at:at + size]`; returns first input, number of inputs, largest tap."""
     largest = 0.0
@@ -58,7 +58,7 @@ def _tap(i, n_in, scale, filter_, antialias, support, size, real, at):
     return first, count, largest
 
 
-@njit(nogil=True)
+@inner
 def _cubic(x, a):
     if x < 1.0:
         return ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0
@@ -67,7 +67,7 @@ def _cubic(x, a):
     return 0.0
 
 
-@njit(nogil=True)
+@inner
 def taps(n_in, n_out, filter_, antialias):
     """Row length of the weight table of one axis: room for all taps of one output."""
     if n_in == n_out or filter_ < BILINEAR:
@@ -78,7 +78,7 @@ def taps(n_in, n_out, filter_, antialias):
     return math.ceil(0.5 * size * max(n_in / n_out, 1.0)) * 2 + 2
 
 
-@njit(nogil=True)
+@inner
 def weights(n_in, n_out, filter_, antialias, lo, hi, first, count, table, real):
     """Integer weights of outputs lo..hi-1 of an axis of n_in pixels resampled to n_out; returns the precision.
 

@@ -14,7 +14,7 @@ from gpuaug.kernels.numba.common import HEIGHT, LEFT, TOP, WIDTH, copy
 from gpuaug.kernels.numba.llvm.intrinsics import rint
 from gpuaug.kernels.numba.llvm.lookup import look_up
 from gpuaug.kernels.numba.noise import pixel_words
-from gpuaug.kernels.numba.runtime.jit import inner, kernel
+from gpuaug.kernels.numba.runtime.jit import inner
 
 __all__ = ["BFLOAT16", "FLOAT16", "FLOAT32", "UINT8", "finish", "finish_by_table"]
 
@@ -56,7 +56,7 @@ def _compose(table: Array, pending: Array, out: Array) -> None:
             out[c, v] = table[c, pending[c, v]]
 
 
-@kernel
+@inner
 def finish_by_table(
     canvas: Array, pending: Array, table: Array, channels_last: bool, out: Array, composed: Array
 ) -> None:
@@ -73,7 +73,7 @@ def finish_by_table(
     if channels_last and channels == 3:
         _weave(canvas[0], canvas[1], canvas[2], composed, out)
         return
-    apart = composed[channels].view(np.uint8)
+    apart = composed[channels]
     for c in range(channels):
         if channels_last:
             at = np.uint64(c)
@@ -151,7 +151,7 @@ def _mix(values: Array, other: Array, box: Array, width: Scalar, weight: Scalar,
         copy(other[start:end], values[start:end])
 
 
-@kernel
+@inner
 def finish(
     canvas: Array, pending: Array, partner: Array, partner_pending: Array, width: int, table: Array,
     mixes: bool, weight: float, one_minus: float, mix_box: Array,
@@ -175,7 +175,7 @@ def finish(
     channels, size = canvas.shape
     own, other, cast = values[:size], values[size : 2 * size], values[2 * size : 3 * size]
     tables = values[3 * size : 3 * size + 512 * channels].reshape(2, channels, 256)
-    apart = values[3 * size + 512 * channels :].view(np.uint8)
+    apart = values[3 * size + 512 * channels :]
     _compose(table, pending, tables[0])
     share, rest = np.float32(weight), np.float32(one_minus)
     if mixes:

@@ -22,31 +22,29 @@ Array = NDArray[Any]
 def crop_group(
     start: int, stop: int, source: Array, offsets: Array, strides: Array,
     box: Array, resized: Array, begin: Array, flip: Array,
-    interpolation: int, antialias: bool, padding_mode: int, fill: Array,
-    canvases: Array, height: int, width: int, scratch: Any,
+    interpolation: int, antialias: bool, padding_mode: int, fill: Array, canvases: Array, scratch: Any,
 ) -> None:  # fmt: skip
-    """Crop samples start..stop into canvases[:, 0]; canvases (n, 2, C, H * W) uint8."""
+    """Crop samples start..stop into canvases[:, 0]; canvases (n, 2, C, H, W) uint8."""
     for b in range(start, stop):
-        canvas = canvases[b - start, 0].reshape(canvases.shape[2], height, width)
         crop(
             source, offsets[b], strides[b, 0], strides[b, 1], strides[b, 2], box[b], resized[b], begin[b], flip[b],
-            interpolation, antialias, padding_mode, fill, canvas, scratch,
+            interpolation, antialias, padding_mode, fill, canvases[b - start, 0], scratch,
         )  # fmt: skip
 
 
 @kernel
 def cut_group(
     start: int, stop: int, source: Array, offsets: Array, strides: Array, box: Array, begin: Array, flip: Array,
-    padding_mode: int, fill: Array, canvases: Array, height: int, width: int, where: Array,
+    padding_mode: int, fill: Array, canvases: Array, where: Array,
 ) -> None:  # fmt: skip
     """As `crop_group` without resampling; compiles in a fifth of the time. where (2, longest side) int32: scratch."""
     for b in range(start, stop):
         stride_y, stride_x, stride_c = strides[b, 0], strides[b, 1], strides[b, 2]
         base = offsets[b] + box[b, 0] * stride_y + box[b, 1] * stride_x
-        canvas = canvases[b - start, 0].reshape(canvases.shape[2], height, width)
         cut_window(
             source, base, stride_y, stride_x, stride_c, np.int64(box[b, 2]), np.int64(box[b, 3]),
-            begin[b, 0], begin[b, 1], flip[b, 0], flip[b, 1], padding_mode, fill, canvas, where[0], where[1],
+            begin[b, 0], begin[b, 1], flip[b, 0], flip[b, 1], padding_mode, fill,
+            canvases[b - start, 0], where[0], where[1],
         )  # fmt: skip
 
 

@@ -43,7 +43,7 @@ from gpuaug.kernels.numba.common import (
 from gpuaug.kernels.numba.llvm.intrinsics import fma
 from gpuaug.kernels.numba.llvm.lookup import look_up
 from gpuaug.kernels.numba.point import accumulate, erase, grayscale, hue, merge, saturation
-from gpuaug.kernels.numba.runtime.jit import inner, kernel
+from gpuaug.kernels.numba.runtime.jit import inner
 from gpuaug.kernels.numba.statistics import compose, statistics
 from gpuaug.kernels.numba.warp import move, nearest
 
@@ -120,7 +120,7 @@ def _settle(canvas: Array, pending: Array) -> None:
     _reset(pending)
 
 
-@kernel
+@inner
 def run_instructions(
     opcodes: Array, operands: Array, fills: Array, tables: Array, first: int, last: int,
     canvas: Array, spare: Array, base: Array, total: Array, height: int, width: int,

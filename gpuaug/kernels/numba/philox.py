@@ -21,14 +21,14 @@ M0, M1, W0, W1 = (np.uint64(number) for number in (MULTIPLIER_0, MULTIPLIER_1, W
 
 @kernel
 def fill(
-    seed_low: Any, seed_high: Any, index: Array, last: Array, ops: Array, blocks: Array, out: Array
+    seed_low: Any, seed_high: Any, index: Array, last: Array, ops: Array, blocks: Array, words: Array, out: Array
 ) -> None:  # fmt: skip
     """Uniform draws in [0, 1) on the 2**-24 grid.
 
-    index (B,) uint64; last (B,) uint64, the last word of the counter; ops, blocks (n,) uint64; out (B, 4 n) float64.
+    index (B,) uint64; last (B,) uint64, the last word of the counter; ops, blocks (n,) uint64; words (4, B) uint64,
+    scratch; out (B, 4 n) float64.
     """
-    words = np.empty((4, index.size), np.uint64)  # samples are contiguous, so that the loop vectorises
-    for n in range(ops.size):
+    for n in range(ops.size):  # samples are contiguous, so that the loop vectorises
         for b in range(index.size):
             c0, c1, c2, c3 = blocks[n], ops[n] | (index[b] >> HALF << np.uint64(16)), index[b] & LOW, last[b]
             k0, k1 = seed_low, seed_high

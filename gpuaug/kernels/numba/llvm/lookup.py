@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from llvmlite import binding, ir
 from numba import config, types
 from numba.extending import intrinsic
@@ -47,7 +46,7 @@ def _woven(builder: Any, first: Any, second: Any) -> Any:
 
 @intrinsic
 def _look_up_64(typing_context: Any, plane: Any, at: Any, table: Any, out: Any) -> Any:
-    """out[at : at + 64] = table[plane[at : at + 64]]; row i of `table` (n, 256) uint8 is byte i of the entries."""
+    """out[at : at + 64] = table[plane[at : at + 64]]; `table`: all first bytes of its entries, then all second ones."""
     width = out.dtype.bitwidth // 8
 
     def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -67,7 +66,22 @@ def _look_up_64(typing_context: Any, plane: Any, at: Any, table: Any, out: Any) 
     return types.void(plane, types.intp, table, out), codegen
 
 
+@intrinsic
+def _move_byte(typing_context: Any, source: Any, byte: Any, target: Any, to: Any) -> Any:
+    """Byte `to` of the memory of an array = byte `byte` of another's; views as bytes compile several times as long."""
+
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        data = [context.make_array(signature.args[k])(context, builder, arguments[k]).data for k in (0, 2)]
+        read, write = (builder.bitcast(pointer, ir.IntType(8).as_pointer()) for pointer in data)
+        value = builder.load(builder.gep(read, [arguments[1]]), align=1)
+        builder.store(value, builder.gep(write, [arguments[3]]), align=1)
+        return context.get_dummy_value()
+
+    return types.void(source, types.intp, target, types.intp), codegen
+
+
 look_up_64: Any = _look_up_64
+move_byte: Any = _move_byte
 
 
 @inner
@@ -80,12 +94,11 @@ if VBMI:
 
     @inner
     def look_up(plane: Array, table: Array, apart: Array, out: Array) -> None:
-        """out[i] = table[plane[i]]. `apart` (at least 256 * itemsize,) uint8 is scratch; out may be plane."""
+        """out[i] = table[plane[i]]. `apart` (256,) of out's type is scratch; out may be plane."""
         count = out.itemsize
-        octets = table.view(np.uint8)
         for k in range(count):
             for v in range(256):
-                apart[k * 256 + v] = octets[v * count + k]
+                move_byte(table, v * count + k, apart, k * 256 + v)
         whole = plane.size // 64 * 64
         for i in range(0, whole, 64):
             look_up_64(plane, i, apart, out)

@@ -7,6 +7,7 @@ process compiles the kernels again.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import logging
 import re
@@ -14,17 +15,19 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from numba import config, njit
+from numba.core import event
 
 from gpuaug import compat, instructions
 
 if config.DISABLE_JIT:  # type: ignore[attr-defined]
     raise ImportError("NUMBA_DISABLE_JIT is set")
 
-__all__ = ["Kept", "inner", "kept", "kernel"]
+__all__ = ["Kept", "NotReady", "Stopped", "carried", "inner", "kept", "kernel", "only_ready", "stop"]
 
 PATIENCE = 2.0  # seconds of compiling after which a message is shown
 COMPILING = (
@@ -106,7 +109,8 @@ def _forgiving(method: Callable[..., Any], folder: str) -> Callable[..., Any]:
             if folder not in _warned:
                 _warned.add(folder)
                 warnings.warn(message, stacklevel=2)
-        _note(loads, folder, done)
+        if done:
+            _note(loads, folder)
         return found
 
     return attempt
@@ -115,36 +119,116 @@ def _forgiving(method: Callable[..., Any], folder: str) -> Callable[..., Any]:
 _warned: set[str] = set()  # folders
 _folders: set[str] = set()
 _counts = {"loaded": 0, "compiled": 0}
-_compiling = {"depth": 0, "waits": False, "told": False}  # state of compilations, which may be nested
 
 
-def _note(loads: bool, folder: str, done: bool) -> None:
-    """Count a loaded or stored kernel. If none was loaded, one is compiled next: start the timer of the message."""
-    if done:
-        _counts["loaded" if loads else "compiled"] += 1
-        _folders.add(folder)
-    if loads and not done:
-        _compiling["depth"] += 1
-        if not _compiling["waits"] and not _compiling["told"]:
-            _compiling["waits"] = True
-            timer = threading.Timer(PATIENCE, _tell)
-            timer.daemon = True
-            timer.start()
-    elif not loads:
-        _compiling["depth"] -= 1
+def _note(loads: bool, folder: str) -> None:
+    _counts["loaded" if loads else "compiled"] += 1
+    _folders.add(folder)
 
 
-def _tell() -> None:
-    """Show the message, once per process, while a kernel is compiled: on a terminal or in a notebook, else logged."""
-    _compiling["waits"] = False
-    if _compiling["told"] or _compiling["depth"] < 1:
-        return
-    _compiling["told"] = True
-    if "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty()):
-        print(COMPILING, file=sys.stderr)
-    else:
-        logging.getLogger("gpuaug").info(COMPILING)
+class NotReady(Exception):  # noqa: N818 - nothing is wrong
+    """A kernel has to be compiled first."""
 
 
-# For functions that only kernels call: without wrappers they compile faster.
-inner: Any = njit(nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True)  # type: ignore[call-overload]
+class Stopped(BaseException):
+    """The process ends."""
+
+
+_mode = threading.local()
+_stopping = threading.Event()
+
+
+@contextmanager
+def only_ready() -> Iterator[None]:
+    """In this thread, a kernel that is neither compiled nor kept on disk raises NotReady, and nothing waits."""
+    _mode.only_ready = True
+    try:
+        yield
+    finally:
+        _mode.only_ready = False
+
+
+def carried(work: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    """`work` for other threads, which compile nothing if this thread must not compile."""
+    if not getattr(_mode, "only_ready", False):
+        return work
+
+    def careful(start: int, stop: int) -> None:
+        was = getattr(_mode, "only_ready", False)
+        _mode.only_ready = True
+        try:
+            work(start, stop)
+        finally:
+            _mode.only_ready = was
+
+    return careful
+
+
+def stop() -> None:
+    """Give up what is being compiled, at the next function of it."""
+    _stopping.set()
+
+
+class _Watch(event.Listener):
+    """Listens to each function that Numba compiles, one inside another, in one thread at a time.
+
+    Meanwhile no garbage is collected, which would take a seventh of the time, and after PATIENCE a message is shown.
+    """
+
+    def __init__(self) -> None:
+        self.depth, self.was_collected = 0, False
+        self.waits, self.told = False, False
+
+    def on_start(self, event: Any) -> None:
+        if self.depth == 0:
+            if not event.data["dispatcher"].py_func.__module__.startswith("gpuaug."):
+                return  # a user's own function
+            if getattr(_mode, "only_ready", False):
+                raise NotReady
+            self.was_collected = gc.isenabled()
+            gc.disable()
+            if not self.waits and not self.told:
+                self.waits = True
+                timer = threading.Timer(PATIENCE, self.tell)
+                timer.daemon = True
+                timer.start()
+        self.depth += 1
+        if _stopping.is_set():
+            raise Stopped
+
+    def on_end(self, event: Any) -> None:
+        if self.depth > 0:
+            self.depth -= 1
+            if self.depth == 0 and self.was_collected:
+                gc.enable()
+
+    def tell(self) -> None:
+        """Show the message, once per process, while a kernel is compiled: on a terminal or in a notebook, else logged."""
+        self.waits = False
+        if self.told or self.depth < 1:
+            return
+        self.told = True
+        if "ipykernel" in sys.modules or (sys.stderr is not None and sys.stderr.isatty()):
+            print(COMPILING, file=sys.stderr)
+        else:
+            logging.getLogger("gpuaug").info(COMPILING)
+
+
+class _Lock(event.Listener):
+    """Listens to threads that are about to wait for Numba's lock."""
+
+    def on_start(self, event: Any) -> None:
+        if getattr(_mode, "only_ready", False) and watch.depth > 0:
+            raise NotReady
+
+    def on_end(self, event: Any) -> None:
+        """Nothing."""
+
+
+watch = _Watch()
+event.register("numba:compile", watch)
+event.register("numba:compiler_lock", _Lock())
+
+# Called from kernels only: no wrappers to compile, and nothing to optimise before they are linked into a kernel.
+_INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, **compat.linked_only()}
+inner: Any = njit(nogil=True, error_model="numpy", **_INNER)

@@ -38,6 +38,11 @@ def _workers(threads: int) -> ThreadPoolExecutor:
 
 def parallel_for(work: Callable[[int, int], None], size: int, threads: int, at_once: int = SAMPLES_AT_ONCE) -> None:
     """Call `work(start, stop)` for ranges of `at_once` until 0..size is done, on this thread and others."""
+    helpers = min(threads, -(-size // at_once)) - 1
+    if helpers < 1:
+        for start in range(0, size, at_once):
+            work(start, min(start + at_once, size))
+        return
     starts = count(0, at_once)  # next() is atomic
 
     def take() -> None:
@@ -46,7 +51,6 @@ def parallel_for(work: Callable[[int, int], None], size: int, threads: int, at_o
                 return
             work(start, min(start + at_once, size))
 
-    helpers = min(threads, -(-size // at_once)) - 1
     others = [_workers(threads - 1).submit(take) for _ in range(helpers)]
     try:
         take()
