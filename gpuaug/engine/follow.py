@@ -16,7 +16,7 @@ from gpuaug.engine.boxes import follow_boxes, follow_points, from_corners, to_co
 from gpuaug.engine.builder import Item
 from gpuaug.engine.geometry import Route, route
 from gpuaug.engine.masks import mask_items, mixed_masks, moved_masks, take
-from gpuaug.engine.pipeline import Pipeline
+from gpuaug.engine.pipeline import Pipeline, walk
 from gpuaug.engine.target_checks import parse
 from gpuaug.engine.targets import Entry, Following, Targets, box_format, is_structured, like
 from gpuaug.kernels.torch.common import upload
@@ -25,6 +25,7 @@ from gpuaug.ragged import Ragged
 from gpuaug.transforms.base import Canvas, Kind, Params
 from gpuaug.transforms.mix import MixUp, check_labels
 from gpuaug.transforms.opaque import Opaque
+from gpuaug.transforms.policy import AugMix
 from gpuaug.transforms.targets import TargetStep
 
 __all__ = ["follow", "move_boxes", "move_points", "understood"]
@@ -82,6 +83,9 @@ def _check_clips(owner: object, pipeline: Pipeline) -> None:
 
 def check_list(owner: object, pipeline: Pipeline, targets: Targets, following: Following) -> None:
     """Raise an error if a list cannot move these targets."""
+    if pipeline.mix is not None and isinstance(targets.given, (list, tuple)):
+        remedy, name = 'Pass one mapping for the batch, {"masks": (B, H, W), ...}.', type(pipeline.mix).__name__
+        raise checks.argument_error(owner, "labels", f"a mapping with {name}", "a list", remedy)
     kinds = {entry.kind for entry in targets.entries} - {"labels"}
     if not kinds:
         return
@@ -91,6 +95,9 @@ def check_list(owner: object, pipeline: Pipeline, targets: Targets, following: F
             remedy = "Use gpuaug's own transform in its place, or pass Opaque(..., moves=False) if it moves nothing."
             expected = f"class labels with {step.title}, which moves pixels unseen"
             raise checks.argument_error(owner, "labels", expected, names, remedy)
+        if any(isinstance(node, AugMix) for node in walk([step])):
+            remedy = "Leave AugMix out: it averages copies of an image that are moved differently."
+            raise checks.argument_error(owner, "labels", "class labels with AugMix", names, remedy)
     if pipeline.mix is not None:
         _check_mix(owner, pipeline, targets)
     for entry in targets.of_kind("masks"):
@@ -120,6 +127,19 @@ def _check_mix(owner: object, pipeline: Pipeline, targets: Targets) -> None:
             expected = f"class labels and masks of whole images with {name}"
             remedy = f"Leave {name} out: the objects of two images cannot be averaged."
             raise checks.argument_error(owner, f'labels["{entry.key}"]', expected, entry.kind + " of objects", remedy)
+    for entry in targets.of_kind("masks") if _blends(pipeline) else []:
+        if pipeline.num_classes is not None and entry.dense and len(entry.shapes[0]) == 4:
+            expected, got = "(B, H, W) with num_classes, which makes them soft", checks.describe(entry.given)
+            raise checks.argument_error(owner, f'labels["{entry.key}"]', expected, got)
+        if pipeline.num_classes is None and targets.single:
+            remedy = 'Pass {"masks": masks}.'
+            expected = f"a mapping, as {name} gives two masks and a weight"
+            raise checks.argument_error(owner, "labels", expected, "a Mask", remedy)
+
+
+def _blends(pipeline: Pipeline) -> bool:
+    """Whether any draw of the list blends images, as MixUp does."""
+    return any(isinstance(node, MixUp) for node in pipeline.mixes)
 
 
 def _check_drops(owner: object, pipeline: Pipeline, targets: Targets) -> None:
@@ -218,9 +238,12 @@ def follow(
         mix: The mix of the images, or None.
     """
     changed: dict[str, Any] = {} if targets.label_key is None else {targets.label_key: labels}
-    way = route(pipeline.steps, draw.params, draw.canvas, draw.exact)
     kept: Tensor | None = None
-    for entry in targets.entries:
+    entries = [entry for entry in targets.entries if entry.kind != "labels"]
+    if not entries:
+        return targets.put_back(changed)
+    way = route(pipeline.steps, draw.params, draw.canvas, draw.exact)
+    for entry in entries:
         if entry.kind == "boxes":
             changed[entry.key], kept = move_boxes(entry, way)
         elif entry.kind == "keypoints":
@@ -298,8 +321,7 @@ def _together(masks: list[Tensor], dtype: torch.dtype) -> Tensor | Ragged:
 
 
 def _mixed(entry: Entry, moved: Tensor, mix: Mix, pipeline: Pipeline, size: Array) -> dict[str, Any]:
-    blends = any(isinstance(node, MixUp) for node in pipeline.mixes)
-    masks, partner, weight = mixed_masks(moved, mix, pipeline.num_classes, blends)
+    masks, partner, weight = mixed_masks(moved, mix, pipeline.num_classes, _blends(pipeline))
     soft = masks.ndim != moved.ndim or masks.dtype != moved.dtype
     if not entry.dense:
         changed: dict[str, Any] = {entry.key: list(masks) if soft else entry.put_back(masks, size)}

@@ -156,7 +156,9 @@ def moved_masks(
     count = masks.shape[1]
     if size == 1:
         return _rendered(masks.view(torch.uint8), backend, items, fill_bytes(fill, dtype, count), 1).view(dtype)
-    pixels = masks.permute(0, 2, 3, 1).contiguous().view(torch.uint8).permute(0, 3, 1, 2)
+    rows, height, width = masks.shape[0], *masks.shape[2:]
+    flat = masks.permute(0, 2, 3, 1).reshape(-1).view(torch.uint8)  # one plane may have any stride along its axis
+    pixels = flat.view(rows, height, width, count * size).permute(0, 3, 1, 2)
     moved = _rendered(pixels, backend, items, fill_bytes(fill, dtype, count), size)
     return moved.permute(0, 2, 3, 1).view(dtype).permute(0, 3, 1, 2).contiguous()
 

@@ -25,7 +25,7 @@ from gpuaug.transforms.geometric import RandomHorizontalFlip, RandomVerticalFlip
 from gpuaug.transforms.mix import Mix, strangers
 from gpuaug.transforms.opaque import Opaque, is_foreign
 
-__all__ = ["Pipeline"]
+__all__ = ["Pipeline", "walk"]
 
 Array = NDArray[Any]
 
@@ -51,9 +51,9 @@ class Pipeline:
             steps += _steps(transform, argument)
         self.steps = tuple(steps)  # a tuple: what follows from the steps is made here, once
         check_order(self.steps, argument)
-        nodes = list(_walk(self.steps))
+        nodes = list(walk(self.steps))
         self._streams = _Streams(nodes)
-        counts = [len(list(_walk([step]))) for step in self.steps]
+        counts = [len(list(walk([step]))) for step in self.steps]
         self._ops = [sum(counts[:number]) for number in range(len(counts))]
         self._alike: dict[Any, Alike] = {}
         self._tables: dict[int, Array | None] = {}  # levels after the conversions, by number of channels
@@ -65,7 +65,7 @@ class Pipeline:
     @cached_property
     def mixes(self) -> list[Mix]:
         """The mix, or all that a RandomChoice picks from."""
-        nodes = (node for step in self.steps if step.kind is Kind.MIX for node in _walk([step]))
+        nodes = (node for step in self.steps if step.kind is Kind.MIX for node in walk([step]))
         return [node for node in nodes if isinstance(node, Mix)]
 
     @cached_property
@@ -216,7 +216,7 @@ def _changed(step: Transform) -> bool:
     return False
 
 
-def _walk(steps: Sequence[Transform]) -> Iterator[Transform]:
+def walk(steps: Sequence[Transform]) -> Iterator[Transform]:
     for step in steps:
         yield step
-        yield from _walk(step.children)
+        yield from walk(step.children)

@@ -58,7 +58,8 @@ def parse(owner: object, given: Any, canvas: Canvas, frames: int = 0) -> Targets
         if not dense and not (isinstance(value, (list, tuple)) and all(isinstance(v, Tensor) for v in value)):
             if kind != "labels":  # labels may be names
                 raise _wrong_value(owner, name, value, "a tensor, or a list with one tensor for each image")
-            continue
+            if not isinstance(value, (list, tuple)) or len(value) == len(canvas):
+                continue
         count = len(value) if not dense or value.ndim else 0
         if count != len(canvas):
             expected = f"as many as the images, {len(canvas)}"
@@ -209,7 +210,7 @@ def _expected(entry: Entry, canvas: Canvas, place: int, shape: torch.Size) -> st
         good = count in (1, 2) and shape[-1] == 4 if entry.dense else count == 2 and shape[1] == 4
         return None if good or shape.numel() == 0 == count - 1 else f"numbers ({batch}N, 4)"
     if entry.kind == "keypoints":
-        good = count >= 1 and shape[-1] in (2, 3)
+        good = count >= 1 + entry.dense and shape[-1] in (2, 3)
         return None if good else f"numbers ({batch}N, K, 2), or ({batch}N, K, 3) with visibilities"
     if entry.kind == "masks":
         height, width = canvas.sizes[place].tolist()

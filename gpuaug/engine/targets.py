@@ -30,7 +30,7 @@ class Following(NamedTuple):
 def following_of(owner: object, mask_fill: Any = 0, erase_masks: Any = False, flip_pairs: Any = None) -> Following:
     """The checked arguments."""
     fill = checks.number(owner, "mask_fill", mask_fill, -(2.0**63), 2.0**63)
-    pairs = () if flip_pairs is None else tuple(flip_pairs)
+    pairs = () if flip_pairs is None else tuple(flip_pairs) if isinstance(flip_pairs, Sequence) else (None,)
     good = all(
         isinstance(pair, Sequence) and len(pair) == 2 and all(checks.is_integer(n) and n >= 0 for n in pair)
         for pair in pairs

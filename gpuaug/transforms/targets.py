@@ -92,7 +92,11 @@ class SanitizeBoundingBoxes(TargetStep, registered=False):
         self.min_size = checks.number(self, "min_size", min_size, 0, 1e6, "pixels")
         self.min_area = checks.number(self, "min_area", min_area, 0, 1e12, "square pixels")
         self.min_visibility = checks.number(self, "min_visibility", min_visibility, 0, 1, "a share")
-        if isinstance(follow, str) or not all(isinstance(name, str) for name in follow):
+        if (
+            isinstance(follow, str)
+            or not isinstance(follow, Sequence)
+            or not all(isinstance(name, str) for name in follow)
+        ):
             raise checks.argument_error(self, "follow", "a list of names of keys", repr(follow))
         self.follow = list(follow)
 

@@ -278,3 +278,70 @@ def test_a_sample_has_its_targets_whatever_the_backend_and_the_batch(name: str, 
         for row, expected in zip(targets, first, strict=True):
             assert all(torch.equal(row[key], expected[key]) for key in expected)
     assert torch.equal(results[0][0], results[3][0])
+
+
+def test_points_of_one_image_need_their_axis() -> None:
+    for shape in ((COUNT, 2), (COUNT, 3)):
+        with pytest.raises(ValueError, match=r"must be numbers \(B, N, K, 2\), or"):
+            ga.Augment([ga.RandomCrop(12)])(batch("photo", COUNT, 3, SIZE), {"keypoints": torch.zeros(shape)})
+
+
+MIXED: dict[str, tuple[list[Any], Any, str]] = {
+    "a list": ([ga.MixUp(num_classes=5)], [{"labels": torch.tensor(1)}] * COUNT,
+        "`labels` must be a mapping with MixUp"),
+    "a list without labels": ([ga.CutMix(num_classes=5)], [{"id": 1}] * COUNT,
+        "`labels` must be a mapping with CutMix"),
+    "planes": ([ga.MixUp(num_classes=5)], {"masks": MASKS[:, None]}, r"must be \(B, H, W\) with num_classes"),
+    "a mask alone": ([ga.MixUp()], tv_tensors.Mask(MASKS), "`labels` must be a mapping, as MixUp gives two masks"),
+    "masks in a list": ([ga.CutMix(num_classes=5)], {"masks": list(MASKS)}, "must be one tensor with CutMix, got"),
+    "AugMix": ([ga.AugMix()], {"masks": MASKS},
+        r"`labels` must be class labels with AugMix, got \"masks\"\. Leave AugMix out"),
+    "AugMix inside": ([ga.RandomApply([ga.AugMix()])], {"masks": MASKS}, "must be class labels with AugMix"),
+    "few labels": ([], {"masks": MASKS, "labels": [1, 2]},
+        r'`labels\["labels"\]` must be as many as the images, 4, got 2'),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_what_cannot_be_mixed(name: str) -> None:
+    steps, given, message = MIXED[name]
+    images, augment = batch("photo", COUNT, 3, SIZE), ga.Augment([ga.RandomCrop(12), *steps], seed=0)
+    before = state(augment)
+    with pytest.raises(ValueError, match=message):
+        augment(images, given)
+    assert unchanged(augment, before)
+
+
+def test_class_labels_in_a_mapping_go_with_any_list() -> None:
+    images, labels = batch("photo", COUNT, 3, SIZE), torch.arange(COUNT)
+    augment = ga.Augment([ga.AugMix(), ga.RandomCrop(12)], seed=0)
+    assert augment(images, {"labels": labels})[1]["labels"] is labels
+    assert len(augment(images, [{"labels": labels}] * COUNT)[1]) == COUNT
+
+
+@pytest.mark.parametrize("mix", [ga.CutMix(num_classes=3), ga.MixUp()], ids=lambda mix: type(mix).__name__)
+def test_mixed_masks_keep_their_type(mix: Any) -> None:
+    images, labels = batch("photo", COUNT, 3, SIZE), torch.rand(COUNT, 3)
+    _, found = ga.Augment([ga.RandomCrop(12), mix])(images, {"masks": tv_tensors.Mask(MASKS), "labels": labels})
+    assert type(found["masks"]) is tv_tensors.Mask
+    assert type(found.get("masks_partner", found["masks"])) is tv_tensors.Mask
+    assert type(found.get("masks_weight", labels)) is Tensor
+
+
+def test_one_plane_of_any_type(backend: str) -> None:
+    """(B, 1, H, W), of any stride along its axis."""
+    images, augment = batch("photo", COUNT, 3, SIZE), ga.Augment([ga.RandomCrop(12)], seed=0, backend=backend)
+    draw = augment.sample(images)
+    for dtype in (torch.uint8, torch.int64, torch.bool):
+        masks = torch.stack(masks_of([SIZE] * COUNT, dtype))
+        expected = augment.render(images, draw, {"masks": masks})[1]["masks"]
+        assert torch.equal(augment.render(images, draw, {"masks": masks[:, None]})[1]["masks"][:, 0], expected)
+
+
+def test_wrong_arguments_of_steps_and_modules() -> None:
+    for value in (5, [(0, 0)], "ab", [0, 1]):
+        with pytest.raises(ValueError, match="Augment: `flip_pairs` must be None or pairs"):
+            ga.Augment([], flip_pairs=value)  # type: ignore[arg-type]
+    for value in (5, "area", [1]):
+        with pytest.raises(ValueError, match="SanitizeBoundingBoxes: `follow` must be a list of names of keys"):
+            ga.SanitizeBoundingBoxes(follow=value)  # type: ignore[arg-type]

@@ -425,7 +425,8 @@ def test_containers_take_torchvisions_transforms() -> None:
 def test_containers_say_what_gpuaug_lacks(container: Any) -> None:
     with pytest.raises(ValueError) as error:
         container([ga.RandomInvert(), v2.Compose([v2.RandomInvert(), v2.ElasticTransform()])])
-    said = r"`transforms` must be transforms that gpuaug has, got \[1\] ElasticTransform \(gpuaug has no such transform\)\."
+    said = r"`transforms` must be transforms that gpuaug has, got \[1\] ElasticTransform \(gpuaug has no such "
+    said += r"transform\)\."
     assert error.match(f"{container.__name__}: {said}")
     with pytest.raises(ValueError, match="must be transforms of pixels"):
         container([v2.ToDtype(torch.float32)])
