@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -11,10 +11,21 @@ from torch import Tensor
 
 from gpuaug.engine.backends import BACKENDS, NAMES, Backend, Job, choose, load
 from gpuaug.engine.reads import check_inside
+from gpuaug.engine.targets import Following
 from gpuaug.program import Alike, BySize, Keys, Mix, Program
 from gpuaug.ragged import Ragged
 
-__all__ = ["BACKENDS", "NAMES", "choose", "drawn", "render", "run"]
+__all__ = ["BACKENDS", "NAMES", "Output", "choose", "drawn", "render", "run"]
+
+
+class Output(NamedTuple):
+    """How a module renders. dtype: the dtype of ToDtype("auto"). following: How targets follow."""
+
+    exact: bool
+    memory_format: torch.memory_format
+    dtype: torch.dtype
+    backend: str
+    following: Following = Following()
 
 
 @torch.no_grad()

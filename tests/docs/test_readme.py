@@ -21,6 +21,7 @@ SNIPPETS = (
     "docs/use.md",
     "docs/gpu.md",
     "docs/data.md",
+    "docs/clips.md",
 )  # in this order; tests/integration runs frameworks.md
 LARGEST_PICTURE = 600_000  # bytes
 MOST_LINES = 200  # of the README
