@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import numpy as np
 import torch
@@ -19,15 +18,16 @@ from gpuaug.engine.evaluation import DefaultEvaluation
 from gpuaug.engine.export import EvalModule
 from gpuaug.engine.follow import understood
 from gpuaug.engine.module import NumberedModule
-from gpuaug.engine.numbering import Mode
+from gpuaug.engine.numbering import Mode, Reservation
 from gpuaug.engine.parts import PartFinder, check_parts
 from gpuaug.engine.pipeline import Pipeline
-from gpuaug.engine.render import NAMES, choose
-from gpuaug.engine.targets import Following, Targets, following_of
+from gpuaug.engine.render import choose
+from gpuaug.engine.scenes import Scene, check_mix, render_scene, views_of
+from gpuaug.engine.settings import checked, written
+from gpuaug.engine.targets import Following, Targets
 from gpuaug.program import Keys
 from gpuaug.ragged import Ragged
 from gpuaug.transforms.base import Canvas, Transform
-from gpuaug.transforms.convert import followed, kept
 from gpuaug.transforms.function import Lambda
 from gpuaug.transforms.opaque import Opaque
 
@@ -36,9 +36,8 @@ __all__ = ["Augment", "Draw"]
 # targets with keys: a mapping for the batch, or a list with one mapping for each image
 Keyed = TypeVar("Keyed", bound="Mapping[str, object] | Sequence[Mapping[str, object]]")
 Labels = Tensor | Mapping[str, object] | Sequence[Mapping[str, object]]
+Pictures = Mapping[str, Images]  # several pictures of each scene, such as those of two cameras
 
-MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
-DEFAULTS = {"backend": "auto", "memory_format": MEMORY_FORMATS[0], "exact": False, **Following()._asdict()}
 NOT_TRACED = (
     "Augment: draws and kernels cannot be traced or exported. Export augment.eval_module((height, width)) in its place."
 )
@@ -70,6 +69,7 @@ class Augment(NumberedModule):
         mask_fill: Number that masks get where no image is, such as an ignore index.
         erase_masks: Whether RandomErasing fills masks with `mask_fill` too.
         flip_pairs: Numbers (left, right) of key points that a mirror exchanges, such as the eyes. None: no pairs.
+        same: For calls with a mapping of several pictures: names of those that share a draw, or several groups of them.
 
     Raises:
         ValueError: If a transform is at a place in the list where it cannot run, or an argument is out of range.
@@ -87,30 +87,24 @@ class Augment(NumberedModule):
         mask_fill: float = 0,
         erase_masks: bool = False,
         flip_pairs: Sequence[tuple[int, int]] | None = None,
+        same: Sequence[str] | Sequence[Sequence[str]] = (),
     ) -> None:
         super().__init__(seed)
         self.train_pipeline = Pipeline(train, "train")
         self._default_eval = DefaultEvaluation(self.train_pipeline.steps) if eval is None else None
         self.eval_pipeline = Pipeline(self._default_eval.steps if self._default_eval else eval, "eval")
         self.backend, self.memory_format, self.exact = backend, memory_format, bool(exact)
-        self.mask_fill, self.erase_masks, self.flip_pairs = mask_fill, erase_masks, flip_pairs
+        self.mask_fill, self.erase_masks, self.flip_pairs, self.same = mask_fill, erase_masks, flip_pairs, same
         if backend != "auto":
             choose(backend, torch.device("cuda" if backend == "triton" and torch.cuda.is_available() else "cpu"))
-        self._dtype = followed(self, torch.get_default_dtype(), lambda weight: weight, self._dtypes)
-        self._cast = False  # whether it was cast to another dtype since it last ran
+        self._follow_casts()
         steps = [*self.train_pipeline.steps, *self.eval_pipeline.steps]
         modules = (step.module for step in steps if isinstance(step, (Opaque, Lambda)))
         self.opaque = nn.ModuleList(module for module in modules if isinstance(module, nn.Module))
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Arguments that are set later are checked as in the constructor."""
-        if name == "backend":
-            checks.one_of(self, name, value, NAMES)
-        elif name == "memory_format" and value not in MEMORY_FORMATS:
-            raise checks.argument_error(self, name, " or ".join(map(str, MEMORY_FORMATS)), value)
-        elif name in Following._fields:
-            value = getattr(following_of(self, **{name: value}), name)
-        super().__setattr__(name, value)
+        super().__setattr__(name, checked(self, name, value))
 
     @overload
     def forward(self, images: Images, labels: None = None, *, index: Tensor | None = None) -> Tensor: ...
@@ -118,15 +112,22 @@ class Augment(NumberedModule):
     def forward(self, images: Images, labels: Tensor, *, index: Tensor | None = None) -> tuple[Tensor, Tensor]: ...
     @overload
     def forward(self, images: Images, labels: Keyed, *, index: Tensor | None = None) -> tuple[Tensor, Keyed]: ...
+    @overload
+    def forward(self, images: Pictures, labels: None = None, *, index: Tensor | None = None) -> dict[str, Tensor]: ...
+    @overload
+    def forward(
+        self, images: Pictures, labels: Labels, *, index: Tensor | None = None
+    ) -> tuple[dict[str, Tensor], Labels]: ...
     @torch.compiler.disable(reason=NOT_TRACED)  # type: ignore[no-untyped-call, untyped-decorator]
     def forward(
-        self, images: Images, labels: Labels | None = None, *, index: Tensor | None = None
-    ) -> Tensor | tuple[Tensor, Labels]:
+        self, images: Images | Pictures, labels: Labels | None = None, *, index: Tensor | None = None
+    ) -> Tensor | dict[str, Tensor] | tuple[Tensor | dict[str, Tensor], Labels]:
         """Augment a batch.
 
         Args:
             images: uint8 (B, C, H, W), or Ragged if a crop or resize in the list gives all images one size. Transforms
-                before it that change pixels run on the images of each size separately. Never written to.
+                before it that change pixels run on the images of each size separately. Never written to. Clips
+                (B, T, C, H, W), whose frames share a draw, and mappings of several batches, see docs/clips.md.
             labels: (B,) class numbers or (B, classes) soft or multi-hot labels; required if the list mixes. Masks,
                 boxes and key points, which follow the pixels, come as a mapping or as a list with a mapping for each
                 image, see docs/targets.md. If a step moves pixels, any other form raises an error.
@@ -135,7 +136,8 @@ class Augment(NumberedModule):
                 waits for the device, and a warning says so.
 
         Returns:
-            (B, C, h, w) in the dtype of ToDtype and the module's memory format; with labels, (images, labels). A mix
+            (B, C, h, w) in the dtype of ToDtype and the module's memory format, (B, T, C, h, w) for clips, a dict of
+            them for a mapping; with labels, (images, labels). A mix
             turns labels into (B, classes) float weights, which torch.nn.functional.cross_entropy accepts directly.
             Targets come back in the form they had.
 
@@ -146,14 +148,23 @@ class Augment(NumberedModule):
         if compat.is_tracing() or torch.compiler.is_exporting():
             raise RuntimeError(NOT_TRACED)
         with self.prepare(images, labels, index=index) as call:
-            return call.run()
+            return cast("Tensor", call.run())
 
     if TYPE_CHECKING:
         __call__ = forward
 
+    @overload
     def prepare(
         self, images: Images, labels: Labels | None = None, *, index: Tensor | None = None, mode: Mode | None = None
-    ) -> Call:
+    ) -> Call: ...
+    @overload
+    def prepare(
+        self, images: Pictures, labels: Labels | None = None, *, index: Tensor | None = None, mode: Mode | None = None
+    ) -> Scene: ...
+    def prepare(
+        self, images: Images | Pictures, labels: Labels | None = None, *, index: Tensor | None = None,
+        mode: Mode | None = None,
+    ) -> Call | Scene:  # fmt: skip
         """Check a batch and reserve its draws: the part of `forward` before rendering.
 
         For callers that render ahead, such as DeviceLoader: `run` the call, then `commit` it when its result is handed
@@ -166,45 +177,57 @@ class Augment(NumberedModule):
                 call that activation checkpointing repeats then has the draws of the first one.
         """
         training = self.training if mode is None else mode.training
+        if not isinstance(images, Tensor) and isinstance(images, Mapping):
+            return self._scene(images, labels, index, mode, training)
         plain, targets = self._check(images, labels, training)
         if self._cast:
             self._tell_of_a_cast(self._pipeline(training))
-        return self._reserve(images, plain, index, mode, targets)
+        return self._call(images, plain, targets, self._numbering.take(images, index, mode, training), training)
 
-    def _reserve(
-        self,
-        images: Images,
-        labels: Tensor | None,
-        index: Tensor | None,
-        mode: Mode | None,
-        targets: Targets | None = None,
+    def _scene(
+        self, images: Pictures, labels: Any, index: Tensor | None, mode: Mode | None, training: bool, mixes: bool = True
+    ) -> Scene:
+        """As `prepare`, for several pictures of each scene, which one reservation serves."""
+        pipeline, views = self._pipeline(training), views_of(self, images, labels)
+        check_mix(self, pipeline, views, views.drawn_as(self.same).values())
+        parts = views.each(lambda n, each: self._check(each, views.labels(n), training, mixes and views.carries(n)))
+        if self._cast and mixes:
+            self._tell_of_a_cast(pipeline)
+        keyed = self._numbering.take(views.first, index, mode, training)
+        return Scene.of(views, self.same, keyed, lambda n, each, own: self._call(each, *parts[n], own, training))
+
+    def _call(
+        self, images: Images, labels: Tensor | None, targets: Targets | None, reservation: Reservation, training: bool
     ) -> Call:
-        if mode is None:
-            mode = self._numbering.mode(self.training)
-            reservation = self._numbering.reserve_call(images, index, mode)
-        else:
-            reservation = self._numbering.reserve(len(images), index, mode)
-        pipeline = self.train_pipeline if mode.training else self.eval_pipeline
-        output = self._output()
+        pipeline = self._pipeline(training)
         if isinstance(images, Ragged):
             try:
-                check_parts(images, pipeline, self.exact, mode.training, reservation.keys)
+                check_parts(images, pipeline, self.exact, training, reservation.keys)
             except ValueError:
                 reservation.release()
                 raise
-        return Call(pipeline, output, images, labels, mode.training, reservation, targets)
+        return Call(pipeline, self._output(), images, labels, training, reservation, targets)
 
     def _output(self) -> Output:
         following: Following = Following(self.mask_fill, self.erase_masks, self.flip_pairs)  # type: ignore[arg-type]
         return Output(self.exact, self.memory_format, self._dtype, self.backend, following)
 
-    def sample(self, images: Images, *, index: Tensor | None = None) -> Draw:
+    @overload
+    def sample(self, images: Images, *, index: Tensor | None = None) -> Draw: ...
+    @overload
+    def sample(self, images: Pictures, *, index: Tensor | None = None) -> dict[str, Draw]: ...
+    def sample(self, images: Images | Pictures, *, index: Tensor | None = None) -> Draw | dict[str, Draw]:
         """Draw the parameters for a batch of this shape. Everything random happens here.
 
-        In training it uses up one look at each image, as a call does. A draw can be rendered any number of times.
+        In training it uses up one look at each image, as a call does. A draw can be rendered any number of times. For a
+        mapping it returns a dict of draws.
         """
+        if not isinstance(images, Tensor) and isinstance(images, Mapping):
+            with self._scene(images, None, index, None, self.training, mixes=False) as scene:
+                return scene.draw()
         self._check(images, None, self.training, mixes=False)
-        with self._reserve(images, None, index, None) as call:
+        taken = self._numbering.take(images, index, None, self.training)
+        with self._call(images, None, None, taken, self.training) as call:
             return call.draw()
 
     def example_draw(self, images: Images, *, epoch: int | None = None) -> Draw:
@@ -228,14 +251,25 @@ class Augment(NumberedModule):
     def render(self, images: Images, draw: Draw, labels: Tensor) -> tuple[Tensor, Tensor]: ...
     @overload
     def render(self, images: Images, draw: Draw, labels: Keyed) -> tuple[Tensor, Keyed]: ...
-    def render(self, images: Images, draw: Draw, labels: Labels | None = None) -> Tensor | tuple[Tensor, Labels]:
+    @overload
+    def render(self, images: Pictures, draw: Mapping[str, Draw], labels: None = None) -> dict[str, Tensor]: ...
+    @overload
+    def render(
+        self, images: Pictures, draw: Mapping[str, Draw], labels: Labels
+    ) -> tuple[dict[str, Tensor], Labels]: ...
+    def render(
+        self, images: Images | Pictures, draw: Draw | Mapping[str, Draw], labels: Labels | None = None
+    ) -> Tensor | dict[str, Tensor] | tuple[Tensor | dict[str, Tensor], Labels]:
         """Render a draw on the images it was drawn for, or on others of the same sizes.
 
-        Nothing random happens here: the same draw on the same images gives the same pixels.
+        Nothing random happens here: the same draw on the same images gives the same pixels. A draw for images serves
+        clips too, and clips of any length.
 
         Raises:
             ValueError: If `sample` did not return the draw, or the images have other sizes than those it was drawn for.
         """
+        if not isinstance(images, Tensor) and isinstance(images, Mapping):
+            return cast("dict[str, Tensor]", render_scene(self, images, draw, labels, self.render))
         if not isinstance(draw, Draw):
             raise checks.argument_error(self, "draw", "what `sample` returned", checks.describe(draw))
         plain, targets = self._check(images, labels, draw.training, mixes=labels is not None)
@@ -296,28 +330,6 @@ class Augment(NumberedModule):
         """Keys for `size` samples, without using up draws."""
         return Keys(self.seed, self.epoch, np.arange(size, dtype=np.uint64))
 
-    # ---- dtype -------------------------------------------------------------------------------------------------------
-
-    @property
-    def _dtypes(self) -> list[torch.dtype | str]:
-        return [self.train_pipeline.dtype, self.eval_pipeline.dtype]
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Augment:
-        """Called by nn.Module's `.half()`, `.to(...)` and similar methods: the dtype of ToDtype("auto") follows.
-
-        The dtype is not stored in a buffer: code that lists or sends buffers would see it, such as DDP in each step.
-        """
-        dtype = followed(self, self._dtype, fn, self._dtypes)
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._dtype, self._cast = dtype, self._cast or dtype != self._dtype
-        return self
-
-    def _tell_of_a_cast(self, pipeline: Pipeline) -> None:
-        """Warn, once after a cast, if the list returns another dtype than the module was cast to."""
-        self._cast, dtype = False, pipeline.dtype
-        if isinstance(dtype, torch.dtype) and dtype not in (torch.uint8, self._dtype):
-            warnings.warn(kept(self, dtype, self._dtype), stacklevel=2)
-
     def _pipeline(self, training: bool) -> Pipeline:
         return self.train_pipeline if training else self.eval_pipeline
 
@@ -335,16 +347,4 @@ class Augment(NumberedModule):
         return understood(self, self._pipeline(training), images, labels, mixes)
 
     def __repr__(self) -> str:
-        arguments = [f"train={_listing(self.train_pipeline)}"]
-        if not self._default_eval:
-            arguments.append(f"eval={_listing(self.eval_pipeline)}")
-        if self._numbering.given:
-            arguments.append(f"seed={self.seed}")
-        for name, default in DEFAULTS.items():
-            if getattr(self, name) != default:
-                arguments.append(f"{name}={getattr(self, name)!r}")
-        return "Augment(\n" + "".join(f"    {argument},\n" for argument in arguments) + ")"
-
-
-def _listing(pipeline: Pipeline) -> str:
-    return "[\n" + "".join(f"        {step!r},\n" for step in pipeline.steps) + "    ]"
+        return written(self, evaluation=not self._default_eval, seed=self._numbering.given)

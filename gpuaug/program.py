@@ -32,7 +32,7 @@ from gpuaug.instructions import (
     Feature,
     Op,
 )
-from gpuaug.philox import LOOK, NUMBERS, fold, philox
+from gpuaug.philox import LOOK, NUMBERS, fold
 from gpuaug.straight import Straight
 
 __all__ = [
@@ -42,8 +42,6 @@ __all__ = [
 ]  # fmt: skip
 
 Array = NDArray[Any]
-
-FRAMES = 5  # the word that makes the key under which frames are numbered; see docs/draws.md
 
 
 @dataclass
@@ -250,20 +248,6 @@ class Keys:
     def key(self) -> int:
         """Philox's key, 64 bits, the same for every sample of the batch."""
         return fold(self.seed, self.epoch | self.view << 32, *self.stream)
-
-    def frames(self, count: int) -> Keys:
-        """The keys of `count` frames of each sample, (B * count,), which differ in number and look, for noise.
-
-        The first frame has the key of its sample. The others take 80 bits of Philox's result for (number, look, frame)
-        under a key of their own; two of them, or one and a sample, are equal once in 2**80.
-        """
-        rows, frame = np.repeat(np.arange(len(self.index)), count), np.tile(np.arange(count), len(self.index))
-        index, look = self.index[rows], self.look[rows]
-        halves = index & np.uint64(0xFFFFFFFF), index >> np.uint64(32)
-        words = philox(*halves, look.astype(np.uint64), frame.astype(np.uint64), fold(self.key, FRAMES))
-        later = frame > 0
-        index = np.where(later, words[0] | (words[1] << np.uint64(32)) & np.uint64(NUMBERS), index)
-        return replace(self, index=index, look=np.where(later, words[2].astype(np.uint32), look))
 
     def take(self, rows: Array) -> Keys:
         """The keys of some of the samples."""

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -19,8 +18,8 @@ from gpuaug.engine.follow import follow
 from gpuaug.engine.geometry import Route, route
 from gpuaug.engine.numbering import Reservation
 from gpuaug.engine.pipeline import Pipeline
-from gpuaug.engine.render import drawn, render
-from gpuaug.engine.targets import Following, Targets
+from gpuaug.engine.render import Output, drawn, render
+from gpuaug.engine.targets import Targets
 from gpuaug.program import Keys, Program
 from gpuaug.transforms.base import Canvas, Kind, Params
 
@@ -73,16 +72,6 @@ def route_of(draw: Draw) -> Route:
         if step.kind is Kind.OPAQUE and step.moves:
             raise checks.argument_error("Draw", "pipeline", "of steps that move pixels by a matrix", step.title)
     return route(draw.pipeline.steps, draw.params, draw.canvas, draw.exact)
-
-
-class Output(NamedTuple):
-    """How a module renders. dtype: the dtype of ToDtype("auto"). following: How targets follow."""
-
-    exact: bool
-    memory_format: torch.memory_format
-    dtype: torch.dtype
-    backend: str
-    following: Following = Following()
 
 
 @dataclass(frozen=True, init=False)

@@ -8,6 +8,7 @@ The tests replay a fake graph, whose launches run in Triton's interpreter; see d
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -129,6 +130,9 @@ def _checked(augment: Module, images: Tensor, labels: Tensor | None) -> Call:
     if isinstance(images, Ragged):
         remedy = "A graph's sizes are fixed; crop ragged batches without capture."
         raise checks.argument_error(augment, "images", "uint8 (B, C, H, W) to capture", "Ragged", remedy)
+    if isinstance(images, Mapping):
+        remedy = "Call the module itself; a graph has one source."
+        raise checks.argument_error(augment, "images", "uint8 (B, C, H, W) to capture", "a mapping", remedy)
     if frames_of(images):
         remedy = "Pass the frames as a batch of images, or run clips without capture."
         raise checks.argument_error(augment, "images", "uint8 (B, C, H, W) to capture", "clips", remedy)

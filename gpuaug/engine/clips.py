@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -12,15 +13,31 @@ from gpuaug.engine.batch import Images, canvas_of, frames_of
 from gpuaug.engine.follow import Drawn, follow
 from gpuaug.engine.masks import take
 from gpuaug.engine.pipeline import Pipeline
-from gpuaug.engine.render import render
+from gpuaug.engine.render import Output, render
 from gpuaug.engine.targets import Targets
-from gpuaug.program import Mix, Program
+from gpuaug.philox import NUMBERS, fold, philox
+from gpuaug.program import Keys, Mix, Program
 from gpuaug.ragged import Ragged
 
-if TYPE_CHECKING:
-    from gpuaug.engine.call import Output
+__all__ = ["frame_keys", "render_clips"]
 
-__all__ = ["render_clips"]
+FRAMES = 5  # the word that makes the key under which frames are numbered; see docs/draws.md
+LOW = np.uint64(0xFFFFFFFF)
+
+
+def frame_keys(keys: Keys, count: int) -> Keys:
+    """The keys of `count` frames of each sample, (B * count,), which differ in number and look, for noise.
+
+    The first frame has the key of its sample. The others take 80 bits of Philox's result for (number, look, frame)
+    under a key of their own; two of them, or one and a sample, are equal once in 2**80.
+    """
+    rows, frame = np.repeat(np.arange(len(keys.index)), count), np.tile(np.arange(count), len(keys.index))
+    index, look = keys.index[rows], keys.look[rows]
+    halves, key = (index & LOW, index >> np.uint64(32)), fold(keys.key, FRAMES)
+    words = philox(*halves, look.astype(np.uint64), frame.astype(np.uint64), key)
+    later = frame > 0
+    index = np.where(later, words[0] | (words[1] << np.uint64(32)) & np.uint64(NUMBERS), index)
+    return replace(keys, index=index, look=np.where(later, words[2].astype(np.uint32), look))
 
 
 def render_clips(
@@ -34,7 +51,7 @@ def render_clips(
     count, frames = len(clips), frames_of(clips)
     images = clips.as_images() if isinstance(clips, Ragged) else clips.as_subclass(Tensor).flatten(0, 1)
     rows = np.repeat(np.arange(count), frames)
-    params, keys = [take(each, rows) for each in draw.params], draw.keys.frames(frames)
+    params, keys = [take(each, rows) for each in draw.params], frame_keys(draw.keys, frames)
     items = pipeline.lower(params, keys, canvas_of(images), output.exact, output.memory_format, output.dtype)
     last = items[-1]
     assert isinstance(last, Program)

@@ -1,4 +1,4 @@
-"""An nn.Module that numbers its draws: seed, epoch, state and copies."""
+"""The parts of an Augment that are not about pixels: seed, epoch, state and copies, and the dtype that it follows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from gpuaug import checks
 from gpuaug.engine.counter import SampleNumbers
 from gpuaug.engine.numbering import Mode, Numbering
+from gpuaug.engine.pipeline import Pipeline
 from gpuaug.engine.state import MISSING
+from gpuaug.transforms.convert import followed, kept
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -24,9 +26,11 @@ HIGHEST_SEED = 2**64 - 1
 
 
 class NumberedModule(nn.Module):
-    """The part of `Augment` that records which draws are used up. See docs/draws.md."""
+    """The part of `Augment` that records which draws are used up (see docs/draws.md), and follows casts."""
 
     memory_format: torch.memory_format
+    train_pipeline: Pipeline
+    eval_pipeline: Pipeline
 
     def __init__(self, seed: int | None) -> None:
         super().__init__()
@@ -99,6 +103,35 @@ class NumberedModule(nn.Module):
         if name in missing_keys:
             missing_keys.remove(name)
             warnings.warn(MISSING, stacklevel=2)
+
+    # ---- dtype -------------------------------------------------------------------------------------------------------
+
+    def _follow_casts(self) -> None:
+        """Begin with torch's default dtype. Called when the lists are known."""
+        self._dtype = followed(self, torch.get_default_dtype(), lambda weight: weight, self._dtypes)
+        self._cast = False  # whether it was cast to another dtype since it last ran
+
+    @property
+    def _dtypes(self) -> list[torch.dtype | str]:
+        return [self.train_pipeline.dtype, self.eval_pipeline.dtype]
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        """Called by nn.Module's `.half()`, `.to(...)` and similar methods: the dtype of ToDtype("auto") follows.
+
+        The dtype is not stored in a buffer: code that lists or sends buffers would see it, such as DDP in each step.
+        """
+        dtype = followed(self, self._dtype, fn, self._dtypes)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._dtype, self._cast = dtype, self._cast or dtype != self._dtype
+        return self
+
+    def _tell_of_a_cast(self, pipeline: Pipeline) -> None:
+        """Warn, once after a cast, if the list returns another dtype than the module was cast to."""
+        self._cast, dtype = False, pipeline.dtype
+        if isinstance(dtype, torch.dtype) and dtype not in (torch.uint8, self._dtype):
+            warnings.warn(kept(self, dtype, self._dtype), stacklevel=2)
+
+    # ---- copies ------------------------------------------------------------------------------------------------------
 
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"memory_format": str(self.memory_format)}  # protocols below 4 cannot pickle it

@@ -27,14 +27,14 @@ from gpuaug.engine.state import State, damaged
 from gpuaug.philox import NUMBERS
 from gpuaug.program import Keys
 
-__all__ = ["Mode", "Numbering", "Reservation"]
+__all__ = ["NAMED", "Mode", "Numbering", "Reservation"]
 
 Array = NDArray[Any]
 
 COPY = 16  # the bit of a view where the number of the module's copy begins; the bits below number a call's pictures
 HIGHEST_VIEW = 2**32 - 1
 NO_STREAM: tuple[int, ...] = ()
-INDEXED, COUNTED, AGAIN = 1, 2, 3  # the low byte of a stream's first word
+INDEXED, COUNTED, AGAIN, NAMED = 1, 2, 3, 4  # the low byte of a stream's first word
 ANOTHER_SEED = (
     "Augment: the checkpoint was saved with seed {saved}, which replaces seed {own} of this module. Set augment.seed "
     "after loading to get new draws."
@@ -144,6 +144,12 @@ class Numbering:
         if mode.training and mode.again:
             stream = (AGAIN | mode.again << 8, *stream)
         return Keys(self.seed, mode.epoch, index, look, self.view, stream)
+
+    def take(self, images: Images, index: Tensor | None, mode: Mode | None, training: bool) -> Reservation:
+        """The keys of a batch of a pass, or of a call of the module if there is no pass."""
+        if mode is None:
+            return self.reserve_call(images, index, self.mode(training))
+        return self.reserve(len(images), index, mode)
 
     def reserve_call(self, images: Images, index: Tensor | None, mode: Mode) -> Reservation:
         """As `reserve`, for a call of the module. A call that checkpointing repeats has the keys of the first one."""

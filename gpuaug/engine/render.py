@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Callable, Sequence
 from copy import copy
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,13 +14,24 @@ from torch import Tensor
 
 from gpuaug.engine.backends import BACKENDS, NAMES, Backend, Job, choose, load
 from gpuaug.engine.reads import check_inside
+from gpuaug.engine.targets import Following
 from gpuaug.kernels.torch.common import upload
 from gpuaug.program import Alike, BySize, Keys, Mix, Program
 from gpuaug.ragged import Ragged
 
-__all__ = ["BACKENDS", "NAMES", "SMALL", "choose", "drawn", "render", "run"]
+__all__ = ["BACKENDS", "NAMES", "SMALL", "Output", "choose", "drawn", "render", "run"]
 
 SMALL = 8  # images in a batch that need not wait for a compiler
+
+
+class Output(NamedTuple):
+    """How a module renders. dtype: the dtype of ToDtype("auto"). following: How targets follow."""
+
+    exact: bool
+    memory_format: torch.memory_format
+    dtype: torch.dtype
+    backend: str
+    following: Following = Following()
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from torchvision import tv_tensors
 
 import gpuaug as ga
+from gpuaug.engine.clips import frame_keys
 from tests.support.errors import FORM
 from tests.support.helpers import anew, labels, noise, pipeline, recipe, used
 from tests.support.targets import boxes_of, masks_of, points_of
@@ -109,16 +110,16 @@ def test_backends_give_frames_equal_bits() -> None:
 def test_frames_have_keys_that_meet_no_other() -> None:
     augment = module()
     keys = augment.sample(noise(200), index=torch.arange(200)).keys
-    frames = keys.frames(50)
+    frames = frame_keys(keys, 50)
     assert frames.index.dtype == np.uint64
     assert frames.look.dtype == np.uint32
     assert int(frames.index.max()) < 2**48
     assert len(set(zip(frames.index.tolist(), frames.look.tolist(), strict=True))) == 200 * 50
     assert (frames.index[::50] == keys.index).all()
-    other = augment.sample(noise(200), index=torch.arange(200)).keys.frames(50)  # the next look
+    other = frame_keys(augment.sample(noise(200), index=torch.arange(200)).keys, 50)  # the next look
     same = (other.index == frames.index) & (other.look == frames.look)
     assert not same.any()
-    assert keys.frames(1).index.tolist() == keys.index.tolist()
+    assert frame_keys(keys, 1).index.tolist() == keys.index.tolist()
 
 
 def test_layout_dtype_strides_and_video() -> None:
@@ -318,3 +319,9 @@ def test_bad_clips_to_pack_are_errors(bad: list[Any]) -> None:
     with pytest.raises(ValueError, match=r"Ragged\.from_\w+: `\w+` must be") as caught:
         ga.Ragged.from_clips(bad)
     assert FORM.match(str(caught.value))
+
+
+def test_a_graph_of_clips_or_of_a_mapping_is_refused() -> None:
+    for images, got in ((clips(), "clips"), ({"front": clips()[:, 0]}, "a mapping")):
+        with pytest.raises(ValueError, match=rf"must be uint8 \(B, C, H, W\) to capture, got {got}\. [A-Z]"):
+            module().capture(images)  # type: ignore[arg-type]
