@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,12 +15,11 @@ from gpuaug.engine.geometry import Move, Route
 from gpuaug.instructions import MATRIX_SIZE
 from gpuaug.kernels.torch.common import upload
 
-__all__ = ["follow_boxes", "follow_points", "from_corners", "spread", "to_corners"]
+__all__ = ["follow_boxes", "follow_points", "from_corners", "to_corners"]
 
 Array = NDArray[Any]
-Points = tuple[Tensor, Tensor]  # x and y, of one shape
 
-HEIGHT, WIDTH = MATRIX_SIZE, MATRIX_SIZE + 1  # rows of an uploaded move, after its matrix
+WIDTH, HEIGHT = MATRIX_SIZE, MATRIX_SIZE + 1  # rows of an uploaded move, after its matrix
 ROWS = MATRIX_SIZE + 2
 
 
@@ -42,57 +42,88 @@ def from_corners(boxes: Tensor, format_: str, dtype: torch.dtype) -> Tensor:
     return boxes.to(dtype)
 
 
-def spread(table: Array, counts: Sequence[int], like: Tensor) -> Tensor:
-    """A table (..., B) with a column for each row of the batch, (..., M), on the device and of the dtype of `like`.
+class Rows:
+    """How the rows of a batch lie beside its samples, so that a table with a column for each sample fits them.
 
-    On the CPU NumPy repeats the columns, seven times as fast as torch selects them; elsewhere they are repeated there.
+    If every sample has as many rows, they are laid out as (..., n, B), and a table (..., 1, B) meets them by itself;
+    otherwise they stay (..., 1, M), and a column is repeated for each row of its sample.
     """
-    if like.device.type == "cpu":
-        return torch.from_numpy(np.repeat(table, counts, axis=-1)).to(like.dtype)
-    table = table.astype(np.float32 if like.dtype == torch.float32 else np.float64)
-    owner = upload(np.repeat(np.arange(len(counts)), counts), like.device)
-    return upload(table, like.device).index_select(table.ndim - 1, owner)
+
+    def __init__(self, counts: Sequence[int]) -> None:
+        self.counts, self.size = counts, len(counts)
+        self.alike = len(set(counts)) == 1
+
+    def laid(self, values: Tensor) -> Tensor:
+        """Rows (M, k) as (k, n, B) or (k, 1, M)."""
+        if self.alike:
+            return values.reshape(self.size, -1, values.shape[1]).permute(2, 1, 0).contiguous()
+        return values.T.contiguous()[:, None]
+
+    def back(self, values: Tensor) -> Tensor:
+        """The inverse of `laid`."""
+        return values.permute(2, 1, 0).reshape(-1, values.shape[0])
+
+    def table(self, table: Array, like: Tensor) -> Tensor:
+        """A table (..., B) as it meets rows that are laid out, on the device and of the dtype of `like`."""
+        on_host = like.device.type == "cpu"
+        if not self.alike and on_host:
+            table = table.take(self.owners, axis=-1)
+        if on_host:
+            return torch.from_numpy(table).to(like.dtype).unsqueeze(-2)
+        moved = upload(table.astype(np.float32 if like.dtype == torch.float32 else np.float64), like.device)
+        if not self.alike:
+            moved = moved.index_select(table.ndim - 1, upload(self.owners, like.device))
+        return moved.unsqueeze(-2)
+
+    @cached_property
+    def owners(self) -> Array:
+        """(M,) the sample of each row."""
+        return np.repeat(np.arange(self.size), self.counts)
 
 
 def table_of(moves: Sequence[Move], points: bool = False) -> Array:
-    """(moves, 11, B): matrix, height and width of each move."""
+    """(moves, 11, B): matrix, width and height of each move."""
     count = len(moves[0].size) if moves else 0
     table = np.empty((len(moves), ROWS, count))
     for number, move in enumerate(moves):
         table[number, :MATRIX_SIZE] = (move.points if points else move.matrix).reshape(-1, MATRIX_SIZE).T
-        table[number, HEIGHT:] = move.size.T
+        table[number, WIDTH:] = move.size.T[::-1]
     return table
 
 
-def moved(m: Tensor, x: Tensor, y: Tensor, projective: bool) -> Points:
-    """Points (M,) or (n, M) through the matrices in the rows of `m` (11, M)."""
-    new_x, new_y = m[0] * x + (m[1] * y + m[2]), m[3] * x + (m[4] * y + m[5])
-    if projective:
-        depth = m[6] * x + (m[7] * y + m[8])
-        new_x, new_y = new_x / depth, new_y / depth
-    return new_x, new_y
+def paired(values: Tensor, count: int) -> Tensor:
+    """The first axis (2 * count, ...) as two, (2, count, ...); the memory stays the same."""
+    return values.view(2, count, *values.shape[1:])
 
 
-def around(m: Tensor, low: Points, high: Points, projective: bool) -> tuple[Points, Points]:
-    """The boxes around moved boxes, by their corners or, for an affine move, by their centres and half sizes."""
-    if projective:
+def moved(m: Tensor, points: Tensor, projective: bool) -> Tensor:
+    """Points (2, ...), x and y, through the matrices in the rows of `m` (11, ...)."""
+    columns = paired(m[:6], 3)  # (2, 3, ...)
+    new = (columns[:, 1] * points[1]).add_(columns[:, 2]).add_(columns[:, 0] * points[0])
+    return new.div_((m[7] * points[1]).add_(m[8]).add_(m[6] * points[0])) if projective else new
+
+
+def around(m: Tensor, corners: Tensor, move: Move) -> Tensor:
+    """The boxes (4, ...) around moved boxes, by their corners or, for an affine move, by centres and half sizes."""
+    low, high = corners[:2], corners[2:]
+    if move.projective:
         x = torch.stack([low[0], high[0], high[0], low[0]])
         y = torch.stack([low[1], low[1], high[1], high[1]])
-        x, y = moved(m, x, y, True)
-        return (x.amin(0), y.amin(0)), (x.amax(0), y.amax(0))
-    x, y = moved(m, (low[0] + high[0]) * 0.5, (low[1] + high[1]) * 0.5, False)
-    half_x, half_y = (high[0] - low[0]) * 0.5, (high[1] - low[1]) * 0.5
-    size = m[:5].abs()
-    wide, tall = size[0] * half_x + size[1] * half_y, size[3] * half_x + size[4] * half_y
-    return (x - wide, y - tall), (x + wide, y + tall)
+        turned = moved(m[:, None], torch.stack([x, y]), True)
+        return torch.cat([turned.amin(1), turned.amax(1)])
+    if move.straight:
+        ends = (m[0:5:4] * paired(corners, 2)).add_(m[2:6:3])  # (low and high, x and y, ...)
+        return torch.cat([torch.minimum(*ends), torch.maximum(*ends)]) if move.mirrors else ends.flatten(0, 1)
+    middle, half = (low + high).mul_(0.5), (high - low).mul_(0.5)
+    middle, columns = moved(m, middle, False), paired(m[:6], 3).abs()
+    half = (columns[:, 0] * half[0]).add_(columns[:, 1] * half[1])
+    return torch.cat([middle - half, middle + half])
 
 
-def clipped(low: Points, high: Points, size: Points) -> tuple[Points, Points]:
-    """Boxes cut off at the borders of images of `size` (width, height)."""
-    (x1, y1), (x2, y2) = (
-        tuple(value.clamp(min=0).minimum(limit) for value, limit in zip(end, size, strict=True)) for end in (low, high)
-    )
-    return (x1, y1), (x2, y2)
+def clip(corners: Tensor, size: Tensor) -> None:
+    """Cut boxes (4, ...) off at the borders of images of `size` (2, ...), width and height, in place."""
+    ends = paired(corners.clamp_(min=0), 2)
+    torch.minimum(ends, size, out=ends)
 
 
 def follow_boxes(way: Route, boxes: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor | None]:
@@ -107,37 +138,38 @@ def follow_boxes(way: Route, boxes: Tensor, counts: Sequence[int]) -> tuple[Tens
         Boxes around the moved corners, clipped wherever pixels are cut off, (M, 4); which of them the steps of the
         list keep, (M,) bool, or None if there is no such step.
     """
-    matrices, kept = iter(spread(table_of(way.moves), counts, boxes)) if way.moves else iter(()), None
-    x1, y1, x2, y2 = boxes.T.contiguous().unbind()
-    low, high, size = (x1, y1), (x2, y2), None
+    rows = Rows(counts)
+    matrices, kept = iter(rows.table(table_of(way.moves), boxes)) if way.moves else iter(()), None
+    given = corners = rows.laid(boxes)
+    size: Tensor | None = None
     for place, stage in enumerate(way.stages):
         if isinstance(stage, Move):
             m = next(matrices)
-            low, high, size = *around(m, low, high, stage.projective), (m[WIDTH], m[HEIGHT])
+            corners, size = around(m, corners, stage), m[WIDTH:]
             if stage.clips:
-                low, high = clipped(low, high, size)
+                clip(corners, size)
         else:
-            if size is None:
-                height, width = spread(way.before.T, counts, boxes)
-                size = width, height
+            size = rows.table(way.before.T[::-1].copy(), boxes) if size is None else size
             if stage.clips:
-                low, high = clipped(low, high, size)
+                corners = corners.clone()  # they may be the given ones
+                clip(corners, size)
             if stage.drops:
-                left = (high[0] - low[0]) * (high[1] - low[1])
-                shown = _shown(left, boxes, way, place, counts) if stage.asks_what_is_shown else None
-                found = stage.keep(torch.stack([*low, *high], dim=1), torch.stack([*size, *size], dim=1), shown)
+                left = (corners[2] - corners[0]) * (corners[3] - corners[1])
+                shown = _shown(left, given, way, place, rows) if stage.asks_what_is_shown else None
+                limits = torch.cat([size, size]).expand_as(corners)
+                found = stage.keep(rows.back(corners), rows.back(limits), shown)
                 kept = found if kept is None else kept & found
-    return torch.stack([*low, *high], dim=1), kept
+    return rows.back(corners), kept
 
 
-def _shown(left: Tensor, given: Tensor, way: Route, place: int, counts: Sequence[int]) -> Tensor:
+def _shown(left: Tensor, given: Tensor, way: Route, place: int, rows: Rows) -> Tensor:
     """(M,) share that the area `left` is of the area of the whole box, moved as far as stage `place` without a cut."""
     whole = Route(way.stages[:place], way.before, way.size).total()
-    (m,) = spread(table_of([whole]), counts, given)
-    x1, y1, x2, y2 = given.T.contiguous().unbind()
-    low, high = around(m, (x1, y1), (x2, y2), projective=True)
-    area = (high[0] - low[0]) * (high[1] - low[1])
-    return torch.where(area > 0, left / area, torch.zeros_like(area))
+    whole.projective = True
+    (m,) = rows.table(table_of([whole]), given)
+    corners = around(m, given, whole)
+    area = (corners[2] - corners[0]) * (corners[3] - corners[1])
+    return rows.back(torch.where(area > 0, left / area, torch.zeros_like(area))[None])[:, 0]
 
 
 def follow_points(way: Route, points: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
@@ -152,12 +184,16 @@ def follow_points(way: Route, points: Tensor, counts: Sequence[int]) -> tuple[Te
         Points (M, n, 2); whether each has stayed inside wherever pixels are cut off, (M, n) bool; whether left and
         right are exchanged, (M,) bool.
     """
-    x, y = points.permute(2, 1, 0).contiguous().unbind()  # (n, M) each
-    inside = torch.ones_like(x, dtype=torch.bool)
-    matrices = spread(table_of(way.moves, points=True), counts, points) if way.moves else ()
+    rows = Rows(counts)
+    number = points.shape[1]
+    places = paired(rows.laid(points.transpose(1, 2).flatten(1)), number)  # (x and y, n, ...)
+    inside = torch.ones_like(places[0], dtype=torch.bool)
+    matrices = rows.table(table_of(way.moves, points=True), points)[:, :, None] if way.moves else ()
     for stage, m in zip(way.moves, matrices, strict=True):
-        x, y = moved(m, x, y, stage.projective)
+        places = moved(m, places, stage.projective)
         if stage.clips:
-            inside = inside & (x > -0.5) & (y > -0.5) & (x < m[WIDTH] - 0.5) & (y < m[HEIGHT] - 0.5)
+            inside = inside & ((places > -0.5) & (places < m[WIDTH:] - 0.5)).all(0)
     mirrored = np.linalg.det(way.matrices()[:, :2, :2]) < 0
-    return torch.stack([x, y]).permute(2, 1, 0), inside.T, spread(mirrored.astype(np.float64), counts, points) > 0
+    turned = rows.table(mirrored.astype(np.float64), points).expand(*inside.shape[1:])
+    result = rows.back(places.flatten(0, 1)).view(-1, 2, number).transpose(1, 2)
+    return result, rows.back(inside), rows.back(turned[None])[:, 0] > 0

@@ -25,9 +25,7 @@ __all__ = ["Move", "Route", "inverted", "route"]
 
 Array = NDArray[Any]
 
-# from the centre of pixel (0, 0) to its corner, and back
-TO_INDEX = np.array([[1.0, 0.0, -0.5], [0.0, 1.0, -0.5], [0.0, 0.0, 1.0]])
-TO_CORNER = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
+CENTRE = 0.5  # from the corner of a pixel to its centre
 
 
 @dataclass
@@ -35,7 +33,8 @@ class Move:
     """A move of all samples, from the pixels before it to those after it.
 
     matrix: (B, 3, 3) float64. points: The same for key points, which differ at flips. size: (height, width) after it,
-    (B, 2). clips: Whether what it moves out of the image is cut off there. projective: Whether it divides.
+    (B, 2). clips: Whether what it moves out of the image is cut off there. projective: Whether it divides. straight:
+    Whether it only scales, shifts and mirrors, along the axes. mirrors: Whether it may mirror.
     """
 
     matrix: Array
@@ -43,11 +42,18 @@ class Move:
     size: Array
     clips: bool
     projective: bool = False
+    straight: bool = False
+    mirrors: bool = False
 
     def then(self, other: Move) -> Move:
         """This move and another one as one."""
-        matrix, points = other.matrix @ self.matrix, other.points @ self.points
-        return Move(matrix, points, other.size, self.clips or other.clips, self.projective or other.projective)
+        matrix = points = other.matrix @ self.matrix
+        if self.points is not self.matrix or other.points is not other.matrix:
+            points = other.points @ self.points
+        return Move(
+            matrix, points, other.size, self.clips or other.clips, self.projective or other.projective,
+            self.straight and other.straight, self.mirrors or other.mirrors,
+        )  # fmt: skip
 
 
 @dataclass
@@ -95,7 +101,7 @@ class RouteBuilder:
         matrix = np.zeros((len(box), 3, 3))
         matrix[:, 0, 0], matrix[:, 1, 1], matrix[:, 2, 2] = scale[:, 1], scale[:, 0], 1.0
         matrix[:, :2, 2] = (-box[:, :2] * scale - start)[:, ::-1]
-        self._add(Move(matrix, matrix, placement.size, clips=True))
+        self._add(Move(matrix, matrix, placement.size, clips=True, straight=True))
         self.canvas = Canvas(placement.size, self.canvas.channels)
 
     def instructions(self, instructions: list[Instruction], composable: bool = False) -> None:
@@ -132,21 +138,22 @@ class RouteBuilder:
             self._flips = flips
 
     def _flipped(self, instruction: Instruction) -> Move:
-        height, width = self.canvas.sizes.T
-        mirrored = instruction.opcode == Op.FLIP
-        matrix, points = (np.tile(np.eye(3), (len(mirrored), 1, 1)) for _ in range(2))
-        for axis, operand, length in ((0, Flip.HORIZONTAL, width), (1, Flip.VERTICAL, height)):
-            turned = mirrored & (instruction.operands[:, operand] != 0)
-            for each, end in ((matrix, length), (points, length - 1)):
-                each[:, axis, axis], each[:, axis, 2] = np.where(turned, -1.0, 1.0), np.where(turned, end, 0.0)
-        return Move(matrix, points, self.canvas.sizes, clips=False)
+        mirrored = (instruction.opcode == Op.FLIP)[:, None]
+        turned = mirrored & (instruction.operands[:, [Flip.HORIZONTAL, Flip.VERTICAL]] != 0)
+        matrix = np.zeros((len(turned), 3, 3))
+        matrix[:, [0, 1], [0, 1]], matrix[:, 2, 2] = np.where(turned, -1.0, 1.0), 1.0
+        matrix[:, :2, 2] = turned * self.canvas.sizes[:, ::-1]
+        points = matrix.copy()
+        points[:, :2, 2] -= turned
+        return Move(matrix, points, self.canvas.sizes, clips=False, straight=True, mirrors=True)
 
     def _warped(self, instruction: Instruction) -> Move:
         applied = instruction.opcode == Op.WARP
         inverse = instruction.operands[:, Warp.MATRIX : MATRIX_SIZE].astype(np.float64).reshape(-1, 3, 3)
-        inverse = np.where(applied[:, None, None], inverse, np.eye(3))
+        if not applied.all():
+            inverse = np.where(applied[:, None, None], inverse, np.eye(3))
         projective = bool((applied & (instruction.operands[:, Warp.PROJECTIVE] != 0)).any())
-        matrix = TO_CORNER @ inverted(inverse) @ TO_INDEX
+        matrix = _of_corners(inverted(inverse))
         move = Move(matrix, matrix, self.canvas.sizes, clips=True, projective=projective)
         if Op.FLIP in instruction.possible:  # RandomChoice of a flip and a warp: each sample has one of them
             flip = self._flipped(instruction)
@@ -169,6 +176,13 @@ class RouteBuilder:
 
     def call(self, function: Callable[[Tensor], Tensor], canvas: Canvas) -> None:
         self.canvas = canvas
+
+
+def _of_corners(matrices: Array) -> Array:
+    """Matrices that map centres of pixels, numbered from (0, 0), as such that map corners."""
+    matrices[:, :, 2] -= CENTRE * (matrices[:, :, 0] + matrices[:, :, 1])
+    matrices[:, :2] += CENTRE * matrices[:, 2:]
+    return matrices
 
 
 def inverted(matrices: Array) -> Array:

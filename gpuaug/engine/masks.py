@@ -26,6 +26,9 @@ __all__ = ["fill_bytes", "mask_items", "mixed_masks", "moved_masks", "take"]
 
 Array = NDArray[Any]
 
+BYTE = 255
+PART = 1 << 16  # numbers that are looked at and converted while they lie in the processor's cache
+
 
 class MaskBuilder(ProgramBuilder):
     """Builds the programs of masks from the same parameters as those of images.
@@ -140,6 +143,11 @@ def moved_masks(
         planes: Whether an image has several masks, which move alike.
     """
     size = dtype.itemsize
+    narrow = _narrow(masks, dtype, fill)
+    if narrow is not None:
+        small, least = narrow
+        moved = moved_masks(small, torch.uint8, backend, items, fill - least, planes).to(dtype)
+        return moved.add_(least) if least else moved
     if isinstance(masks, Ragged):
         return _numbers(_rendered(masks, backend, items, fill_bytes(fill, dtype), masks.channels), dtype)
     if not planes:
@@ -151,6 +159,27 @@ def moved_masks(
     pixels = masks.permute(0, 2, 3, 1).contiguous().view(torch.uint8).permute(0, 3, 1, 2)
     moved = _rendered(pixels, backend, items, fill_bytes(fill, dtype, count), size)
     return moved.permute(0, 2, 3, 1).view(dtype).permute(0, 3, 1, 2).contiguous()
+
+
+def _narrow(
+    masks: Tensor | Ragged, dtype: torch.dtype, fill: float, least: int | None = None
+) -> tuple[Tensor | Ragged, int] | None:
+    """Masks whose numbers fit into a byte, as such less the least of them: (masks, least); None if they do not fit.
+
+    On the CPU only, where looking at numbers waits for nothing: there one byte moves in a fifth of the time of eight.
+    """
+    if masks.device.type != "cpu" or dtype not in (torch.int16, torch.int32, torch.int64):
+        return None
+    flat = masks.data.view(dtype) if isinstance(masks, Ragged) else masks.reshape(-1)
+    small, least = torch.empty(len(flat), dtype=torch.uint8), min(0, int(fill)) if least is None else least
+    for part, to in zip(torch.split(flat, PART), torch.split(small, PART), strict=True):
+        low, high = int(part.numpy().min()), max(int(part.numpy().max()), int(fill))  # torch's takes half as long again
+        if high - min(low, least) > BYTE:
+            return None
+        if low < least:
+            return _narrow(masks, dtype, fill, min(int(flat.min()), int(fill)))
+        to.copy_(part - least if least else part)
+    return (Ragged(small, masks.sizes, 1) if isinstance(masks, Ragged) else small.view(masks.shape)), least
 
 
 def _rendered(source: Tensor | Ragged, backend: str, items: Any, fill: Array, size: int) -> Tensor:

@@ -73,7 +73,7 @@ def _of_list(owner: object, given: Sequence[Mapping[str, Any]], canvas: Canvas) 
         values = [row[key] for row in given if key in row]
         kind = kind_of(key, values[0])
         _check_name(owner, key, values[0], kind)
-        whole = len(values) == len(given) and all(isinstance(value, Tensor) for value in values)
+        whole = len(values) == len(given) and all(issubclass(kind_, Tensor) for kind_ in set(map(type, values)))
         if kind is None or (kind == "labels" and not whole):
             continue
         if not whole:
@@ -106,18 +106,22 @@ def _check_name(owner: object, key: object, value: object, kind: str | None) -> 
 
 def _checked(owner: object, entry: Entry, canvas: Canvas) -> Entry:
     """Raise an error if a target does not fit its image."""
+    first: dict[tuple[Any, ...], int] = {}  # the first place of each shape and type: the others need no look
     for place, (value, shape) in enumerate(zip(entry.tensors, entry.shapes, strict=True)):
-        expected = _expected(entry, canvas, place, shape)
+        first.setdefault((value.device, value.dtype, value.layout, shape), place)
+    several = entry.kind == "masks" and canvas.several
+    for place in range(len(entry.tensors)) if several else first.values():
+        value = entry.tensors[place]
+        expected = _expected(entry, canvas, place, entry.shapes[place])
         if expected is None and entry.kind != "labels" and not _is_real(value, entry.kind):
             expected = "a dense tensor of real numbers"
         if expected is not None:
             raise checks.argument_error(owner, _name(entry, place), expected, checks.describe(value))
-    if not entry.dense:
-        for name in ("device", "dtype"):
-            found = {getattr(value, name) for value in entry.tensors}
-            if len(found) > 1:
-                got = " and ".join(sorted(map(str, found)))
-                raise checks.argument_error(owner, f'labels["{entry.key}"]', f"of one {name} for all images", got)
+    for number, name in enumerate(("device", "dtype")):
+        found = {str(key[number]) for key in first}
+        if len(found) > 1 and not entry.dense:
+            got = " and ".join(sorted(found))
+            raise checks.argument_error(owner, f'labels["{entry.key}"]', f"of one {name} for all images", got)
     if entry.kind == "boxes":
         _check_boxes(owner, entry, canvas)
     elif entry.kind == "masks" and canvas.several and entry.dense:

@@ -60,7 +60,8 @@ class Entry:
     def typed(self) -> bool:
         """Whether these are torchvision's own types."""
         values = [self.given] if self.dense else self.given
-        return any(type(value) is not Tensor and checks.is_target(value) for value in values)
+        kinds = {type(value): value for value in values}
+        return any(kind is not Tensor and checks.is_target(value) for kind, value in kinds.items())
 
     @cached_property
     def tensors(self) -> list[Tensor]:
@@ -107,7 +108,8 @@ class Entry:
             value = _reshaped(flat, self.shapes[0])
             return like(value, self.given, sizes[0]) if self.typed else value
         values = list(torch.split(flat, self.counts))
-        for number, shape in enumerate(self.shapes):
+        other = {len(shape) for shape in self.shapes} != {flat.ndim}
+        for number, shape in enumerate(self.shapes if other else ()):
             if len(shape) != flat.ndim:
                 values[number] = _reshaped(values[number], shape)
         if self.typed:
@@ -173,7 +175,7 @@ def is_structured(labels: object) -> bool:
     if isinstance(labels, Mapping):
         return True
     if isinstance(labels, (list, tuple)):
-        return len(labels) > 0 and all(isinstance(row, Mapping) for row in labels)
+        return len(labels) > 0 and all(issubclass(kind, Mapping) for kind in set(map(type, labels)))
     return checks.is_target(labels)
 
 

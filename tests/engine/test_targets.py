@@ -284,3 +284,24 @@ def test_dropped_boxes_drop_what_belongs_to_them(several: bool) -> None:
         assert torch.equal(row["area"], given["area"])  # not named
         dropped += int((~keep).sum())
     assert 0 < dropped < 5 * 6
+
+
+@pytest.mark.parametrize("dtype", [torch.int16, torch.int32, torch.int64], ids=str)
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("numbers", [(0, 200), (-100, 150), (-1, 300), (1000, 1100)], ids=str)
+def test_masks_move_alike_whether_their_numbers_fit_into_a_byte_or_not(
+    dtype: torch.dtype, several: bool, numbers: tuple[int, int], backend: str
+) -> None:
+    """With an ignore index below all of them, a negative number late in the batch, and a range too wide for a byte."""
+    images: Any = ragged("photo", 3, SIZES) if several else batch("photo", COUNT, 3, SIZE)
+    augment = module(backend=backend, mask_fill=-7)
+    draw = augment.sample(images)
+    given = masks_of(SIZES if several else [SIZE] * COUNT, torch.uint8)
+    low, high = numbers
+    wide = [(mask.to(dtype) * (high - low) // 119 + low) for mask in given]
+    wide[0].clamp_(min=0)  # so the first look finds no negative number
+    _, moved = augment.render(images, draw, [{"masks": mask} for mask in wide])
+    _, floats = augment.render(images, draw, [{"masks": mask.float()} for mask in wide])
+    for row, other in zip(moved, floats, strict=True):
+        assert row["masks"].dtype == dtype
+        assert torch.equal(row["masks"].float(), other["masks"])
