@@ -9,13 +9,14 @@ from typing import Any
 
 import torch
 
-__all__ = ["WIDE", "Run", "median", "ratio", "spread", "take_turns", "wide"]
+__all__ = ["CPU_CLOCK", "WIDE", "Run", "median", "ratio", "spread", "take_turns", "wide"]
 
 WIDE = 0.10  # a figure whose spread is above this is marked
 FEW = 5  # rounds below which quartiles say nothing
 LEAST = 3  # turns, however long they take
 
 Run = Callable[[], Any]
+CPU_CLOCK = time.process_time  # of all threads of this process: what others do on the machine is not counted
 
 
 def take_turns(
@@ -26,6 +27,7 @@ def take_turns(
     *,
     rest: float = 0.0,
     lost: dict[str, Exception] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Seconds of each run in each round, after one round that warms up; the order alternates.
 
@@ -36,6 +38,7 @@ def take_turns(
         device: its work is waited for before a clock stops.
         rest: seconds before each turn, for those who go on working after theirs.
         lost: gets the errors of those who raise, who are then out; without it the first error is raised.
+        clock: what tells the seconds.
     """
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     taken: dict[str, list[float]] = {name: [] for name in runs}
@@ -46,7 +49,7 @@ def take_turns(
         for name in list(taken) if number % 2 else list(reversed(taken)):
             time.sleep(rest)
             wait()
-            start = time.perf_counter()
+            start = clock()
             try:
                 runs[name]()
                 wait()
@@ -57,7 +60,7 @@ def take_turns(
                 del taken[name]
                 continue
             if number:
-                taken[name].append(time.perf_counter() - start)
+                taken[name].append(clock() - start)
     return taken
 
 

@@ -78,10 +78,10 @@ FIXED: dict[str, Callable[[], Any]] = {
 }  # fmt: skip
 
 
-def compose(steps: list[Any]) -> Any:
-    """One flat composition that tells nobody."""
+def compose(steps: list[Any], **targets: Any) -> Any:
+    """One flat composition that tells nobody; `targets` says what boxes and key points are."""
     flat = [one for step in steps for one in (step if isinstance(step, list) else [step])]
-    return al.Compose(flat, telemetry=False)
+    return al.Compose(flat, telemetry=False, **targets)
 
 
 def read(path: str) -> Any:

@@ -1,6 +1,7 @@
 """The tables of the documentation, from the stored runs: python -m benchmarks.report.docs writes them.
 
     python -m benchmarks --full --data FOLDER --json benchmarks/results/full.json --plot benchmarks/results
+    python -m benchmarks targets --full --data FOLDER --json benchmarks/results/targets.json
     python -m benchmarks.evidence.accuracy --data CIFAR --json benchmarks/results/accuracy.json
     python -m benchmarks.evidence.bottleneck_validation --json benchmarks/results/planted.json
 
@@ -58,6 +59,13 @@ def _regime(name: str) -> Callable[[Run], str]:
         return "\n\n".join([*tables, "\n".join(f"- {note}" for note in notes)])
 
     return block
+
+
+def _targets(run: Run) -> str:
+    """Targets have a run of their own, with its losing rows and its machine."""
+    missing = "\n".join(f"- Absent: {line}" for line in absences(run) if line.startswith("targets"))
+    machine = "- " + _machine(run).replace("-m benchmarks ", "-m benchmarks targets ")
+    return "\n\n".join(part for part in (_regime("targets")(run), missing, _losses(run), machine) if part)
 
 
 def _short(run: Run) -> str:
@@ -179,6 +187,7 @@ BLOCKS: dict[str, Callable[[Run], str]] = {
     "machine": _machine,
     "marks": _marks,
     **{name: _regime(name) for name in ("ops", "recipes", "loaders", "training", "scaling")},
+    "targets": _targets,
     "losses": _losses,
     "absent": _absent,
     "audit": _audit,
@@ -198,7 +207,9 @@ def stored() -> dict[str, Run]:
         raise RuntimeError(
             f"{PACKAGE}: the stored runs are in the repository, not in an installed package. Use a clone."
         )
-    return {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in ("full", "accuracy", "planted")}
+    return {
+        name: json.loads((RESULTS / f"{name}.json").read_text()) for name in ("full", "accuracy", "planted", "targets")
+    }
 
 
 def main(arguments: list[str] | None = None) -> int:
