@@ -2,6 +2,7 @@
 
     python -m benchmarks --full --data FOLDER --json benchmarks/results/full.json --plot benchmarks/results
     python -m benchmarks turns --full --data FOLDER --json benchmarks/results/turns.json  # one regime again
+    python -m benchmarks targets --full --data FOLDER --json benchmarks/results/targets.json
     python -m benchmarks.evidence.accuracy --data CIFAR --json benchmarks/results/accuracy.json
     python -m benchmarks.evidence.crop_only FOLDER --json benchmarks/results/crop_only.json
     python -m benchmarks.evidence.bottleneck_validation --json benchmarks/results/planted.json
@@ -70,6 +71,13 @@ def _regime(name: str) -> Callable[[Run], str]:
         return "\n\n".join([*tables, "\n".join([*(f"- {note}" for note in notes), *about])])
 
     return block
+
+
+def _targets(run: Run) -> str:
+    """Targets have a run of their own, with its losing rows and its machine."""
+    missing = "\n".join(f"- Absent: {line}" for line in absences(run) if line.startswith("targets"))
+    machine = "- " + _machine(run).replace("-m benchmarks ", "-m benchmarks targets ")
+    return "\n\n".join(part for part in (_regime("targets")(run), missing, _losses(run), machine) if part)
 
 
 def _short(run: Run) -> str:
@@ -209,6 +217,7 @@ BLOCKS: dict[str, Callable[[Run], str]] = {
     "machine": _machine,
     "marks": _marks,
     **{name: _regime(name) for name in ("ops", "recipes", "loaders", "training", "scaling", "turns")},
+    "targets": _targets,
     "losses": _losses,
     "absent": _absent,
     "audit": _audit,

@@ -30,6 +30,8 @@ SHORT = {
     "AlbumentationsX": "Alb.X",
     "AlbumentationsX, area": "Alb. area",
     "Kornia, compiled": "Kornia comp.",
+    f"{OURS}, list": "as a list",
+    f"{OURS}, images only": "images only",
     "triton-augment": "triton augm.",
     "torchaug": "torch aug",
 }
@@ -113,6 +115,8 @@ def grids(run: dict[str, Any]) -> Iterator[tuple[str, Grid]]:
         yield "ops", _contest("Ops alone", regimes["ops"]["rows"], "op")
     for threads, rows in _by_threads(regimes.get("recipes", {"rows": []})["rows"]):
         yield "recipes", _contest(f"Recipes, {_cores(threads)}", rows, "recipe")
+    for threads, rows in _by_threads(regimes.get("targets", {"rows": []})["rows"]):
+        yield "targets", _targets(f"Targets, {_cores(threads)}", rows)
     for threads, rows in _by_threads(regimes.get("loaders", {"rows": []})["rows"]):
         yield "loaders", _loaders(f"Loaders, {_cores(threads)}", rows)
     for threads, rows in _by_threads(regimes.get("training", {"rows": []})["rows"]):
@@ -152,6 +156,23 @@ def _contest(title: str, rows: list[Row], what: str) -> Grid:
         notes.append(f"Mean difference from torchvision's pixels, in levels, in a recipe without chance: {told}.")
     notes += _work(timed)
     return Grid(title, [what, OURS, *(SHORT.get(name, name) for name in names)], body, notes, narrow=True)
+
+
+def _targets(title: str, rows: list[Row]) -> Grid:
+    """As a contest, with what the targets take beside their images."""
+    grid = _contest(title, rows, "targets")
+    grid.notes[0] = grid.notes[0].replace("images.", "images a batch at most. Seconds are those of the process.")
+    added = []
+    for case in dict.fromkeys(row["case"] for row in rows):
+        mine = {row["who"]: row["seconds"] for row in rows if row["case"] == case}
+        alone = mine.get(f"{OURS}, images only")
+        for who, how in ((OURS, ""), (f"{OURS}, list", " as a list")):
+            if alone is not None and who in mine:
+                ms = median([taken - without for taken, without in zip(mine[who], alone, strict=True)]) * 1e3
+                added.append(f"{case}{how} {ms:.1f}")
+    if added:
+        grid.notes.append(f"What the targets of a batch take beside its images, ms: {'; '.join(added)}.")
+    return grid
 
 
 def short(case: str) -> str:
@@ -304,7 +325,7 @@ def stacked(rows: list[Row]) -> dict[str, list[tuple[str, float]]]:
 def losses(run: dict[str, Any]) -> list[str]:
     """The rows in which another library is faster, in words, with their marks."""
     found = []
-    for regime in ("ops", "recipes", "loaders", "training"):
+    for regime in ("ops", "recipes", "targets", "loaders", "training"):
         rows = [row for row in run["regimes"].get(regime, {"rows": []})["rows"] if "seconds" in row]
         first: dict[Any, Row] = {}
         for row in rows:
@@ -324,7 +345,7 @@ def losses(run: dict[str, Any]) -> list[str]:
 def unmatched(run: dict[str, Any]) -> list[str]:
     """Where others ran and gpuaug did not, so that there is nothing to compare them with."""
     found = []
-    for regime in ("ops", "recipes", "loaders", "training"):
+    for regime in ("ops", "recipes", "targets", "loaders", "training"):
         rows = [row for row in run["regimes"].get(regime, {"rows": []})["rows"] if "seconds" in row]
         cases: dict[Any, list[Row]] = {}
         for row in rows:

@@ -28,6 +28,8 @@ from benchmarks.regimes.loaders import CASES, Files, copies, open_way
 from benchmarks.regimes.op_regimes import contest
 from benchmarks.regimes.scaling import PASSES, parts, scaling
 from benchmarks.regimes.sent import counted
+from benchmarks.regimes.targets import CASES as TARGET_CASES
+from benchmarks.regimes.targets import SMALL, batches, check, targets
 from benchmarks.regimes.turns import calls, check_equal, turns
 from benchmarks.report import tables
 from benchmarks.worker_pool import WorkerPool
@@ -272,6 +274,35 @@ def test_sizes_in_turn_must_give_the_same_pixels() -> None:
         check_equal([call], [call])
 
 
+def test_targets_are_checked_and_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    from benchmarks.peers.targets import FOLLOWERS, Torchvision
+
+    names = [OURS, f"{OURS}, list", f"{OURS}, images only", THEIRS]
+    case = "small images, 20 boxes"
+    found = targets(photographs()[:2], names=names, cases=["small images", case], rounds=1)
+    who = [(one["case"], one["who"]) for one in found["rows"]]
+    assert who == [("small images", OURS), ("small images", THEIRS), *((case, name) for name in names)]
+    assert not found["absent"]
+    assert {one["images"] for one in found["rows"]} == {SMALL[0]}
+    run = {**a_run(), "regimes": {"targets": found}}
+    (grid,) = (grid for regime, grid in tables.grids(run) if regime == "targets")
+    assert [row[0] for row in grid.rows] == ["small images", case]
+    assert any(
+        note.startswith(f"What the targets of a batch take beside its images, ms: {case} ") for note in grid.notes
+    )
+    batch = batches(photographs()[:2])["mask + 10 boxes"]
+    follower = FOLLOWERS[OURS](batch)
+    check(follower, batch)
+    made = follower.results(list(follower.run()))
+    less = [{**made[0], "boxes": made[0]["boxes"][:-1]}, *made[1:]]
+    monkeypatch.setattr(follower, "results", lambda _: less)
+    with pytest.raises(PeerError, match=r"made boxes of torch.float32 \(9, 4\), not torch.float32 \(10, 4\)"):
+        check(follower, batch)
+    monkeypatch.setattr(Torchvision, "results", lambda self, made: [])
+    out = targets(photographs()[:2], names=[THEIRS], cases=[TARGET_CASES[0]], rounds=1)["absent"]
+    assert out[0]["error"] == "made 0 images, not 64"
+
+
 def test_no_images_is_said(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"benchmarks: `data` must hold .*\.jpg.* files, found none in"):
         load(tmp_path, 3)
@@ -373,6 +404,7 @@ def test_a_stored_run_is_shown_and_written(tmp_path: Path) -> None:
     ("arguments", "error"),
     [
         (("walking",), "a regime must be one of ops, recipes, loaders, training, scaling, turns, audit, got walking"),
+        (("walking",), "a regime must be one of ops, recipes, targets, loaders, training, scaling, audit, got walking"),
         (("--quick", "--full"), "--quick and --full cannot be combined"),
         (("--device", "tpu"), "`device` must be cpu or cuda, got tpu"),
         (("--show", "pyproject.toml"), "--show takes a file that --json of this version has written"),

@@ -67,3 +67,33 @@ def test_profile_imagefolder(tmp_path: Path) -> None:
     assert {"decode", "RandomResizedCrop", "RandAugment", "Normalize"} <= {one["name"] for one in found["stages"]}
     assert "augment-on-device" in {one["id"] for one in found["advice"]}, done.stdout
     assert found["receipt"] is not None
+
+
+def losses(printed: str) -> list[float]:
+    return [float(found) for found in re.findall(r"^step +\d+  loss (\d+\.\d+)$", printed, re.M)]
+
+
+def test_segmentation(tmp_path: Path) -> None:
+    """The loss falls to less than half, and every class is found on images that the network has not seen."""
+    printed = run("segmentation.py", "--steps", 41, cwd=tmp_path)
+    found = losses(printed)
+    assert found[-1] < 0.5 * found[0], printed
+    scores = dict(re.findall(r"^IoU (\w+): (\d\.\d\d)$", printed, re.M))
+    assert list(scores) == ["background", "disc", "square"], printed
+    assert float(scores["background"]) > 0.8, printed
+
+
+def test_detection(tmp_path: Path) -> None:
+    printed = run("detection.py", "--steps", 31, cwd=tmp_path)
+    found = losses(printed)
+    assert found[-1] < 0.7 * found[0], printed
+    assert re.search(r"^found \d+ of \d+ objects$", printed, re.M), printed
+
+
+def test_keypoints(tmp_path: Path) -> None:
+    """The network finds points better than a guess at the centre does."""
+    printed = run("keypoints.py", "--steps", 80, cwd=tmp_path)
+    found = losses(printed)
+    assert found[-1] < 0.5 * found[0], printed
+    away = dict(re.findall(r"^mean distance of the (\w+): (\d+\.\d) pixels$", printed, re.M))
+    assert float(away["network"]) < 0.9 * float(away["centre"]), printed

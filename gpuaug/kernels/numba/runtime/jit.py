@@ -203,7 +203,7 @@ class _Watch(event.Listener):
                 gc.enable()
 
     def tell(self) -> None:
-        """Show the message, once per process, while a kernel is compiled: on a terminal or in a notebook, else log it."""
+        """Show the message, once per process, while a kernel is compiled: on a terminal or in a notebook, or log it."""
         self.waits = False
         if self.told or self.depth < 1:
             return
