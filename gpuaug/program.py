@@ -33,7 +33,6 @@ from gpuaug.instructions import (
     Op,
 )
 from gpuaug.philox import LOOK, NUMBERS, fold
-from gpuaug.straight import Straight
 
 __all__ = [
     "BICUBIC", "BILINEAR", "CIRCULAR", "CONSTANT", "EDGE", "NEAREST", "NEAREST_EXACT", "OPERANDS", "REFLECT",
@@ -261,7 +260,7 @@ class Alike:
     the list. plans: What a backend keeps for later calls.
     """
 
-    def __init__(self, straight: Callable[[], list[tuple[int, Straight]] | None]) -> None:
+    def __init__(self, straight: Callable[[], list[tuple[int, Any]] | None]) -> None:
         self.straight = straight
         self.plans: dict[Any, Any] = {}
 

@@ -17,13 +17,13 @@ from gpuaug.engine.order import check_order
 from gpuaug.interop.torchvision import in_a_list, theirs
 from gpuaug.philox import uniforms
 from gpuaug.program import Alike, Keys, Program
-from gpuaug.straight import Straight
 from gpuaug.transforms.base import Canvas, Kind, Params, Transform
 from gpuaug.transforms.container import Compose, flatten
 from gpuaug.transforms.convert import ToDtype
 from gpuaug.transforms.geometric import RandomHorizontalFlip, RandomVerticalFlip
 from gpuaug.transforms.mix import Mix, strangers
 from gpuaug.transforms.opaque import Opaque, is_foreign
+from gpuaug.transforms.straight import Straight
 
 __all__ = ["Pipeline", "walk"]
 

@@ -24,8 +24,8 @@ from torch import Tensor
 
 from gpuaug import checks, program
 from gpuaug.program import Erase, Instruction
-from gpuaug.straight import Straight
 from gpuaug.transforms.canvas import Canvas, Placement, repeated, whole_boxes
+from gpuaug.transforms.straight import Straight
 
 if TYPE_CHECKING:
     from typing_extensions import Self

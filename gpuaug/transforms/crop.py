@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from gpuaug import checks
 from gpuaug.program import CONSTANT, EDGE, REFLECT, SYMMETRIC
-from gpuaug.straight import Boxes, Straight
 from gpuaug.transforms.arguments import INTERPOLATIONS, Fill, Interpolation, Size, fill_row
 from gpuaug.transforms.arguments import fill as check_fill
 from gpuaug.transforms.arguments import interpolation as check_interpolation
 from gpuaug.transforms.base import Canvas, Crop, Params, Placement, Transform, repeated, whole_boxes
+from gpuaug.transforms.straight import Boxes, Straight
 
 __all__ = ["CenterCrop", "Pad", "RandomCrop", "RandomResizedCrop", "Resize"]
 

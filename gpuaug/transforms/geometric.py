@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from gpuaug import checks
 from gpuaug.instructions import MATRIX_SIZE, Warp
 from gpuaug.program import Feature, Instruction, Op
-from gpuaug.straight import Mirror, Straight
 from gpuaug.transforms import matrix
 from gpuaug.transforms.arguments import INTERPOLATIONS, Fill, Interpolation, Level, Range, fill_row
 from gpuaug.transforms.arguments import fill as check_fill
 from gpuaug.transforms.arguments import interpolation as check_interpolation
 from gpuaug.transforms.base import Canvas, Params, Pixel
+from gpuaug.transforms.straight import Mirror, Straight
 
 __all__ = ["RandomAffine", "RandomHorizontalFlip", "RandomPerspective", "RandomRotation", "RandomVerticalFlip"]
 

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpuaug import checks, program
-from gpuaug.straight import Blend, Straight
 from gpuaug.transforms.base import Builder, Canvas, Kind, Params, Transform
 from gpuaug.transforms.quantile import beta_quantile
+from gpuaug.transforms.straight import Blend, Straight
 
 __all__ = ["CutMix", "Mix", "MixUp", "strangers"]
 

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from gpuaug import checks
-from gpuaug.straight import Straight
 from gpuaug.transforms.base import Builder, Canvas, Kind, Params, Transform
+from gpuaug.transforms.straight import Straight
 
 __all__ = ["ClampBoundingBoxes", "SanitizeBoundingBoxes", "TargetStep"]
 

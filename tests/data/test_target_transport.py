@@ -96,7 +96,8 @@ def test_small_tensors_go_to_a_device_in_one_piece() -> None:
     large = sum(row["masks"].nbytes > travel.SMALL for row in batch.labels)
     empty = sum(t.numel() == 0 for row in batch.labels for t in row.values() if isinstance(t, Tensor))
     assert len(copies) == 1 + large + empty
-    single = {"a": torch.ones(2), "b": torch.zeros(1000)[:2], "c": torch.zeros(1000)[3:5]}
+    large_one = torch.zeros(1000)
+    single = {"a": torch.ones(2), "b": large_one[:2], "c": large_one[3:5]}
     copies.clear()
     assert same(travel._shipped(ship, single), single)
     assert len(copies) == 3, "memory that nobody asked for stays"

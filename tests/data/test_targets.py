@@ -133,7 +133,13 @@ def test_the_targets_of_what_stands_in_for_a_damaged_file(form: str) -> None:
     images = ga.data.Encoded.from_images([EncodedImage(file, str(n), "skip") for n, file in enumerate(files)])
     boxes = [torch.tensor([[0.0, 0, n + 2, n + 3]]) for n in range(4)]
     rows = [{"boxes": box, "image_id": n} for n, box in enumerate(boxes)]
-    together = {"boxes": torch.stack(boxes), "image_id": list(range(4)), "set": "abcd", "numbers": (0, 1, 2, 3)}
+    together = {
+        "boxes": torch.stack(boxes),
+        "image_id": list(range(4)),
+        "set": "abcd",
+        "numbers": (0, 1, 2, 3),
+        "names": torch.arange(9),
+    }
     listed = {**together, "boxes": boxes}
     given = {"list": rows, "tuple": tuple(rows), "mapping": together, "mapping of lists": listed}[form]
     batches = ga.DeviceLoader([(images, given)], "cpu", ga.Augment([ga.CenterCrop(50)]))
@@ -145,6 +151,7 @@ def test_the_targets_of_what_stands_in_for_a_damaged_file(form: str) -> None:
         assert targets["image_id"] == order
         assert targets["numbers"] == tuple(order)
         assert targets["set"] == "abcd"
+        assert targets["names"].tolist() == list(range(9))
         found = list(targets["boxes"])
     else:
         assert [row["image_id"] for row in targets] == order

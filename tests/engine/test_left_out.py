@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader
-from torchvision import tv_tensors
 from torchvision.transforms import v2
 
 import gpuaug as ga
@@ -112,12 +111,9 @@ TARGETS: dict[str, Any] = {
     "boxes": torch.zeros(4, 2, 4),
     "a box each": torch.tensor([[0, 0, 9, 9]] * 4),
     "a box each, in int32": torch.tensor([[0, 0, 9, 9]] * 4, dtype=torch.int32),
-    "boxes of torchvision": tv_tensors.BoundingBoxes(torch.rand(4, 4), format="XYXY", canvas_size=(24, 21)),
-    "a mask of torchvision": tv_tensors.Mask(torch.zeros(4, 24)),
     "key points of an array": np.zeros((4, 5, 2)),
     "of another length": torch.zeros(3),
     "a number": torch.tensor(1),
-    "a dict": {"boxes": torch.zeros(4, 4)},
     "a list of boxes": [torch.zeros(n, 4) for n in range(4)],
 }
 LABELS: dict[str, Any] = {

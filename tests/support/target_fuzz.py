@@ -21,7 +21,7 @@ __all__ = ["case", "check", "disagreements"]
 
 TYPES = (torch.uint8, torch.bool, torch.int16, torch.int32, torch.int64, torch.float32)
 REFUSED = (
-    "cannot follow AugMix",
+    "with AugMix",
     "at this step",
     "at least",
     "smaller than the image",

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from gpuaug import checks
 from gpuaug.program import Instruction, ListedInstruction, Op
-from gpuaug.straight import Picks, Straight
 from gpuaug.transforms.arguments import Fill, Interpolation, Level
 from gpuaug.transforms.arguments import fill as check_fill
 from gpuaug.transforms.arguments import interpolation as check_interpolation
@@ -37,6 +36,7 @@ from gpuaug.transforms.policy.ops import (
 )
 from gpuaug.transforms.policy.tables import POLICIES
 from gpuaug.transforms.quantile import beta_quantile
+from gpuaug.transforms.straight import Picks, Straight
 
 __all__ = ["AugMix", "AutoAugment", "Policy", "RandAugment", "TrivialAugmentWide"]
 

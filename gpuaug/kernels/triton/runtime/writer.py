@@ -20,7 +20,7 @@ from gpuaug.instructions import KEY_WORDS, WindowWord
 from gpuaug.kernels.triton.runtime.launch import Block
 from gpuaug.kernels.triton.runtime.plan import Layout
 from gpuaug.program import Alike, Keys
-from gpuaug.straight import Blend, Boxes, Mirror, Picks, Straight
+from gpuaug.transforms.straight import Blend, Boxes, Mirror, Picks, Straight
 
 __all__ = ["Writer"]
 
