@@ -173,8 +173,10 @@ def _narrow(
     if masks.device.type != "cpu" or dtype not in (torch.int16, torch.int32, torch.int64):
         return None
     flat = masks.data.view(dtype) if isinstance(masks, Ragged) else masks.reshape(-1)
-    small, least = torch.empty(len(flat), dtype=torch.uint8), min(0, int(fill)) if least is None else least
-    for part, to in zip(torch.split(flat, PART), torch.split(small, PART), strict=True):
+    small = torch.empty(len(flat), dtype=torch.uint8, device="cpu")
+    least = min(0, int(fill)) if least is None else least
+    for start in range(0, len(flat), PART):
+        part, to = flat[start : start + PART], small[start : start + PART]
         low, high = int(part.numpy().min()), max(int(part.numpy().max()), int(fill))  # torch's takes half as long again
         if high - min(low, least) > BYTE:
             return None
