@@ -56,12 +56,14 @@ class Rows:
     def laid(self, values: Tensor) -> Tensor:
         """Rows (M, k) as (k, n, B) or (k, 1, M)."""
         if self.alike:
-            return values.reshape(self.size, -1, values.shape[1]).permute(2, 1, 0).contiguous()
+            return (
+                values.reshape(self.size, values.shape[0] // self.size, values.shape[1]).permute(2, 1, 0).contiguous()
+            )
         return values.T.contiguous()[:, None]
 
     def back(self, values: Tensor) -> Tensor:
         """The inverse of `laid`."""
-        return values.permute(2, 1, 0).reshape(-1, values.shape[0])
+        return values.permute(2, 1, 0).reshape(values.shape[1] * values.shape[2], values.shape[0])
 
     def table(self, table: Array, like: Tensor) -> Tensor:
         """A table (..., B) as it meets rows that are laid out, on the device and of the dtype of `like`."""

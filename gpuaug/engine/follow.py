@@ -127,14 +127,9 @@ def _check_mix(owner: object, pipeline: Pipeline, targets: Targets) -> None:
             expected = f"class labels and masks of whole images with {name}"
             remedy = f"Leave {name} out: the objects of two images cannot be averaged."
             raise checks.argument_error(owner, f'labels["{entry.key}"]', expected, entry.kind + " of objects", remedy)
-    for entry in targets.of_kind("masks") if _blends(pipeline) else []:
-        if pipeline.num_classes is not None and entry.dense and len(entry.shapes[0]) == 4:
-            expected, got = "(B, H, W) with num_classes, which makes them soft", checks.describe(entry.given)
-            raise checks.argument_error(owner, f'labels["{entry.key}"]', expected, got)
-        if pipeline.num_classes is None and targets.single:
-            remedy = 'Pass {"masks": masks}.'
-            expected = f"a mapping, as {name} gives two masks and a weight"
-            raise checks.argument_error(owner, "labels", expected, "a Mask", remedy)
+    if targets.single and pipeline.num_classes is None and _blends(pipeline):
+        expected = f"a mapping, as {name} gives two masks and a weight"
+        raise checks.argument_error(owner, "labels", expected, "a Mask", 'Pass {"masks": masks}.')
 
 
 def _blends(pipeline: Pipeline) -> bool:
