@@ -197,5 +197,5 @@ def follow_points(way: Route, points: Tensor, counts: Sequence[int]) -> tuple[Te
             inside = inside & ((places > -0.5) & (places < m[WIDTH:] - 0.5)).all(0)
     mirrored = np.linalg.det(way.matrices()[:, :2, :2]) < 0
     turned = rows.table(mirrored.astype(np.float64), points).expand(*inside.shape[1:])
-    result = rows.back(places.flatten(0, 1)).view(-1, 2, number).transpose(1, 2)
+    result = rows.back(places.flatten(0, 1)).view(len(points), 2, number).transpose(1, 2)
     return result, rows.back(inside), rows.back(turned[None])[:, 0] > 0

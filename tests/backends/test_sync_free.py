@@ -69,7 +69,7 @@ def test_images_of_several_sizes(audited: dict[str, Any]) -> None:
     assert each[0][-1] == "aten.copy_.default"
 
 
-UPLOADS = {"masks": 2, "wide masks": 2, "boxes": 3, "key points": 6, "objects": 9}  # the images' own is one of them
+UPLOADS = {"masks": 2, "wide masks": 2, "boxes": 2, "key points": 4, "objects": 6}  # the images' own is one of them
 
 
 @pytest.mark.parametrize("name", UPLOADS)
