@@ -272,7 +272,13 @@ class PadToLargest(Crop, registered=False):
     def for_evaluation(self) -> Sequence[Transform]:
         return (self,)
 
+    def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
+        return {"size": self.sizes(canvas.sizes)}  # of the whole batch, also where only some of its samples are lowered
+
+    def after(self, canvas: Canvas, params: Params | None = None) -> Canvas:
+        return Canvas(self.sizes(canvas.sizes) if params is None else params["size"], canvas.channels)
+
     def placement(self, params: Params, canvas: Canvas) -> Placement:
         fill = fill_row(self, self.fill, canvas.channels).astype(np.uint8)
         zero = repeated(len(canvas), 0, 0)
-        return Placement.cut(canvas.sizes, zero, self.sizes(canvas.sizes), True, CONSTANT, fill)
+        return Placement.cut(canvas.sizes, zero, params["size"], True, CONSTANT, fill)

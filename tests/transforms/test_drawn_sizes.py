@@ -127,6 +127,18 @@ def test_pad_to_largest_keeps_images_in_the_top_left_corner(backend: str) -> Non
     assert augment.eval()(images).shape == result.shape
 
 
+def test_masks_of_objects_are_padded_as_all_images_are() -> None:
+    """Also where the largest image of the batch has no object."""
+    images = ragged("photo", 3, SIZES)
+    counts = [1, 2, 0, 0, 1, 3]
+    assert max(SIZES) == SIZES[counts.index(0, 3)]
+    rows = [{"masks": torch.ones(n, *size, dtype=torch.uint8)} for n, size in zip(counts, SIZES, strict=True)]
+    result, targets = ga.Augment([ga.PadToLargest()], seed=0)(images, rows)
+    for row, count, size in zip(targets, counts, SIZES, strict=True):
+        assert row["masks"].shape == (count, *result.shape[-2:])
+        assert int(row["masks"].sum()) == count * size[0] * size[1]
+
+
 def test_a_list_must_end_with_one_size() -> None:
     for op in DRAWN:
         with pytest.raises(ValueError, match=f"one size after {type(op).__name__}, got none. Put RandomCrop"):
