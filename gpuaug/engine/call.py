@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any
 
@@ -18,9 +18,9 @@ from gpuaug.engine.follow import follow
 from gpuaug.engine.geometry import Route, route
 from gpuaug.engine.numbering import Reservation
 from gpuaug.engine.pipeline import Pipeline
-from gpuaug.engine.render import Output, drawn, render
+from gpuaug.engine.render import Output, drawn, mix_of, render
 from gpuaug.engine.targets import Targets
-from gpuaug.program import Keys, Program
+from gpuaug.program import Keys
 from gpuaug.transforms.base import Canvas, Kind, Params
 
 __all__ = ["Call", "Draw", "Output", "check_drawn", "render_draw", "route_of"]
@@ -167,12 +167,12 @@ def render_draw(
     targets: Targets | None = None,
 ) -> Tensor | tuple[Tensor, Any]:
     """The images of a draw; with labels or targets, (images, labels)."""
+    if draw.exact != output.exact:  # the draw of another module: targets move as these images do
+        draw = replace(draw, exact=output.exact)
     if frames_of(images):
         return render_clips(pipeline, output, images, draw, labels, targets)
     items = lower_draw(pipeline, output, draw)
     result, mixed = render(items, images, output.backend, labels, pipeline.num_classes)
     if targets is not None:
-        finish = next(item for item in reversed(items) if isinstance(item, Program)).finish
-        mix = None if finish is None else finish.mix
-        return result, follow(pipeline, targets, draw, output.backend, output.following, mixed, mix)
+        return result, follow(pipeline, targets, draw, output.backend, output.following, mixed, mix_of(items))
     return result if mixed is None else (result, mixed)

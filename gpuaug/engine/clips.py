@@ -13,10 +13,10 @@ from gpuaug.engine.batch import Images, canvas_of, frames_of
 from gpuaug.engine.follow import Drawn, follow
 from gpuaug.engine.masks import take
 from gpuaug.engine.pipeline import Pipeline
-from gpuaug.engine.render import Output, render
+from gpuaug.engine.render import Output, mix_of, render
 from gpuaug.engine.targets import Targets
 from gpuaug.philox import NUMBERS, fold, philox
-from gpuaug.program import Keys, Mix, Program
+from gpuaug.program import Keys, Mix
 from gpuaug.ragged import Ragged
 
 __all__ = ["frame_keys", "render_clips"]
@@ -53,9 +53,7 @@ def render_clips(
     rows = np.repeat(np.arange(count), frames)
     params, keys = [take(each, rows) for each in draw.params], frame_keys(draw.keys, frames)
     items = pipeline.lower(params, keys, canvas_of(images), output.exact, output.memory_format, output.dtype)
-    last = items[-1]
-    assert isinstance(last, Program)
-    mix, own = None if last.finish is None else last.finish.mix, None
+    mix, own = mix_of(items), None
     if mix is not None:
         own = Mix(*(part[::frames] for part in (mix.partner, mix.weight, mix.box, mix.share)))
         mix.partner = mix.partner * frames + np.tile(np.arange(frames), count)  # frame t with frame t

@@ -92,8 +92,8 @@ def check_list(owner: object, pipeline: Pipeline, targets: Targets, following: F
     names = ", ".join(f'"{entry.key}"' for entry in targets.entries if entry.kind in kinds)
     for step in pipeline.steps:
         if step.kind is Kind.OPAQUE and step.moves:
-            remedy = "Use gpuaug's own transform in its place, or pass Opaque(..., moves=False) if it moves nothing."
-            expected = f"class labels with {step.title}, which moves pixels unseen"
+            remedy = "Use gpuaug's own transform in its place, or give it moves=False if it moves nothing."
+            expected = f"class labels with {step.title}, which may move pixels"
             raise checks.argument_error(owner, "labels", expected, names, remedy)
         if any(isinstance(node, AugMix) for node in walk([step])):
             remedy = "Leave AugMix out: it averages copies of an image that are moved differently."

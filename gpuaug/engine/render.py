@@ -19,7 +19,7 @@ from gpuaug.kernels.torch.common import upload
 from gpuaug.program import Alike, BySize, Keys, Mix, Program
 from gpuaug.ragged import Ragged
 
-__all__ = ["BACKENDS", "NAMES", "SMALL", "Output", "choose", "drawn", "render", "run"]
+__all__ = ["BACKENDS", "NAMES", "SMALL", "Output", "choose", "drawn", "mix_of", "render", "run"]
 
 SMALL = 8  # images in a batch that need not wait for a compiler
 
@@ -156,13 +156,18 @@ def run(
 ) -> tuple[Tensor, Tensor | None]:
     """All items, then the labels."""
     source = _through(items, job, source)
-    finish = next(item for item in reversed(items) if isinstance(item, Program)).finish
-    mix = None if finish is None else finish.mix
+    mix = mix_of(items)
     if labels is None or mix is None:
         return source, labels
     if _targets(labels):
         return source, _mixed(job, labels[:, None], None, mix, source.device)[:, 0]
     return source, _mixed(job, labels, num_classes, mix, source.device)
+
+
+def mix_of(items: Sequence[Any]) -> Mix | None:
+    """The mix of the last program; functions of floats may follow it."""
+    finish = next(item for item in reversed(items) if isinstance(item, Program)).finish
+    return None if finish is None else finish.mix
 
 
 def _through(items: Sequence[Any], job: Job, source: Any) -> Any:

@@ -46,6 +46,7 @@ class Lambda(Transform, registered=False):
     Args:
         lambd: Function of a batch, or an nn.Module, which then is part of `Augment`.
         types: Must be left out; torchvision chooses by it which of several inputs the function gets.
+        moves: Whether it moves pixels, so that masks and boxes beside it raise an error.
 
     Raises:
         ValueError: If `lambd` is not callable, or `types` are given.
@@ -53,16 +54,15 @@ class Lambda(Transform, registered=False):
 
     kind = Kind.OPAQUE
     draws = 2
-    moves = True  # for all that is known
     no_counterpart = "may have to run in evaluation, or may not"
 
-    def __init__(self, lambd: Callable[[Tensor], Tensor], types: tuple[type, ...] = ()) -> None:
+    def __init__(self, lambd: Callable[[Tensor], Tensor], types: tuple[type, ...] = (), *, moves: bool = True) -> None:
         if not callable(lambd):
             raise checks.argument_error(self, "lambd", "a function of a batch", checks.describe(lambd))
         if types != ():
             expected = "left out, since the function gets the batch of images and nothing else"
             raise checks.argument_error(self, "types", expected, checks.describe(types))
-        self.lambd, self.types = lambd, types
+        self.lambd, self.types, self.moves = lambd, types, bool(moves)
 
     @property
     def module(self) -> Callable[[Tensor], Tensor]:
@@ -106,7 +106,7 @@ class Lambda(Transform, registered=False):
         return result
 
     def __repr__(self) -> str:
-        return f"Lambda({_name(self.lambd)})"
+        return f"Lambda({_name(self.lambd)}{'' if self.moves else ', moves=False'})"
 
 
 def _name(function: Any) -> str:

@@ -240,6 +240,21 @@ def test_masks_of_clips_mix_frame_by_frame(num_classes: int | None) -> None:
             assert torch.equal(moved[key] if key.endswith("weight") else moved[key][:, number], value)
 
 
+def test_functions_of_floats_get_frames_as_rows() -> None:
+    seen = []
+    twice = ga.Lambda(lambda batch: (seen.append(batch.shape), 2 * batch)[1])
+    mix = ga.MixUp(num_classes=3)
+    labels = torch.arange(B) % 3
+    augment = ga.Augment([ga.RandomCrop(20), ga.ToDtype(torch.float32, scale=True), mix, twice], seed=0)
+    draw = augment.sample(clips(), index=INDEX)
+    doubled, weights = augment.render(clips(), draw, labels)
+    plain = ga.Augment([ga.RandomCrop(20), ga.ToDtype(torch.float32, scale=True), mix], seed=0)
+    single, own = plain.render(clips(), plain.sample(clips(), index=INDEX), labels)
+    assert seen[-1] == (B * T, 3, 20, 20)
+    assert torch.equal(doubled, 2 * single)
+    assert torch.equal(weights, own)
+
+
 # ---- around the module -----------------------------------------------------------------------------------------------
 
 

@@ -324,3 +324,26 @@ def test_masks_move_alike_whether_their_numbers_fit_into_a_byte_or_not(
     for row, other in zip(moved, floats, strict=True):
         assert row["masks"].dtype == dtype
         assert torch.equal(row["masks"].float(), other["masks"])
+
+
+def test_targets_move_as_the_module_that_renders_moves_images() -> None:
+    """Not as the one that drew: neighbouring warps are composed by one, and not by the other."""
+    images, masks = batch("photo", COUNT, 3, SIZE), torch.stack(masks_of([SIZE] * COUNT))
+    steps = [ga.RandomRotation((30, 60)), ga.RandomRotation((30, 60))]
+    loose, exact = module(*steps), module(*steps, exact=True)
+    draw = loose.sample(images)
+    expected = exact.render(images, exact.example_draw(images), {"masks": masks})[1]["masks"]
+    assert torch.equal(exact.render(images, draw, {"masks": masks})[1]["masks"], expected)
+    assert not torch.equal(loose.render(images, draw, {"masks": masks})[1]["masks"], expected)
+
+
+def test_a_function_that_moves_nothing_may_stand_beside_targets() -> None:
+    images, masks = batch("photo", COUNT, 3, SIZE), torch.stack(masks_of([SIZE] * COUNT))
+    for moves in (True, False):
+        twice = ga.Lambda(lambda levels: 2 * levels - 1, moves=moves)
+        augment = module(ga.RandomCrop(20), ga.ToDtype(torch.float32, scale=True), twice)
+        if moves:
+            with pytest.raises(ValueError, match="may move pixels"):
+                augment(images, {"masks": masks})
+        else:
+            assert augment(images, {"masks": masks})[1]["masks"].shape == (COUNT, 20, 20)
