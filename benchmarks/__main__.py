@@ -48,10 +48,13 @@ def command(
 ) -> None:
     """Compare gpuaug with torchvision, AlbumentationsX, Kornia, DALI and others on this machine.
 
-    ops: each op alone. recipes: from decoded images to normalised floats. targets: with masks, boxes and key points.
-    loaders: from JPEG files to batches. training: the steps of a real network. scaling: batch, size, threads, N,
-    passes. turns: batches of several sizes in turn. audit: the work that a GPU would do, counted and calculated
-    without one. With --device cuda, --out DIR and no regime: all tests and measurements of one GPU in --budget seconds.
+    ops: each op alone. recipes: from decoded images to normalised floats.
+    targets: with masks, boxes and key points. loaders: from JPEG files to
+    batches. training: the steps of a real network. scaling: batch, size,
+    threads, N, passes. turns: batches of several sizes in turn. audit: the
+    work that a GPU would do, counted and calculated without one. With
+    --device cuda, --out DIR and no regime: all tests and measurements of one
+    GPU in --budget seconds.
     """
     console = Console()
     gpu = {"--out": out, "--budget": budget, "--only": only, "--jpegs": jpegs, "--wheels": wheels}
