@@ -24,7 +24,7 @@ from gpuaug.engine.pipeline import Pipeline
 from gpuaug.engine.render import choose
 from gpuaug.engine.scenes import Scene, check_mix, render_scene, views_of
 from gpuaug.engine.settings import checked, written
-from gpuaug.engine.targets import Following, Targets
+from gpuaug.engine.targets import Targets
 from gpuaug.program import Keys
 from gpuaug.ragged import Ragged
 from gpuaug.transforms.base import Canvas, Transform
@@ -148,7 +148,7 @@ class Augment(NumberedModule):
         if compat.is_tracing() or torch.compiler.is_exporting():
             raise RuntimeError(NOT_TRACED)
         with self.prepare(images, labels, index=index) as call:
-            return cast("Tensor", call.run())
+            return call.run()
 
     if TYPE_CHECKING:
         __call__ = forward
@@ -177,7 +177,7 @@ class Augment(NumberedModule):
                 call that activation checkpointing repeats then has the draws of the first one.
         """
         training = self.training if mode is None else mode.training
-        if not isinstance(images, Tensor) and isinstance(images, Mapping):
+        if type(images) is not Tensor and isinstance(images, Mapping):
             return self._scene(images, labels, index, mode, training)
         plain, targets = self._check(images, labels, training)
         if self._cast:
@@ -199,8 +199,8 @@ class Augment(NumberedModule):
     def _call(
         self, images: Images, labels: Tensor | None, targets: Targets | None, reservation: Reservation, training: bool
     ) -> Call:
-        pipeline = self._pipeline(training)
-        if isinstance(images, Ragged):
+        pipeline = self.train_pipeline if training else self.eval_pipeline
+        if type(images) is not Tensor and isinstance(images, Ragged):
             try:
                 check_parts(images, pipeline, self.exact, training, reservation.keys)
             except ValueError:
@@ -209,8 +209,8 @@ class Augment(NumberedModule):
         return Call(pipeline, self._output(), images, labels, training, reservation, targets)
 
     def _output(self) -> Output:
-        following: Following = Following(self.mask_fill, self.erase_masks, self.flip_pairs)  # type: ignore[arg-type]
-        return Output(self.exact, self.memory_format, self._dtype, self.backend, following)
+        targets: Any = self.mask_fill, self.erase_masks, self.flip_pairs
+        return Output(self.exact, self.memory_format, self._dtype, self.backend, *targets)
 
     @overload
     def sample(self, images: Images, *, index: Tensor | None = None) -> Draw: ...
@@ -344,7 +344,7 @@ class Augment(NumberedModule):
         check_images(self, images)
         if not training and self._default_eval:
             self._default_eval.check(canvas_of(images))
-        return understood(self, self._pipeline(training), images, labels, mixes)
+        return understood(self, self.train_pipeline if training else self.eval_pipeline, images, labels, mixes)
 
     def __repr__(self) -> str:
         return written(self, evaluation=not self._default_eval, seed=self._numbering.given)

@@ -7,6 +7,7 @@ import re
 import sys
 import traceback
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -29,10 +30,10 @@ def made(target: str, what: str, command: str = "profile") -> Any:
         raise ValueError(f"{command}: `{what}` must name a file, and there is no file {path}.")
     module = imported(path)
     if not hasattr(module, name):
-        own = [n for n, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+        own = [name_ for name_, value in vars(module).items() if _is_own(module, name_, value)]
         raise ValueError(
             f"{command}: `{what}` must be a name in {path}, which does not have {name!r}. "
-            f"It defines {', '.join(own) or 'no function'}."
+            f"It defines {', '.join(own) or 'no name'}."
         )
     found = getattr(module, name)
     if not callable(found) or hasattr(found, "__iter__") or hasattr(found, "forward"):  # a loader, or a module
@@ -42,6 +43,13 @@ def made(target: str, what: str, command: str = "profile") -> Any:
     except Exception as error:
         traceback.print_exc()
         raise ValueError(f"{command}: {name}() of {path} raised {type(error).__name__}: {error}.") from None
+
+
+def _is_own(module: Any, name: str, value: Any) -> bool:
+    """Whether a script made this, and did not import it."""
+    if name.startswith("_") or isinstance(value, ModuleType):
+        return False
+    return not isinstance(value, (type, FunctionType)) or value.__module__ == module.__name__
 
 
 def imported(path: Path) -> Any:

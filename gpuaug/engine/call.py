@@ -113,14 +113,16 @@ class Call:
 
     def run(self) -> Tensor | tuple[Tensor, Any]:
         """Render the batch: the augmented images; with labels or targets, (images, labels)."""
-        keys, (exact, memory_format, dtype, backend, _) = self.reservation.keys, self.output
-        plain = self.targets is None and not frames_of(self.images)
+        keys, (exact, memory_format, dtype, backend) = self.reservation.keys, self.output[:4]
+        images = self.images
+        single = (type(images) is Tensor and images.ndim == 4) or not frames_of(images)  # the usual case calls nothing
+        plain = single and self.targets is None
         alike = self.pipeline.alike(self.canvas, exact, memory_format, dtype) if plain else None
         if alike is not None:
-            done = drawn(alike, keys, self.images, backend, self.labels, self.pipeline.mix)
+            done = drawn(alike, keys, images, backend, self.labels, self.pipeline.mix)
             if done is not None:
-                images, labels = done
-                return images if labels is None else (images, labels)
+                result, labels = done
+                return result if labels is None else (result, labels)
         return render_draw(self.pipeline, self.output, self.images, self.draw(), self.labels, self.targets)
 
     def draw(self) -> Draw:

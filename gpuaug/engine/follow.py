@@ -58,7 +58,8 @@ def understood(
         labels: What the user passed beside them.
         mixes: Whether labels are required if the list mixes.
     """
-    targets, frames = None, frames_of(images)
+    targets = None
+    frames = 0 if type(images) is Tensor and images.ndim == 4 else frames_of(images)  # the usual case calls nothing
     if frames:
         _check_clips(owner, pipeline)
     if labels is not None and type(labels) is not Tensor and is_structured(labels):

@@ -25,13 +25,20 @@ SMALL = 8  # images in a batch that need not wait for a compiler
 
 
 class Output(NamedTuple):
-    """How a module renders. dtype: the dtype of ToDtype("auto"). following: How targets follow."""
+    """How a module renders. dtype: the dtype of ToDtype("auto"). The last three say how targets follow."""
 
     exact: bool
     memory_format: torch.memory_format
     dtype: torch.dtype
     backend: str
-    following: Following = Following()
+    mask_fill: float = 0
+    erase_masks: bool = False
+    flip_pairs: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def following(self) -> Following:
+        """How targets follow."""
+        return Following(*self[-3:])
 
 
 @torch.no_grad()

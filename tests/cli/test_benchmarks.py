@@ -403,8 +403,7 @@ def test_a_stored_run_is_shown_and_written(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (("walking",), "a regime must be one of ops, recipes, loaders, training, scaling, turns, audit, got walking"),
-        (("walking",), "a regime must be one of ops, recipes, targets, loaders, training, scaling, audit, got walking"),
+        (("walking",), f"a regime must be one of {', '.join(suite.REGIMES)}, got walking"),
         (("--quick", "--full"), "--quick and --full cannot be combined"),
         (("--device", "tpu"), "`device` must be cpu or cuda, got tpu"),
         (("--show", "pyproject.toml"), "--show takes a file that --json of this version has written"),

@@ -78,7 +78,7 @@ def test_several_processes_at_once(script: Path, tmp_path: Path) -> None:
     [
         ("lists.py", "warmup: `target` must be FILE.py:NAME"),
         ("no.py:steps", "there is no file"),
-        ("{}:other", "which does not have 'other'. It has ga, steps, large, module, made, number."),
+        ("{}:other", "which does not have 'other'. It defines steps, large, module, made, number."),
         ("{}:number", "Augment: `train` must be a list of transforms or a Compose, got 3"),
     ],
 )
