@@ -125,9 +125,12 @@ class IndexedDataset(Dataset[tuple[Tensor | EncodedImage, Label_co, int]], Gener
         Args:
             numbers: As of `dataset[number]`.
         """
-        asked, finder = [self._asked(number) for number in numbers], self.finder
-        self._ahead([number for number, _ in asked])
+        finder = self.finder
         cut = None if finder is None else present_cut(self, finder)
+        if cut is None and type(self)._ahead is IndexedDataset._ahead:  # nothing can begin before
+            return [self[number] for number in numbers]
+        asked = [self._asked(number) for number in numbers]
+        self._ahead([number for number, _ in asked])
         if finder is None or cut is None:
             return [self[number] for number in numbers]
         index = [index_of(*pair) for pair in asked]
