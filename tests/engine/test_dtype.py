@@ -122,7 +122,7 @@ def test_the_default_dtype_is_where_it_begins() -> None:
 def test_a_repr_rebuilds_it() -> None:
     augment = listed("auto")
     assert "ToDtype(dtype='auto', scale=True)" in repr(augment)
-    again = eval(repr(augment), vars(ga) | {"torch": torch})
+    again = eval(repr(augment), {name: getattr(ga, name) for name in ga.__all__} | {"torch": torch})
     assert torch.equal(anew(again.half(), noise(2)), anew(augment.half(), noise(2)))
     assert ga.ToDtype("auto").replace(scale=True) == ga.ToDtype("auto", scale=True)
 

@@ -18,7 +18,7 @@ from gpuaug.engine.evaluation import evaluation
 from tests.support.helpers import BACKENDS, CLASSES, FAST, anew, call, labels, noise, photographs, recipe, twin, used
 
 backends = pytest.mark.parametrize("backend", BACKENDS)
-NAMESPACE = vars(ga) | {"torch": torch}
+NAMESPACE = {name: getattr(ga, name) for name in ga.__all__} | {"torch": torch}  # names are imported when asked for
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TAIL = [ga.ToDtype(torch.float32, scale=True), ga.Normalize(MEAN, STD)]

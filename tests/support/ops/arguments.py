@@ -129,7 +129,7 @@ def check_fixed(op: Op, row: Row) -> None:
 
 def check_repr(op: Op, row: Row) -> None:
     """`repr` is code that builds the same."""
-    namespace = vars(ga) | {"torch": torch, op.__name__: op}
+    namespace = {name: getattr(ga, name) for name in ga.__all__} | {"torch": torch, op.__name__: op}
     for example in (row.example, *defaults(op)):
         again = eval(repr(example), namespace)
         assert type(again) is op
