@@ -31,6 +31,7 @@ def take_turns(
     rest: float = 0.0,
     lost: dict[str, Exception] | None = None,
     clock: Callable[[], float] = time.perf_counter,
+    cpu: dict[str, list[float]] | None = None,
 ) -> dict[str, list[float]]:
     """Seconds of each run in each round, after one round that warms up; the order alternates.
 
@@ -42,6 +43,8 @@ def take_turns(
         rest: seconds before each turn, for those who go on working after theirs.
         lost: gets the errors of those who raise, who are then out; without it the first error is raised.
         clock: what tells the seconds.
+        cpu: gets the CPU seconds of all processes for the same rounds; they are read outside of the time, since that
+            alone takes milliseconds.
     """
     wait = torch.cuda.synchronize if device == "cuda" else lambda: None
     taken: dict[str, list[float]] = {name: [] for name in runs}
@@ -52,6 +55,7 @@ def take_turns(
         for name in list(taken) if number % 2 else list(reversed(taken)):
             time.sleep(rest)
             wait()
+            used = 0.0 if cpu is None else cpu_seconds()
             start = clock()
             try:
                 runs[name]()
@@ -62,8 +66,11 @@ def take_turns(
                 lost[name] = error
                 del taken[name]
                 continue
+            end = clock()
             if number:
-                taken[name].append(clock() - start)
+                taken[name].append(end - start)
+                if cpu is not None:
+                    cpu.setdefault(name, []).append(cpu_seconds() - used)
     return taken
 
 

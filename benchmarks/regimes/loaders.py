@@ -298,9 +298,9 @@ def loaders(
         cpu: dict[str, list[float]] = {}
         for kind in dict.fromkeys(group(way, case) for way in opened):
             members = {way: loader for way, loader in opened.items() if group(way, case) == kind}
-            runs = {way: partial(drain, loader, cpu.setdefault(way, [])) for way, loader in members.items()}
+            runs = {way: partial(drain, loader) for way, loader in members.items()}
             close = kind in GROUPS or case == CASES[0]  # where little lies between the contestants
-            taken |= take_turns(runs, rounds + 2 * close * (len(members) > 1), rest=REST, lost=lost)
+            taken |= take_turns(runs, rounds + 2 * close * (len(members) > 1), rest=REST, lost=lost, cpu=cpu)
         absent += [missing(way, case, workers, error) for way, error in lost.items()]
         rows += [
             {
@@ -309,7 +309,7 @@ def loaders(
                 "threads": workers,
                 "images": images,
                 "seconds": seconds,
-                "cpu": cpu[way][-len(seconds) :],  # of all processes
+                "cpu": cpu[way],  # of all processes
                 "work": WORK.get(way, ""),
                 "group": group(way, case),
                 **({"sent": sent[way].bytes / images} if sent[way].bytes else {}),

@@ -1,4 +1,4 @@
-"""What an epoch of a loader costs beside its time: CPU seconds, and the bytes of images that its workers send."""
+"""The bytes of images that the workers of a loader send in an epoch."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import gpuaug as ga
-
-from ..measure import cpu_seconds
 
 __all__ = ["Sent", "counted", "drain"]
 
@@ -45,9 +43,7 @@ def counted(loader: Iterable[Any]) -> Iterator[Sent]:
         loader.loader = whole.loader
 
 
-def drain(loader: Iterable[Any], cpu: list[float]) -> None:
-    """All batches of an epoch; notes its CPU seconds."""
-    begin = cpu_seconds()
+def drain(loader: Iterable[Any]) -> None:
+    """All batches of an epoch."""
     for _ in loader:
         pass
-    cpu.append(cpu_seconds() - begin)
