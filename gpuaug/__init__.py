@@ -63,6 +63,7 @@ __all__ = [
     "ScaleJitter",
     "ToDtype",
     "TrivialAugmentWide",
+    "advise",
     "collate",
     "data",
     "from_torchvision",
@@ -90,6 +91,7 @@ MODULES = {
     "SanitizeBoundingBoxes": "gpuaug.transforms.targets",
     "ScaleJitter": "gpuaug.transforms.sizes",
     **dict.fromkeys(("RandomApply", "RandomChoice", "RandomOrder"), "gpuaug.interop.torchvision"),
+    "advise": "gpuaug.advice",
     "collate": "gpuaug.data.transport.collate",
     "from_torchvision": "gpuaug.interop.torchvision",
     "invert": "gpuaug.engine.invert",
@@ -101,6 +103,7 @@ SUBMODULES = ("data", "profiler")
 
 if TYPE_CHECKING:
     from gpuaug import data, profiler
+    from gpuaug.advice import advise
     from gpuaug.augment import Augment, Draw
     from gpuaug.data.loader import DeviceLoader
     from gpuaug.data.transport.collate import collate, ragged_collate
