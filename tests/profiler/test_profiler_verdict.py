@@ -10,7 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    SequentialSampler,
+    WeightedRandomSampler,
+)
+from torch.utils.data.distributed import DistributedSampler
 from torchvision.transforms import v2
 
 from gpuaug.profiler.conclude import epoch_start
@@ -205,6 +213,14 @@ def test_cores_limit_what_a_stage_can_give() -> None:
     trace = made(slow("Flip", (20.0, 0.0)), workers=8, cores=2.0)
     found = {stage.name: stage for stage in stages(Costs(trace, 2.0))}["Flip"]
     assert found.capacity == pytest.approx(8 / (0.020 / 2), rel=0.02)
+
+
+def test_a_stage_too_short_to_be_measured_has_no_limit() -> None:
+    """Instead of 94,949,519 samples/s."""
+    trace = made({**slow("Flip", (20.0, 0.0)), "read": (0.0, 0.001), "decode": (1.0, 0.0)})
+    found = {stage.name: stage.capacity for stage in stages(Costs(trace, 2.0))}
+    assert found["storage"] is None
+    assert found["decode"] is not None
 
 
 def test_batches_that_come_together_count_together() -> None:
@@ -417,6 +433,34 @@ def test_random_transforms_in_validation() -> None:
     assert "augmented-validation" in ids(DataLoader(cases.Images(flip), 4))
     assert "augmented-validation" not in ids(DataLoader(cases.Images(flip), 4, shuffle=True))
     assert "augmented-validation" not in ids(DataLoader(cases.Images(still), 4))
+
+
+class Backwards(BatchSampler):
+    """Batches of a class that this profiler does not know."""
+
+
+@pytest.mark.parametrize("kind", ["random", "weighted", "own", "distributed", "numbers", "iterable"])
+def test_a_loader_that_shuffles_in_any_way_is_not_taken_for_validation(kind: str) -> None:
+    data = cases.Images(v2.Compose([v2.RandomHorizontalFlip()]))
+    random = RandomSampler(data)
+    loaders: dict[str, Callable[[], DataLoader[Any]]] = {
+        "random": lambda: DataLoader(data, batch_sampler=BatchSampler(random, 8, True)),
+        "weighted": lambda: DataLoader(data, 8, sampler=WeightedRandomSampler([1.0] * len(data), 16)),
+        "own": lambda: DataLoader(data, batch_sampler=Backwards(SequentialSampler(data), 8, True)),
+        "distributed": lambda: DataLoader(data, 8, sampler=DistributedSampler(data, 2, 0)),
+        "numbers": lambda: DataLoader(data, 8, sampler=[3, 1, 2]),
+        "iterable": lambda: DataLoader(cases.Stream(), 8),
+    }
+    assert "augmented-validation" not in ids(loaders[kind]())
+
+
+@pytest.mark.parametrize("kind", ["own", "distributed"])
+def test_a_loader_that_certainly_reads_in_order_is(kind: str) -> None:
+    data = cases.Images(v2.Compose([v2.RandomHorizontalFlip()]))
+    batches = BatchSampler(SequentialSampler(data), 8, True)
+    sampler: DistributedSampler[Any] = DistributedSampler(data, 2, 0, shuffle=False)
+    loader = DataLoader(data, batch_sampler=batches) if kind == "own" else DataLoader(data, 8, sampler=sampler)
+    assert "augmented-validation" in ids(loader)
 
 
 def test_normalize_comes_last() -> None:

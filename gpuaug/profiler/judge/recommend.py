@@ -203,7 +203,7 @@ def _observed(costs: Costs, verdict: Verdict, busy: float) -> Iterator[Advice]:
         title = f"Other jobs use {busy:.0%} of the cores of this job."
         yield Advice("busy-machine", title, None, "see `top`; request exclusive cores from the scheduler")
     if verdict.cause == "tail":
-        slow = sorted((s for b, _ in costs.batches for s in b.samples), key=lambda s: -s[1])[:3]
+        slow = sorted((s for b, _ in costs.batches if not b.together for s in b.samples), key=lambda s: -s[1])[:3]
         named = ", ".join(str(index) for index, _ in slow if index is not None)
         title = "A few samples take far longer than the others" + (f": {named} and more." if named else ".")
         yield Advice("slow-samples", title, None, "see the slowest samples in the report; shrink or re-encode them")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from gpuaug.profiler.doctor import Finding
 from gpuaug.profiler.report import Report
-from gpuaug.profiler.show.words import confidence, doubts, gain_or_reason, ms, percent, receipt, where, why
+from gpuaug.profiler.show.words import confidence, doubts, gain_or_reason, ms, percent, receipt, sample, where, why
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -36,7 +36,12 @@ def to_rich(report: Report) -> RenderableType:
         parts.append(Text(f"\nReceipt: {receipt(report)}", "bold" if report.receipt.reliable else "bold red"))
     slow = [pair for pair in report.slowest(5) if pair[0] is not None]
     if slow:
-        parts.append(Text("\nSlowest samples: " + ", ".join(f"{index} ({ms(seconds)} ms)" for index, seconds in slow)))
+        parts.append(
+            Text(
+                "\nSlowest samples: "
+                + ", ".join(f"{sample(report, index)} ({ms(seconds)} ms)" for index, seconds in slow)
+            )
+        )
     if report.skipped:
         parts.append(Text("\nNot run", "dim italic"))
         parts += [Padding(Text(f"{name}: {why}", "dim"), (0, 0, 0, 1)) for name, why in report.skipped.items()]
@@ -91,7 +96,7 @@ def _stages(report: Report) -> RenderableType:
             Text(stage.name),
             ms(stage.seconds),
             ms(stage.waiting),
-            "" if stage.capacity is None or stage.capacity >= 1e6 else f"{stage.capacity:,.0f}",
+            "" if stage.capacity is None else f"{stage.capacity:,.0f}",
             ms(stage.exposed),
             percent(stage.share),
             f"{stage.gain.times:.2f} ({stage.gain.low:.2f}-{stage.gain.high:.2f})",
