@@ -301,22 +301,24 @@ def count(batch: Any, depth: int = DEPTH) -> tuple[int, int, int, int]:
         return 0, 0, batch.nbytes, batch.nbytes if batch.dtype == np.float32 and batch.ndim >= 3 else 0
     if isinstance(batch, (bytes, bytearray, str)):
         return 0, 0, len(batch), 0
-    parts = _parts(batch) if depth else []
-    if not parts:
+    parts = _parts(batch) if depth else None
+    if parts is None:
         return 0, 0, sys.getsizeof(batch), 0
     found = [count(part, depth - 1) for part in parts]
     tensors, inside, others, floats = (sum(part[k] for part in found) for k in range(4))
     return tensors, inside, others, floats
 
 
-def _parts(batch: Any) -> list[Any]:
-    """What an object holds: values of a mapping, items of a list, attributes, also those in `__slots__`."""
+def _parts(batch: Any) -> list[Any] | None:
+    """What an object holds: values of a mapping, items of a list, attributes, also in `__slots__`; None of a number."""
     if isinstance(batch, Mapping):
         return list(batch.values())
     if isinstance(batch, (list, tuple)):
         return list(batch)
     names = [name for kind in type(batch).__mro__ for name in _slots(kind)]
     slots = [getattr(batch, name) for name in names if hasattr(batch, name)]
+    if not names and not hasattr(batch, "__dict__"):
+        return None
     return [*slots, *getattr(batch, "__dict__", {}).values()]
 
 
