@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,9 +19,11 @@ from torch.utils.data import (
     SequentialSampler,
     WeightedRandomSampler,
 )
+from torch.utils.data._utils.collate import default_collate
 from torch.utils.data.distributed import DistributedSampler
 from torchvision.transforms import v2
 
+import gpuaug as ga
 from gpuaug.profiler.conclude import epoch_start
 from gpuaug.profiler.judge.advice import IDS, Advice, check_ids
 from gpuaug.profiler.judge.apply import Probe, with_settings
@@ -358,16 +361,21 @@ def test_moving_has_a_sign() -> None:
 def test_what_travels() -> None:
     assert "many-tensors" in advice_of(made(PLAIN, send=5.0, receive=10.0, tensors=200))
     assert "arrays-to-tensors" in advice_of(made(PLAIN, send=5.0, receive=10.0, other_bytes=1 << 24))
-    assert "uint8-on-bus" in advice_of(made(PLAIN, send=5.0, receive=10.0, tensor_bytes=1 << 24, float_bytes=1 << 24))
+    floats = made(PLAIN, send=5.0, receive=10.0, tensor_bytes=1 << 24, float_bytes=1 << 24)
+    steps = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
+    assert "uint8-on-bus" in advice_of(floats, loader=DataLoader(cases.Images(v2.Compose(steps)), 4))
+    assert "uint8-on-bus" not in advice_of(floats, loader=DataLoader(cases.Images(), 4)), "who makes them is not known"
     assert not {"many-tensors", "arrays-to-tensors", "uint8-on-bus"} & set(
         advice_of(made(PLAIN, send=5.0, receive=10.0))
     )
 
 
 def test_a_collate_that_only_stacks_is_not_blamed() -> None:
-    costly = slow("collate", (20.0, 0.0))
-    assert "25% of the time of mine" in advice_of(made(costly))["collate"].title
-    assert "collate" not in advice_of(made(costly, collate="default_collate"))
+    costly = made(slow("collate", (20.0, 0.0)))
+    like = DataLoader(cases.Numbers(8), 4, collate_fn=lambda samples: default_collate(samples))
+    assert "25% of the time of mine" in advice_of(costly, loader=like)["collate"].title
+    assert "collate" not in advice_of(costly, loader=DataLoader(cases.Numbers(8), 4))
+    assert "collate" not in advice_of(costly, loader=DataLoader(cases.Numbers(8), 4, collate_fn=list))
 
 
 def test_threads_of_workers() -> None:
@@ -385,10 +393,24 @@ def test_nothing_to_advise() -> None:
     assert advice_of(made(PLAIN, step=(0.0, 40.0))) == {}
 
 
+class FakeFolder(ga.data.ImageFolder):
+    """A folder whose files are not looked for."""
+
+    def __init__(self, root: str) -> None:
+        self.root = Path(root)
+
+    def __len__(self) -> int:
+        return 8
+
+
+FakeFolder.__name__, FakeFolder.__module__ = ga.data.ImageFolder.__name__, ga.data.ImageFolder.__module__
+
+
 def test_the_largest_gain_comes_first_and_ids_are_known() -> None:
     trace = made({**PLAIN, "read": (0.1, 20.0), "decode": (20.0, 0.0), "collate": (8.0, 0.0)}, cores=8.0)
     costs = Costs(trace, 8.0)
-    found = recommend(costs, judge(costs, groups(costs)))
+    folder = DataLoader(FakeFolder("/photos"), 4, collate_fn=ga.ragged_collate)
+    found = recommend(costs, judge(costs, groups(costs)), loader=folder)
     gains = [one.gain.times for one in found if one.gain]
     assert gains == sorted(gains, reverse=True)
     assert {one.id for one in found} <= set(IDS)

@@ -11,7 +11,7 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sequenti
 from torch.utils.data.distributed import DistributedSampler
 
 from gpuaug.profiler.judge.advice import Advice
-from gpuaug.profiler.judge.apply import owner_of
+from gpuaug.profiler.judge.paste import owner_of
 from gpuaug.profiler.measure.clock import Timed
 
 __all__ = ["code_checks"]
@@ -39,18 +39,18 @@ def code_checks(loader: DataLoader[Any]) -> list[Advice]:
     generators = sorted(set(_generators(loader.dataset)))
     if generators and loader.num_workers > 1 and loader.worker_init_fn is None:
         title = f"Every worker has a copy of {generators[0]}, so all workers draw the same numbers."
-        how = "create it in worker_init_fn from torch.initial_seed(), or use torch's global generator"
+        how = "# create it in worker_init_fn from torch.initial_seed(), or use torch's global generator"
         found.append(Advice("worker-seeding", title, None, how))
     drawn = [name for name in names if is_random(name)]
     if drawn and _in_order(loader):
         title = f"This loader does not shuffle, as for validation, but its data set augments: {', '.join(drawn[:3])}."
-        how = "use Resize and CenterCrop for validation; use shuffle=True for training"
+        how = "# use Resize and CenterCrop for validation; use shuffle=True for training"
         found.append(Advice("augmented-validation", title, None, how))
     if "Normalize" in names:
         after = [name for name in names[names.index("Normalize") + 1 :] if name not in AFTER_NORMALIZE]
         if after:
             title = f"{', '.join(after)} after Normalize: colour steps expect [0, 1] or [0, 255]; floats are slower."
-            found.append(Advice("normalize-not-last", title, None, "put Normalize last, only RandomErasing after it"))
+            found.append(Advice("normalize-not-last", title, None, "# put Normalize last, only RandomErasing after it"))
     return found
 
 

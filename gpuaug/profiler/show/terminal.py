@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 
 from gpuaug.profiler.doctor import Finding
 from gpuaug.profiler.report import Report
-from gpuaug.profiler.show.words import confidence, doubts, gain_or_reason, ms, percent, receipt, sample, where, why
+from gpuaug.profiler.show.words import (
+    confidence,
+    doubts,
+    following_of,
+    gain_or_reason,
+    ms,
+    percent,
+    receipt,
+    sample,
+    where,
+    why,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -57,7 +68,7 @@ def _summary(report: Report) -> RenderableType:
     from rich.text import Text
 
     colour = {"model": "green", "tie": "yellow"}.get(report.verdict.kind, "red")
-    first = next((one for one in report.advice if one.gain is not None), None)
+    first = following_of(report)
     if first is not None:
         following = f"{first.title} {first.gain}  [{first.id}]"
     elif report.advice:
@@ -119,7 +130,7 @@ def _recommendations(report: Report) -> list[RenderableType]:
     for one in report.advice:
         rows.add_row(gain_or_reason(one), Text.assemble(f"{one.title}  ", (f"[{one.id}]", "dim")))
     parts: list[RenderableType] = [Text("\nWhat to change", "italic"), Padding(rows, (0, 0, 0, 1))]
-    first = next((one for one in report.advice if one.how), None)
+    first = following_of(report) or next((one for one in report.advice if one.how), None)
     if first is not None:
         parts.append(Text(f"\nWhat to do ({first.id})", "italic"))
         parts.append(Text("\n".join("  " + line for line in first.how.splitlines())))

@@ -10,6 +10,7 @@ __all__ = [
     "colour",
     "confidence",
     "doubts",
+    "following_of",
     "gain_or_reason",
     "level",
     "ms",
@@ -123,6 +124,12 @@ def sample(report: Report, index: int | str | None) -> str:
         return "(iterable data set)"
     file = report.files.get(str(index))
     return str(index) if file is None else f"{index} {file.replace(chr(92), '/').rpartition('/')[2]}"
+
+
+def following_of(report: Report) -> Advice | None:
+    """The recommendation to try first: the largest gain of those that are code; else the largest gain."""
+    gains = [one for one in report.advice if one.gain is not None]
+    return next((one for one in gains if one.is_code), gains[0] if gains else None)
 
 
 def gain_or_reason(advice: Advice) -> str:
