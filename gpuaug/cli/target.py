@@ -109,8 +109,8 @@ def tuned(report: Report, target: str) -> None:
     file, _, name = target.rpartition(":")
     path = tuned_file(target)
     for advice in report.advice:
-        if advice.gain and advice.settings:
-            path.write_text(tuned_source(Path(file).stem, name, advice.id, advice.settings), encoding="utf-8")
+        if advice.gain and advice.is_code and advice.id != "pack-data":  # which needs a command first
+            path.write_text(tuned_source(Path(file).stem, name, advice.id, advice.how), encoding="utf-8")
             typer.echo(f"Wrote {path}: import its {name}(), which has {advice.id}.")
             return
     typer.echo(f"{path} was not written, as no recommendation can be applied automatically.")

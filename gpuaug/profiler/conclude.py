@@ -12,6 +12,7 @@ from gpuaug.profiler.judge.apply import MovedLoader, Probe
 from gpuaug.profiler.judge.recommend import recommend
 from gpuaug.profiler.judge.verdict import Gain, groups, judge, stages
 from gpuaug.profiler.machine import Drift, Machine
+from gpuaug.profiler.measure.names import files_of
 from gpuaug.profiler.measure.passes import Pass
 from gpuaug.profiler.model.costs import Costs
 from gpuaug.profiler.model.trace import Trace
@@ -70,7 +71,7 @@ def conclude(
         busy=busy if busy > BUSY else 0.0,
         ignore=ignore,
     )
-    return Report(
+    report = Report(
         machine=machine.asdict(),
         cores=cores,
         trace=trace,
@@ -90,6 +91,11 @@ def conclude(
         drift=drift.change,
         reliable=drift.reliable,
     )
+    if loader is not None:
+        report.files = files_of(loader.dataset, (index for index, _ in report.slowest()))
+    if any(batch.together for batch in trace.batches):
+        report.skipped["slowest samples"] = "the data set fetches whole batches (`__getitems__`)"
+    return report
 
 
 def epoch_start(costs: Costs) -> tuple[float, Gain | None]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ class Report:
         receipt: Measured gain of the first recommendation; None if not measured.
         drift: Change of the cores' speed during the profile, a fraction.
         reliable: Whether `drift` is at most 10 %.
+        files: {index as text: path} of the slowest samples, where the data set lists files.
     """
 
     machine: dict[str, object]
@@ -65,6 +66,7 @@ class Report:
     receipt: Receipt | None
     drift: float
     reliable: bool
+    files: dict[str, str] = field(default_factory=dict)
 
     @property
     def exposed(self) -> float:
@@ -93,10 +95,13 @@ class Report:
             count: Number of samples, at most.
 
         Returns:
-            (index, seconds) of each; the index is None for an iterable data set.
+            (index, seconds) of each; the index is None for an iterable data set. None of those that a data set fetched
+            all at once with `__getitems__`, whose times are not known one by one.
         """
         worst: dict[Any, tuple[Any, float]] = {}
         for number, batch in enumerate(self.trace.batches):
+            if batch.together:
+                continue
             for position, (index, seconds) in enumerate(batch.samples):
                 key = (number, position) if index is None else index
                 if seconds > worst.get(key, (index, 0.0))[1]:

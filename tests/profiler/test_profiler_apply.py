@@ -54,15 +54,6 @@ def test_moved_batches_are_the_same_pixels(inside: bool) -> None:
     assert isinstance(dataset.transform, v2.Compose)  # the user's own is left alone
 
 
-def test_the_lines_run() -> None:
-    """They are what the user is told to write; only the dots are filled in."""
-    dataset: Any = Photos(still())
-    code = move(DataLoader(dataset, 4), CPU).code.replace("(dataset, ...,", "(dataset, 4,")
-    names: dict[str, Any] = {"dataset": dataset, "DataLoader": DataLoader, "seen": []}
-    exec(f"{code}\n    seen.append(images.shape)", names)
-    assert names["seen"] == [(4, 3, 16, 16)] * 3
-
-
 def test_a_probe_measures_every_part() -> None:
     loader = DataLoader(Photos(still()), 4)
     found = probe(loader, move(loader, CPU))

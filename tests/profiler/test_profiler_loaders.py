@@ -7,19 +7,23 @@ import gc
 import multiprocessing
 import os
 import threading
+import time
+from collections import UserDict
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import ConcatDataset, DataLoader, Subset, TensorDataset
 from torch.utils.data.datapipes.iter import IterableWrapper
 
 import gpuaug as ga
 from gpuaug.profiler import stage
 from gpuaug.profiler.measure import clock
-from gpuaug.profiler.measure.recorder import Recorder
+from gpuaug.profiler.measure.names import files_of
+from gpuaug.profiler.measure.recorder import Recorder, count
 from tests.support import profiler_cases as cases
 
 
@@ -158,6 +162,87 @@ def test_lists_of_indices_are_counted() -> None:
     with Recorder(DataLoader(cases.Lists(8), batch_size=None, sampler=sampler)) as recorder:
         list(recorder)
     assert [batch.size for batch in recorder.trace.batches] == [4, 4]
+
+
+def test_samples_of_a_subset_are_timed_one_by_one(tmp_path: Path) -> None:
+    """Though a Subset is asked for whole batches."""
+    data = Subset(Subset(Slow(8), range(8)), [6, 5, 4, 3])
+    with Recorder(DataLoader(data, 4)) as recorder:
+        assert [batch.tolist() for batch in recorder] == [[6, 5, 4, 3]]
+    (batch,) = recorder.trace.batches
+    assert not batch.together
+    took = dict(batch.samples)
+    assert took[1] > 0.02 > max(took[0], took[2], took[3]), took
+
+
+def test_a_data_set_that_fetches_whole_batches_has_no_slowest_sample() -> None:
+    loader = DataLoader(cases.Batches(count=64), 4, num_workers=1)
+    with ga.profile(loader) as profile:
+        list(loader)
+    assert all(batch.together for batch in profile.trace.batches)
+    assert profile.report.slowest() == []
+    assert "whole batches" in profile.report.skipped["slowest samples"]
+    assert "Slowest samples:" not in str(profile)
+
+
+def test_slow_samples_are_named_by_their_files() -> None:
+    images = Listed([f"photos/{number}.jpg" for number in range(40)])
+    joined = ConcatDataset([Listed(["a.jpg"] * 10), images])
+    cases_: list[tuple[Any, int]] = [(images, 12), (Subset(images, range(10, 40)), 22), (joined, 2)]
+    for data, number in cases_:
+        loader = DataLoader(data, 2)
+        with ga.profile(loader) as profile:
+            list(loader)
+        assert files_of(data, [12, None, "x"]) == {"12": f"photos/{number}.jpg"}
+        index = profile.report.slowest(1)[0][0]
+        assert profile.report.files[str(index)].endswith(".jpg")
+        assert profile.report.files[str(index)].rpartition("/")[2] in str(profile)
+    assert files_of(cases.Numbers(8), [3]) == {}
+    assert files_of(TensorDataset(torch.zeros(3)), [1]) == {}
+
+
+class Narrow:
+    """A batch without a `__dict__`."""
+
+    __slots__ = ("__hidden", "images", "labels", "unset")
+
+    def __init__(self) -> None:
+        self.images, self.labels = torch.zeros(2, 3, 4, 4), np.zeros(2, np.int64)
+        self.__hidden = b"12345"
+
+
+class Derived(Narrow):
+    __slots__ = "more"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.more = {"x": torch.zeros(2, dtype=torch.uint8)}
+
+
+def test_what_a_batch_holds_is_counted_in_slots_and_mappings() -> None:
+    assert count(Narrow()) == (1, 384, 21, 384)
+    assert count(Derived()) == (2, 386, 21, 384)
+    assert count(UserDict(a=torch.zeros(2), b=[torch.zeros(2)])) == (2, 16, 0, 0)
+    circle: list[Any] = [torch.zeros(1)]
+    circle.append(circle)
+    assert count(circle)[1] > 0
+
+
+class Slow(cases.Numbers):
+    """Its sample 5 takes 25 ms."""
+
+    def __getitem__(self, index: Any) -> Any:
+        if index == 5:
+            time.sleep(0.025)
+        return torch.tensor(index)
+
+
+class Listed(cases.Numbers):
+    """Lists its files as torchvision does."""
+
+    def __init__(self, paths: list[str]) -> None:
+        super().__init__(len(paths))
+        self.samples = [(path, 0) for path in paths]
 
 
 def test_a_data_set_may_hold_a_decoder() -> None:

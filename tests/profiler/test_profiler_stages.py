@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
+import sys
 import threading
 import time
+import zipfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import PIL.Image
 import pytest
+import torch
+from numpy import load as load_by_name
+from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
+import gpuaug as ga
 from gpuaug.profiler import stage
 from gpuaug.profiler.measure import clock, instrument
+from tests.support.profiler_rows import rows
 
 
 def test_inner_stages_are_not_counted_twice() -> None:
@@ -105,3 +116,134 @@ def test_albumentations() -> None:
     patches.restore()
     assert "apply_in_invocation" not in vars(chain.transforms[0])
     assert np.array_equal(chain(image=image)["image"], same(image=image)["image"])
+
+
+# ---- stages that others name or hide ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def jpegs(tmp_path: Path) -> Path:
+    for number in range(24):
+        path = tmp_path / "images" / str(number % 2) / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        noise = np.random.default_rng(number).integers(0, 256, (96, 96, 3), np.uint8)
+        PIL.Image.fromarray(noise).save(path)
+    return tmp_path / "images"
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_gpuaugs_own_folder_has_a_row_for_decoding(jpegs: Path, workers: int) -> None:
+    """Its function is imported by name, before it is timed."""
+    loader = DataLoader(ga.data.ImageFolder(jpegs), 4, num_workers=workers, collate_fn=ga.ragged_collate)
+    found = rows(loader)
+    assert found["decode"] > found["getitem"]
+
+
+def test_functions_imported_by_name_are_timed_and_put_back(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.zeros(100_000))
+    before = load_by_name
+    found = rows(DataLoader(Reader(lambda index: load_by_name(tmp_path / "x.npy")), 4))
+    assert found["storage"] > found["getitem"]
+    assert load_by_name is before
+
+
+class Inner:
+    """A data set of no library: not torch's class."""
+
+    def __init__(self, transform: Any) -> None:
+        self.preprocess = transform
+
+    def __len__(self) -> int:
+        return 24
+
+    def __getitem__(self, index: int) -> Any:
+        return self.preprocess(torch.full((3, 8, 8), index))
+
+
+class Outer(Dataset[Any]):
+    def __init__(self, inner: Any) -> None:
+        self.d = inner
+
+    def __len__(self) -> int:
+        return len(self.d)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.d[index]
+
+
+def slowly(image: torch.Tensor) -> torch.Tensor:
+    time.sleep(0.002)
+    return image + 1
+
+
+def test_plain_functions_in_wrapped_data_sets_are_stages() -> None:
+    inner = Inner(slowly)
+    found = rows(DataLoader(Outer(inner), 4))
+    assert found["slowly"] > 0.006
+    assert inner.preprocess is slowly
+    named = rows(DataLoader(Outer(Inner(lambda image: slowly(image))), 4))
+    assert any(name.startswith("lambda of line ") for name in named)
+
+
+class Formatted(Inner):
+    """As Hugging Face's data sets keep what `with_transform` got."""
+
+    def __init__(self, transform: Any) -> None:
+        self._format_kwargs = {"transform": transform, "columns": None}
+
+    def __getitem__(self, index: int) -> Any:
+        return self._format_kwargs["transform"](torch.full((3, 8, 8), index))
+
+
+def test_transforms_of_hugging_face_are_stages() -> None:
+    data: Any = Formatted(slowly)
+    assert rows(DataLoader(data, 4))["slowly"] > 0.006
+    assert data._format_kwargs == {"transform": slowly, "columns": None}
+
+
+WEBDATASET = """
+import sys
+import numpy as np, torch, webdataset
+from torch.utils.data import DataLoader
+from tests.support.profiler_rows import rows
+path = sys.argv[1] + "/shard.tar"
+with webdataset.TarWriter(path) as sink:
+    for number in range(24):
+        image = np.random.default_rng(number).integers(0, 256, (64, 64, 3), np.uint8)
+        sink.write({"__key__": f"{number:03}", "jpg": image, "cls": number % 2})
+data = webdataset.WebDataset(path, shardshuffle=False, empty_check=False).decode("rgb8").to_tuple("jpg", "cls")
+data = data.map_tuple(torch.from_numpy, int).map(lambda pair: (2 * pair[0], pair[1]))
+print(*rows(DataLoader(data, 4)), sep="\\n")
+"""
+
+
+def test_maps_of_webdataset_are_stages(tmp_path: Path) -> None:
+    """In a process of its own, since WebDataset leaves its files open."""
+    pytest.importorskip("webdataset")
+    done = subprocess.run([sys.executable, "-c", WEBDATASET, str(tmp_path)], capture_output=True, text=True, check=True)
+    assert {"decode", "from_numpy", "int", "lambda of line 12"} <= set(done.stdout.splitlines())
+
+
+def test_h5py_and_zip_files_are_storage(tmp_path: Path) -> None:
+    h5py = pytest.importorskip("h5py")
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file["x"] = np.zeros((24, 64, 64, 3), np.uint8)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        for number in range(24):
+            archive.writestr(str(number), bytes(10_000))
+    with h5py.File(tmp_path / "x.h5") as opened, zipfile.ZipFile(tmp_path / "x.zip") as archive:
+        assert rows(DataLoader(Reader(lambda index: opened["x"][index]), 4))["storage"] > 0
+        read = Reader(lambda index: torch.frombuffer(bytearray(archive.read(str(index))), dtype=torch.uint8))
+        assert rows(DataLoader(read, 4))["storage"] > 0
+    assert not hasattr(zipfile.ZipFile.read, instrument.MARK)
+
+
+class Reader(Dataset[Any]):
+    def __init__(self, function: Any) -> None:
+        self.function = function
+
+    def __len__(self) -> int:
+        return 24
+
+    def __getitem__(self, index: int) -> Any:
+        return self.function(index)

@@ -5,14 +5,25 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    Dataset,
+    RandomSampler,
+    SequentialSampler,
+    WeightedRandomSampler,
+)
+from torch.utils.data._utils.collate import default_collate
+from torch.utils.data.distributed import DistributedSampler
 from torchvision.transforms import v2
 
+import gpuaug as ga
 from gpuaug.profiler.conclude import epoch_start
 from gpuaug.profiler.judge.advice import IDS, Advice, check_ids
 from gpuaug.profiler.judge.apply import Probe, with_settings
@@ -207,6 +218,14 @@ def test_cores_limit_what_a_stage_can_give() -> None:
     assert found.capacity == pytest.approx(8 / (0.020 / 2), rel=0.02)
 
 
+def test_a_stage_too_short_to_be_measured_has_no_limit() -> None:
+    """Instead of 94,949,519 samples/s."""
+    trace = made({**slow("Flip", (20.0, 0.0)), "read": (0.0, 0.001), "decode": (1.0, 0.0)})
+    found = {stage.name: stage.capacity for stage in stages(Costs(trace, 2.0))}
+    assert found["storage"] is None
+    assert found["decode"] is not None
+
+
 def test_batches_that_come_together_count_together() -> None:
     """Two workers that begin at once: of nine gaps every second one is long."""
     trace = made(PLAIN, count=10, workers=2)
@@ -342,16 +361,21 @@ def test_moving_has_a_sign() -> None:
 def test_what_travels() -> None:
     assert "many-tensors" in advice_of(made(PLAIN, send=5.0, receive=10.0, tensors=200))
     assert "arrays-to-tensors" in advice_of(made(PLAIN, send=5.0, receive=10.0, other_bytes=1 << 24))
-    assert "uint8-on-bus" in advice_of(made(PLAIN, send=5.0, receive=10.0, tensor_bytes=1 << 24, float_bytes=1 << 24))
+    floats = made(PLAIN, send=5.0, receive=10.0, tensor_bytes=1 << 24, float_bytes=1 << 24)
+    steps = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
+    assert "uint8-on-bus" in advice_of(floats, loader=DataLoader(cases.Images(v2.Compose(steps)), 4))
+    assert "uint8-on-bus" not in advice_of(floats, loader=DataLoader(cases.Images(), 4)), "who makes them is not known"
     assert not {"many-tensors", "arrays-to-tensors", "uint8-on-bus"} & set(
         advice_of(made(PLAIN, send=5.0, receive=10.0))
     )
 
 
 def test_a_collate_that_only_stacks_is_not_blamed() -> None:
-    costly = slow("collate", (20.0, 0.0))
-    assert "25% of the time of mine" in advice_of(made(costly))["collate"].title
-    assert "collate" not in advice_of(made(costly, collate="default_collate"))
+    costly = made(slow("collate", (20.0, 0.0)))
+    like = DataLoader(cases.Numbers(8), 4, collate_fn=lambda samples: default_collate(samples))
+    assert "25% of the time of mine" in advice_of(costly, loader=like)["collate"].title
+    assert "collate" not in advice_of(costly, loader=DataLoader(cases.Numbers(8), 4))
+    assert "collate" not in advice_of(costly, loader=DataLoader(cases.Numbers(8), 4, collate_fn=list))
 
 
 def test_threads_of_workers() -> None:
@@ -369,10 +393,24 @@ def test_nothing_to_advise() -> None:
     assert advice_of(made(PLAIN, step=(0.0, 40.0))) == {}
 
 
+class FakeFolder(ga.data.ImageFolder):
+    """A folder whose files are not looked for."""
+
+    def __init__(self, root: str) -> None:
+        self.root = Path(root)
+
+    def __len__(self) -> int:
+        return 8
+
+
+FakeFolder.__name__, FakeFolder.__module__ = ga.data.ImageFolder.__name__, ga.data.ImageFolder.__module__
+
+
 def test_the_largest_gain_comes_first_and_ids_are_known() -> None:
     trace = made({**PLAIN, "read": (0.1, 20.0), "decode": (20.0, 0.0), "collate": (8.0, 0.0)}, cores=8.0)
     costs = Costs(trace, 8.0)
-    found = recommend(costs, judge(costs, groups(costs)))
+    folder = DataLoader(FakeFolder("/photos"), 4, collate_fn=ga.ragged_collate)
+    found = recommend(costs, judge(costs, groups(costs)), loader=folder)
     gains = [one.gain.times for one in found if one.gain]
     assert gains == sorted(gains, reverse=True)
     assert {one.id for one in found} <= set(IDS)
@@ -417,6 +455,34 @@ def test_random_transforms_in_validation() -> None:
     assert "augmented-validation" in ids(DataLoader(cases.Images(flip), 4))
     assert "augmented-validation" not in ids(DataLoader(cases.Images(flip), 4, shuffle=True))
     assert "augmented-validation" not in ids(DataLoader(cases.Images(still), 4))
+
+
+class Backwards(BatchSampler):
+    """Batches of a class that this profiler does not know."""
+
+
+@pytest.mark.parametrize("kind", ["random", "weighted", "own", "distributed", "numbers", "iterable"])
+def test_a_loader_that_shuffles_in_any_way_is_not_taken_for_validation(kind: str) -> None:
+    data = cases.Images(v2.Compose([v2.RandomHorizontalFlip()]))
+    random = RandomSampler(data)
+    loaders: dict[str, Callable[[], DataLoader[Any]]] = {
+        "random": lambda: DataLoader(data, batch_sampler=BatchSampler(random, 8, True)),
+        "weighted": lambda: DataLoader(data, 8, sampler=WeightedRandomSampler([1.0] * len(data), 16)),
+        "own": lambda: DataLoader(data, batch_sampler=Backwards(SequentialSampler(data), 8, True)),
+        "distributed": lambda: DataLoader(data, 8, sampler=DistributedSampler(data, 2, 0)),
+        "numbers": lambda: DataLoader(data, 8, sampler=[3, 1, 2]),
+        "iterable": lambda: DataLoader(cases.Stream(), 8),
+    }
+    assert "augmented-validation" not in ids(loaders[kind]())
+
+
+@pytest.mark.parametrize("kind", ["own", "distributed"])
+def test_a_loader_that_certainly_reads_in_order_is(kind: str) -> None:
+    data = cases.Images(v2.Compose([v2.RandomHorizontalFlip()]))
+    batches = BatchSampler(SequentialSampler(data), 8, True)
+    sampler: DistributedSampler[Any] = DistributedSampler(data, 2, 0, shuffle=False)
+    loader = DataLoader(data, batch_sampler=batches) if kind == "own" else DataLoader(data, 8, sampler=sampler)
+    assert "augmented-validation" in ids(loader)
 
 
 def test_normalize_comes_last() -> None:

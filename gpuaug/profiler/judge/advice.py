@@ -44,7 +44,8 @@ class Advice:
         id: Name, one of IDS, by which it can be ignored.
         title: The recommendation in one sentence.
         gain: Predicted gain of the whole job; None if it was not replayed.
-        how: Lines of code to change; may be empty.
+        how: Python that changes the name `loader`, to be pasted below the line that makes it; comments alone where
+            only the user can do it; may be empty.
         change: The change that was replayed, or None.
         settings: Arguments of the loader with which a receipt can try it, or None.
     """
@@ -55,6 +56,11 @@ class Advice:
     how: str
     change: Change | None = None
     settings: dict[str, Any] | None = None
+
+    @property
+    def is_code(self) -> bool:
+        """Whether `how` holds a change that can be pasted, and not comments alone."""
+        return any(line and not line.startswith("#") for line in self.how.splitlines())
 
 
 def check_ids(ignore: Iterable[str]) -> set[str]:

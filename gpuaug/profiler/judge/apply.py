@@ -12,15 +12,14 @@ from statistics import median
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset, IterableDataset
+from torch.utils.data import DataLoader, IterableDataset
 from torch.utils.data._utils.collate import default_collate
 
+from gpuaug.profiler.judge.paste import moved_code, owner_of
 from gpuaug.profiler.measure.loaders import data_loader
 from gpuaug.profiler.model.trace import batch_size
 
 __all__ = ["MovedLoader", "Probe", "move", "probe", "with_settings"]
-
-DEPTH = 4  # nested data sets that are searched, at most
 
 
 def with_settings(loader: DataLoader[Any], **settings: Any) -> DataLoader[Any]:
@@ -85,19 +84,6 @@ class _ToTensor:
         return "PILToTensor()"
 
 
-def owner_of(dataset: Any) -> tuple[list[Any], Any] | None:
-    """(data sets, transform): the nested data sets down to the first with a `transform`; None if there is none."""
-    chain, found = [], dataset
-    for _ in range(DEPTH):
-        chain.append(found)
-        if callable(getattr(found, "transform", None)):
-            return chain, found.transform
-        found = getattr(found, "dataset", None)
-        if not isinstance(found, Dataset):
-            return None
-    return None
-
-
 def move(loader: Any, device: torch.device) -> MovedLoader:
     """Move a data set's transform out of the loader, to a device.
 
@@ -122,7 +108,8 @@ def move(loader: Any, device: torch.device) -> MovedLoader:
     converted = from_torchvision(transform)
     dataset = copy.copy(chain[-1])
     to_tensor = dataset.__dict__["transform"] = _ToTensor()
-    if hasattr(dataset, "transforms") and hasattr(dataset.transforms, "transform"):
+    both = hasattr(chain[-1], "transforms") and hasattr(chain[-1].transforms, "transform")
+    if both:
         dataset.__dict__["transforms"] = type(dataset.transforms)(to_tensor, dataset.transforms.target_transform)
     for outer in reversed(chain[:-1]):
         twin = copy.copy(outer)
@@ -130,16 +117,7 @@ def move(loader: Any, device: torch.device) -> MovedLoader:
         dataset = twin
     changed = with_settings(inner, dataset=dataset, collate_fn=ragged_collate)
     augment = Augment(train=converted).to(device)
-    steps = "\n".join(f"    ga.{step!r}," for step in converted)
-    code = (
-        "import gpuaug as ga\n"
-        "import torch\n"
-        "from torchvision.transforms import v2\n\n"
-        f"augment = ga.Augment(train=[\n{steps}\n])  # or ga.from_torchvision(your transform)\n"
-        "dataset.transform = v2.PILToTensor()  # workers only decode\n"
-        "loader = DataLoader(dataset, ..., collate_fn=ga.ragged_collate)\n"
-        f'for images, labels in ga.DeviceLoader(loader, "{device}", augment):'
-    )
+    code = moved_code(inner, len(chain) - 1, both, str(device))
     return MovedLoader(changed, to_tensor, augment, device, code)
 
 
@@ -208,19 +186,11 @@ def _transport(collate: Callable[[Any], Any], samples: list[Any], repeats: int) 
     return median(made[1:]), median(received[1:])
 
 
-def tuned_source(module: str, name: str, advice_id: str, settings: dict[str, Any]) -> str:
-    """The source of a module that returns a script's loader with a recommendation applied."""
-    head = f'"""`{module}.{name}` with `{advice_id}` applied, as gpuaug profile recommended."""\n\n'
-    if advice_id == "augment-on-device":
-        return (
-            f"{head}import torch\n\nfrom gpuaug.profiler.judge.apply import move\n"
-            f"from {module} import {name} as original\n\n\n"
-            f"def {name}():\n"
-            f"    device = torch.device({settings.get('device', 'cpu')!r})\n"
-            f"    return move(original(), device)  # iterates over (images, labels) on the device\n"
-        )
-    listed = ", ".join(f"{key}={value!r}" for key, value in settings.items())
+def tuned_source(module: str, name: str, advice_id: str, how: str) -> str:
+    """The source of a module that returns a script's loader with a recommendation's lines applied."""
+    lines = "\n".join(f"    {line}" if line else "" for line in how.splitlines())
     return (
-        f"{head}from gpuaug.profiler.judge.apply import with_settings\nfrom {module} import {name} as original\n\n\n"
-        f"def {name}():\n    return with_settings(original(), {listed})\n"
+        f'"""`{module}.{name}` with `{advice_id}` applied, as gpuaug profile recommended."""\n\n'
+        f"from {module} import {name} as original\n\n\n"
+        f"def {name}():\n    loader = original()\n{lines}\n    return loader\n"
     )

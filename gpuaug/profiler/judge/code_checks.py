@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from torch.utils.data import DataLoader, IterableDataset, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler
+from torch.utils.data.distributed import DistributedSampler
 
 from gpuaug.profiler.judge.advice import Advice
-from gpuaug.profiler.judge.apply import owner_of
+from gpuaug.profiler.judge.paste import owner_of
 from gpuaug.profiler.measure.clock import Timed
 
 __all__ = ["code_checks"]
@@ -38,19 +39,18 @@ def code_checks(loader: DataLoader[Any]) -> list[Advice]:
     generators = sorted(set(_generators(loader.dataset)))
     if generators and loader.num_workers > 1 and loader.worker_init_fn is None:
         title = f"Every worker has a copy of {generators[0]}, so all workers draw the same numbers."
-        how = "create it in worker_init_fn from torch.initial_seed(), or use torch's global generator"
+        how = "# create it in worker_init_fn from torch.initial_seed(), or use torch's global generator"
         found.append(Advice("worker-seeding", title, None, how))
-    shuffles = not isinstance(loader.sampler, SequentialSampler)
     drawn = [name for name in names if is_random(name)]
-    if drawn and not shuffles and loader.batch_sampler is not None and not _is_iterable(loader):
+    if drawn and _in_order(loader):
         title = f"This loader does not shuffle, as for validation, but its data set augments: {', '.join(drawn[:3])}."
-        how = "use Resize and CenterCrop for validation; use shuffle=True for training"
+        how = "# use Resize and CenterCrop for validation; use shuffle=True for training"
         found.append(Advice("augmented-validation", title, None, how))
     if "Normalize" in names:
         after = [name for name in names[names.index("Normalize") + 1 :] if name not in AFTER_NORMALIZE]
         if after:
             title = f"{', '.join(after)} after Normalize: colour steps expect [0, 1] or [0, 255]; floats are slower."
-            found.append(Advice("normalize-not-last", title, None, "put Normalize last, only RandomErasing after it"))
+            found.append(Advice("normalize-not-last", title, None, "# put Normalize last, only RandomErasing after it"))
     return found
 
 
@@ -59,8 +59,13 @@ def is_random(name: str) -> bool:
     return any(word in name for word in RANDOM)
 
 
-def _is_iterable(loader: DataLoader[Any]) -> bool:
-    return isinstance(loader.dataset, IterableDataset)
+def _in_order(loader: DataLoader[Any]) -> bool:
+    """Whether a loader certainly reads its samples in order; False if another class could shuffle them."""
+    batches: Any = loader.batch_sampler
+    if isinstance(loader.dataset, IterableDataset) or type(batches) is not BatchSampler:
+        return False
+    sampler: Any = batches.sampler
+    return type(sampler) is SequentialSampler or (type(sampler) is DistributedSampler and not sampler.shuffle)
 
 
 def _transform(dataset: Any) -> Any:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -14,6 +15,15 @@ from torch.utils.data import DataLoader
 from gpuaug.profiler.judge.advice import Advice, check_ids
 from gpuaug.profiler.judge.apply import MovedLoader, Probe
 from gpuaug.profiler.judge.code_checks import code_checks
+from gpuaug.profiler.judge.paste import (
+    AS_TENSORS,
+    late_floats,
+    one_thread,
+    packable,
+    packed_code,
+    stacks,
+    with_arguments,
+)
 from gpuaug.profiler.judge.verdict import MATTERS, Gain, Verdict, crowded, gain, slow_worker
 from gpuaug.profiler.machine import Machine
 from gpuaug.profiler.model.costs import Change, Costs
@@ -57,33 +67,38 @@ def recommend(
         ValueError: If an id in `ignore` does not exist.
     """
     ignore = check_ids(ignore)
-    found = [*_replayed(costs, moved, probed, edge), *_observed(costs, verdict, busy)]
+    found = [*_replayed(costs, loader, moved, probed, edge), *_observed(costs, verdict, busy, loader)]
     worth = [one for one in found if one.gain is None or one.gain.times >= MATTERS]
     worth += code_checks(loader) if loader is not None else []
     worth = [one for one in worth if one.id not in ignore]
     return sorted(worth, key=lambda one: -(one.gain.times if one.gain else 0.0))
 
 
-def _replayed(costs: Costs, moved: MovedLoader | None, probed: Probe | None, edge: Gain | None) -> Iterator[Advice]:
+def _replayed(
+    costs: Costs, loader: DataLoader[Any] | None, moved: MovedLoader | None, probed: Probe | None, edge: Gain | None
+) -> Iterator[Advice]:
     """Recommendations whose gain the replay predicts."""
     if moved is not None and probed is not None:
         yield from _augmentation(costs, moved, probed)
-    yield from _workers(costs)
+    yield from _workers(costs, loader)
     if costs.setting.workers:
-        yield from _queues(costs)
+        yield from _queues(costs, loader)
     if edge is not None and costs.trace.loader.workers and not costs.trace.loader.persistent:
         title = "Keep the workers between epochs: starting them, and their first batches, delays each epoch."
-        how = "DataLoader(..., persistent_workers=True)"
+        how = with_arguments(loader, persistent_workers="True")
         yield Advice("persistent-workers", title, edge, how, None, {"persistent_workers": True})
-    yield from _files(costs)
+    yield from _files(costs, loader, moved, probed)
     if costs.setting.workers:
-        yield from _batches(costs)
-    names = {row.name for row in costs.rows}
+        yield from _batches(costs, loader)
     collate = costs.trace.loader.collate
-    if "collate" in names and collate != "default_collate":  # which only stacks
+    if "collate" in {row.name for row in costs.rows} and loader is not None and stacks(loader):
         change = Change(factors={"collate": STACKED})
-        title = f"Use a collate function that only stacks, assumed to take {STACKED:.0%} of the time of {collate}."
-        how = "only torch.stack in collate_fn; do the rest in the data set or on the device"
+        title = (
+            f"Use torch's default_collate, which gives the same batch, assumed to take {STACKED:.0%} of the time of "
+            f"{collate}."
+        )
+        before = "from torch.utils.data import default_collate"
+        how = with_arguments(loader, before, collate_fn="default_collate")
         yield Advice("collate", title, gain(costs, change), how, change)
 
 
@@ -97,66 +112,78 @@ def _augmentation(costs: Costs, moved: MovedLoader, probed: Probe) -> Iterator[A
         yield Advice("augment-on-device", title, gain(costs, change), moved.code, change, settings)
 
 
-def _workers(costs: Costs) -> Iterator[Advice]:
+def _workers(costs: Costs, loader: DataLoader[Any] | None) -> Iterator[Advice]:
     now = costs.setting.workers
     workers, change = best_workers(costs)
     if workers != now:
         note = "" if workers else " (the main process fetches)"
         note += "" if now else "; moving batches between processes was not measured, and is assumed to take no time"
-        how = f"DataLoader(..., num_workers={workers})"
+        how = with_arguments(loader, num_workers=str(workers))
         title = f"Use {workers} workers instead of {now}{note}."
         yield Advice("num-workers", title, gain(costs, change), how, change, {"num_workers": workers})
 
 
-def _queues(costs: Costs) -> Iterator[Advice]:
+def _queues(costs: Costs, loader: DataLoader[Any] | None) -> Iterator[Advice]:
     """Settings of the queues between workers and main process."""
     setting = costs.setting
     for prefetch in (4, 8):
         if prefetch > setting.prefetch and (gained := gain(costs, Change(prefetch=prefetch))).times >= MATTERS:
-            how = f"DataLoader(..., prefetch_factor={prefetch})"
+            how = with_arguments(loader, prefetch_factor=str(prefetch))
             title = f"Prefetch {prefetch} batches per worker instead of {setting.prefetch}."
             yield Advice("prefetch", title, gained, how, Change(prefetch=prefetch), {"prefetch_factor": prefetch})
             break
     if setting.in_order and setting.workers > 1:
         change = Change(in_order=False)
         title = "Take batches in the order in which they are ready, so that no batch waits for a slow one."
-        how = "DataLoader(..., in_order=False)  # the order of the batches then varies"
+        how = with_arguments(loader, "# the order of the batches then varies", in_order="False")
         yield Advice("out-of-order", title, gain(costs, change), how, change, {"in_order": False})
 
 
-def _files(costs: Costs) -> Iterator[Advice]:
+def _files(
+    costs: Costs, loader: DataLoader[Any] | None, moved: MovedLoader | None, probed: Probe | None
+) -> Iterator[Advice]:
     """Storage and decoding."""
     names = {row.name for row in costs.rows}
     if "storage" in names:
         title = "Use faster storage: a local disk, a RAM disk, or few large files. The gain assumes no waits."
         change = Change(factors={"storage": 0.0})
-        yield Advice("faster-storage", title, gain(costs, change), "gpuaug pack SRC DST", change)
-    if "decode" in names:
-        change = Change(factors={"decode": PACKED})
-        how = 'gpuaug pack SRC DST  # then use gpuaug.data.Packed("DST") instead of the folder'
-        title = f"Decode and shrink once; later epochs read pixels, assumed to take {PACKED:.0%} of the decoding time."
-        yield Advice("pack-data", title, gain(costs, change), how, change)
+        how = "# copy the data to a disk of this machine, or to a RAM disk such as /dev/shm, and read it from there"
+        yield Advice("faster-storage", title, gain(costs, change), how, change)
+    root = None if loader is None else packable(loader.dataset)
+    if "decode" in names and loader is not None and root is not None:
+        packed = packed_code(loader, root, moved)
+        if packed is None:
+            return
+        change = moved_change(costs, probed) if moved is not None and probed is not None else Change()
+        change = replace(change, factors={**change.factors, "decode": PACKED})
+        also = " The transform moves to the device." if moved is not None else ""
+        title = (
+            "Decode and shrink once; later epochs read pixels, assumed to take "
+            f"{PACKED:.0%} of the decoding time.{also}"
+        )
+        yield Advice("pack-data", title, gain(costs, change), packed, change)
 
 
-def _batches(costs: Costs) -> Iterator[Advice]:
+def _batches(costs: Costs, loader: DataLoader[Any] | None) -> Iterator[Advice]:
     """The form in which batches move between processes."""
     names = {row.name for row in costs.rows}
     batch = costs.trace.batches[-1]
-    if batch.float_bytes > BIG:
+    late = None if loader is None else late_floats(loader)
+    if batch.float_bytes > BIG and late is not None:
         share = batch.float_bytes / max(1, batch.tensor_bytes + batch.other_bytes)
         change = Change(transport=1 - 0.75 * share)
         title = "Send uint8 and convert on the device: a quarter of the bytes, assumed to take a quarter of the time."
-        how = "remove ToDtype and Normalize from the data set's transform; gpuaug.Augment does both on the device"
-        yield Advice("uint8-on-bus", title, gain(costs, change), how, change)
+        yield Advice("uint8-on-bus", title, gain(costs, change), late, change)
     if batch.other_bytes > BIG and "receive" in names:
         change = Change(factors={name: SHARED for name in ("send", "receive") if name in names})
         title = f"Send tensors instead of NumPy arrays, which use a pipe; assumed to take {SHARED:.0%} of the time."
-        how = "call torch.from_numpy(array) in collate_fn"
+        how = with_arguments(loader, AS_TENSORS, collate_fn="as_tensors")
         yield Advice("arrays-to-tensors", title, gain(costs, change), how, change)
     if batch.tensors > MANY and "receive" in names:
         change = Change(factors={name: FEW / batch.tensors for name in ("send", "receive") if name in names})
         title = f"Pack the {batch.tensors} tensors of a batch, each with its own file descriptor, into {FEW} or so."
-        yield Advice("many-tensors", title, gain(costs, change), "torch.stack(list) or gpuaug.ragged_collate", change)
+        how = "# in collate_fn: torch.stack of images of one size, gpuaug.ragged_collate for (image, label) of any size"
+        yield Advice("many-tensors", title, gain(costs, change), how, change)
 
 
 def moved_change(costs: Costs, probed: Probe) -> Change:
@@ -187,7 +214,7 @@ def best_workers(costs: Costs) -> tuple[int, Change]:
     return best, Change(workers=best)
 
 
-def _observed(costs: Costs, verdict: Verdict, busy: float) -> Iterator[Advice]:
+def _observed(costs: Costs, verdict: Verdict, busy: float, loader: DataLoader[Any] | None) -> Iterator[Advice]:
     """Recommendations that follow from the measured times without a replay; they have no gain."""
     trace = costs.trace
     worker = slow_worker(trace)
@@ -197,25 +224,30 @@ def _observed(costs: Costs, verdict: Verdict, busy: float) -> Iterator[Advice]:
     if crowded(costs):
         threads = costs.setting.worker_threads
         title = f"{trace.loader.workers} workers use {threads:.1f} threads each, on {costs.cores:g} cores together."
-        how = "in worker_init_fn: torch.set_num_threads(1); cv2.setNumThreads(0); and set OMP_NUM_THREADS=1"
+        how = with_arguments(loader, one_thread(loader), worker_init_fn="one_thread")
         yield Advice("worker-threads", title, None, how)
     if busy > 0.15:
         title = f"Other jobs use {busy:.0%} of the cores of this job."
-        yield Advice("busy-machine", title, None, "see `top`; request exclusive cores from the scheduler")
+        yield Advice("busy-machine", title, None, "# see `top`; request exclusive cores from the scheduler")
     if verdict.cause == "tail":
-        slow = sorted((s for b, _ in costs.batches for s in b.samples), key=lambda s: -s[1])[:3]
+        slow = sorted((s for b, _ in costs.batches if not b.together for s in b.samples), key=lambda s: -s[1])[:3]
         named = ", ".join(str(index) for index, _ in slow if index is not None)
         title = "A few samples take far longer than the others" + (f": {named} and more." if named else ".")
-        yield Advice("slow-samples", title, None, "see the slowest samples in the report; shrink or re-encode them")
+        yield Advice("slow-samples", title, None, "# see the slowest samples in the report; shrink or re-encode them")
     batch = trace.batches[-1]
     needed = batch.tensor_bytes * trace.loader.workers * trace.loader.prefetch
     free = _shared_memory()
     if free is not None and needed > 0.8 * free:
         title = f"Prefetched batches need {needed / 1e6:,.0f} MB of shared memory; {free / 1e6:,.0f} MB are free."
-        yield Advice("shared-memory", title, None, "docker run --shm-size=8g, or a smaller prefetch_factor")
+        fitting = int(0.6 * free / max(1, batch.tensor_bytes * trace.loader.workers))
+        how = "# docker run --shm-size=8g ..., or fewer workers"
+        if 1 <= fitting < trace.loader.prefetch:
+            how = with_arguments(loader, "# or docker run --shm-size=8g ...", prefetch_factor=str(fitting))
+        yield Advice("shared-memory", title, None, how)
     if any(one.device for one in trace.batches) and not trace.loader.pin_memory:
         title = "Use pinned memory: the device copies while it computes. No gain is predicted: no copy was measured."
-        yield Advice("pin-memory", title, None, "DataLoader(..., pin_memory=True), and .to(device, non_blocking=True)")
+        how = with_arguments(loader, "# and copy with .to(device, non_blocking=True)", pin_memory="True")
+        yield Advice("pin-memory", title, None, how)
 
 
 def _shared_memory() -> int | None:

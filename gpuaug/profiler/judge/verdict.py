@@ -16,6 +16,7 @@ from gpuaug.profiler.model.trace import Trace
 __all__ = ["Gain", "Group", "Stage", "Verdict", "cause_of", "crowded", "groups", "judge", "stages"]
 
 FINE, HIGH = 0.05, 0.20  # fractions of a step that wait for data: low below the first, high above the second
+SMALLEST = 0.002  # part of a step, below which a stage takes too little time to have a limit of its own
 MATTERS = 1.05  # the smallest gain that is worth a change
 NOTHING, LITTLE, SOME = 1.03, 1.10, 1.25  # limits of the gains for which data path and step balance, see `balanced`
 SLOW_WORKER = 1.3  # time of a slow worker / median of the others, at least
@@ -63,7 +64,8 @@ class Stage:
         place: Thread that the stage runs in: worker, feeder, receive, pin or step.
         seconds: Time of a batch in this stage.
         computing, waiting: Parts of `seconds`: on a core, and not.
-        capacity: Samples per second that this stage could handle alone, with all of its processes; None if unlimited.
+        capacity: Samples per second that this stage could handle alone, with all of its processes; None if it takes too
+            small a part of the step to be measured.
         exposed: Time that a step would save if this stage and all before it took no time, minus the time it would save
             if only those before it did. The sum over all rows is the step.
         share: exposed / step.
@@ -163,7 +165,7 @@ def stages(costs: Costs) -> list[Stage]:
                 seconds=row.seconds,
                 computing=computing,
                 waiting=float(row.waiting.mean()),
-                capacity=costs.samples / busy if busy > 0 else None,
+                capacity=costs.samples / busy if busy > SMALLEST * costs.pace else None,
                 exposed=before - after,
                 share=(before - after) / costs.pace,
                 gain=gain(costs, free([row.name])),

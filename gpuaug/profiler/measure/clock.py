@@ -62,6 +62,7 @@ class Notes:
         clocks: Wall, cpu and queue time of the fetch in ns, see `Clocks`.
         samples: (index, wall time in ns) of each sample; the index is None for an iterable data set.
         stages: {name: [wall, cpu, queue, calls]} in ns, without the time of inner stages; None if not timed in detail.
+        together: Whether the data set fetched all samples at once, so that each has the same part of the time.
         threads: Time of all threads of the process on cores, in ns.
         sent, received, pinned: Spans of pickling, unpickling and `pin_memory`; None if it did not happen.
         moved: Time on a core of pickling and of unpickling, in ns.
@@ -71,7 +72,7 @@ class Notes:
 
     __slots__ = (
         "before", "clocks", "fetch", "fetching", "inner", "moved", "pinned", "process", "received", "samples", "sent",
-        "stages", "threads",
+        "stages", "threads", "together",
     )  # fmt: skip
 
     def __init__(self, detailed: bool, fetching: bool = False, before: Notes | None = None) -> None:
@@ -82,6 +83,7 @@ class Notes:
         self.samples: list[tuple[Any, int]] = []
         self.stages: dict[str, list[int]] | None = {} if detailed else None
         self.threads = 0
+        self.together = False
         self.sent: Span | None = None
         self.received: Span | None = None
         self.pinned: Span | None = None
@@ -90,7 +92,16 @@ class Notes:
 
     def __reduce__(self) -> Any:
         """Pickle as plain numbers, which is fast, with the moment of pickling."""
-        found = (self.process, self.fetch, self.clocks, self.samples, self.stages, self.threads, moment())
+        found = (
+            self.process,
+            self.fetch,
+            self.clocks,
+            self.samples,
+            self.stages,
+            self.threads,
+            self.together,
+            moment(),
+        )
         return _arrived, found
 
 
@@ -102,12 +113,12 @@ def moment() -> Moment:
 
 
 def _arrived(
-    process: int, fetch: Span, clocks: Clocks, samples: Any, stages: Any, threads: int, left: Moment
+    process: int, fetch: Span, clocks: Clocks, samples: Any, stages: Any, threads: int, together: bool, left: Moment
 ) -> tuple[Notes, Moment, Moment]:
     """(notes, moment of pickling, moment of unpickling)."""
     notes = Notes(False)
     notes.process, notes.fetch, notes.clocks, notes.threads = process, fetch, clocks, threads
-    notes.samples, notes.stages = samples, stages
+    notes.samples, notes.stages, notes.together = samples, stages, together
     return notes, left, moment()
 
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
 from torch.utils.data import Dataset
@@ -19,6 +20,9 @@ __all__ = ["Patches", "decoders", "steps", "transforms"]
 
 DISPATCHED = ("apply_without_invocation", "apply_in_invocation")  # methods of a step that AlbumentationsX calls
 DEPTH = 4  # nested data sets, at most
+MARK = "timed_by_gpuaug"  # attribute of a function that is timed
+FUNCTIONS = (FunctionType, BuiltinFunctionType)
+STORES = ("torch", "numpy", "pandas", "polars", "pyarrow", "PIL", "builtins", "collections", "h5py", "zarr", "lmdb")
 
 # (module, class or "", function, name of the stage)
 DECODERS = (
@@ -33,6 +37,20 @@ DECODERS = (
     ("torchvision.io", "", "read_image", "decode"),
     ("torchvision.io", "", "read_file", "read"),
     ("gpuaug.data.decode", "", "decode", "decode"),
+    ("gpuaug.data.decode", "", "read", "read"),
+    ("imageio.v2", "", "imread", "decode"),
+    ("imageio.v3", "", "imread", "decode"),
+    ("skimage.io", "", "imread", "decode"),
+    ("tifffile", "", "imread", "decode"),
+    ("rasterio.io", "DatasetReader", "read", "read"),
+    ("h5py._hl.dataset", "Dataset", "__getitem__", "read"),
+    ("zarr.core.array", "Array", "__getitem__", "read"),
+    ("zipfile", "ZipFile", "read", "read"),
+    ("zipfile", "ZipExtFile", "read", "read"),
+    ("fsspec.spec", "AbstractBufferedFile", "read", "read"),
+    ("fsspec.spec", "AbstractFileSystem", "cat_file", "read"),
+    ("pathlib", "Path", "read_bytes", "read"),
+    ("tarfile", "ExFileObject", "read", "read"),
     ("numpy", "", "load", "read"),
     ("numpy", "", "fromfile", "read"),
 )
@@ -77,6 +95,7 @@ class Patches:
 def decoders(patches: Patches | None = None) -> None:
     """Time the decoders that this process has imported. Without `patches` they are timed until the process ends."""
     patches = patches or Patches()
+    named: dict[Any, Any] = {}
     if "PIL.Image" in sys.modules:
         importlib.import_module("PIL.ImageFile")  # Pillow imports it when it opens its first file
     for module, kind, name, what in DECODERS:
@@ -84,8 +103,25 @@ def decoders(patches: Patches | None = None) -> None:
         if kind and owner is not None:
             owner = getattr(owner, kind, None)
         function = getattr(owner, name, None)
-        if function is not None and not hasattr(function, "__wrapped__"):
-            patches.put(owner, name, _timed(function, what))
+        if function is None or getattr(function, MARK, False):
+            continue
+        timed = _timed(function, what)
+        patches.put(owner, name, timed)
+        if not kind:
+            named[function] = timed
+    for module, own, function in _imported(named):
+        patches.put(module, own, named[function])
+
+
+def _imported(functions: Collection[Any]) -> list[tuple[Any, str, Any]]:
+    """(module, name, function) where `from module import function` has put one of the functions."""
+    found = []
+    for module in list(sys.modules.values()):
+        names = getattr(module, "__dict__", None)
+        if type(module) is ModuleType and names:
+            own = [(name, value) for name, value in list(names.items()) if type(value) in FUNCTIONS]
+            found += [(module, name, value) for name, value in own if value in functions]
+    return found
 
 
 def _timed(function: Callable[..., Any], name: str) -> Callable[..., Any]:
@@ -99,6 +135,7 @@ def _timed(function: Callable[..., Any], name: str) -> Callable[..., Any]:
         with stage(name):
             return function(*args, **kwargs)
 
+    setattr(timed, MARK, True)
     return timed
 
 
@@ -113,10 +150,11 @@ def _transforms(dataset: Any, patches: Patches, names: list[str], depth: int, se
     if depth == 0 or id(dataset) in seen or not hasattr(dataset, "__dict__"):
         return
     seen.add(id(dataset))
+    _foreign(dataset, patches, names)
     for name, value in list(vars(dataset).items()):
-        if isinstance(value, Dataset):
+        if is_dataset(value):
             _transforms(value, patches, names, depth - 1, seen)
-        elif isinstance(value, (list, tuple)) and value and all(isinstance(one, Dataset) for one in value):
+        elif isinstance(value, (list, tuple)) and value and all(is_dataset(one) for one in value):
             for one in value:
                 _transforms(one, patches, names, depth - 1, seen)
         elif name == "transforms" and hasattr(value, "target_transform"):  # torchvision's StandardTransform
@@ -124,6 +162,42 @@ def _transforms(dataset: Any, patches: Patches, names: list[str], depth: int, se
                 patches.put(value, "transform", steps(value.transform, names, patches))
         elif callable(value) and is_transform(name, value):
             patches.put(dataset, name, steps(value, names, patches))
+
+
+def is_dataset(value: Any) -> bool:
+    """Whether an attribute is a data set: of torch, or an object that gives samples by their numbers or one by one."""
+    if isinstance(value, Dataset):
+        return True
+    home = type(value).__module__.partition(".")[0]
+    if isinstance(value, type) or home in STORES or callable(value) or not hasattr(value, "__dict__"):
+        return False
+    return hasattr(type(value), "__getitem__") and hasattr(type(value), "__len__") and not isinstance(value, Mapping)
+
+
+def _foreign(dataset: Any, patches: Patches, names: list[str]) -> None:
+    """Time what other libraries keep elsewhere: `with_transform` of Hugging Face, `map` of WebDataset."""
+    options = getattr(dataset, "_format_kwargs", None)
+    if isinstance(options, dict) and callable(options.get("transform")):
+        patches.put(dataset, "_format_kwargs", {**options, "transform": steps(options["transform"], names, patches)})
+    stages = getattr(dataset, "pipeline", None)
+    for one in stages if isinstance(stages, list) and type(dataset).__module__.startswith("webdataset.") else ():
+        given = getattr(one, "args", None)
+        if not isinstance(given, tuple) or not any(map(callable, given)):
+            continue
+        kind = getattr(getattr(one, "f", None), "__name__", "")
+        if kind in ("_map", "_map_tuple"):
+            timed = (steps(f, names, patches) if callable(f) and not _decodes(f) else _decoding(f) for f in given)
+            patches.put(one, "args", tuple(timed))
+
+
+def _decodes(function: Any) -> bool:
+    """Whether a function of WebDataset decodes a sample."""
+    return type(function).__module__.startswith("webdataset.") and type(function).__name__ == "Decoder"
+
+
+def _decoding(function: Any) -> Any:
+    """WebDataset's decoder, timed; anything else that is no function stays."""
+    return Timed(function, "decode") if callable(function) else function
 
 
 def is_transform(name: str, value: Any) -> bool:
@@ -153,6 +227,8 @@ def steps(transform: Any, names: list[str], patches: Patches) -> Any:
             patches.put(transform, "transforms", type(inner)(timed))
         return transform
     name = getattr(transform, "__name__", type(transform).__name__)
+    if name == "<lambda>":
+        name = f"lambda of line {transform.__code__.co_firstlineno}"
     names.append(name)
     methods = [one for one in DISPATCHED if callable(getattr(transform, one, None))]
     for method in methods:

@@ -5,9 +5,15 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from torch.utils.data import DataLoader, IterableDataset, IterDataPipe, MapDataPipe
+from torch.utils.data import DataLoader, IterableDataset, IterDataPipe, MapDataPipe, Subset
 
-from gpuaug.profiler.measure.tracing import TracedBatches, TracedCollate, TracedDataset, TracedIterable
+from gpuaug.profiler.measure.tracing import (
+    TracedBatches,
+    TracedCollate,
+    TracedDataset,
+    TracedIterable,
+    TracedSubset,
+)
 
 __all__ = ["check_traceable", "data_loader", "rewrapped", "traced"]
 
@@ -71,9 +77,24 @@ def traced(loader: DataLoader[Any]) -> DataLoader[Any]:
     """
     twin = copy.copy(loader)
     dataset = loader.dataset
-    if isinstance(dataset, IterableDataset):
-        wrapped: Any = TracedIterable(dataset)
-    else:
-        wrapped = (TracedBatches if callable(getattr(dataset, "__getitems__", None)) else TracedDataset)(dataset)
+    wrapped = _wrapper(dataset)(dataset)
     twin.__dict__.update(dataset=wrapped, collate_fn=TracedCollate(loader.collate_fn), _iterator=None)
     return twin
+
+
+def _wrapper(dataset: Any) -> Any:
+    """The class that traces a data set."""
+    if isinstance(dataset, IterableDataset):
+        return TracedIterable
+    if not callable(getattr(dataset, "__getitems__", None)):
+        return TracedDataset
+    return TracedSubset if _one_by_one(dataset) else TracedBatches
+
+
+def _one_by_one(dataset: Any) -> bool:
+    """Whether a data set is a Subset, of a Subset, ..., that asks for one sample after the other."""
+    while type(dataset) is Subset:
+        dataset = dataset.dataset
+        if not callable(getattr(dataset, "__getitems__", None)):
+            return True
+    return False

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ __all__ = ["Recorder", "count"]
 
 COUNTED, COUNTED_AGAIN = 4, 32  # batches whose contents are counted: the first 4, then every 32nd
 LOOKED, LOOKED_AGAIN = 16, 7  # steps for which all clocks are read: the first 16, then every 7th
+DEPTH = 8  # objects inside of one another that are counted, at most
 RECORDED = 4096  # batches that are recorded; of a longer run the last ones
 SECOND = 1e-9  # seconds of a nanosecond
 
@@ -181,6 +182,7 @@ class Recorder(_Proxy):
             queue=min(queue, max(0, wall - cpu)) * SECOND,  # the clocks are read one after the other
             threads=notes.threads * SECOND,
             samples=[(_named(index), took * SECOND) for index, took in notes.samples],
+            together=notes.together,
             stages=None if notes.stages is None else _stages(notes),
             sent=self._span(notes.sent),
             received=self._span(notes.received),
@@ -290,7 +292,7 @@ def _elapsed(pair: tuple[Any, Any], before: tuple[Any, Any] | None) -> Interval:
     return pair[0].elapsed_time(pair[1]) / 1e3, max(0.0, idle)
 
 
-def count(batch: Any) -> tuple[int, int, int, int]:
+def count(batch: Any, depth: int = DEPTH) -> tuple[int, int, int, int]:
     """(tensors, their bytes, bytes of arrays and bytes objects, bytes of float32 with at least 3 dimensions)."""
     if isinstance(batch, torch.Tensor):
         size = batch.numel() * batch.element_size()
@@ -299,14 +301,31 @@ def count(batch: Any) -> tuple[int, int, int, int]:
         return 0, 0, batch.nbytes, batch.nbytes if batch.dtype == np.float32 and batch.ndim >= 3 else 0
     if isinstance(batch, (bytes, bytearray, str)):
         return 0, 0, len(batch), 0
-    if isinstance(batch, dict):
-        parts = list(batch.values())
-    elif isinstance(batch, (list, tuple)):
-        parts = list(batch)
-    elif hasattr(batch, "__dict__"):
-        parts = list(vars(batch).values())
-    else:
+    parts = _parts(batch) if depth else None
+    if parts is None:
         return 0, 0, sys.getsizeof(batch), 0
-    found = [count(part) for part in parts]
+    found = [count(part, depth - 1) for part in parts]
     tensors, inside, others, floats = (sum(part[k] for part in found) for k in range(4))
     return tensors, inside, others, floats
+
+
+def _parts(batch: Any) -> list[Any] | None:
+    """What an object holds: values of a mapping, items of a list, attributes, also in `__slots__`; None of a number."""
+    if isinstance(batch, Mapping):
+        return list(batch.values())
+    if isinstance(batch, (list, tuple)):
+        return list(batch)
+    names = [name for kind in type(batch).__mro__ for name in _slots(kind)]
+    slots = [getattr(batch, name) for name in names if hasattr(batch, name)]
+    if not names and not hasattr(batch, "__dict__"):
+        return None
+    return [*slots, *getattr(batch, "__dict__", {}).values()]
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    """Names of the attributes that a class keeps in slots, as they are stored."""
+    given = vars(kind).get("__slots__", ())
+    names = (given,) if isinstance(given, str) else tuple(given)
+    private = f"_{kind.__name__.lstrip('_')}"
+    hidden = (f"{private}{name}" if name.startswith("__") and not name.endswith("__") else name for name in names)
+    return tuple(name for name in hidden if name not in ("__dict__", "__weakref__"))

@@ -20,7 +20,7 @@ from torch.utils.data._utils.pin_memory import pin_memory
 from gpuaug.profiler.measure import instrument
 from gpuaug.profiler.measure.clock import Moment, Notes, clocks, mine, moment, stage
 
-__all__ = ["TracedBatch", "TracedBatches", "TracedCollate", "TracedDataset", "TracedIterable", "reset"]
+__all__ = ["TracedBatch", "TracedBatches", "TracedCollate", "TracedDataset", "TracedIterable", "TracedSubset", "reset"]
 
 DETAIL = 0.001  # limit: time of timing stages / time of the worker. The limit for all tracing is 0.01
 ALWAYS = 2  # batches of each worker that are always timed in detail
@@ -170,7 +170,14 @@ class TracedBatches(TracedDataset):
             raise
         each = (time.perf_counter_ns() - start) // max(1, len(indices))
         notes.samples += [(index, each) for index in indices]
+        notes.together = len(indices) > 1
         return samples
+
+
+class TracedSubset(TracedDataset):
+    """A Subset, which fetches the samples of a batch one by one, so that each can be timed."""
+
+    __getitems__ = None
 
 
 class TracedIterable(_Wrapper, IterableDataset[Any]):

@@ -25,6 +25,7 @@ class Batch:
         cpu, queue: Time of the fetch on a core, and waiting for a core. The rest is waiting for something else.
         threads: Time of all threads of the process on cores during the fetch.
         samples: (index, seconds) of each sample; the index is None for an iterable data set.
+        together: Whether the data set fetched all samples at once, so that each has the same part of the time.
         stages: {name: (wall, cpu, queue)} without the time of inner stages; None if not timed in detail.
         sent, received, pinned: Spans of pickling, unpickling and pinning; None if it did not happen.
         moved: Time on a core of pickling, and of unpickling.
@@ -63,6 +64,7 @@ class Batch:
     tensor_bytes: int
     other_bytes: int
     float_bytes: int
+    together: bool = False
 
     @property
     def blocked(self) -> float:

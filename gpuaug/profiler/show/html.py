@@ -7,7 +7,18 @@ from dataclasses import dataclass
 
 from gpuaug.profiler.model.trace import Batch
 from gpuaug.profiler.report import Report
-from gpuaug.profiler.show.words import colour, confidence, doubts, gain_or_reason, ms, percent, receipt, where, why
+from gpuaug.profiler.show.words import (
+    colour,
+    confidence,
+    doubts,
+    gain_or_reason,
+    ms,
+    percent,
+    receipt,
+    sample,
+    where,
+    why,
+)
 
 __all__ = ["to_html"]
 
@@ -62,7 +73,8 @@ def to_html(report: Report) -> str:
         colour=colour,
         gain_or_reason=gain_or_reason,
         groups=list(dict.fromkeys(stage.group for stage in report.stages)),
-        slowest=report.slowest(20),
+        slowest=report.slowest(10),
+        sample=sample,
         most=max([one.gain.high for one in report.advice if one.gain], default=1.0),
     )
 

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING
 
 from gpuaug.profiler.doctor import Finding
 from gpuaug.profiler.report import Report
-from gpuaug.profiler.show.words import confidence, doubts, gain_or_reason, ms, percent, receipt, where, why
+from gpuaug.profiler.show.words import (
+    confidence,
+    doubts,
+    following_of,
+    gain_or_reason,
+    ms,
+    percent,
+    receipt,
+    sample,
+    where,
+    why,
+)
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -36,7 +47,12 @@ def to_rich(report: Report) -> RenderableType:
         parts.append(Text(f"\nReceipt: {receipt(report)}", "bold" if report.receipt.reliable else "bold red"))
     slow = [pair for pair in report.slowest(5) if pair[0] is not None]
     if slow:
-        parts.append(Text("\nSlowest samples: " + ", ".join(f"{index} ({ms(seconds)} ms)" for index, seconds in slow)))
+        parts.append(
+            Text(
+                "\nSlowest samples: "
+                + ", ".join(f"{sample(report, index)} ({ms(seconds)} ms)" for index, seconds in slow)
+            )
+        )
     if report.skipped:
         parts.append(Text("\nNot run", "dim italic"))
         parts += [Padding(Text(f"{name}: {why}", "dim"), (0, 0, 0, 1)) for name, why in report.skipped.items()]
@@ -52,7 +68,7 @@ def _summary(report: Report) -> RenderableType:
     from rich.text import Text
 
     colour = {"model": "green", "tie": "yellow"}.get(report.verdict.kind, "red")
-    first = next((one for one in report.advice if one.gain is not None), None)
+    first = following_of(report)
     if first is not None:
         following = f"{first.title} {first.gain}  [{first.id}]"
     elif report.advice:
@@ -91,7 +107,7 @@ def _stages(report: Report) -> RenderableType:
             Text(stage.name),
             ms(stage.seconds),
             ms(stage.waiting),
-            "" if stage.capacity is None or stage.capacity >= 1e6 else f"{stage.capacity:,.0f}",
+            "" if stage.capacity is None else f"{stage.capacity:,.0f}",
             ms(stage.exposed),
             percent(stage.share),
             f"{stage.gain.times:.2f} ({stage.gain.low:.2f}-{stage.gain.high:.2f})",
@@ -114,7 +130,7 @@ def _recommendations(report: Report) -> list[RenderableType]:
     for one in report.advice:
         rows.add_row(gain_or_reason(one), Text.assemble(f"{one.title}  ", (f"[{one.id}]", "dim")))
     parts: list[RenderableType] = [Text("\nWhat to change", "italic"), Padding(rows, (0, 0, 0, 1))]
-    first = next((one for one in report.advice if one.how), None)
+    first = following_of(report) or next((one for one in report.advice if one.how), None)
     if first is not None:
         parts.append(Text(f"\nWhat to do ({first.id})", "italic"))
         parts.append(Text("\n".join("  " + line for line in first.how.splitlines())))

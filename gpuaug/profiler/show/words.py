@@ -6,8 +6,22 @@ from gpuaug.profiler.judge.advice import CORRECTNESS, Advice
 from gpuaug.profiler.judge.verdict import FINE, HIGH, WORDS
 from gpuaug.profiler.report import Report
 
-__all__ = ["colour", "confidence", "doubts", "gain_or_reason", "level", "ms", "percent", "receipt", "where", "why"]
+__all__ = [
+    "colour",
+    "confidence",
+    "doubts",
+    "following_of",
+    "gain_or_reason",
+    "level",
+    "ms",
+    "percent",
+    "receipt",
+    "sample",
+    "where",
+    "why",
+]
 
+LARGE_OVERHEAD = 0.10  # of the time per batch: if measuring costs more, the measured job is another one
 LARGE_RESIDUAL = 0.15  # of the measured time per batch: if the replay differs by more, its gains are unreliable
 CAUSES = {
     "tail": "a few batches take far longer than the others, and batches are delivered in order",
@@ -83,8 +97,6 @@ def confidence(report: Report) -> str:
     """How reliable the numbers are."""
     doubt = doubts(report)
     others = [fact for doubtful, fact in _facts(report) if not doubtful]
-    if report.overhead is not None:
-        others.append(f"measuring costs {percent(max(0.0, report.overhead))}")
     text = "; ".join([*others, f"{len(report.trace.batches)} batches"])
     text = f"{text[0].upper()}{text[1:]}."
     return f"UNRELIABLE: {doubt}. {text}" if doubt else text
@@ -97,11 +109,27 @@ def doubts(report: Report) -> str:
 
 def _facts(report: Report) -> list[tuple[bool, str]]:
     """(whether it makes the numbers unreliable, fact)."""
-    residual = abs(report.residual)
+    residual, overhead = abs(report.residual), max(0.0, report.overhead or 0.0)
+    measured = [] if report.overhead is None else [(overhead > LARGE_OVERHEAD, f"measuring costs {percent(overhead)}")]
     return [
         (not report.reliable, f"the speed of the cores changed by {percent(report.drift)} during the measurement"),
         (residual > LARGE_RESIDUAL, f"the replay differs from the measured time by {percent(residual)}"),
+        *measured,
     ]
+
+
+def sample(report: Report, index: int | str | None) -> str:
+    """What a sample is called: its index, with the last part of its file's path where that is known."""
+    if index is None:
+        return "(iterable data set)"
+    file = report.files.get(str(index))
+    return str(index) if file is None else f"{index} {file.replace(chr(92), '/').rpartition('/')[2]}"
+
+
+def following_of(report: Report) -> Advice | None:
+    """The recommendation to try first: the largest gain of those that are code; else the largest gain."""
+    gains = [one for one in report.advice if one.gain is not None]
+    return next((one for one in gains if one.is_code), gains[0] if gains else None)
 
 
 def gain_or_reason(advice: Advice) -> str:
