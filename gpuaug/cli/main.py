@@ -21,6 +21,7 @@ COMMANDS = {
     "pack": "pack",
     "verify": "pack",
     "profile": "profile",
+    "report": "profile",
     "whatif": "profile",
     "compare": "profile",
     "doctor": "profile",
@@ -35,7 +36,7 @@ def main() -> None:
     """Run the command line, or say what to install for it."""
     name = "".join(sys.argv[1:2])
     require(COMMANDS.get(name, "pack"), BASE)
-    if name in ("whatif", "compare"):
+    if name in ("report", "whatif", "compare"):
         require("profile", REPORTS)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     app()()

@@ -15,20 +15,28 @@ from gpuaug.cli.errors import writing
 if TYPE_CHECKING:
     from gpuaug.profiler import Report
 
-__all__ = ["needed", "progress", "show", "usable", "writable", "write"]
+__all__ = ["check_outputs", "progress", "show", "usable", "write"]
 
 
-def writable(path: Path) -> None:
-    """Raise if the file cannot be written, before anything is measured."""
-    if path.is_dir() or not path.resolve().parent.is_dir():
-        raise ValueError(f"profile: a file must lie in a folder that exists, got {path}.")
+SUFFIXES = {"png": (".png",), "trace": (".json", ".gz")}
+NEEDED = {"html": "jinja2", "png": "matplotlib"}  # packages that write a form of the report
 
 
-def needed(**outputs: Path | None) -> None:
-    """Raise if the package that writes a form of the report is missing."""
-    for name, module in (("html", "jinja2"), ("png", "matplotlib")):
-        if outputs[name] is not None and importlib.util.find_spec(module) is None:
-            raise ValueError(f'profile: --{name} needs {module}. Run pip install "gpuaug[profile]".')
+def check_outputs(**outputs: Path | None) -> None:
+    """Raise if a form of the report cannot be written, before anything is measured.
+
+    Args:
+        outputs: Path of each form: json, html, trace, png.
+    """
+    for name, path in outputs.items():
+        if path is None:
+            continue
+        if path.is_dir() or not path.resolve().parent.is_dir():
+            raise ValueError(f"profile: a file must lie in a folder that exists, got {path}.")
+        if name in NEEDED and importlib.util.find_spec(NEEDED[name]) is None:
+            raise ValueError(f'profile: --{name} needs {NEEDED[name]}. Run pip install "gpuaug[profile]".')
+        if name in SUFFIXES and path.suffix not in SUFFIXES[name]:
+            raise ValueError(f"profile: `--{name}` must name a {' or '.join(SUFFIXES[name])} file, got {path}.")
 
 
 def usable(device: str | None) -> None:
@@ -53,8 +61,15 @@ def progress(quiet: bool) -> Iterator[Callable[[str], None]]:
 
 
 @writing()
-def write(report: Report, json: Path | None, html: Path | None, trace: Path | None, png: Path | None) -> None:
-    """Write the report in every form for which there is a file."""
+def write(
+    report: Report,
+    *,
+    json: Path | None = None,
+    html: Path | None = None,
+    trace: Path | None = None,
+    png: Path | None = None,
+) -> None:
+    """Write the report in every form for which there is a file, and say so."""
     if json is not None:
         report.save(json)
     if html is not None:
@@ -69,6 +84,8 @@ def write(report: Report, json: Path | None, html: Path | None, trace: Path | No
         from gpuaug.profiler.show.png import save_png
 
         save_png(report, png)
+    for path in filter(None, (json, html, trace, png)):
+        typer.echo(f"Wrote {path}.", err=True)
 
 
 def show(report: Report, quiet: bool) -> None:
@@ -81,4 +98,5 @@ def show(report: Report, quiet: bool) -> None:
     if quiet:
         typer.echo(report.verdict.text + (f" UNRELIABLE: {doubt}." if (doubt := doubts(report)) else ""))
     else:
-        Console().print(to_rich(report))
+        console = Console()
+        console.print(to_rich(report, console.width))

@@ -9,7 +9,7 @@ import typer
 
 from gpuaug.cli.arguments import duration, holds, metric, threshold
 from gpuaug.cli.errors import FAILED, profiler_errors
-from gpuaug.cli.output import needed, progress, show, usable, writable, write
+from gpuaug.cli.output import check_outputs, progress, show, usable, write
 from gpuaug.cli.target import appliable, made, tuned
 
 __all__ = ["command"]
@@ -49,13 +49,7 @@ def command(
 
         thresholds = [threshold(text) for text in fail_if or ()]
         seconds = duration(budget)
-        for path in (json, html, trace, png):
-            if path is not None:
-                writable(path)
-        needed(html=html, png=png)
-        for option, path, suffixes in (("png", png, (".png",)), ("trace", trace, (".json", ".gz"))):
-            if path is not None and path.suffix not in suffixes:
-                raise ValueError(f"profile: `--{option}` must name a {' or '.join(suffixes)} file, got {path}.")
+        check_outputs(json=json, html=html, trace=trace, png=png)
         usable(device)
         loader = made(target, "target")
         if apply:
@@ -67,7 +61,7 @@ def command(
             found = measure(
                 loader, step, budget=seconds, cold=cold, proof=receipt, ignore=ignore or (), device=device, report=say
             )
-        write(found, json, html, trace, png)
+        write(found, json=json, html=html, trace=trace, png=png)
         show(found, quiet)
         if apply:
             tuned(found, target)

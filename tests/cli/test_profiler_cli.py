@@ -196,7 +196,33 @@ def test_compare(done: subprocess.CompletedProcess[str], folder: Path) -> None:
     worse = gpuaug("compare", "a.json", "b.json", cwd=folder)
     assert worse.returncode == 3
     assert "A regression" in worse.stdout
-    assert gpuaug("compare", "a.json", "b.json", "--tolerance", "30%", cwd=folder).returncode == 0
+    more = gpuaug("compare", "a.json", "b.json", "--tolerance", "30%", "--html", "diff.html", cwd=folder)
+    assert more.returncode == 0
+    assert more.stderr == "Wrote diff.html.\n"
+    assert "0.83 times as fast" in (folder / "diff.html").read_text()
+
+
+def test_a_saved_report_is_shown_again(done: subprocess.CompletedProcess[str], folder: Path) -> None:
+    again = gpuaug("report", "a.json", "--html", "again.html", "--png", "again.png", cwd=folder)
+    assert again.returncode == 0
+    assert again.stderr == "Wrote again.html.\nWrote again.png.\n"
+    assert again.stdout in done.stdout
+    assert (folder / "again.html").read_text() == (folder / "a.html").read_text()
+    lines = gpuaug("report", "a.json", "--how", "num-workers", cwd=folder).stdout
+    assert "num_workers=" in lines
+    compile(lines, "lines", "exec")
+    wrong = gpuaug("report", "a.json", "--how", "pack-data", cwd=folder)
+    assert wrong.returncode == 1
+    assert wrong.stderr.startswith("profile: `--how` must be one of num-workers")
+
+
+def test_a_narrow_terminal_shows_whole_names(done: subprocess.CompletedProcess[str], folder: Path) -> None:
+    environment = {**os.environ, "COLUMNS": "60", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "gpuaug", "report", "a.json"]
+    shown = subprocess.run(command, capture_output=True, text=True, cwd=folder, env=environment, check=True).stdout
+    assert max(map(len, shown.splitlines())) <= 60
+    for stage in load(folder / "a.json").stages:
+        assert any(line.split()[:1] == [stage.name.split()[0]] for line in shown.splitlines()), stage.name
 
 
 def test_thresholds(folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from torchvision.transforms import v2
 
 from gpuaug.profiler.report import Report
 from gpuaug.profiler.session import measure
+from gpuaug.profiler.show.comparison import to_html as comparison_page
 from gpuaug.profiler.show.html import to_html
 from gpuaug.profiler.show.png import save_png
 from gpuaug.profiler.show.terminal import to_text
@@ -179,3 +181,36 @@ def test_every_form_tells_the_same(report: Report, tmp_path: Path) -> None:
     assert (tmp_path / "a.png").stat().st_size > 10_000
     save_png(report, tmp_path / "a.svg")
     assert len([e for e in events(report) if e["ph"] == "s"]) == len(report.trace.batches)
+
+
+def test_it_fits_a_phone(opened: Any, report: Report) -> None:
+    """At 390 pixels nothing is off the screen: names whole, each number on one line, fewer columns."""
+    opened.set_viewport_size({"width": 390, "height": 800})
+    assert opened.evaluate("document.documentElement.scrollWidth") <= 390
+    tables = opened.locator("table").all()
+    assert all(table.evaluate("e => e.getBoundingClientRect().right") <= 390 for table in tables)
+    row = opened.locator("h2#stages + div tbody tr").first
+    assert row.locator("td:visible").count() == 3
+    assert row.bounding_box()["height"] < 60
+
+
+def test_two_reports_side_by_side(browser: Any, report: Report, tmp_path: Path) -> None:
+    slower = replace(report, pace=2 * report.pace, stages=report.stages[1:])
+    path = tmp_path / "compare.html"
+    path.write_text(comparison_page(report, slower, 0.05), encoding="utf-8")
+    tab = browser.new_page(viewport={"width": 390, "height": 800})
+    asked: list[str] = []
+    tab.on("request", lambda request: asked.append(request.url))
+    tab.goto(path.as_uri())
+    assert len(asked) == 1
+    body = tab.locator("body").inner_text()
+    assert "0.50 times as fast" in body
+    assert "A regression: 0.50x is below 0.95x." in body
+    first = tab.locator(".pair").first
+    assert first.locator("h3").inner_text() == report.stages[0].name
+    assert first.locator(".change").inner_text() == "gone"
+    widths = [bar.bounding_box()["width"] for bar in first.locator(".bar").all()]
+    assert widths[0] > widths[1]
+    assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+    assert tab.locator("b.hostile").count() == 0
+    tab.close()

@@ -11,6 +11,7 @@ from gpuaug.profiler.show.words import (
     colour,
     confidence,
     doubts,
+    environment,
     gain_or_reason,
     ms,
     percent,
@@ -43,39 +44,33 @@ class Box:
 
 def to_html(report: Report) -> str:
     """The HTML text of the page."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-
-    environment = Environment(
-        loader=PackageLoader("gpuaug.profiler.show", ""),
-        autoescape=select_autoescape(default=True),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(ms=ms, percent=percent)
     lanes, boxes, ticks, height = timeline(report)
-    return environment.get_template("report.html.j2").render(
-        report=report,
-        why=why(report),
-        confidence=confidence(report),
-        doubtful=bool(doubts(report)),
-        where=where(report),
-        receipt=receipt(report) if report.receipt else None,
-        bar=bar(report),
-        bar_height=BAR,
-        lanes=lanes,
-        boxes=boxes,
-        ticks=ticks,
-        width=WIDTH,
-        left=LEFT,
-        lane=LANE,
-        height=height,
-        colour=colour,
-        gain_or_reason=gain_or_reason,
-        groups=list(dict.fromkeys(stage.group for stage in report.stages)),
-        slowest=report.slowest(10),
-        sample=sample,
-        most=max([one.gain.high for one in report.advice if one.gain], default=1.0),
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            why=why(report),
+            confidence=confidence(report),
+            doubtful=bool(doubts(report)),
+            where=where(report),
+            receipt=receipt(report) if report.receipt else None,
+            bar=bar(report),
+            bar_height=BAR,
+            lanes=lanes,
+            boxes=boxes,
+            ticks=ticks,
+            width=WIDTH,
+            left=LEFT,
+            lane=LANE,
+            height=height,
+            colour=colour,
+            gain_or_reason=gain_or_reason,
+            groups=list(dict.fromkeys(stage.group for stage in report.stages)),
+            slowest=report.slowest(10),
+            sample=sample,
+            most=max([one.gain.high for one in report.advice if one.gain], default=1.0),
+        )
     )
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from gpuaug.profiler.doctor import Finding
 from gpuaug.profiler.report import Report
+from gpuaug.profiler.show.comparison import Comparison
 from gpuaug.profiler.show.words import (
     confidence,
     doubts,
@@ -28,21 +29,25 @@ __all__ = ["compared", "examined", "to_rich", "to_text"]
 
 WIDTH = 80  # characters
 GAIN = 21  # characters of a gain with its interval
-COLUMNS = (("spent", 6), ("waits", 6), ("samples/s", 9), ("exposed", 7), ("step", 5), ("gain if free", 17))
-LEGEND = (
-    "spent: time of a batch in the process that does this work. waits: the part of it not on a core. samples/s: limit "
-    "of this row alone. exposed: time that a step would save without this row and those above it. step: exposed as "
-    "a part of the step. gain if free: times as fast without this row alone, with the interval."
-)
+COLUMNS = {  # name: (characters, characters of the terminal from which on it is shown, meaning)
+    "spent": (6, 0, "time of a batch in the process that does this work"),
+    "waits": (6, 76, "the part of it not on a core"),
+    "samples/s": (9, 76, "limit of this row alone"),
+    "exposed": (7, 90, "time that a step would save without this row and those above it"),
+    "step": (5, 0, "part of the step that it would save without this row and those above it"),
+    "gain if free": (17, 0, "times as fast without this row alone, with the interval"),
+}
 
 
-def to_rich(report: Report) -> RenderableType:
-    """The report as an object that rich prints."""
+def to_rich(report: Report, width: int = WIDTH) -> RenderableType:
+    """The report as an object that rich prints on so many characters."""
     from rich.console import Group
     from rich.padding import Padding
     from rich.text import Text
 
-    parts: list[RenderableType] = [_summary(report), _stages(report), Text(LEGEND, "dim"), *_recommendations(report)]
+    columns = [name for name, (_, least, _) in COLUMNS.items() if width >= least]
+    legend = Text(" ".join(f"{name}: {COLUMNS[name][2]}." for name in columns), "dim")
+    parts: list[RenderableType] = [_summary(report), _stages(report, columns), legend, *_recommendations(report)]
     if report.receipt is not None:
         parts.append(Text(f"\nReceipt: {receipt(report)}", "bold" if report.receipt.reliable else "bold red"))
     slow = [pair for pair in report.slowest(5) if pair[0] is not None]
@@ -85,7 +90,7 @@ def _summary(report: Report) -> RenderableType:
     return Panel(lines, title="gpuaug profile", box=box.ROUNDED, title_align="left")
 
 
-def _stages(report: Report) -> RenderableType:
+def _stages(report: Report, columns: Sequence[str]) -> RenderableType:
     """A row for each stage."""
     from rich import box
     from rich.table import Table
@@ -99,20 +104,21 @@ def _stages(report: Report) -> RenderableType:
         title_justify="left",
         pad_edge=False,
     )
-    table.add_column("stage", no_wrap=True, overflow="ellipsis", ratio=1)
-    for name, width in COLUMNS:
-        table.add_column(name, justify="right", no_wrap=True, width=width)
+    table.add_column("stage", overflow="fold", ratio=1)
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True, width=COLUMNS[name][0])
     for stage in report.stages:
-        table.add_row(
-            Text(stage.name),
-            ms(stage.seconds),
-            ms(stage.waiting),
-            "" if stage.capacity is None else f"{stage.capacity:,.0f}",
-            ms(stage.exposed),
-            percent(stage.share),
-            f"{stage.gain.times:.2f} ({stage.gain.low:.2f}-{stage.gain.high:.2f})",
-        )
-    table.add_row("step", "", "", f"{report.images_per_second:,.0f}", ms(report.pace), "100%", "", style="bold")
+        cells = {
+            "spent": ms(stage.seconds),
+            "waits": ms(stage.waiting),
+            "samples/s": "" if stage.capacity is None else f"{stage.capacity:,.0f}",
+            "exposed": ms(stage.exposed),
+            "step": percent(stage.share),
+            "gain if free": f"{stage.gain.times:.2f} ({stage.gain.low:.2f}-{stage.gain.high:.2f})",
+        }
+        table.add_row(Text(stage.name), *(cells[name] for name in columns))
+    whole = {"spent": "", "samples/s": f"{report.images_per_second:,.0f}", "exposed": ms(report.pace), "step": "100%"}
+    table.add_row("step", *(whole.get(name, "") for name in columns), style="bold")
     return table
 
 
@@ -149,44 +155,23 @@ def to_text(report: Report, width: int = WIDTH) -> str:
         raise ModuleNotFoundError('profile: a report as text needs rich. Run pip install "gpuaug[profile]".') from None
 
     console = Console(width=width, file=io.StringIO(), force_terminal=False)
-    console.print(to_rich(report))
+    console.print(to_rich(report, width))
     return console.file.getvalue().rstrip()  # type: ignore[attr-defined]
 
 
 def compared(before: Report, after: Report, tolerance: float) -> tuple[bool, str]:
     """Compare two reports: (whether the second is slower by more than the tolerance, a table as text)."""
-    ratio = before.pace / before.samples / (after.pace / after.samples)
-    rows: list[tuple[str, str, str, str]] = [
-        ("samples/s", f"{before.images_per_second:,.0f}", f"{after.images_per_second:,.0f}", f"{ratio:.2f}x"),
-        ("waits for data", percent(before.exposed), percent(after.exposed), ""),
-        ("verdict", before.verdict.place, after.verdict.place, ""),
-    ]
-    names = list(dict.fromkeys(stage.name for report in (before, after) for stage in report.stages))
-    for name in names:
-        times = [
-            next((s.seconds / report.samples for s in report.stages if s.name == name and s.seconds > 1e-5), None)
-            for report in (before, after)
-        ]
-        shown = ["" if t is None else f"{t * 1e3:.3f}" for t in times]
-        change = f"{times[0] / times[1]:.2f}x" if times[0] and times[1] else ""
-        rows.append((f"{name}, ms a sample", *shown, change))  # type: ignore[arg-type]
+    found = Comparison.of(before, after, tolerance)
     head = ("", "before", "after", "times as fast")
-    widths = [max(len(row[k]) for row in [head, *rows]) for k in range(4)]
+    rows = [head, *((row.name, row.before, row.after, row.change) for row in found.rows)]
+    widths = [max(len(row[k]) for row in rows) for k in range(4)]
     lines = [
         "  ".join(
             cell.ljust(w) if k == 0 else cell.rjust(w) for k, (cell, w) in enumerate(zip(row, widths, strict=True))
         )
-        for row in [head, *rows]
+        for row in rows
     ]
-    slower = ratio < 1 - tolerance
-    if any(before.machine.get(what) != after.machine.get(what) for what in ("processor", "cores")):
-        lines.append("The reports come from different machines.")
-    for name, report in (("before", before), ("after", after)):
-        if doubt := doubts(report):
-            lines.append(f"UNRELIABLE, {name}: {doubt}.")
-    if slower:
-        lines.append(f"A regression: {ratio:.2f}x is below {1 - tolerance:.2f}x.")
-    return slower, "\n".join(line.rstrip() for line in lines)
+    return found.slower, "\n".join(line.rstrip() for line in [*lines, *found.remarks])
 
 
 def examined(findings: Sequence[Finding]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from gpuaug.profiler.judge.advice import CORRECTNESS, Advice
 from gpuaug.profiler.judge.verdict import FINE, HIGH, WORDS
 from gpuaug.profiler.report import Report
@@ -10,6 +12,7 @@ __all__ = [
     "colour",
     "confidence",
     "doubts",
+    "environment",
     "following_of",
     "gain_or_reason",
     "level",
@@ -156,3 +159,18 @@ def where(report: Report) -> str:
         f"{machine['processor']}, {machine['cores']:g} cores, "
         f"{report.cores:.2f} of them free; {machine['device'] or 'no GPU'}; torch {machine['torch']}."
     )
+
+
+def environment() -> Any:
+    """The templates of the pages, with filters for numbers."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+    found = Environment(
+        loader=PackageLoader("gpuaug.profiler.show", ""),
+        autoescape=select_autoescape(default=True),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters.update(ms=ms, percent=percent)
+    return found
