@@ -29,6 +29,7 @@ __all__ = [
     "LinearTransformation",
     "MixUp",
     "MotionBlur",
+    "MultiView",
     "Normalize",
     "Opaque",
     "Pad",
@@ -81,6 +82,7 @@ MODULES = {
     "ClampBoundingBoxes": "gpuaug.transforms.targets",
     "DeviceLoader": "gpuaug.data.loader",
     "Draw": "gpuaug.augment",
+    "MultiView": "gpuaug.engine.multi",
     "Opaque": "gpuaug.transforms.opaque",
     "Ragged": "gpuaug.ragged",
     "PadToLargest": "gpuaug.transforms.sizes",
@@ -105,6 +107,7 @@ if TYPE_CHECKING:
     from gpuaug.data.loader import DeviceLoader
     from gpuaug.data.transport.collate import collate, ragged_collate
     from gpuaug.engine.invert import invert
+    from gpuaug.engine.multi import MultiView
     from gpuaug.interop.torchvision import from_torchvision
     from gpuaug.profiler import profile, stage
     from gpuaug.ragged import Ragged

@@ -23,7 +23,7 @@ from gpuaug.engine.parts import PartFinder
 from gpuaug.engine.scenes import Scene
 from gpuaug.engine.settings import written
 from gpuaug.program import Keys
-from gpuaug.transforms.base import Canvas, Transform
+from gpuaug.transforms.base import Transform
 
 __all__ = ["Augment", "Draw"]
 
@@ -264,11 +264,7 @@ class Augment(NumberedModule, ListedModule):
         Raises:
             ValueError: If the list has steps other than Resize, CenterCrop, Pad, Grayscale, RGB, ToDtype, Normalize.
         """
-        height_width = checks.size("Augment.eval_module", size)
-        canvas = Canvas(np.array([height_width]), checks.integer("Augment.eval_module", "channels", channels, 1))
-        if self._default_eval:
-            self._default_eval.check(canvas)
-        return EvalModule.of(self.eval_pipeline, self._keys(1), canvas, self._output())
+        return self._eval_module(checks.size("Augment.eval_module", size), channels)
 
     def _keys(self, size: int) -> Keys:
         """Keys for `size` samples, without using up draws."""

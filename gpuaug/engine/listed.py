@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -16,6 +17,7 @@ from gpuaug import checks
 from gpuaug.engine.batch import Images, canvas_of, check_images
 from gpuaug.engine.call import Call, Draw, Output, check_drawn, render_draw
 from gpuaug.engine.evaluation import DefaultEvaluation
+from gpuaug.engine.export import EvalModule
 from gpuaug.engine.follow import understood
 from gpuaug.engine.numbering import Reservation
 from gpuaug.engine.parts import check_parts
@@ -24,8 +26,9 @@ from gpuaug.engine.render import choose
 from gpuaug.engine.scenes import Scene, check_mix, render_scene, views_of
 from gpuaug.engine.settings import checked
 from gpuaug.engine.targets import Targets
+from gpuaug.program import Keys
 from gpuaug.ragged import Ragged
-from gpuaug.transforms.base import Transform
+from gpuaug.transforms.base import Canvas, Transform
 from gpuaug.transforms.convert import followed, kept
 from gpuaug.transforms.function import Lambda
 from gpuaug.transforms.opaque import Opaque
@@ -137,6 +140,12 @@ class ListedModule(nn.Module):
         if self._cast:
             self._tell_of_a_cast(pipeline)
         return render_draw(pipeline, self._output(), images, draw, plain, targets)
+
+    def _eval_module(self, size: tuple[int, int], channels: int) -> EvalModule:
+        canvas = Canvas(np.array([size]), checks.integer("Augment.eval_module", "channels", channels, 1))
+        if self._default_eval:
+            self._default_eval.check(canvas)
+        return EvalModule.of(self.eval_pipeline, Keys(0, 0, np.zeros(1, np.uint64)), canvas, self._output())
 
     # ---- dtype -------------------------------------------------------------------------------------------------------
 
