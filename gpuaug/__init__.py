@@ -18,9 +18,11 @@ __all__ = [
     "ClampBoundingBoxes",
     "ColorJitter",
     "Compose",
+    "CornerCrop",
     "CutMix",
     "DeviceLoader",
     "Draw",
+    "FiveCrop",
     "GaussianBlur",
     "GaussianNoise",
     "Grayscale",
@@ -62,6 +64,7 @@ __all__ = [
     "Resize",
     "SanitizeBoundingBoxes",
     "ScaleJitter",
+    "TenCrop",
     "ToDtype",
     "TrivialAugmentWide",
     "collate",
@@ -91,6 +94,7 @@ MODULES = {
     "RandomZoomOut": "gpuaug.transforms.sizes",
     "SanitizeBoundingBoxes": "gpuaug.transforms.targets",
     "ScaleJitter": "gpuaug.transforms.sizes",
+    **dict.fromkeys(("CornerCrop", "FiveCrop", "TenCrop"), "gpuaug.transforms.corners"),
     **dict.fromkeys(("RandomApply", "RandomChoice", "RandomOrder"), "gpuaug.interop.torchvision"),
     "collate": "gpuaug.data.transport.collate",
     "from_torchvision": "gpuaug.interop.torchvision",
@@ -113,6 +117,7 @@ if TYPE_CHECKING:
     from gpuaug.ragged import Ragged
     from gpuaug.transforms import *
     from gpuaug.transforms.base import OPS
+    from gpuaug.transforms.corners import CornerCrop, FiveCrop, TenCrop
     from gpuaug.transforms.opaque import Opaque
     from gpuaug.transforms.sizes import PadToLargest, RandomResize, RandomShortestSize, RandomZoomOut, ScaleJitter
     from gpuaug.transforms.targets import ClampBoundingBoxes, SanitizeBoundingBoxes

@@ -21,6 +21,7 @@ from gpuaug.engine.scenes import views_of
 from gpuaug.engine.settings import DEFAULTS, listing, written_call
 from gpuaug.engine.targets import is_structured
 from gpuaug.engine.views import MultiCall, View, gathered, is_nested, lists_of, made_view, named, shared_steps
+from gpuaug.transforms.corners import CropViews
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -41,7 +42,7 @@ class MultiView(NumberedModule):
     image. See docs/views.md.
 
     Args:
-        views: A list of transforms, or a Compose, for each view. The same list may be there several times: its views
+        views: A list of transforms, or a Compose, for each view; or FiveCrop or TenCrop. The same list may be there several times: its views
             differ. MixUp and CutMix mix each view with its own draw.
         eval: The list for evaluation, which makes one view, or a list of lists, which makes a view for each: at most
             as many as `views`. None: derived from the first of `views`, as `Augment` does.
@@ -61,7 +62,7 @@ class MultiView(NumberedModule):
 
     def __init__(
         self,
-        views: Sequence[Steps],
+        views: Sequence[Steps] | CropViews,
         eval: Steps | Sequence[Steps] | None = None,
         *,
         shared: Steps = (),
@@ -97,11 +98,9 @@ class MultiView(NumberedModule):
 
     def __getattr__(self, name: str) -> Any:
         """An argument beside the lists, which all views have."""
-        return (
-            getattr(cast("Any", super().__getattr__("views"))[0], name)
-            if name in DEFAULTS
-            else super().__getattr__(name)
-        )
+        if name in DEFAULTS:
+            return getattr(cast("Any", super().__getattr__("views"))[0], name)
+        return super().__getattr__(name)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Arguments that are set later are checked, and set for all views."""

@@ -21,6 +21,7 @@ from gpuaug.program import VIEW, Alike, Keys, Program
 from gpuaug.transforms.base import Canvas, Kind, Params, Transform
 from gpuaug.transforms.container import Compose, flatten
 from gpuaug.transforms.convert import ToDtype
+from gpuaug.transforms.corners import CropViews
 from gpuaug.transforms.geometric import RandomHorizontalFlip, RandomVerticalFlip
 from gpuaug.transforms.mix import Mix, strangers
 from gpuaug.transforms.opaque import Opaque, is_foreign
@@ -219,6 +220,8 @@ def _steps(transform: Any, argument: str) -> list[Transform]:
     if is_foreign(transform):
         return [Opaque(transform)]
     remedy = "Use gpuaug's transforms, a kornia.augmentation module or a torchvision transform."
+    if isinstance(transform, CropViews):
+        remedy = f"It makes several images of one: use MultiView({transform!r})."
     raise checks.argument_error("Augment", argument, "a list of transforms", checks.describe(transform), remedy)
 
 

@@ -58,4 +58,5 @@ def listing(items: Iterable[object], depth: int = 1) -> str:
     """A list with a line for each of its items, at a depth of 4 spaces; an item that is text is written as it is."""
     indent = "    " * depth
     lines = (f"{indent}    {item if isinstance(item, str) else repr(item)},\n" for item in items)
-    return "[\n" + "".join(lines) + f"{indent}]"
+    text = "".join(lines)
+    return f"[\n{text}{indent}]" if text else "[]"

@@ -21,6 +21,7 @@ from gpuaug.engine.scenes import Scene
 from gpuaug.program import VIEW
 from gpuaug.transforms.base import Kind, Transform
 from gpuaug.transforms.container import Compose
+from gpuaug.transforms.corners import CropViews
 
 __all__ = ["MultiCall", "View", "gathered", "is_nested", "lists_of", "made_view", "named", "shared_steps"]
 
@@ -122,8 +123,8 @@ def is_nested(lists: Any) -> bool:
 
 def lists_of(owner: object, views: Any) -> list[Any]:
     """The steps of each view; raises an error if it is not a list of lists."""
-    if isinstance(views, str) or not isinstance(views, Sequence) or len(views) == 0:
-        got = "an empty list" if isinstance(views, Sequence) and not views else checks.describe(views)
+    if isinstance(views, str) or not isinstance(views, (Sequence, CropViews)) or len(views) == 0:
+        got = "an empty list" if isinstance(views, Sequence) and len(views) == 0 else checks.describe(views)
         remedy = "Pass [[first view's transforms], [second view's transforms]]."
         raise checks.argument_error(owner, "views", "a list with a list of transforms for each view", got, remedy)
     if len(views) > VIEW + 1:
