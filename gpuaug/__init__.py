@@ -11,6 +11,7 @@ __all__ = [
     "JPEG",
     "OPS",
     "RGB",
+    "TTA",
     "AugMix",
     "Augment",
     "AutoAugment",
@@ -96,6 +97,7 @@ MODULES = {
     "ScaleJitter": "gpuaug.transforms.sizes",
     **dict.fromkeys(("CornerCrop", "FiveCrop", "TenCrop"), "gpuaug.transforms.corners"),
     **dict.fromkeys(("RandomApply", "RandomChoice", "RandomOrder"), "gpuaug.interop.torchvision"),
+    "TTA": "gpuaug.engine.tta",
     "collate": "gpuaug.data.transport.collate",
     "from_torchvision": "gpuaug.interop.torchvision",
     "invert": "gpuaug.engine.invert",
@@ -112,6 +114,7 @@ if TYPE_CHECKING:
     from gpuaug.data.transport.collate import collate, ragged_collate
     from gpuaug.engine.invert import invert
     from gpuaug.engine.multi import MultiView
+    from gpuaug.engine.tta import TTA
     from gpuaug.interop.torchvision import from_torchvision
     from gpuaug.profiler import profile, stage
     from gpuaug.ragged import Ragged

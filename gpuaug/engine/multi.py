@@ -42,8 +42,8 @@ class MultiView(NumberedModule):
     image. See docs/views.md.
 
     Args:
-        views: A list of transforms, or a Compose, for each view; or FiveCrop or TenCrop. The same list may be there several times: its views
-            differ. MixUp and CutMix mix each view with its own draw.
+        views: A list of transforms, or a Compose, for each view; or FiveCrop or TenCrop. The same list may be there
+            several times: its views differ. MixUp and CutMix mix each view with its own draw.
         eval: The list for evaluation, which makes one view, or a list of lists, which makes a view for each: at most
             as many as `views`. None: derived from the first of `views`, as `Augment` does.
         shared: Transforms that begin each list and whose draw all views share, such as the crop of AugMix's clean and
