@@ -17,6 +17,7 @@ from gpuaug.engine.invert import invert, maps_back
 from gpuaug.engine.listed import Steps
 from gpuaug.engine.multi import MultiView
 from gpuaug.engine.pipeline import Pipeline
+from gpuaug.engine.views import lists_of
 from gpuaug.transforms.corners import CropViews, FiveCrop, TenCrop
 from gpuaug.transforms.crop import CenterCrop, Resize
 from gpuaug.transforms.geometric import RandomHorizontalFlip
@@ -208,7 +209,7 @@ def _named(owner: object, views: Any, size: Any) -> Sequence[Any] | CropViews:
         if size is not None:
             raise checks.argument_error(owner, "size", "None, as `views` are lists", repr(size))
         if isinstance(views, CropViews) or (isinstance(views, Sequence) and len(views)):
-            return views
+            return lists_of(owner, views)
         expected = "a name, FiveCrop, TenCrop, or a list with a list of transforms for each view"
         raise checks.argument_error(
             owner, "views", expected, "an empty list" if views == [] else checks.describe(views)
