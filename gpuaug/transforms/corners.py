@@ -39,6 +39,11 @@ class CornerCrop(Crop, registered=False):
         self.corner = checks.one_of(self, "corner", corner, list(CORNERS))
 
     def check(self, canvas: Canvas) -> None:
+        """Check that every image is large enough.
+
+        Raises:
+            ValueError: If an image is smaller than `size`.
+        """
         small = (canvas.sizes < np.array(self._pair)).any(axis=1)
         if small.any():
             got = f"{tuple(canvas.sizes[small.argmax()].tolist())} for image {int(small.argmax())}"

@@ -23,6 +23,7 @@ SNIPPETS = (
     "docs/data.md",
     "docs/targets.md",
     "docs/clips.md",
+    "docs/views.md",
 )  # in this order; tests/integration runs frameworks.md
 LARGEST_PICTURE = 600_000  # bytes
 MOST_LINES = 200  # of the README
