@@ -49,10 +49,11 @@ def command(
     """Compare gpuaug with torchvision, AlbumentationsX, Kornia, DALI and others on this machine.
 
     ops: each op alone. recipes: from decoded images to normalised floats.
-    targets: with masks, boxes and key points. loaders: from JPEG files to
-    batches. training: the steps of a real network. scaling: batch, size,
-    threads, N, passes. turns: batches of several sizes in turn. audit: the
-    work that a GPU would do, counted and calculated without one. With
+    targets: with masks, boxes and key points. views: several views of each
+    image. loaders: from JPEG files to batches. training: the steps of a real
+    network. scaling: batch, size, threads, N, passes. turns: batches of
+    several sizes in turn. audit: the work that a GPU would do, counted and
+    calculated without one. With
     --device cuda, --out DIR and no regime: all tests and measurements of one
     GPU in --budget seconds.
     """
@@ -227,7 +228,7 @@ def _show(console: Console, found: dict[str, Any]) -> None:
         console.print("\nAnother library is faster in these rows, or it is undecided:", style="bold")
         for line in slower:
             console.print(f"  {line}", highlight=False)
-    elif not without and set(found["regimes"]) & {"ops", "recipes", "targets", "loaders", "training"}:
+    elif not without and set(found["regimes"]) & {"ops", "recipes", "targets", "views", "loaders", "training"}:
         console.print("\nNo other library is faster in any row.", style="bold")
 
 

@@ -25,7 +25,7 @@ from .locations import PACKAGE, ROOT
 __all__ = ["PLANS", "REGIMES", "SCHEMA", "Part", "run"]
 
 SCHEMA = 1
-REGIMES = ("ops", "recipes", "targets", "loaders", "training", "scaling", "turns", "audit")
+REGIMES = ("ops", "recipes", "targets", "views", "loaders", "training", "scaling", "turns", "audit")
 Report = Callable[[str], None]
 
 
@@ -70,6 +70,7 @@ PLANS: dict[str, list[Part]] = {
         Part("ops", 1, images=16, rounds=3, seconds=2, cases=QUICK_OPS, **NO_COMPILE),
         Part("recipes", 1, images=32, rounds=3, seconds=3, cases=QUICK_RECIPES, **NO_COMPILE),
         Part("targets", 1, rounds=3, seconds=3, cases=QUICK_TARGETS),
+        Part("views", 1, rounds=3, seconds=3, batch=16),
         Part("loaders", 2, images=256, rounds=3, cases=("RandAugment",), ways=QUICK_WAYS),
         Part("training", 2, steps=8, rounds=1, ways=QUICK_WAYS[:2]),
         Part("scaling", 2, batches=(1, 8, 64), sizes=(64, 224), numbers=(0, 2), rounds=3, seconds=1),
@@ -82,6 +83,7 @@ PLANS: dict[str, list[Part]] = {
         Part("recipes", 1, images=128, rounds=5, seconds=13),
         Part("recipes", 2, images=128, rounds=5, seconds=13),
         Part("targets", 1, rounds=5, seconds=8),
+        Part("views", 1, rounds=5, seconds=20),
         Part("loaders", 1, images=352, rounds=3),
         Part("loaders", 2, images=512, rounds=3),
         Part("training", 2, steps=16, rounds=3),
@@ -254,6 +256,12 @@ def _regime(part: Part, data: Path, device: str, folder: Path, report: Report) -
         if device != "cpu":
             raise ValueError("its CPU seconds say nothing about a GPU")
         return targets(load(data, 64), report=report, **settings)
+    if part.regime == "views":
+        from .regimes.views import views
+
+        if device != "cpu":
+            raise ValueError("it measures the CPU only")
+        return views(load(data, 64), report=report, **settings)
     from .regimes.scaling import scaling
     from .regimes.turns import turns
 

@@ -11,6 +11,7 @@ __all__ = [
     "JPEG",
     "OPS",
     "RGB",
+    "TTA",
     "AugMix",
     "Augment",
     "AutoAugment",
@@ -18,9 +19,11 @@ __all__ = [
     "ClampBoundingBoxes",
     "ColorJitter",
     "Compose",
+    "CornerCrop",
     "CutMix",
     "DeviceLoader",
     "Draw",
+    "FiveCrop",
     "GaussianBlur",
     "GaussianNoise",
     "Grayscale",
@@ -29,6 +32,7 @@ __all__ = [
     "LinearTransformation",
     "MixUp",
     "MotionBlur",
+    "MultiView",
     "Normalize",
     "Opaque",
     "Pad",
@@ -61,6 +65,7 @@ __all__ = [
     "Resize",
     "SanitizeBoundingBoxes",
     "ScaleJitter",
+    "TenCrop",
     "ToDtype",
     "TrivialAugmentWide",
     "advise",
@@ -82,6 +87,7 @@ MODULES = {
     "ClampBoundingBoxes": "gpuaug.transforms.targets",
     "DeviceLoader": "gpuaug.data.loader",
     "Draw": "gpuaug.augment",
+    "MultiView": "gpuaug.engine.multi",
     "Opaque": "gpuaug.transforms.opaque",
     "Ragged": "gpuaug.ragged",
     "PadToLargest": "gpuaug.transforms.sizes",
@@ -90,8 +96,10 @@ MODULES = {
     "RandomZoomOut": "gpuaug.transforms.sizes",
     "SanitizeBoundingBoxes": "gpuaug.transforms.targets",
     "ScaleJitter": "gpuaug.transforms.sizes",
+    **dict.fromkeys(("CornerCrop", "FiveCrop", "TenCrop"), "gpuaug.transforms.corners"),
     **dict.fromkeys(("RandomApply", "RandomChoice", "RandomOrder"), "gpuaug.interop.torchvision"),
     "advise": "gpuaug.advice",
+    "TTA": "gpuaug.engine.tta",
     "collate": "gpuaug.data.transport.collate",
     "from_torchvision": "gpuaug.interop.torchvision",
     "invert": "gpuaug.engine.invert",
@@ -108,11 +116,14 @@ if TYPE_CHECKING:
     from gpuaug.data.loader import DeviceLoader
     from gpuaug.data.transport.collate import collate, ragged_collate
     from gpuaug.engine.invert import invert
+    from gpuaug.engine.multi import MultiView
+    from gpuaug.engine.tta import TTA
     from gpuaug.interop.torchvision import from_torchvision
     from gpuaug.profiler import profile, stage
     from gpuaug.ragged import Ragged
     from gpuaug.transforms import *
     from gpuaug.transforms.base import OPS
+    from gpuaug.transforms.corners import CornerCrop, FiveCrop, TenCrop
     from gpuaug.transforms.opaque import Opaque
     from gpuaug.transforms.sizes import PadToLargest, RandomResize, RandomShortestSize, RandomZoomOut, ScaleJitter
     from gpuaug.transforms.targets import ClampBoundingBoxes, SanitizeBoundingBoxes

@@ -4,46 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar, cast, overload
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gpuaug import checks, compat
-from gpuaug.engine.batch import Images, canvas_of, check_images
-from gpuaug.engine.call import Call, Draw, Output, check_drawn, render_draw
+from gpuaug.engine.batch import Images, canvas_of
+from gpuaug.engine.call import Call, Draw
 from gpuaug.engine.capture import Captured
-from gpuaug.engine.evaluation import DefaultEvaluation
 from gpuaug.engine.export import EvalModule
-from gpuaug.engine.follow import understood
+from gpuaug.engine.listed import Labels, ListedModule, Pictures
 from gpuaug.engine.module import NumberedModule
-from gpuaug.engine.numbering import Mode, Reservation
-from gpuaug.engine.parts import PartFinder, check_parts
-from gpuaug.engine.pipeline import Pipeline
-from gpuaug.engine.render import choose
-from gpuaug.engine.scenes import Scene, check_mix, render_scene, views_of
-from gpuaug.engine.settings import checked, written
-from gpuaug.engine.targets import Targets
+from gpuaug.engine.numbering import Mode
+from gpuaug.engine.parts import PartFinder
+from gpuaug.engine.scenes import Scene
+from gpuaug.engine.settings import written
 from gpuaug.program import Keys
-from gpuaug.ragged import Ragged
-from gpuaug.transforms.base import Canvas, Transform
-from gpuaug.transforms.function import Lambda
-from gpuaug.transforms.opaque import Opaque
+from gpuaug.transforms.base import Transform
 
 __all__ = ["Augment", "Draw"]
 
 # targets with keys: a mapping for the batch, or a list with one mapping for each image
 Keyed = TypeVar("Keyed", bound="Mapping[str, object] | Sequence[Mapping[str, object]]")
-Labels = Tensor | Mapping[str, object] | Sequence[Mapping[str, object]]
-Pictures = Mapping[str, Images]  # several pictures of each scene, such as those of two cameras
 
 NOT_TRACED = (
     "Augment: draws and kernels cannot be traced or exported. Export augment.eval_module((height, width)) in its place."
 )
 
 
-class Augment(NumberedModule):
+class Augment(NumberedModule, ListedModule):
     """Augment a batch of raw uint8 images, each sample with its own draw, on the device it is on.
 
     A call samples parameters on the host, lowers them to a program per sample, and renders the program in a few
@@ -90,21 +82,11 @@ class Augment(NumberedModule):
         same: Sequence[str] | Sequence[Sequence[str]] = (),
     ) -> None:
         super().__init__(seed)
-        self.train_pipeline = Pipeline(train, "train")
-        self._default_eval = DefaultEvaluation(self.train_pipeline.steps) if eval is None else None
-        self.eval_pipeline = Pipeline(self._default_eval.steps if self._default_eval else eval, "eval")
-        self.backend, self.memory_format, self.exact = backend, memory_format, bool(exact)
-        self.mask_fill, self.erase_masks, self.flip_pairs, self.same = mask_fill, erase_masks, flip_pairs, same
-        if backend != "auto":
-            choose(backend, torch.device("cuda" if backend == "triton" and torch.cuda.is_available() else "cpu"))
-        self._follow_casts()
-        steps = [*self.train_pipeline.steps, *self.eval_pipeline.steps]
-        modules = (step.module for step in steps if isinstance(step, (Opaque, Lambda)))
-        self.opaque = nn.ModuleList(module for module in modules if isinstance(module, nn.Module))
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Arguments that are set later are checked as in the constructor."""
-        super().__setattr__(name, checked(self, name, value))
+        self._set_lists(train, eval)
+        self._set_arguments(
+            backend=backend, memory_format=memory_format, exact=exact, mask_fill=mask_fill, erase_masks=erase_masks,
+            flip_pairs=flip_pairs, same=same,
+        )  # fmt: skip
 
     @overload
     def forward(self, images: Images, labels: None = None, *, index: Tensor | None = None) -> Tensor: ...
@@ -137,9 +119,8 @@ class Augment(NumberedModule):
 
         Returns:
             (B, C, h, w) in the dtype of ToDtype and the module's memory format, (B, T, C, h, w) for clips, a dict of
-            them for a mapping; with labels, (images, labels). A mix
-            turns labels into (B, classes) float weights, which torch.nn.functional.cross_entropy accepts directly.
-            Targets come back in the form they had.
+            them for a mapping; with labels, (images, labels). A mix turns labels into (B, classes) float weights, which
+            torch.nn.functional.cross_entropy accepts directly. Targets come back in the form they had.
 
         Raises:
             RuntimeError: If the call is traced or exported; see `eval_module`.
@@ -178,39 +159,12 @@ class Augment(NumberedModule):
         """
         training = self.training if mode is None else mode.training
         if type(images) is not Tensor and isinstance(images, Mapping):
-            return self._scene(images, labels, index, mode, training)
+            take = partial(self._numbering.take, index=index, mode=mode, training=training)
+            return self._scene(images, labels, training, take)
         plain, targets = self._check(images, labels, training)
         if self._cast:
             self._tell_of_a_cast(self._pipeline(training))
         return self._call(images, plain, targets, self._numbering.take(images, index, mode, training), training)
-
-    def _scene(
-        self, images: Pictures, labels: Any, index: Tensor | None, mode: Mode | None, training: bool, mixes: bool = True
-    ) -> Scene:
-        """As `prepare`, for several pictures of each scene, which one reservation serves."""
-        pipeline, views = self._pipeline(training), views_of(self, images, labels)
-        check_mix(self, pipeline, views, views.drawn_as(self.same).values())
-        parts = views.each(lambda n, each: self._check(each, views.labels(n), training, mixes and views.carries(n)))
-        if self._cast and mixes:
-            self._tell_of_a_cast(pipeline)
-        keyed = self._numbering.take(views.first, index, mode, training)
-        return Scene.of(views, self.same, keyed, lambda n, each, own: self._call(each, *parts[n], own, training))
-
-    def _call(
-        self, images: Images, labels: Tensor | None, targets: Targets | None, reservation: Reservation, training: bool
-    ) -> Call:
-        pipeline = self.train_pipeline if training else self.eval_pipeline
-        if type(images) is not Tensor and isinstance(images, Ragged):
-            try:
-                check_parts(images, pipeline, self.exact, training, reservation.keys)
-            except ValueError:
-                reservation.release()
-                raise
-        return Call(pipeline, self._output(), images, labels, training, reservation, targets)
-
-    def _output(self) -> Output:
-        targets: Any = self.mask_fill, self.erase_masks, self.flip_pairs
-        return Output(self.exact, self.memory_format, self._dtype, self.backend, *targets)
 
     @overload
     def sample(self, images: Images, *, index: Tensor | None = None) -> Draw: ...
@@ -223,7 +177,8 @@ class Augment(NumberedModule):
         mapping it returns a dict of draws.
         """
         if not isinstance(images, Tensor) and isinstance(images, Mapping):
-            with self._scene(images, None, index, None, self.training, mixes=False) as scene:
+            take = partial(self._numbering.take, index=index, mode=None, training=self.training)
+            with self._scene(images, None, self.training, take, mixes=False) as scene:
                 return scene.draw()
         self._check(images, None, self.training, mixes=False)
         taken = self._numbering.take(images, index, None, self.training)
@@ -268,18 +223,7 @@ class Augment(NumberedModule):
         Raises:
             ValueError: If `sample` did not return the draw, or the images have other sizes than those it was drawn for.
         """
-        if not isinstance(images, Tensor) and isinstance(images, Mapping):
-            return cast("dict[str, Tensor]", render_scene(self, images, draw, labels, self.render))
-        if not isinstance(draw, Draw):
-            raise checks.argument_error(self, "draw", "what `sample` returned", checks.describe(draw))
-        plain, targets = self._check(images, labels, draw.training, mixes=labels is not None)
-        check_drawn(self, draw, images)
-        pipeline = self._pipeline(draw.training)
-        if isinstance(images, Ragged):
-            check_parts(images, pipeline, self.exact, draw.training, draw.keys)
-        if self._cast:
-            self._tell_of_a_cast(pipeline)
-        return render_draw(pipeline, self._output(), images, draw, plain, targets)
+        return cast("Tensor", self._rendered(images, draw, labels))
 
     def part_finder(self) -> PartFinder:
         """What a data set with `regions` takes of this module, to decode of each image what its draw reads."""
@@ -320,31 +264,11 @@ class Augment(NumberedModule):
         Raises:
             ValueError: If the list has steps other than Resize, CenterCrop, Pad, Grayscale, RGB, ToDtype, Normalize.
         """
-        height_width = checks.size("Augment.eval_module", size)
-        canvas = Canvas(np.array([height_width]), checks.integer("Augment.eval_module", "channels", channels, 1))
-        if self._default_eval:
-            self._default_eval.check(canvas)
-        return EvalModule.of(self.eval_pipeline, self._keys(1), canvas, self._output())
+        return self._eval_module(checks.size("Augment.eval_module", size), channels)
 
     def _keys(self, size: int) -> Keys:
         """Keys for `size` samples, without using up draws."""
         return Keys(self.seed, self.epoch, np.arange(size, dtype=np.uint64))
-
-    def _pipeline(self, training: bool) -> Pipeline:
-        return self.train_pipeline if training else self.eval_pipeline
-
-    def _check(
-        self, images: Images, labels: Labels | None, training: bool, mixes: bool = True
-    ) -> tuple[Tensor | None, Targets | None]:
-        """Raise an error if the batch cannot be augmented; reads metadata only, before anything changes.
-
-        Returns:
-            Class labels, and the targets that follow the images, or None.
-        """
-        check_images(self, images)
-        if not training and self._default_eval:
-            self._default_eval.check(canvas_of(images))
-        return understood(self, self.train_pipeline if training else self.eval_pipeline, images, labels, mixes)
 
     def __repr__(self) -> str:
         return written(self, evaluation=not self._default_eval, seed=self._numbering.given)

@@ -36,11 +36,13 @@ from gpuaug.philox import LOOK, NUMBERS, fold
 
 __all__ = [
     "BICUBIC", "BILINEAR", "CIRCULAR", "CONSTANT", "EDGE", "NEAREST", "NEAREST_EXACT", "OPERANDS", "REFLECT",
-    "SYMMETRIC", "Alike", "BySize", "Erase", "Feature", "Finish", "Instruction", "Keys",
+    "SYMMETRIC", "VIEW", "Alike", "BySize", "Erase", "Feature", "Finish", "Instruction", "Keys",
     "ListedInstruction", "Mix", "Op", "Program", "Window", "merge",
 ]  # fmt: skip
 
 Array = NDArray[Any]
+
+VIEW = 0xFFFF  # the bits of `Keys.view` that number the views of a call; those above number copies of a module
 
 
 @dataclass

@@ -31,6 +31,7 @@ SHORT = {
     "AlbumentationsX, area": "Alb. area",
     "Kornia, compiled": "Kornia comp.",
     f"{OURS}, list": "as a list",
+    f"{OURS}, a call for each view": "a call each",
     f"{OURS}, images only": "images only",
     "triton-augment": "triton augm.",
     "torchaug": "torch aug",
@@ -117,6 +118,10 @@ def grids(run: dict[str, Any]) -> Iterator[tuple[str, Grid]]:
         yield "recipes", _contest(f"Recipes, {_cores(threads)}", rows, "recipe")
     for threads, rows in _by_threads(regimes.get("targets", {"rows": []})["rows"]):
         yield "targets", _targets(f"Targets, {_cores(threads)}", rows)
+    for threads, rows in _by_threads(regimes.get("views", {"rows": []})["rows"]):
+        grid = _contest(f"Views, {_cores(threads)}", rows, "views of each image")
+        grid.notes[0] += " Seconds are those of the process."
+        yield "views", grid
     for threads, rows in _by_threads(regimes.get("loaders", {"rows": []})["rows"]):
         yield "loaders", _loaders(f"Loaders, {_cores(threads)}", rows)
     for threads, rows in _by_threads(regimes.get("training", {"rows": []})["rows"]):
@@ -325,7 +330,7 @@ def stacked(rows: list[Row]) -> dict[str, list[tuple[str, float]]]:
 def losses(run: dict[str, Any]) -> list[str]:
     """The rows in which another library is faster, in words, with their marks."""
     found = []
-    for regime in ("ops", "recipes", "targets", "loaders", "training"):
+    for regime in ("ops", "recipes", "targets", "views", "loaders", "training"):
         rows = [row for row in run["regimes"].get(regime, {"rows": []})["rows"] if "seconds" in row]
         first: dict[Any, Row] = {}
         for row in rows:
@@ -345,7 +350,7 @@ def losses(run: dict[str, Any]) -> list[str]:
 def unmatched(run: dict[str, Any]) -> list[str]:
     """Where others ran and gpuaug did not, so that there is nothing to compare them with."""
     found = []
-    for regime in ("ops", "recipes", "targets", "loaders", "training"):
+    for regime in ("ops", "recipes", "targets", "views", "loaders", "training"):
         rows = [row for row in run["regimes"].get(regime, {"rows": []})["rows"] if "seconds" in row]
         cases: dict[Any, list[Row]] = {}
         for row in rows:

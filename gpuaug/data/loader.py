@@ -24,6 +24,7 @@ from gpuaug.data.transport import targets as travel
 from gpuaug.data.transport.encoded import Encoded
 from gpuaug.data.transport.shared import MappedSegments
 from gpuaug.engine.distributed import world
+from gpuaug.engine.multi import MultiView
 from gpuaug.engine.numbering import Mode, Reservation
 from gpuaug.ragged import Ragged
 
@@ -39,10 +40,10 @@ FORWARDED = (
 # Lightning, Fabric, Accelerate and torch.distributed.checkpoint look for these methods and call them if they exist, so
 # a DeviceLoader may have them only if its loader has them.
 STATE = ("state_dict", "load_state_dict")
-Batch = Tensor | tuple[Tensor, Any]
-
+Batch = Tensor | list[Tensor] | tuple[Tensor | list[Tensor], Any]
+Module = Augment | MultiView
 # For each module that trains, the loaders that were iterated with it and whose `train` is None.
-_training: weakref.WeakKeyDictionary[Augment, weakref.WeakSet[DeviceLoader]] = weakref.WeakKeyDictionary()
+_training: weakref.WeakKeyDictionary[Module, weakref.WeakSet[DeviceLoader]] = weakref.WeakKeyDictionary()
 
 
 class DeviceBatch(NamedTuple):
@@ -76,7 +77,7 @@ class DeviceLoader:
             counter numbers the samples. Labels may be targets (docs/targets.md): a mapping, or one for each image, of
             which every tensor is moved to the device. For CUDA, the loader should have pin_memory=True.
         device: Device on which batches are augmented.
-        augment: Module that augments. Its mode (train or eval) and epoch at the first batch are used for every batch. A
+        augment: Augment or MultiView. Its mode (train or eval) and epoch at the first batch are used for every batch. A
             pass in training is an epoch: the one set by `set_epoch`, or else the next one. Further passes in an epoch
             set by `set_epoch` have different draws.
         train: True for the training list, False for the evaluation list, in any mode of the module. None: by the mode
@@ -97,10 +98,10 @@ class DeviceLoader:
         return super().__new__(ResumableLoader if keeps else cls)
 
     def __init__(
-        self, loader: Iterable[object], device: torch.device | str, augment: Augment, *, train: bool | None = None
+        self, loader: Iterable[object], device: torch.device | str, augment: Module, *, train: bool | None = None
     ) -> None:
-        if not isinstance(augment, Augment):
-            raise checks.argument_error("DeviceLoader", "augment", "a gpuaug.Augment", checks.describe(augment))
+        if not isinstance(augment, (Augment, MultiView)):
+            raise checks.argument_error("DeviceLoader", "augment", "an Augment or MultiView", checks.describe(augment))
         if not hasattr(loader, "__iter__"):
             raise checks.argument_error("DeviceLoader", "loader", "a DataLoader", checks.describe(loader))
         if train not in (None, True, False):
@@ -229,8 +230,9 @@ class DeviceLoader:
         Not augmented with an opaque step: it uses torch's global generator, which the consumer may use meanwhile.
         """
         moved = self._moved(batches, mapped, fetch=fetch)
-        pipeline = self.augment.train_pipeline if mode.training else self.augment.eval_pipeline
-        return moved if moved is None or pipeline.draws_globally else self._augmented(moved, mode)
+        if moved is None or self.augment.draws_globally(mode.training):
+            return moved
+        return self._augmented(moved, mode)
 
     def _taken_back(self, coming: Future[DeviceBatch | AugmentedBatch | None]) -> None:
         """Give back the draws of the batch that was prepared ahead, when the iteration has ended early."""

@@ -19,7 +19,7 @@ from gpuaug.engine.targets import Entry, following_of, is_structured, like
 from gpuaug.kernels.torch.common import PIXELS_AT_ONCE, upload
 from gpuaug.transforms.base import Canvas
 
-__all__ = ["invert"]
+__all__ = ["invert", "maps_back"]
 
 Array = NDArray[Any]
 Keyed = TypeVar("Keyed", bound=Mapping[str, object] | Sequence[Mapping[str, object]])
@@ -109,3 +109,18 @@ def _looked_up(masks: Tensor, matrices: Array, size: tuple[int, ...], fill: floa
         part = slice(start, start + step)
         out[part] = torch.where(inside.flatten(1)[:, None], picked, out[part])
     return out.reshape(*masks.shape[:-2], *size)
+
+
+def maps_back(draw: Draw, maps: Tensor) -> Tensor | list[Tensor]:
+    """Class maps (B, classes, h, w), floats, of augmented images on the images they came from: the nearest pixel.
+
+    Returns:
+        (B, classes, H, W), NaN where an augmented image does not show a pixel; a list with (classes, H, W) for each
+        image if they differ in size.
+    """
+    total, sizes = route_of(draw).total(), draw.canvas.sizes
+    fill = float("nan")
+    if (sizes == sizes[0]).all():
+        return _looked_up(maps, total.matrix, tuple(map(int, sizes[0])), fill)
+    parts = zip(torch.split(maps, 1), total.matrix, sizes, strict=True)
+    return [_looked_up(part, matrix[None], tuple(map(int, size)), fill)[0] for part, matrix, size in parts]

@@ -1,4 +1,4 @@
-"""The parts of an Augment that are not about pixels: seed, epoch, state and copies, and the dtype that it follows."""
+"""The parts of a module that are not about pixels or lists: seed, epoch, state and copies."""
 
 from __future__ import annotations
 
@@ -7,15 +7,12 @@ from collections.abc import Callable
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-import torch
 from torch import Tensor, nn
 
 from gpuaug import checks
 from gpuaug.engine.counter import SampleNumbers
 from gpuaug.engine.numbering import Mode, Numbering
-from gpuaug.engine.pipeline import Pipeline
 from gpuaug.engine.state import MISSING
-from gpuaug.transforms.convert import followed, kept
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -26,11 +23,7 @@ HIGHEST_SEED = 2**64 - 1
 
 
 class NumberedModule(nn.Module):
-    """The part of `Augment` that records which draws are used up (see docs/draws.md), and follows casts."""
-
-    memory_format: torch.memory_format
-    train_pipeline: Pipeline
-    eval_pipeline: Pipeline
+    """The part of `Augment` and `MultiView` that records which draws are used up; see docs/draws.md."""
 
     def __init__(self, seed: int | None) -> None:
         super().__init__()
@@ -104,41 +97,7 @@ class NumberedModule(nn.Module):
             missing_keys.remove(name)
             warnings.warn(MISSING, stacklevel=2)
 
-    # ---- dtype -------------------------------------------------------------------------------------------------------
-
-    def _follow_casts(self) -> None:
-        """Begin with torch's default dtype. Called when the lists are known."""
-        self._dtype = followed(self, torch.get_default_dtype(), lambda weight: weight, self._dtypes)
-        self._cast = False  # whether it was cast to another dtype since it last ran
-
-    @property
-    def _dtypes(self) -> list[torch.dtype | str]:
-        return [self.train_pipeline.dtype, self.eval_pipeline.dtype]
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        """Called by nn.Module's `.half()`, `.to(...)` and similar methods: the dtype of ToDtype("auto") follows.
-
-        The dtype is not stored in a buffer: code that lists or sends buffers would see it, such as DDP in each step.
-        """
-        dtype = followed(self, self._dtype, fn, self._dtypes)
-        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self._dtype, self._cast = dtype, self._cast or dtype != self._dtype
-        return self
-
-    def _tell_of_a_cast(self, pipeline: Pipeline) -> None:
-        """Warn, once after a cast, if the list returns another dtype than the module was cast to."""
-        self._cast, dtype = False, pipeline.dtype
-        if isinstance(dtype, torch.dtype) and dtype not in (torch.uint8, self._dtype):
-            warnings.warn(kept(self, dtype, self._dtype), stacklevel=2)
-
     # ---- copies ------------------------------------------------------------------------------------------------------
-
-    def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"memory_format": str(self.memory_format)}  # protocols below 4 cannot pickle it
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        memory_format = getattr(torch, str(state["memory_format"]).removeprefix("torch."))
-        super().__setstate__(state | {"memory_format": memory_format})  # type: ignore[no-untyped-call]
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
         """A copy with its own view, so that the two have different draws."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -16,10 +17,11 @@ from gpuaug.engine.builder import Item, ProgramBuilder
 from gpuaug.engine.order import check_order
 from gpuaug.interop.torchvision import in_a_list, theirs
 from gpuaug.philox import uniforms
-from gpuaug.program import Alike, Keys, Program
+from gpuaug.program import VIEW, Alike, Keys, Program
 from gpuaug.transforms.base import Canvas, Kind, Params, Transform
 from gpuaug.transforms.container import Compose, flatten
 from gpuaug.transforms.convert import ToDtype
+from gpuaug.transforms.corners import CropViews
 from gpuaug.transforms.geometric import RandomHorizontalFlip, RandomVerticalFlip
 from gpuaug.transforms.mix import Mix, strangers
 from gpuaug.transforms.opaque import Opaque, is_foreign
@@ -36,9 +38,15 @@ MOST_ALIKE = 64  # batch shapes that are remembered; a limit, since each batch m
 
 
 class Pipeline:
-    """The user's list, opened, checked and numbered. Holds no state."""
+    """The user's list, opened, checked and numbered. Holds no state.
 
-    def __init__(self, transforms: Any, argument: str) -> None:
+    Args:
+        transforms: The list.
+        argument: Name of the argument that it is, for messages.
+        shared: How many of its first steps have the draw of the call's view 0.
+    """
+
+    def __init__(self, transforms: Any, argument: str, shared: int = 0) -> None:
         if not isinstance(transforms, (Sequence, Compose)) or isinstance(transforms, str):
             inside = transforms if isinstance(transforms, nn.Sequential) else [transforms]
             remedy = f"Use {argument}=gpuaug.from_torchvision(...)." if any(map(theirs, inside)) else ""
@@ -52,7 +60,7 @@ class Pipeline:
         self.steps = tuple(steps)  # a tuple: what follows from the steps is made here, once
         check_order(self.steps, argument)
         nodes = list(walk(self.steps))
-        self._streams = _Streams(nodes)
+        self._streams = _Streams(nodes, len(list(walk(self.steps[:shared]))))
         counts = [len(list(walk([step]))) for step in self.steps]
         self._ops = [sum(counts[:number]) for number in range(len(counts))]
         self._alike: dict[Any, Alike] = {}
@@ -158,7 +166,9 @@ class Pipeline:
         return self._alike[key]
 
     def _straight(self, canvas: Canvas) -> list[tuple[int, Straight]] | None:
-        """The draws that a backend may make itself; None if a step has to be sampled."""
+        """The draws that a backend may make itself; None if a step has to be sampled, or has the draw of view 0."""
+        if self._streams.shared:
+            return None
         found: list[tuple[int, Straight]] = []
         for step, op in zip(self.steps, self._ops, strict=True):
             parts = None if _changed(step) else step.straight(canvas)
@@ -170,19 +180,26 @@ class Pipeline:
 
 
 class _Streams:
-    """Which blocks of random numbers the nodes of a list draw, numbered once: one Philox call serves them all."""
+    """Which blocks of random numbers the nodes of a list draw, numbered once: one Philox call serves them all.
 
-    def __init__(self, nodes: list[Transform]) -> None:
+    The first `shared` nodes draw with the key of the call's view 0.
+    """
+
+    def __init__(self, nodes: list[Transform], shared: int = 0) -> None:
         counts = [node.numbers for node in nodes]
         blocks = [-(-count // 4) for count in counts]
         self.ops = np.repeat(np.arange(len(nodes), dtype=np.uint64), blocks)
         self.blocks = np.array([block for count in blocks for block in range(count)], np.uint64)
         starts = [4 * sum(blocks[:number]) for number in range(len(nodes))]
+        self.shared = sum(blocks[:shared])
         self.parts = [slice(start, start + count) for start, count in zip(starts, counts, strict=True)]
 
     def draw(self, keys: Keys) -> Iterator[tuple[int, Array]]:
         """(op, uniforms (B, draws + 1)) of each node."""
         numbers = uniforms(keys.key, keys.index, keys.look, self.ops, self.blocks)
+        if self.shared and keys.view & VIEW:
+            key, few = replace(keys, view=keys.view & ~VIEW).key, slice(self.shared)
+            numbers[:, : 4 * self.shared] = uniforms(key, keys.index, keys.look, self.ops[few], self.blocks[few])
         return ((op, numbers[:, part]) for op, part in enumerate(self.parts))
 
 
@@ -203,6 +220,8 @@ def _steps(transform: Any, argument: str) -> list[Transform]:
     if is_foreign(transform):
         return [Opaque(transform)]
     remedy = "Use gpuaug's transforms, a kornia.augmentation module or a torchvision transform."
+    if isinstance(transform, CropViews):
+        remedy = f"It makes several images of one: use MultiView({transform!r})."
     raise checks.argument_error("Augment", argument, "a list of transforms", checks.describe(transform), remedy)
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 
 from gpuaug import checks
-from gpuaug.engine.pipeline import Pipeline
 from gpuaug.engine.render import NAMES
 from gpuaug.engine.scenes import checked_same
 from gpuaug.engine.targets import Following, following_of
 
-__all__ = ["checked", "written"]
+__all__ = ["DEFAULTS", "checked", "listing", "written", "written_call"]
 
 MEMORY_FORMATS = (torch.contiguous_format, torch.channels_last)
 DEFAULTS = {"backend": "auto", "memory_format": MEMORY_FORMATS[0], "exact": False, **Following()._asdict(), "same": ()}
@@ -37,16 +37,26 @@ def checked(owner: object, name: str, value: Any) -> Any:
 
 def written(augment: Any, evaluation: bool, seed: bool) -> str:
     """The call that makes an Augment like this one, with its list for evaluation, and with its seed."""
-    arguments = [f"train={_listing(augment.train_pipeline)}"]
+    lists = {"train": listing(augment.train_pipeline.steps)}
     if evaluation:
-        arguments.append(f"eval={_listing(augment.eval_pipeline)}")
+        lists["eval"] = listing(augment.eval_pipeline.steps)
+    return written_call("Augment", lists, augment, seed)
+
+
+def written_call(name: str, lists: Mapping[str, str], module: Any, seed: bool) -> str:
+    """The call of a class with these lists, with the arguments of a module that are not the default."""
+    arguments = [f"{argument}={text}" for argument, text in lists.items()]
     if seed:
-        arguments.append(f"seed={augment.seed}")
-    for name, default in DEFAULTS.items():
-        if getattr(augment, name) != default:
-            arguments.append(f"{name}={getattr(augment, name)!r}")
-    return "Augment(\n" + "".join(f"    {argument},\n" for argument in arguments) + ")"
+        arguments.append(f"seed={module.seed}")
+    for argument, default in DEFAULTS.items():
+        if getattr(module, argument) != default:
+            arguments.append(f"{argument}={getattr(module, argument)!r}")
+    return f"{name}(\n" + "".join(f"    {argument},\n" for argument in arguments) + ")"
 
 
-def _listing(pipeline: Pipeline) -> str:
-    return "[\n" + "".join(f"        {step!r},\n" for step in pipeline.steps) + "    ]"
+def listing(items: Iterable[object], depth: int = 1) -> str:
+    """A list with a line for each of its items, at a depth of 4 spaces; an item that is text is written as it is."""
+    indent = "    " * depth
+    lines = (f"{indent}    {item if isinstance(item, str) else repr(item)},\n" for item in items)
+    text = "".join(lines)
+    return f"[\n{text}{indent}]" if text else "[]"

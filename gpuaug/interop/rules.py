@@ -37,6 +37,7 @@ __all__ = [
     "COMPOSES", "MODULES", "TARGETS_ONLY", "TO_TENSOR", "Read", "Rule", "nothing", "rule_of", "same", "to_tensor",
 ]  # fmt: skip
 
+SEVERAL = ("FiveCrop", "TenCrop")  # they make several images of one
 Read = Callable[[Any, str], list[Transform]]  # a child of a container, and its position -> gpuaug's steps
 Rule = Callable[[Any, Read], list[Transform]]  # a torchvision transform -> gpuaug's steps
 
@@ -65,6 +66,11 @@ def nothing(step: Any, read: Read) -> list[Transform]:
 
 def _function(step: Any, read: Read) -> list[Transform]:
     raise ValueError("its function takes one image; gpuaug.Lambda takes one of the whole batch")
+
+
+def _crops(step: Any, read: Read) -> list[Transform]:
+    name = type(step).__name__
+    raise ValueError(f"it makes several images of one; gpuaug.{name} makes the lists of a MultiView or TTA")
 
 
 def _linear(step: Any, read: Read) -> list[Transform]:
@@ -170,6 +176,7 @@ RULES: dict[str, Rule] = {
     "SanitizeBoundingBoxes": _sanitize,
     "ClampBoundingBoxes": _clamp,
     **{name: partial(_refused, reason) for name, reason in OF_TARGETS.items()},
+    **dict.fromkeys(SEVERAL, _crops),
     "RandomApply": _apply,
     "RandomOrder": _order,
     "RandomChoice": _choice,
@@ -186,7 +193,7 @@ TABLE: dict[type, Rule] = {cls: RULES[name] for cls, name in _classes(*RULES).it
 TABLE[_presets.ImageClassification] = _preset
 TO_TENSOR = _classes("ToTensor", "PILToTensor", "ToImage")  # steps before the first of these get Pillow images
 COMPOSES = {Compose, *_classes("Compose")}
-TARGETS_ONLY = _classes(*OF_TARGETS)  # they would do nothing to a batch of images
+TARGETS_ONLY = _classes(*OF_TARGETS, *SEVERAL)  # they would do nothing to a batch of images, or make several of it
 MODULES = {nn.Sequential, nn.ModuleList}
 
 

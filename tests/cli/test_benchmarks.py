@@ -24,6 +24,7 @@ from benchmarks import peers, suite
 from benchmarks.cases import OPS, RECIPES, load
 from benchmarks.measure import cpu_seconds, ratio, spread, take_turns, wide
 from benchmarks.peers import PEERS, PeerError, enter
+from benchmarks.regimes import views as view_regime
 from benchmarks.regimes.loaders import CASES, Files, copies, open_way
 from benchmarks.regimes.op_regimes import contest
 from benchmarks.regimes.scaling import PASSES, parts, scaling
@@ -301,6 +302,20 @@ def test_targets_are_checked_and_timed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Torchvision, "results", lambda self, made: [])
     out = targets(photographs()[:2], names=[THEIRS], cases=[TARGET_CASES[0]], rounds=1)["absent"]
     assert out[0]["error"] == "made 0 images, not 64"
+
+
+def test_views_are_checked_and_timed() -> None:
+    found = view_regime.views(photographs()[:2], cases=["DINO, 2 + 8 crops"], batch=9, rounds=1)
+    assert [one["who"] for one in found["rows"]] == [OURS, view_regime.CALLS, THEIRS]
+    assert {one["images"] for one in found["rows"]} == {9}
+    assert not found["absent"]
+    (grid,) = (grid for regime, grid in tables.grids({**a_run(), "regimes": {"views": found}}) if regime == "views")
+    assert grid.columns == ["views of each image", OURS, "a call each", "tv tens."]
+    good = [torch.rand(3, 3, side, side) for side in view_regime.CASES["SimCLR pair"]]
+    view_regime.check("SimCLR pair", 3, good)
+    for wrong in (good[:1], [good[0], good[1][1:]], [good[0], good[1].half()], [good[0], good[1] * 0]):
+        with pytest.raises(PeerError, match="made "):
+            view_regime.check("SimCLR pair", 3, wrong)
 
 
 def test_no_images_is_said(tmp_path: Path) -> None:

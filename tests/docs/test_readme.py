@@ -24,6 +24,7 @@ SNIPPETS = (
     "docs/targets.md",
     "docs/clips.md",
     "docs/advice.md",
+    "docs/views.md",
 )  # in this order; tests/integration runs frameworks.md
 LARGEST_PICTURE = 600_000  # bytes
 MOST_LINES = 200  # of the README
