@@ -27,7 +27,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("transforms",),
     ("ragged",),
     ("program",),
-    ("philox", "checks", "instructions", "compat", "trees"),
+    ("philox", "checks", "instructions", "compat"),
 )
 
 
