@@ -61,6 +61,7 @@ __all__ = [
     "Resize",
     "SanitizeBoundingBoxes",
     "ScaleJitter",
+    "Schedule",
     "ToDtype",
     "TrivialAugmentWide",
     "collate",
@@ -70,6 +71,7 @@ __all__ = [
     "profile",
     "profiler",
     "ragged_collate",
+    "recipes",
     "stage",
 ]
 
@@ -89,6 +91,7 @@ MODULES = {
     "RandomZoomOut": "gpuaug.transforms.sizes",
     "SanitizeBoundingBoxes": "gpuaug.transforms.targets",
     "ScaleJitter": "gpuaug.transforms.sizes",
+    "Schedule": "gpuaug.recipes.schedule",
     **dict.fromkeys(("RandomApply", "RandomChoice", "RandomOrder"), "gpuaug.interop.torchvision"),
     "collate": "gpuaug.data.transport.collate",
     "from_torchvision": "gpuaug.interop.torchvision",
@@ -97,10 +100,10 @@ MODULES = {
     "ragged_collate": "gpuaug.data.transport.collate",
     "stage": "gpuaug.profiler",
 }
-SUBMODULES = ("data", "profiler")
+SUBMODULES = ("data", "profiler", "recipes")
 
 if TYPE_CHECKING:
-    from gpuaug import data, profiler
+    from gpuaug import data, profiler, recipes
     from gpuaug.augment import Augment, Draw
     from gpuaug.data.loader import DeviceLoader
     from gpuaug.data.transport.collate import collate, ragged_collate
@@ -108,6 +111,7 @@ if TYPE_CHECKING:
     from gpuaug.interop.torchvision import from_torchvision
     from gpuaug.profiler import profile, stage
     from gpuaug.ragged import Ragged
+    from gpuaug.recipes.schedule import Schedule
     from gpuaug.transforms import *
     from gpuaug.transforms.base import OPS
     from gpuaug.transforms.opaque import Opaque

@@ -8,28 +8,25 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gpuaug import checks, compat
 from gpuaug.engine.batch import Images, canvas_of, check_images
 from gpuaug.engine.call import Call, Draw, Output, check_drawn, render_draw
 from gpuaug.engine.capture import Captured
-from gpuaug.engine.evaluation import DefaultEvaluation
 from gpuaug.engine.export import EvalModule
 from gpuaug.engine.follow import understood
-from gpuaug.engine.module import NumberedModule
 from gpuaug.engine.numbering import Mode, Reservation
 from gpuaug.engine.parts import PartFinder, check_parts
 from gpuaug.engine.pipeline import Pipeline
 from gpuaug.engine.render import choose
+from gpuaug.engine.replace import ReplaceableModule, list_of
 from gpuaug.engine.scenes import Scene, check_mix, render_scene, views_of
 from gpuaug.engine.settings import checked, written
 from gpuaug.engine.targets import Targets
 from gpuaug.program import Keys
 from gpuaug.ragged import Ragged
 from gpuaug.transforms.base import Canvas, Transform
-from gpuaug.transforms.function import Lambda
-from gpuaug.transforms.opaque import Opaque
 
 __all__ = ["Augment", "Draw"]
 
@@ -43,7 +40,7 @@ NOT_TRACED = (
 )
 
 
-class Augment(NumberedModule):
+class Augment(ReplaceableModule):
     """Augment a batch of raw uint8 images, each sample with its own draw, on the device it is on.
 
     A call samples parameters on the host, lowers them to a program per sample, and renders the program in a few
@@ -90,17 +87,11 @@ class Augment(NumberedModule):
         same: Sequence[str] | Sequence[Sequence[str]] = (),
     ) -> None:
         super().__init__(seed)
-        self.train_pipeline = Pipeline(train, "train")
-        self._default_eval = DefaultEvaluation(self.train_pipeline.steps) if eval is None else None
-        self.eval_pipeline = Pipeline(self._default_eval.steps if self._default_eval else eval, "eval")
+        self._take_lists(train, eval)
         self.backend, self.memory_format, self.exact = backend, memory_format, bool(exact)
         self.mask_fill, self.erase_masks, self.flip_pairs, self.same = mask_fill, erase_masks, flip_pairs, same
         if backend != "auto":
             choose(backend, torch.device("cuda" if backend == "triton" and torch.cuda.is_available() else "cpu"))
-        self._follow_casts()
-        steps = [*self.train_pipeline.steps, *self.eval_pipeline.steps]
-        modules = (step.module for step in steps if isinstance(step, (Opaque, Lambda)))
-        self.opaque = nn.ModuleList(module for module in modules if isinstance(module, nn.Module))
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Arguments that are set later are checked as in the constructor."""
@@ -177,6 +168,8 @@ class Augment(NumberedModule):
                 call that activation checkpointing repeats then has the draws of the first one.
         """
         training = self.training if mode is None else mode.training
+        if self._schedule is not None:
+            self._follow_schedule(self.epoch if mode is None else mode.epoch)
         if type(images) is not Tensor and isinstance(images, Mapping):
             return self._scene(images, labels, index, mode, training)
         plain, targets = self._check(images, labels, training)
@@ -222,6 +215,8 @@ class Augment(NumberedModule):
         In training it uses up one look at each image, as a call does. A draw can be rendered any number of times. For a
         mapping it returns a dict of draws.
         """
+        if self._schedule is not None:
+            self._follow_schedule(self.epoch)
         if not isinstance(images, Tensor) and isinstance(images, Mapping):
             with self._scene(images, None, index, None, self.training, mixes=False) as scene:
                 return scene.draw()
@@ -274,7 +269,7 @@ class Augment(NumberedModule):
             raise checks.argument_error(self, "draw", "what `sample` returned", checks.describe(draw))
         plain, targets = self._check(images, labels, draw.training, mixes=labels is not None)
         check_drawn(self, draw, images)
-        pipeline = self._pipeline(draw.training)
+        pipeline = list_of(self._pipeline(draw.training), draw.pipeline)
         if isinstance(images, Ragged):
             check_parts(images, pipeline, self.exact, draw.training, draw.keys)
         if self._cast:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from gpuaug.recipes.classification import cifar, deit3, large_scale, small_data, standard, torchvision_reference
 from gpuaug.recipes.domains import digits, documents, medical, products, satellite
+from gpuaug.recipes.schedule import Ramp
 from gpuaug.recipes.strength import at_strength
 from gpuaug.recipes.views import byol, dino, simclr
 
 __all__ = [
     "NAMES",
+    "Ramp",
     "at_strength",
     "byol",
     "cifar",

@@ -20,6 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("profiler.show",),
     ("profiler", "data.loader"),
     ("data",),
+    ("recipes",),
     ("augment",),
     ("engine",),
     ("interop",),
