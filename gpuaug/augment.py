@@ -342,4 +342,4 @@ class Augment(ReplaceableModule):
         return understood(self, self.train_pipeline if training else self.eval_pipeline, images, labels, mixes)
 
     def __repr__(self) -> str:
-        return written(self, evaluation=not self._default_eval, seed=self._numbering.given)
+        return written(self, evaluation=self._eval_given, seed=self._numbering.given)

@@ -45,7 +45,7 @@ class Captured:
 
     def __init__(self, augment: Module, images: Tensor, labels: Tensor | None) -> None:
         call = _checked(augment, images, labels)
-        self.augment, self.training, self.pipeline = augment, call.training, call.pipeline
+        self.augment, self.training = augment, call.training
         items = call.items()
         if not all(isinstance(item, Program) for item in items):
             remedy = "Leave out opaque steps, Grayscale(1) and RGB, which run outside our kernels."
@@ -93,16 +93,17 @@ class Captured:
 
         Raises:
             ValueError: If the batch is not like the captured one, or the module changed from train to eval, or its list
-                was replaced.
+                was replaced by one with another number of classes.
+            RuntimeError: If its list was replaced by one that launches other kernels.
         """
         augment = self.augment
         if augment.training != self.training:
             was, now = ("train", "eval") if self.training else ("eval", "train")
             raise checks.argument_error(augment, "mode", f"{was}, as captured", now, "Capture each mode by itself.")
         with augment.prepare(images, labels, index=index) as call:
-            if call.pipeline is not self.pipeline:
-                name, remedy = "train" if self.training else "eval", "Capture once more after `replace`."
-                raise checks.argument_error(augment, name, "the list that was captured", "another one", remedy)
+            if call.pipeline.num_classes != self.num_classes:  # all else of another list is in its programs
+                remedy, got = "Capture once more.", call.pipeline.num_classes
+                raise checks.argument_error(augment, "num_classes", f"{self.num_classes}, as captured", got, remedy)
             self._same("images", images, self.images)
             self._same("labels", labels, self.given)
             self.job.replace(call.items())  # type: ignore[arg-type]  # programs, as in `__init__`

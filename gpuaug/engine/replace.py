@@ -42,10 +42,16 @@ class ReplaceableModule(NumberedModule):
     def _take_lists(self, train: Any, eval: Any) -> None:
         """The lists of the constructor."""
         self.train_pipeline = Pipeline(train, "train")
+        self._eval_given = eval is not None
         self._default_eval = DefaultEvaluation(self.train_pipeline.steps) if eval is None else None
         self.eval_pipeline = Pipeline(self._default_eval.steps if self._default_eval else eval, "eval")
         self._follow_casts()
         self.opaque = nn.ModuleList(_modules([*self.train_pipeline.steps, *self.eval_pipeline.steps]))
+
+    @property
+    def derives_eval(self) -> bool:
+        """Whether the evaluation list follows from the training list."""
+        return self._default_eval is not None
 
     def replace(
         self, train: Sequence[object] | Transform | None = None, eval: Sequence[object] | Transform | None = None
@@ -54,7 +60,8 @@ class ReplaceableModule(NumberedModule):
 
         Steps that were in the list of the constructor keep their draws, whatever else goes or comes (docs/draws.md).
         Call it between passes of a DeviceLoader, which works ahead; batches that are prepared already keep their list.
-        A CUDA graph of `capture` has to be captured again. A module in the list as an opaque step stays registered
+        A CUDA graph of `capture` goes on if the new list differs in strengths only, or else says that it has to be
+        captured again. A module in the list as an opaque step stays registered
         when it leaves the list, so that state dicts keep their keys.
 
         Args:

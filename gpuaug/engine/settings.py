@@ -36,16 +36,25 @@ def checked(owner: object, name: str, value: Any) -> Any:
 
 
 def written(augment: Any, evaluation: bool, seed: bool) -> str:
-    """The call that makes an Augment like this one, with its list for evaluation, and with its seed."""
-    arguments = [f"train={_listing(augment.train_pipeline)}"]
+    """The call that makes an Augment like this one, with its list for evaluation if `evaluation`, and with its seed;
+    and a call of `replace` if its lists were replaced, since draws depend on the first ones too."""
+    train, eval = augment.train_pipeline, augment.eval_pipeline
+    arguments = [f"train={_listing(train.root)}"]
     if evaluation:
-        arguments.append(f"eval={_listing(augment.eval_pipeline)}")
+        arguments.append(f"eval={_listing(eval.root)}")
     if seed:
         arguments.append(f"seed={augment.seed}")
     for name, default in DEFAULTS.items():
         if getattr(augment, name) != default:
             arguments.append(f"{name}={getattr(augment, name)!r}")
-    return "Augment(\n" + "".join(f"    {argument},\n" for argument in arguments) + ")"
+    replaced = [f"train={_listing(train)}"] if train is not train.root else []
+    if eval is not eval.root and not augment.derives_eval:
+        replaced.append(f"eval={_listing(eval)}")
+    return f"Augment({_lines(arguments)})" + (f".replace({_lines(replaced)})" if replaced else "")
+
+
+def _lines(arguments: list[str]) -> str:
+    return "\n" + "".join(f"    {argument},\n" for argument in arguments)
 
 
 def _listing(pipeline: Pipeline) -> str:
