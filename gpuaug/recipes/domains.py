@@ -48,9 +48,9 @@ def documents(
     """
     steps = [
         RandomResizedCrop(size, scale=(0.7, 1.0), ratio=(0.8, 1.25)),
+        ColorJitter(0.3, 0.3, 0.2),  # before what fills with white, so that white stays white
         RandomRotation(3, interpolation="bilinear", fill=PAPER),
         RandomPerspective(0.1, p=0.5, fill=PAPER),
-        ColorJitter(0.3, 0.3, 0.2),
         RandomGrayscale(0.2),
         RandomApply([GaussianBlur(5, sigma=(0.1, 1.0))], 0.2),
         RandomApply([GaussianNoise(sigma=0.03)], 0.2),
@@ -153,9 +153,9 @@ def products(
     steps = [
         RandomResizedCrop(size, scale=(0.5, 1.0)),
         RandomHorizontalFlip(),
+        ColorJitter(0.3, 0.3, 0.1),  # before what fills with white, so that white stays white
         RandomAffine(10, translate=(0.05, 0.05), scale=(0.9, 1.1), interpolation="bilinear", fill=PAPER),
         RandomPerspective(0.2, p=0.3, fill=PAPER),
-        ColorJitter(0.3, 0.3, 0.1),
         RandomApply([JPEG((50, 95))], 0.3),
     ]
     after = [RandomErasing(0.2, scale=(0.02, 0.1))]
