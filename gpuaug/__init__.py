@@ -66,6 +66,8 @@ __all__ = [
     "TrivialAugmentWide",
     "collate",
     "data",
+    "from_dict",
+    "from_file",
     "from_torchvision",
     "invert",
     "profile",
@@ -94,6 +96,7 @@ MODULES = {
     "Schedule": "gpuaug.recipes.schedule",
     **dict.fromkeys(("RandomApply", "RandomChoice", "RandomOrder"), "gpuaug.interop.torchvision"),
     "collate": "gpuaug.data.transport.collate",
+    **dict.fromkeys(("from_dict", "from_file"), "gpuaug.recipes.config"),
     "from_torchvision": "gpuaug.interop.torchvision",
     "invert": "gpuaug.engine.invert",
     "profile": "gpuaug.profiler",
@@ -111,6 +114,7 @@ if TYPE_CHECKING:
     from gpuaug.interop.torchvision import from_torchvision
     from gpuaug.profiler import profile, stage
     from gpuaug.ragged import Ragged
+    from gpuaug.recipes.config import from_dict, from_file
     from gpuaug.recipes.schedule import Schedule
     from gpuaug.transforms import *
     from gpuaug.transforms.base import OPS

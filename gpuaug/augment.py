@@ -14,6 +14,7 @@ from gpuaug import checks, compat
 from gpuaug.engine.batch import Images, canvas_of, check_images
 from gpuaug.engine.call import Call, Draw, Output, check_drawn, render_draw
 from gpuaug.engine.capture import Captured
+from gpuaug.engine.config import to_dict
 from gpuaug.engine.export import EvalModule
 from gpuaug.engine.follow import understood
 from gpuaug.engine.numbering import Mode, Reservation
@@ -340,6 +341,10 @@ class Augment(ReplaceableModule):
         if not training and self._default_eval:
             self._default_eval.check(canvas_of(images))
         return understood(self, self.train_pipeline if training else self.eval_pipeline, images, labels, mixes)
+
+    def to_dict(self) -> dict[str, object]:
+        """This module's arguments as plain data for JSON and YAML; `from_dict` reads it. Other steps raise an error."""
+        return to_dict(self, evaluation=self._eval_given, seed=self._numbering.given)
 
     def __repr__(self) -> str:
         return written(self, evaluation=self._eval_given, seed=self._numbering.given)

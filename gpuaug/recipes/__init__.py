@@ -7,6 +7,7 @@ more into it. `simclr`, `byol` and `dino` return a list for each view. See docs/
 from __future__ import annotations
 
 from gpuaug.recipes.classification import cifar, deit3, large_scale, small_data, standard, torchvision_reference
+from gpuaug.recipes.config import NAMES
 from gpuaug.recipes.domains import digits, documents, medical, products, satellite
 from gpuaug.recipes.schedule import Ramp
 from gpuaug.recipes.strength import at_strength
@@ -31,15 +32,6 @@ __all__ = [
     "standard",
     "torchvision_reference",
 ]
-
-# all recipes, by name, in the order of the docs
-NAMES = {
-    function.__name__: function
-    for function in (
-        small_data, standard, large_scale, cifar, deit3, torchvision_reference, simclr, byol, dino, documents, medical,
-        satellite, products, digits,
-    )
-}  # fmt: skip
 
 
 def __dir__() -> list[str]:
