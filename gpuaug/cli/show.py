@@ -22,7 +22,9 @@ WIDTH = 80  # columns
 
 
 def command(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Configuration, .json, .yaml or .yml.", show_default=False)],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Configuration, .json, .yaml or .yml.", show_default=False)
+    ],
 ) -> None:
     """Show the lists of a configuration, with defaults."""
     with one_line_errors():
@@ -48,14 +50,18 @@ def lines(augment: Augment) -> Iterator[str]:
     given = augment._numbering.given
     seed = str(augment.seed) if given else "drawn when the module is made"
     settings = {"seed": seed, "backend": augment.backend, "memory_format": str(augment.memory_format)}
-    settings |= {name: repr(getattr(augment, name)) for name in ("exact", "mask_fill", "erase_masks", "flip_pairs", "same")}
+    settings |= {
+        name: repr(getattr(augment, name)) for name in ("exact", "mask_fill", "erase_masks", "flip_pairs", "same")
+    }
     yield "settings"
     yield from _wrapped([f"{name} = {value}" for name, value in settings.items()], "      ", "")
 
 
 def _step(step: Transform, lead: str) -> Iterator[str]:
     """A step's name and arguments; then its defaults; then its children."""
-    indent, given, defaults = " " * len(lead), [], []
+    indent = " " * len(lead)
+    given: list[str] = []
+    defaults: list[str] = []
     for name, argument in inspect.signature(type(step)).parameters.items():
         value: Any = getattr(step, name)
         if name != "transforms":

@@ -128,7 +128,11 @@ def _renewed(old: Pipeline, transforms: Any, argument: str) -> Pipeline:
     root = old.root
     new = Pipeline(transforms, argument, root, numbers_of)
     for same in (old, root):
-        if new.numbers == same.numbers and len(new.steps) == len(same.steps) and all(map(_equal, new.steps, same.steps)):
+        if (
+            new.numbers == same.numbers
+            and len(new.steps) == len(same.steps)
+            and all(map(_equal, new.steps, same.steps))
+        ):
             return same
     return new
 

@@ -1,7 +1,7 @@
 """Lists of transforms to begin with, by data size, method and domain; each says when, why and from where.
 
-A recipe is a function `recipe(size, *, num_classes=None, strength=1.0, ...)` that returns a list: print it, change it, put
-more into it. `simclr`, `byol` and `dino` return a list for each view. See docs/recipes.md.
+A recipe is a function `recipe(size, *, num_classes=None, strength=1.0, ...)` that returns a list: print it, change it,
+put more into it. `simclr`, `byol` and `dino` return a list for each view. See docs/recipes.md.
 """
 
 from __future__ import annotations

@@ -45,8 +45,8 @@ def from_dict(config: Mapping[str, object]) -> Augment:
 
     Keys are the arguments of `Augment`. `train` and `eval` are lists of steps, of which each is "Name",
     {"Name": {arguments}}, or {"_target_": "gpuaug.Name", arguments} as Hydra writes it; or they are a recipe,
-    {"recipe": "standard", "size": 224, ...}, which may also be one of the steps. A recipe with a list for each view takes
-    "view", the number of the view. Dtypes and memory formats are strings, such as "float32" and "channels_last".
+    {"recipe": "standard", "size": 224, ...}, which may also be one of the steps. A recipe with a list for each view
+    takes "view", the number of the view. Dtypes and memory formats are strings, such as "float32" and "channels_last".
 
     Args:
         config: Mapping of strings, numbers, lists and mappings; OmegaConf's too.
@@ -62,7 +62,7 @@ def from_dict(config: Mapping[str, object]) -> Augment:
     if target not in ("gpuaug.Augment", "gpuaug.augment.Augment"):
         raise _error(TARGET, '"gpuaug.Augment"', repr(target))
     replaced = arguments.pop("replace", None)
-    _known(arguments, list(inspect.signature(Augment).parameters) + ["replace"], "", "Augment")
+    _known(arguments, [*list(inspect.signature(Augment).parameters), "replace"], "", "Augment")
     if "train" not in arguments:
         raise _error("train", "given", "no such key")
     for name in ("train", "eval"):
@@ -172,7 +172,9 @@ def _recipe(arguments: dict[str, Any], path: str) -> list[Transform]:
     if not views:
         return list(found)
     if not checks.is_integer(view) or not 0 <= view < len(found):
-        raise _error(f"{path}.view", f"a number in [0, {len(found) - 1}], since {name} has a list for each view", repr(view))
+        raise _error(
+            f"{path}.view", f"a number in [0, {len(found) - 1}], since {name} has a list for each view", repr(view)
+        )
     return list(found[view])
 
 

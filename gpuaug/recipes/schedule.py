@@ -1,4 +1,4 @@
-"""Lists that depend on the epoch: warm-up of the strength, no mixing at the end, and any other function of the epoch."""
+"""Lists that depend on the epoch: a warm-up of the strength, no mixing at the end, or any other function of it."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ __all__ = ["Ramp", "Schedule"]
 class Ramp:
     """Lists for a Schedule: strength grows over the first epochs, and the last ones do not mix.
 
-    In epoch e of the first `warm_up`, the strength is (e + 1) / (warm_up + 1). Steps stay at their places, so an image's
-    draws are those of the full list. Training without MixUp and CutMix at the end is from torchvision's and timm's
-    recipes (`mixup_off_epoch`). It can be pickled.
+    In epoch e of the first `warm_up`, the strength is (e + 1) / (warm_up + 1). Steps stay at their places, so an
+    image's draws are those of the full list. To end without mixing is timm's `mixup_off_epoch`. A Ramp can be
+    pickled.
 
     Args:
         transforms: List at full strength, such as a recipe's.
         epochs: Number of epochs of the training, at least 1.
         warm_up: Number of epochs before full strength, in [0, epochs].
-        no_mixing: Number of epochs at the end without mixes, in [0, epochs]. Labels are returned as they are given there.
+        no_mixing: Number of epochs at the end without mixes, in [0, epochs]; there, labels are returned as they are
+            given.
 
     Raises:
         ValueError: If an argument is out of range, or a step has no rule for its strength.

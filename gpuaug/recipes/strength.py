@@ -156,7 +156,9 @@ def _weaker(step: Transform, s: float) -> Transform:
         return RandomApply([step], p=s)
     if isinstance(step, CONTAINERS):
         return _container(step, s)
-    return step.replace(**{name: rule.value(getattr(step, name), s) for name, rule in RULES.get(type(step), {}).items()})
+    return step.replace(
+        **{name: rule.value(getattr(step, name), s) for name, rule in RULES.get(type(step), {}).items()}
+    )
 
 
 def _container(step: Any, s: float) -> Transform:

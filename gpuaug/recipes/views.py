@@ -14,9 +14,7 @@ from gpuaug.transforms.geometric import RandomHorizontalFlip
 __all__ = ["byol", "dino", "simclr"]
 
 
-def _view(
-    crop: Transform, jitter: Transform, blur: float, solarize: float, kernel: int = 23
-) -> list[Transform]:
+def _view(crop: Transform, jitter: Transform, blur: float, solarize: float, kernel: int = 23) -> list[Transform]:
     """A view: crop, mirror, colour for 80 %, grey for 20 %, blur and solarize with their chances."""
     steps: list[Transform] = [crop, RandomHorizontalFlip(), RandomApply([jitter], 0.8), RandomGrayscale(0.2)]
     if blur > 0:
@@ -32,8 +30,8 @@ def simclr(
     """Two views for contrastive learning without labels: SimCLR.
 
     Chen et al., arXiv:2002.05709, appendix A: crops of 8 to 100 % of the area, colour of strength `jitter`, grey, and
-    for half of the views a blur whose kernel is a tenth of the image. The paper does not normalise; pass mean=(0, 0, 0),
-    std=(1, 1, 1) for that.
+    for half of the views a blur whose kernel is a tenth of the image. The paper does not normalise; for that, pass
+    mean=(0, 0, 0), std=(1, 1, 1).
 
     Args:
         size: Size of the result in pixels, an int or (height, width).

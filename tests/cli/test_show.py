@@ -16,8 +16,8 @@ from gpuaug.recipes import NAMES
 pytest.importorskip("typer")
 pytest.importorskip("yaml", reason="PyYAML is not installed")
 
-from gpuaug.cli.show import WIDTH, lines  # noqa: E402 - without typer it is skipped
-from tests.support.ops import ROWS  # noqa: E402
+from gpuaug.cli.show import WIDTH, lines
+from tests.support.ops import ROWS
 
 CONFIG = """
 train:
@@ -68,7 +68,10 @@ def test_it_shows_lists_and_settings(tmp_path: Path) -> None:
 def test_a_mistake_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / "list.json"
     path.write_text(json.dumps({"train": [{"RandomResizedCrop": {"size": 24, "scael": 1}}]}), encoding="utf-8")
-    for wrong, text in ((path, "from_dict: `train[0].scael` must be an argument of"), (tmp_path / "no.yaml", "No such file")):
+    for wrong, text in (
+        (path, "from_dict: `train[0].scael` must be an argument of"),
+        (tmp_path / "no.yaml", "No such file"),
+    ):
         done = show(wrong)
         assert (done.returncode, done.stdout) == (1, "")
         assert len(done.stderr.splitlines()) == 1

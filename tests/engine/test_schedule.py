@@ -180,7 +180,7 @@ def bad(kind: str) -> Any:
     def function(epoch: int) -> Any:
         if epoch < 2:
             return lists(epoch)
-        return {"raises": lambda: {}["strength"], "number": lambda: 3, "nothing": lambda: None, "empty": lambda: [],
+        return {"raises": lambda: {}["strength"], "number": lambda: 3, "nothing": lambda: None, "empty": list,
                 "word": lambda: ["flip"], "order": lambda: [*lists(0), *lists(0)]}[kind]()  # fmt: skip
 
     return function
@@ -215,7 +215,9 @@ def test_an_epoch_without_a_list_changes_nothing(kind: str, way: str) -> None:
     with pytest.raises(ValueError) as caught:
         attempts[way]()
     epoch = 2 if way == "pass" else 5
-    assert str(caught.value).startswith(f"Schedule: `lists` must be a function that returns the list of epoch {epoch}, ")
+    assert str(caught.value).startswith(
+        f"Schedule: `lists` must be a function that returns the list of epoch {epoch}, "
+    )
     assert SAID[kind] in str(caught.value)
     assert str(caught.value).endswith("The module keeps its list and epoch.")
     after = (repr(augment), augment.epoch, augment.state_dict()["_extra_state"].tolist(), augment.train_pipeline)
@@ -229,7 +231,7 @@ def test_a_schedule_that_cannot_begin_is_not_attached() -> None:
         ga.Schedule(augment, lambda epoch: [1 / 0])
     assert augment._schedule is None
     assert augment.train_pipeline.steps == tuple(FULL)
-    with pytest.raises(ValueError, match="Schedule: `augment` must be a gpuaug.Augment, got"):
+    with pytest.raises(ValueError, match=r"Schedule: `augment` must be a gpuaug\.Augment, got"):
         ga.Schedule(FULL, lists)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="Schedule: `lists` must be a function from epoch to list, got"):
         ga.Schedule(augment, FULL)  # type: ignore[arg-type]
@@ -270,7 +272,10 @@ def test_a_ramp_moves_each_image_the_same_way(tmp_path: Path) -> None:
         ({"epochs": 0}, "Ramp: `epochs` must be an integer of at least 1, got 0"),
         ({"warm_up": 11}, "Ramp: `warm_up` must be an integer in [0, 10], got 11"),
         ({"no_mixing": -1}, "Ramp: `no_mixing` must be an integer in [0, 10], got -1"),
-        ({"transforms": [ga.Lambda(abs)], "warm_up": 2}, "recipes: `transforms` must be of transforms that have a rule"),
+        (
+            {"transforms": [ga.Lambda(abs)], "warm_up": 2},
+            "recipes: `transforms` must be of transforms that have a rule",
+        ),
     ],
 )
 def test_a_wrong_ramp(options: dict[str, Any], text: str) -> None:

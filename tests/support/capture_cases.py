@@ -271,7 +271,6 @@ def main() -> None:
             "counters": {name: counters(CASES[name]) for name in ("RandAugment, MixUp", "evaluation")},
             "inference": inference(),
             "weaker": weaker(),
-        "weaker": weaker(),
             "refused captures": refused_captures(),
             "refused calls": refused_calls(),
             "faults": faults(),
