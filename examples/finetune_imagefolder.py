@@ -1,6 +1,6 @@
 """Fine-tune a torchvision backbone on any ImageFolder: workers only decode, the batch is augmented on the device.
 
-    python examples/finetune_imagefolder.py --data photos --weights default
+    python examples/finetune_imagefolder.py --data photos --weights default --recipe small_data
 
 `photos` holds train/<class>/* and val/<class>/*, or just <class>/*, of which a fifth is then kept for validation.
 """
@@ -20,6 +20,8 @@ import gpuaug as ga
 
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--data", type=Path, required=True, help="ImageFolder")
+parser.add_argument("--recipe", help="a recipe of docs/recipes.md, such as small_data, instead of the list below")
+parser.add_argument("--strength", type=float, default=1.0, help="of the recipe; 0: no augmentation")
 parser.add_argument("--model", default="resnet18", help="a torchvision model with a last layer `fc`")
 parser.add_argument("--weights", choices=["none", "default"], default="default", help="default: download ImageNet's")
 parser.add_argument("--epochs", type=int, default=10)
@@ -61,18 +63,19 @@ def main(args: argparse.Namespace) -> None:
     train, val, classes = load(args)
 
     mixes = [ga.MixUp(alpha=0.2, num_classes=classes), ga.CutMix(alpha=1.0, num_classes=classes)]
-    augment = ga.Augment(
-        train=[
-            ga.RandomResizedCrop(args.size),
-            ga.RandomHorizontalFlip(),
-            ga.RandAugment(num_ops=2, magnitude=9),
-            ga.ToDtype(torch.float32, scale=True),
-            ga.Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
-            ga.RandomChoice(mixes, p=[0.4, 0.4]),  # a fifth of the batches stays unmixed
-        ],
-        seed=args.seed,
-        memory_format=torch.channels_last,
-    )  # eval, left out, is Resize(255), CenterCrop(224), ToDtype, Normalize at size 224
+    steps = [
+        ga.RandomResizedCrop(args.size),
+        ga.RandomHorizontalFlip(),
+        ga.RandAugment(num_ops=2, magnitude=9),
+        ga.ToDtype(torch.float32, scale=True),
+        ga.Normalize(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+        ga.RandomChoice(mixes, p=[0.4, 0.4]),  # a fifth of the batches stays unmixed
+    ]
+    if args.recipe is not None:
+        recipe = {"recipe": args.recipe, "size": args.size, "num_classes": classes, "strength": args.strength}
+        steps = ga.from_dict({"train": recipe}).train_pipeline.steps
+    # eval, left out, is Resize(255), CenterCrop(224), ToDtype, Normalize at size 224
+    augment = ga.Augment(steps, seed=args.seed, memory_format=torch.channels_last)
 
     train, val = (ga.DeviceLoader(loader, device, augment) for loader in (train, val))
 
@@ -89,7 +92,7 @@ def main(args: argparse.Namespace) -> None:
         model.train()
         train.set_epoch(epoch)
         total = torch.zeros((), device=device)
-        for images, targets in train:  # targets: (B, classes) weights
+        for images, targets in train:  # targets: (B, classes) weights, or class numbers where nothing is mixed
             with autocast:
                 loss = F.cross_entropy(model(images), targets)
             optimizer.zero_grad()

@@ -65,17 +65,21 @@ __all__ = [
     "Resize",
     "SanitizeBoundingBoxes",
     "ScaleJitter",
+    "Schedule",
     "TenCrop",
     "ToDtype",
     "TrivialAugmentWide",
     "advise",
     "collate",
     "data",
+    "from_dict",
+    "from_file",
     "from_torchvision",
     "invert",
     "profile",
     "profiler",
     "ragged_collate",
+    "recipes",
     "stage",
 ]
 
@@ -97,20 +101,22 @@ MODULES = {
     "SanitizeBoundingBoxes": "gpuaug.transforms.targets",
     "ScaleJitter": "gpuaug.transforms.sizes",
     **dict.fromkeys(("CornerCrop", "FiveCrop", "TenCrop"), "gpuaug.transforms.corners"),
+    "Schedule": "gpuaug.recipes.schedule",
     **dict.fromkeys(("RandomApply", "RandomChoice", "RandomOrder"), "gpuaug.interop.torchvision"),
     "advise": "gpuaug.advice",
     "TTA": "gpuaug.engine.tta",
     "collate": "gpuaug.data.transport.collate",
+    **dict.fromkeys(("from_dict", "from_file"), "gpuaug.recipes.config"),
     "from_torchvision": "gpuaug.interop.torchvision",
     "invert": "gpuaug.engine.invert",
     "profile": "gpuaug.profiler",
     "ragged_collate": "gpuaug.data.transport.collate",
     "stage": "gpuaug.profiler",
 }
-SUBMODULES = ("data", "profiler")
+SUBMODULES = ("data", "profiler", "recipes")
 
 if TYPE_CHECKING:
-    from gpuaug import data, profiler
+    from gpuaug import data, profiler, recipes
     from gpuaug.advice import advise
     from gpuaug.augment import Augment, Draw
     from gpuaug.data.loader import DeviceLoader
@@ -121,6 +127,8 @@ if TYPE_CHECKING:
     from gpuaug.interop.torchvision import from_torchvision
     from gpuaug.profiler import profile, stage
     from gpuaug.ragged import Ragged
+    from gpuaug.recipes.config import from_dict, from_file
+    from gpuaug.recipes.schedule import Schedule
     from gpuaug.transforms import *
     from gpuaug.transforms.base import OPS
     from gpuaug.transforms.corners import CornerCrop, FiveCrop, TenCrop

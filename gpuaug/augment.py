@@ -15,11 +15,12 @@ from gpuaug import checks, compat
 from gpuaug.engine.batch import Images, canvas_of
 from gpuaug.engine.call import Call, Draw
 from gpuaug.engine.capture import Captured
+from gpuaug.engine.config import to_dict
 from gpuaug.engine.export import EvalModule
-from gpuaug.engine.listed import Labels, ListedModule, Pictures
-from gpuaug.engine.module import NumberedModule
+from gpuaug.engine.listed import Labels, Pictures
 from gpuaug.engine.numbering import Mode
 from gpuaug.engine.parts import PartFinder
+from gpuaug.engine.replace import ReplaceableModule
 from gpuaug.engine.scenes import Scene
 from gpuaug.engine.settings import written
 from gpuaug.program import Keys
@@ -35,7 +36,7 @@ NOT_TRACED = (
 )
 
 
-class Augment(NumberedModule, ListedModule):
+class Augment(ReplaceableModule):
     """Augment a batch of raw uint8 images, each sample with its own draw, on the device it is on.
 
     A call samples parameters on the host, lowers them to a program per sample, and renders the program in a few
@@ -158,6 +159,8 @@ class Augment(NumberedModule, ListedModule):
                 call that activation checkpointing repeats then has the draws of the first one.
         """
         training = self.training if mode is None else mode.training
+        if self._schedule is not None:
+            self._follow_schedule(self.epoch if mode is None else mode.epoch)
         if type(images) is not Tensor and isinstance(images, Mapping):
             take = partial(self._numbering.take, index=index, mode=mode, training=training)
             return self._scene(images, labels, training, take)
@@ -176,6 +179,8 @@ class Augment(NumberedModule, ListedModule):
         In training it uses up one look at each image, as a call does. A draw can be rendered any number of times. For a
         mapping it returns a dict of draws.
         """
+        if self._schedule is not None:
+            self._follow_schedule(self.epoch)
         if not isinstance(images, Tensor) and isinstance(images, Mapping):
             take = partial(self._numbering.take, index=index, mode=None, training=self.training)
             with self._scene(images, None, self.training, take, mixes=False) as scene:
@@ -270,5 +275,9 @@ class Augment(NumberedModule, ListedModule):
         """Keys for `size` samples, without using up draws."""
         return Keys(self.seed, self.epoch, np.arange(size, dtype=np.uint64))
 
+    def to_dict(self) -> dict[str, object]:
+        """This module's arguments as plain data for JSON and YAML; `from_dict` reads it. Other steps raise an error."""
+        return to_dict(self, evaluation=self._eval_given, seed=self._numbering.given)
+
     def __repr__(self) -> str:
-        return written(self, evaluation=not self._default_eval, seed=self._numbering.given)
+        return written(self, evaluation=self._eval_given, seed=self._numbering.given)

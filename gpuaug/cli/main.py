@@ -25,6 +25,7 @@ COMMANDS = {
     "whatif": "profile",
     "compare": "profile",
     "doctor": "profile",
+    "show": "config",
     "warmup": "cpu",
     "bench": "bench",
 }

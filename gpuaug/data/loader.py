@@ -167,7 +167,7 @@ class DeviceLoader:
 
     def __iter__(self) -> Iterator[Batch]:
         mode, run = self._begun(), self._streamed if self.device.type == "cuda" else self._threaded
-        with followed(wrapped.parts_of(self.loader), mode, self.augment.pass_key(mode)):
+        with followed(wrapped.parts_of(self.loader), mode, self.augment.pass_key(mode), self.augment):
             yield from run(mode)
 
     def _trains(self) -> bool:

@@ -21,6 +21,8 @@ from gpuaug.data.tiles import Box
 from gpuaug.data.transport.encoded import EncodedImage
 
 if TYPE_CHECKING:
+    from gpuaug.augment import Augment
+    from gpuaug.engine.multi import MultiView
     from gpuaug.engine.numbering import Mode
     from gpuaug.engine.parts import Cut, PartFinder
 
@@ -35,9 +37,17 @@ NO_HELP = (
     "{name}: `regions` changes nothing, since the module's lists read all of each image: images are decoded whole. Put "
     "the crop or resize before steps other than flips, or leave out regions."
 )
+VIEWS = (
+    "DeviceLoader: the data set's `regions` are those of one list, and a MultiView has several, which read other parts. "
+    "Images are decoded whole. Leave `regions` out."
+)
 BEGUN = (
     "DeviceLoader: images of this epoch were shown before it was resumed, and no sampler numbers the looks, so this "
     "pass decodes whole images, without regions. Call set_epoch before the epoch, or resume between epochs."
+)
+KEPT = (
+    "DeviceLoader: the module's list was replaced, and workers that are kept do not learn of it, so images are decoded "
+    "whole, without regions. Pass persistent_workers=False to the DataLoader."
 )
 ALONE = "the only one in a pass over its data set with `regions`"
 TWO_PASSES = "a data set that another pass began to use, so its images are decoded for the draws of that pass"
@@ -75,20 +85,28 @@ def finder_of(dataset: object, augment: Any, own_items: bool) -> PartFinder | No
 
 
 @contextmanager
-def followed(parts: Iterable[object], mode: Mode, key: int) -> Iterator[None]:
+def followed(parts: Iterable[object], mode: Mode, key: int, augment: Augment | MultiView) -> Iterator[None]:
     """A pass with this mode and key over a loader of these parts: its data sets with `regions` decode for it.
+
+    If the module's list has been replaced, they learn the new one. Workers that are kept from an earlier pass do not;
+    then images are decoded whole.
 
     Raises:
         ValueError: If a batch was cut for another pass over one of these data sets, which began during this one.
     """
     from gpuaug.engine.parts import OtherDrawError, PartFinder  # a data set alone does not load the engine
 
-    found = (getattr(part, "finder", None) for part in parts)
+    listed = list(parts)
+    found = (getattr(part, "finder", None) for part in listed)
     finders = [finder for finder in found if isinstance(finder, PartFinder)]
     begun = mode.training and mode.looks.pages > 0  # a second look at an image has a draw that workers do not know
     if begun and finders:
         warnings.warn(BEGUN, stacklevel=5)
-    passes = [finder.follow(mode.training, key, whole=begun) for finder in finders]
+    kept = any(getattr(part, "persistent_workers", False) for part in listed)
+    passes = [
+        finder.follow(mode.training, key, whole=begun or not _knows(finder, mode.training, augment, kept))
+        for finder in finders
+    ]
     numbered = list(zip(finders, passes, strict=True))
     try:
         yield
@@ -99,6 +117,25 @@ def followed(parts: Iterable[object], mode: Mode, key: int) -> Iterator[None]:
     finally:
         for finder, number in numbered:
             finder.leave(number)
+
+
+def _knows(finder: PartFinder, training: bool, augment: Augment | MultiView, kept: bool) -> bool:
+    """Whether all processes of the pass can find the parts of the module's present list. Warns once if they cannot."""
+    from gpuaug.augment import Augment
+
+    if not isinstance(augment, Augment):
+        if finder.first_time():
+            warnings.warn(VIEWS, stacklevel=7)
+        return False
+    lists = augment.train_pipeline, augment.eval_pipeline
+    if finder.knows(lists[not training], training, augment.exact):
+        return True
+    if kept:
+        if finder.first_time():
+            warnings.warn(KEPT, stacklevel=7)
+        return False
+    finder.renew(*lists, augment.exact)
+    return True
 
 
 def present_cut(dataset: object, finder: PartFinder) -> Cut | None:

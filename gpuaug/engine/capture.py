@@ -92,13 +92,18 @@ class Captured:
             As `Augment.forward`. The next call overwrites this memory: use the result, or clone it, before that.
 
         Raises:
-            ValueError: If the batch is not like the captured one, or the module changed from train to eval.
+            ValueError: If the batch is not like the captured one, or the module changed from train to eval, or its list
+                was replaced by one with another number of classes.
+            RuntimeError: If its list was replaced by one that launches other kernels.
         """
         augment = self.augment
         if augment.training != self.training:
             was, now = ("train", "eval") if self.training else ("eval", "train")
             raise checks.argument_error(augment, "mode", f"{was}, as captured", now, "Capture each mode by itself.")
         with augment.prepare(images, labels, index=index) as call:
+            if call.pipeline.num_classes != self.num_classes:  # all else of another list is in its programs
+                remedy, got = "Capture once more.", call.pipeline.num_classes
+                raise checks.argument_error(augment, "num_classes", f"{self.num_classes}, as captured", got, remedy)
             self._same("images", images, self.images)
             self._same("labels", labels, self.given)
             self.job.replace(call.items())  # type: ignore[arg-type]  # programs, as in `__init__`

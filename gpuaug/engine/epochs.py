@@ -57,12 +57,17 @@ class Epochs:
         goes_on = bool(self._words[FLAGS] & RESUMED) and number == self.number
         self._write(number, TOLD, self.again if goes_on else 0, new=not goes_on)
 
+    @property
+    def coming(self) -> int:
+        """The epoch of the next pass, as `begin` will set it."""
+        flags = self._words[FLAGS]
+        return self.number if flags & TOLD else (self.number + bool(flags & BEGUN)) & 0xFFFFFFFF
+
     def begin(self) -> None:
         """Begin a pass over a loader: the first or a further pass of the epoch of set_epoch, or else the next epoch."""
         flags = self._words[FLAGS]
         begun, told = bool(flags & BEGUN), flags & TOLD
-        number = self.number if told else (self.number + begun) & 0xFFFFFFFF
-        self._write(number, told | BEGUN, self.again + (begun and bool(told)), new=begun)
+        self._write(self.coming, told | BEGUN, self.again + (begun and bool(told)), new=begun)
 
     def end(self, version: int) -> None:
         """End a pass; if it is the one that began last, the pass after a resume is the next epoch."""

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -36,7 +36,7 @@ from gpuaug.transforms.opaque import Opaque
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Labels", "ListedModule", "Pictures", "Steps"]
+__all__ = ["Labels", "ListedModule", "Pictures", "Steps", "modules_of"]
 
 Steps = Sequence[object] | Transform
 Labels = Tensor | Mapping[str, object] | Sequence[Mapping[str, object]]
@@ -68,9 +68,7 @@ class ListedModule(nn.Module):
         if backend != "auto":
             choose(backend, torch.device("cuda" if backend == "triton" and torch.cuda.is_available() else "cpu"))
         self._follow_casts()
-        steps = [*self.train_pipeline.steps, *self.eval_pipeline.steps]
-        modules = (step.module for step in steps if isinstance(step, (Opaque, Lambda)))
-        self.opaque = nn.ModuleList(module for module in modules if isinstance(module, nn.Module))
+        self.opaque = nn.ModuleList(modules_of([*self.train_pipeline.steps, *self.eval_pipeline.steps]))
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Arguments that are set later are checked as in the constructor."""
@@ -134,7 +132,7 @@ class ListedModule(nn.Module):
             raise checks.argument_error(self, "draw", "what `sample` returned", checks.describe(draw))
         plain, targets = self._check(images, labels, draw.training, mixes=labels is not None)
         check_drawn(self, draw, images)
-        pipeline = self._pipeline(draw.training)
+        pipeline = self._pipeline(draw.training).of_draw(draw.pipeline)
         if isinstance(images, Ragged):
             check_parts(images, pipeline, self.exact, draw.training, draw.keys)
         if self._cast:
@@ -182,3 +180,9 @@ class ListedModule(nn.Module):
     def __setstate__(self, state: dict[str, Any]) -> None:
         memory_format = getattr(torch, str(state["memory_format"]).removeprefix("torch."))
         super().__setstate__(state | {"memory_format": memory_format})  # type: ignore[no-untyped-call]
+
+
+def modules_of(steps: Iterable[Transform]) -> list[nn.Module]:
+    """The modules of the user that steps call."""
+    modules = (step.module for step in steps if isinstance(step, (Opaque, Lambda)))
+    return [module for module in modules if isinstance(module, nn.Module)]

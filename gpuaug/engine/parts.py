@@ -60,14 +60,22 @@ class PartFinder:
     """
 
     def __init__(self, train: Pipeline, eval: Pipeline, exact: bool) -> None:
-        self._first = {True: _only_first(train), False: _only_first(eval)}
-        self._names = {True: name_of(train, exact), False: name_of(eval, exact)}
-        self._exact = exact
+        self.renew(train, eval, exact)
         # shared with workers, forked or spawned, which read it: the number of the pass (0: none), training, the key,
         # and whether images are decoded whole
         self._words = torch.zeros(4, dtype=torch.int64, device="cpu").share_memory_()  # type: ignore[no-untyped-call]
         self._passes = 0
         self._asked = False
+
+    def renew(self, train: Pipeline, eval: Pipeline, exact: bool) -> None:
+        """Take other lists, in this process and in those that begin from now on."""
+        self._first = {True: train.only_first(), False: eval.only_first()}
+        self._names = {True: name_of(train, exact), False: name_of(eval, exact)}
+        self._exact = exact
+
+    def knows(self, pipeline: Pipeline, training: bool, exact: bool) -> bool:
+        """Whether this is the list that it finds parts for."""
+        return self._names[training] == name_of(pipeline, exact)
 
     def follow(self, training: bool, key: int, whole: bool = False) -> int:
         """A pass over the data set begins, with this list and key. Returns the number of the pass.
@@ -136,12 +144,6 @@ class PartFinder:
             return None
         window = items[0].window if isinstance(items[0], Program) else None
         return None if window is None else read_by(window)
-
-
-def _only_first(pipeline: Pipeline) -> Pipeline | None:
-    """A list of the first steps; None if there are none. Their draws are those of the whole list: each step's numbers
-    follow from its place alone."""
-    return Pipeline(pipeline.first_steps, "train") if pipeline.first_steps else None
 
 
 def check_parts(images: Ragged, pipeline: Pipeline, exact: bool, training: bool, keys: Keys) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
 from typing import Any
@@ -44,9 +44,18 @@ class Pipeline:
         transforms: The list.
         argument: Name of the argument that it is, for messages.
         shared: How many of its first steps have the draw of the call's view 0.
+        first: The list that it replaces, from the module's constructor; None for that one itself.
+        number: Function of (steps, steps and numbers of `first`) that numbers the nodes; see `gpuaug.engine.replace`.
     """
 
-    def __init__(self, transforms: Any, argument: str, shared: int = 0) -> None:
+    def __init__(
+        self,
+        transforms: Any,
+        argument: str,
+        shared: int = 0,
+        first: Pipeline | None = None,
+        number: Callable[[Sequence[Transform], Sequence[Transform], Sequence[int]], list[int]] | None = None,
+    ) -> None:
         if not isinstance(transforms, (Sequence, Compose)) or isinstance(transforms, str):
             inside = transforms if isinstance(transforms, nn.Sequential) else [transforms]
             remedy = f"Use {argument}=gpuaug.from_torchvision(...)." if any(map(theirs, inside)) else ""
@@ -59,16 +68,28 @@ class Pipeline:
             steps += _steps(transform, argument)
         self.steps = tuple(steps)  # a tuple: what follows from the steps is made here, once
         check_order(self.steps, argument)
-        nodes = list(walk(self.steps))
-        self._streams = _Streams(nodes, len(list(walk(self.steps[:shared]))))
+        nodes, self._first = list(walk(self.steps)), first
+        self.numbers = list(range(len(nodes)))  # of the nodes, in the order of `walk`: by place, in a first list
+        if first is not None and number is not None:
+            self.numbers = number(self.steps, first.steps, first.numbers)
+        self._streams = _Streams(nodes, self.numbers, len(list(walk(self.steps[:shared]))))
         counts = [len(list(walk([step]))) for step in self.steps]
-        self._ops = [sum(counts[:number]) for number in range(len(counts))]
+        self._ops = [self.numbers[sum(counts[:place])] for place in range(len(counts))]
         self._alike: dict[Any, Alike] = {}
         self._tables: dict[int, Array | None] = {}  # levels after the conversions, by number of channels
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy remembers no shapes: they contain a memory format, which protocols below 4 cannot pickle."""
         return vars(self) | {"_alike": {}}
+
+    @property
+    def root(self) -> Pipeline:
+        """The list of the module's constructor, in whose place this one is."""
+        return self if self._first is None else self._first
+
+    def of_draw(self, drawn: Pipeline | None) -> Pipeline:
+        """The list that a draw is rendered by: the one it was drawn for, if this module had it, or else this one."""
+        return drawn if drawn is not None and drawn.root is self.root else self
 
     @cached_property
     def mixes(self) -> list[Mix]:
@@ -117,8 +138,17 @@ class Pipeline:
 
     @cached_property
     def first_name(self) -> str:
-        """The first steps as text, the same in every process."""
-        return str(list(self.first_steps))
+        """The first steps as text, the same in every process, with their numbers if those are not their places."""
+        numbers = self._first_numbers()
+        return str(list(self.first_steps)) + (f", numbers={numbers}" if numbers != list(range(len(numbers))) else "")
+
+    def _first_numbers(self) -> list[int]:
+        return self.numbers[: len(list(walk(self.first_steps)))]
+
+    def only_first(self) -> Pipeline | None:
+        """A list of the first steps, which draw as in this list; None if there are none."""
+        numbers = self._first_numbers()
+        return Pipeline(self.first_steps, "train", first=self, number=lambda *_: numbers) if numbers else None
 
     def sample(self, keys: Keys, canvas: Canvas) -> list[Params]:
         """Draw every step's parameters; raises an error if a step cannot run on the canvas that reaches it."""
@@ -185,10 +215,10 @@ class _Streams:
     The first `shared` nodes draw with the key of the call's view 0.
     """
 
-    def __init__(self, nodes: list[Transform], shared: int = 0) -> None:
-        counts = [node.numbers for node in nodes]
+    def __init__(self, nodes: list[Transform], numbers: list[int], shared: int = 0) -> None:
+        counts, self.numbers = [node.numbers for node in nodes], numbers
         blocks = [-(-count // 4) for count in counts]
-        self.ops = np.repeat(np.arange(len(nodes), dtype=np.uint64), blocks)
+        self.ops = np.repeat(np.array(numbers, np.uint64), blocks)
         self.blocks = np.array([block for count in blocks for block in range(count)], np.uint64)
         starts = [4 * sum(blocks[:number]) for number in range(len(nodes))]
         self.shared = sum(blocks[:shared])
@@ -200,7 +230,7 @@ class _Streams:
         if self.shared and keys.view & VIEW:
             key, few = replace(keys, view=keys.view & ~VIEW).key, slice(self.shared)
             numbers[:, : 4 * self.shared] = uniforms(key, keys.index, keys.look, self.ops[few], self.blocks[few])
-        return ((op, numbers[:, part]) for op, part in enumerate(self.parts))
+        return ((op, numbers[:, part]) for op, part in zip(self.numbers, self.parts, strict=True))
 
 
 def _part_copies(params: Iterable[Params], numbers: Array) -> None:
@@ -216,7 +246,7 @@ def _steps(transform: Any, argument: str) -> list[Transform]:
     if isinstance(transform, Transform):
         return [transform]
     if theirs(transform):
-        return in_a_list(transform, stacklevel=5)  # the code that constructs the Augment
+        return in_a_list(transform, stacklevel=6)  # the code that constructs the Augment
     if is_foreign(transform):
         return [Opaque(transform)]
     remedy = "Use gpuaug's transforms, a kornia.augmentation module or a torchvision transform."

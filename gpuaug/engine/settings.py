@@ -36,22 +36,28 @@ def checked(owner: object, name: str, value: Any) -> Any:
 
 
 def written(augment: Any, evaluation: bool, seed: bool) -> str:
-    """The call that makes an Augment like this one, with its list for evaluation, and with its seed."""
-    lists = {"train": listing(augment.train_pipeline.steps)}
-    if evaluation:
-        lists["eval"] = listing(augment.eval_pipeline.steps)
-    return written_call("Augment", lists, augment, seed)
+    """The call that makes an Augment like this one, with its list for evaluation if `evaluation`, and with its seed;
+    and a call of `replace` if its lists were replaced, since draws depend on the first ones too."""
+    train, eval = augment.train_pipeline, augment.eval_pipeline
+    lists = {"train": listing(train.root.steps)} | ({"eval": listing(eval.root.steps)} if evaluation else {})
+    text = written_call("Augment", lists, augment, seed)
+    replaced = {"train": listing(train.steps)} if train is not train.root else {}
+    if eval is not eval.root and not augment.derives_eval:
+        replaced["eval"] = listing(eval.steps)
+    return text + (f".replace({_lines(replaced)})" if replaced else "")
 
 
 def written_call(name: str, lists: Mapping[str, str], module: Any, seed: bool) -> str:
     """The call of a class with these lists, with the arguments of a module that are not the default."""
-    arguments = [f"{argument}={text}" for argument, text in lists.items()]
-    if seed:
-        arguments.append(f"seed={module.seed}")
+    arguments = {**lists, **({"seed": str(module.seed)} if seed else {})}
     for argument, default in DEFAULTS.items():
         if getattr(module, argument) != default:
-            arguments.append(f"{argument}={getattr(module, argument)!r}")
-    return f"{name}(\n" + "".join(f"    {argument},\n" for argument in arguments) + ")"
+            arguments[argument] = repr(getattr(module, argument))
+    return f"{name}({_lines(arguments)})"
+
+
+def _lines(arguments: Mapping[str, str]) -> str:
+    return "\n" + "".join(f"    {name}={text},\n" for name, text in arguments.items())
 
 
 def listing(items: Iterable[object], depth: int = 1) -> str:

@@ -12,7 +12,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpuaug import checks, trees
+from gpuaug import checks
+from gpuaug.interop import trees
 
 __all__ = ["Entry", "Following", "Targets", "box_format", "following_of", "is_structured", "like"]
 

@@ -52,6 +52,21 @@ def test_finetune_imagefolder(tmp_path: Path, split: bool) -> None:
     assert len(re.findall(r"^ +[12] +\d\.\d{3} +\d+\.\d$", printed, re.M)) == 2, printed
 
 
+def test_finetune_imagefolder_with_a_recipe(tmp_path: Path) -> None:
+    for number, path in enumerate(photographs.paths()[:2]):
+        folder = tmp_path / "data" / f"class{number}"
+        folder.mkdir(parents=True)
+        for copy in range(4):
+            shutil.copyfile(path, folder / f"{copy}.jpg")
+    settings = ["--data", "data", "--weights", "none", "--epochs", 1, "--batch", 4, "--size", 64, "--workers", 0]
+    for strength in (1, 0):
+        chosen = ["--recipe", "small_data", "--strength", strength]
+        printed = run("finetune_imagefolder.py", *settings, *chosen, cwd=tmp_path)
+        assert len(re.findall(r"^ +1 +\d\.\d{3} +\d+\.\d$", printed, re.M)) == 1, printed
+    with pytest.raises(AssertionError, match=r"from_dict: `train.recipe` must be one of small_data, standard"):
+        run("finetune_imagefolder.py", *settings, "--recipe", "small", cwd=tmp_path)
+
+
 def test_profile_imagefolder(tmp_path: Path) -> None:
     """The profiler on a stock pipeline: augmentation is found, its move is predicted, done and measured."""
     pytest.importorskip("pydantic")

@@ -26,6 +26,7 @@ ALLOWED: dict[str, tuple[str, ...] | None] = {
     "rich": ("demo",),
     "typer": ("cli",),
     "pydantic": (),
+    "yaml": (),
     "jinja2": (),
 }
 MOST_ROOMS = 24

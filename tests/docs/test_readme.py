@@ -19,6 +19,8 @@ PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT 
 SNIPPETS = (
     "README.md",
     "docs/use.md",
+    "docs/recipes.md",
+    "docs/config.md",
     "docs/gpu.md",
     "docs/data.md",
     "docs/targets.md",

@@ -41,6 +41,8 @@ CALLS = {  # what a graph cannot take: what is said
     "labels that were not captured": "`labels` must be None, as captured, got int64 (4,) on cuda:0.",
     "bad index": "`index` must be int64 (4,), one number for each image, got int64 (3,).",
     "another mode": "`mode` must be train, as captured, got eval.",
+    "another list": "the list, its dtype, `exact` or `memory_format` changed after the capture.",
+    "more classes": "`num_classes` must be 7, as captured, got 11.",
     "another layout": "the list, its dtype, `exact` or `memory_format` changed after the capture.",
     "a failure": "the device failed",
 }
@@ -73,6 +75,11 @@ def test_a_capture_uses_up_no_draw(done: dict[str, Any], name: str) -> None:
 @pytest.mark.parametrize("name", ["RandAugment, MixUp", "evaluation"])
 def test_counters_and_epochs_are_those_of_forward(done: dict[str, Any], name: str) -> None:
     assert done["counters"][name] == [[True, True]] * 3
+
+
+def test_a_graph_goes_on_with_a_weaker_list(done: dict[str, Any]) -> None:
+    """As a warm-up of strength needs it: the launches are the same."""
+    assert done["weaker"] == [True] * 3
 
 
 def test_inference_mode_makes_no_difference(done: dict[str, Any]) -> None:

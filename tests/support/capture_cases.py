@@ -76,6 +76,20 @@ def counters(case: Case) -> list[Any]:
     return found
 
 
+def weaker() -> list[bool]:
+    """After `replace` by weaker lists of the same steps: as a module has it that is given the same lists."""
+    case, found = CASES["RandAugment, MixUp"], []
+    augment, graph = captured(case)
+    twin, batch = case.augment("torch"), case.batch()
+    steps = list(twin.train_pipeline.steps)
+    for number, strength in enumerate((0.5, 0.9, 1.0)):
+        for module in (augment, twin):
+            module.replace(train=ga.recipes.at_strength(steps, strength))
+        expected = twin(*batch, index=index(number))
+        found.append(same(copied(graph(*place(batch, to_device), index=index(number))), expected))
+    return found
+
+
 def inference() -> dict[str, Any]:
     """Captured, and called, inside torch.inference_mode() or outside: whether the results are right, and plain."""
     case = CASES["RandAugment, MixUp"]
@@ -150,6 +164,14 @@ def refused_calls() -> dict[str, Any]:
         finally:
             augment.memory_format = torch.contiguous_format
 
+    def with_list(change: Callable[[list[Any]], list[Any]]) -> Any:
+        steps = list(augment.train_pipeline.steps)
+        augment.replace(train=change(steps))
+        try:
+            return graph(images, labels)
+        finally:
+            augment.replace(train=steps)
+
     def failing() -> Any:
         replay, graph.graph.replay = graph.graph.replay, lambda: [][0]
         try:
@@ -171,6 +193,8 @@ def refused_calls() -> dict[str, Any]:
         "bad index": lambda: graph(images, labels, index=torch.arange(3)),
         "another mode": in_eval,
         "another layout": in_another_layout,
+        "another list": lambda: with_list(lambda steps: [ga.RandomInvert(), *steps]),
+        "more classes": lambda: with_list(lambda steps: [*steps[:-1], steps[-1].replace(num_classes=11)]),
         "a failure": failing,
     }
     for name, attempt in attempts.items():
@@ -246,6 +270,7 @@ def main() -> None:
             "replays": {name: replays(case) for name, case in CASES.items() if name in CAPTURED},
             "counters": {name: counters(CASES[name]) for name in ("RandAugment, MixUp", "evaluation")},
             "inference": inference(),
+            "weaker": weaker(),
             "refused captures": refused_captures(),
             "refused calls": refused_calls(),
             "faults": faults(),

@@ -20,6 +20,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("profiler.show",),
     ("profiler", "data.loader"),
     ("data",),
+    ("recipes",),
     ("augment",),
     ("engine",),
     ("interop",),
@@ -27,7 +28,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("transforms",),
     ("ragged",),
     ("program",),
-    ("philox", "checks", "instructions", "compat", "trees"),
+    ("philox", "checks", "instructions", "compat"),
 )
 
 

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
-from gpuaug import checks, trees
+from gpuaug import checks
 from gpuaug.data.transport import shared
+from gpuaug.interop import trees
 
 __all__ = ["Room", "are_targets", "keep_for", "moved", "pinned", "received", "rows_of", "sent", "shown"]
 
