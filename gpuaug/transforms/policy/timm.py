@@ -36,6 +36,7 @@ Std = float | str  # standard deviation of the level, or "uniform"
 
 PLACES = 5  # uniforms of an op: gate or choice, level, sign, interpolation, radius of a blur
 IDENTITY = TIMM_NUMBER["Identity"]
+DRAWN = TIMM_NAMES[1:]  # names that a user may give
 
 
 class TimmPolicy(Pixel, abc.ABC):
@@ -69,7 +70,7 @@ class TimmPolicy(Pixel, abc.ABC):
     def check(self, canvas: Canvas) -> None:
         super().check(canvas)
         least = tuple(canvas.sizes.min(axis=0).tolist())
-        if KERNEL // 2 >= min(least) and any(name in BLURS for name in self.names):
+        if min(least) <= KERNEL // 2 and any(name in BLURS for name in self.names):
             expected = f"at least {KERNEL // 2 + 1} pixels high and wide for the blur of this policy"
             raise checks.argument_error(self, "images", expected, f"{least}", "Use a policy without GaussianBlur.")
 
@@ -99,16 +100,16 @@ class TimmRandAugment(TimmPolicy):
     """Apply `num_ops` ops drawn by weight, each with a chance and a level of its own, as timm's RandAugment.
 
     The arguments are the sections of timm's strings: "rand-m9-n2-mstd0.5-inc1" is TimmRandAugment(9, 2,
-    magnitude_std=0.5, transforms="increasing"). Images need 7 pixels if a blur is among the ops.
+    magnitude_std=0.5, ops="increasing"). Images need 7 pixels if a blur is among the ops.
 
     Args:
         magnitude: Mean level of the ops on a scale of 0 to 10, `m`.
-        num_ops: Number of ops per sample, `n`: with replacement, without it if `transforms` has weights.
+        num_ops: Number of ops per sample, `n`: with replacement, without it if the ops have weights.
         prob: Chance of each op, `p`.
         magnitude_std: Standard deviation of the level, `mstd`; "uniform" draws it between 0 and `magnitude`.
         magnitude_max: Upper bound of the level, `mmax`.
-        transforms: "plain" or "increasing" (`inc1`), "weights", "3a" or "3aw" (`t`), a list of op names, or a dict with
-            the weight of each.
+        ops: "plain" or "increasing" (`inc1`), "weights", "3a" or "3aw" (`t`), or a list of op names.
+        weights: Weight of each op of a list; None: equal chances, or those of "weights" and "3aw".
         interpolation: Interpolation of the warps: "nearest", "bilinear", "bicubic", or "random": one of the latter
             two for each op.
         fill: Level in [0, 255] outside the image, one number or one per channel; None is black.
@@ -125,7 +126,8 @@ class TimmRandAugment(TimmPolicy):
         prob: float = 0.5,
         magnitude_std: Std = 0.0,
         magnitude_max: float = 10.0,
-        transforms: str | Sequence[str] | Mapping[str, float] = "plain",
+        ops: str | Sequence[str] = "plain",
+        weights: Sequence[float] | None = None,
         interpolation: Interpolation = "random",
         fill: Fill = 128,
         translate: float = 0.45,
@@ -134,21 +136,30 @@ class TimmRandAugment(TimmPolicy):
         self.magnitude = checks.number(self, "magnitude", magnitude, 0, 1000)
         self.num_ops = checks.integer(self, "num_ops", num_ops, 0, 64)
         self.prob = checks.number(self, "prob", prob, 0, 1, "a probability")
-        chosen: Any = OP_SETS.get(transforms) if isinstance(transforms, str) else transforms
-        if not isinstance(chosen, (Sequence, Mapping)) or not chosen or not all(name in TIMM_NAMES for name in chosen):
-            sets, ops = (", ".join(map(repr, names)) for names in (OP_SETS, TIMM_NAMES[1:]))
-            expected = f"one of {sets}, or a list or a dict of {ops}"
-            raise checks.argument_error(self, "transforms", expected, repr(transforms))
-        if isinstance(chosen, Mapping):
-            for weight in chosen.values():
-                checks.number(self, "transforms", weight, 1e-6, 1e6, "a weight")
-            if self.num_ops > len(chosen):
-                got = f"{num_ops} for {len(chosen)} weighted ops"
-                expected = "at most the number of ops, which are drawn without replacement if they have weights"
-                raise checks.argument_error(self, "num_ops", expected, got)
-        self.transforms = dict(transforms) if isinstance(transforms, Mapping) else transforms
-        self._weights = tuple(chosen.values()) if isinstance(chosen, Mapping) else None
+        self.ops, self.weights = ops, weights
+        chosen: Any = OP_SETS.get(ops) if isinstance(ops, str) else ops
+        if not isinstance(chosen, (Sequence, Mapping)) or not chosen or not all(name in DRAWN for name in chosen):
+            sets, names = (", ".join(map(repr, found)) for found in (OP_SETS, DRAWN))
+            raise checks.argument_error(self, "ops", f"one of {sets}, or a list of {names}", checks.describe(ops))
         self._names = tuple(chosen)
+        self._weights = self._weighed(weights, tuple(chosen.values()) if isinstance(chosen, Mapping) else None)
+
+    def _weighed(self, weights: Sequence[float] | None, own: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        """The weights of the ops: those that are given, or the set's own."""
+        if weights is None:
+            found = own
+        elif isinstance(self.ops, str):
+            raise checks.argument_error(self, "weights", "None for a set of ops by name", checks.describe(weights))
+        elif not isinstance(weights, Sequence) or isinstance(weights, str) or len(weights) != len(self._names):
+            expected = f"None or {len(self._names)} numbers, one for each op"
+            raise checks.argument_error(self, "weights", expected, checks.describe(weights))
+        else:
+            found = tuple(checks.number(self, "weights", weight, 1e-6, 1e6, "a weight") for weight in weights)
+        if found is not None and self.num_ops > len(found):
+            got = f"{self.num_ops} for {len(found)} ops"
+            expected = "at most the number of ops, which are drawn without replacement if they have weights"
+            raise checks.argument_error(self, "num_ops", expected, got)
+        return found
 
     @property
     def names(self) -> Sequence[str]:
