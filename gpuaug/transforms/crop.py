@@ -313,7 +313,13 @@ class RandomResizedCrop(Crop):
 
 
 def first_fit(
-    uniforms: Array, height: Array, width: Array, fits: Callable[..., Array], scale: Span, ratio: Span
+    uniforms: Array,
+    height: Array,
+    width: Array,
+    fits: Callable[..., Array],
+    scale: Span,
+    ratio: Span,
+    parts: Array | None = None,
 ) -> tuple[Array, Array, Array]:
     """The first of TRIES boxes that fits, otherwise the very first: height, width, and whether it fits, each (B,).
 
@@ -325,8 +331,9 @@ def first_fit(
         fits: Function of a box's height and width and the image's, in shapes that broadcast.
         scale: Range of the box's area, as a fraction of the image's area.
         ratio: Range of the box's width / height.
+        parts: Number of boxes that share the area of each image, (B,); None: one.
     """
-    area = height * width
+    area = height * width if parts is None else height * width / parts
     h, w = box_shapes(uniforms[:, 0], uniforms[:, TRIES], area, scale, ratio)
     found = fits(h, w, height, width)
     if not found.all():

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from unittest import mock
 
 import numpy as np
 import pytest
 from scipy import stats
 
 import gpuaug as ga
+from gpuaug.transforms.base import Canvas
 from gpuaug.transforms.policy.timm_ops import TIMM_NUMBER
 from gpuaug.transforms.policy.timm_tables import AUGMIX_OPS, AUTO_POLICIES, OP_SETS
 from tests.support.chance import assert_frequencies, hoeffding, ks_distance
@@ -79,6 +81,47 @@ def test_timm_autoaugment_is_uniform_and_its_ops_have_their_chances(policy: str)
         for place, (name, p, _) in enumerate(pair):
             assert set(np.unique(ops[:, place])) <= {TIMM_NUMBER[name], TIMM_NUMBER["Identity"]}
             assert_frequencies(applied[:, place].astype(int), [1 - p, p] if p < 1 else [0.0, 1.0])
+
+
+def test_timm_boxes_share_the_area() -> None:
+    """Against timm's own draws of the number of boxes and of their sizes."""
+    side, most = 2000, 3
+    params = drawn([ga.RandomErasing(1.0, (0.1, 0.3), (0.5, 2.0), max_count=most)], COUNT, height=side, width=side)[0]
+    assert_frequencies(params["count"] - 1, [1 / most] * most)
+    for number in range(most):
+        here = params["count"] > number
+        box = params["box"][:, number]
+        assert (box[~here] == 0).all()
+        area = box[here, 2:].prod(axis=1) / side**2 * params["count"][here]
+        assert ks_distance(area, stats.uniform(0.1, 0.2).cdf) <= hoeffding(int(here.sum()), 12) + 1e-3
+        ratio = np.log(box[here, 2] / box[here, 3])
+        assert ks_distance(ratio, stats.uniform(-np.log(2), 2 * np.log(2)).cdf) <= hoeffding(int(here.sum()), 12) + 1e-3
+
+
+def test_timm_cutmix_boxes_are_timms() -> None:
+    """timm's own functions, with the same centre and weight; and its range of sides."""
+    mixup = pytest.importorskip("timm.data.mixup")
+    step, size = ga.CutMix(mode="elem", even_sides=False), (37, 52)
+    canvas = Canvas(np.broadcast_to(np.array(size), (500, 2)), 3)
+    params = drawn([step], 500, height=size[0], width=size[1])[0]
+    mixing, plain = step.mixing(params, canvas), step.replace(correct_lam=False).mixing(params, canvas)
+    assert (plain.share == params["weight"]).all()
+    for number in range(500):
+        center = [int(params["place"][number, axis] * side) for axis, side in enumerate(size)]
+        with mock.patch.object(mixup.np.random, "randint", side_effect=[np.int64(value) for value in center]):
+            weight = float(params["weight"][number])
+            (top, bottom, left, right), lam = mixup.cutmix_bbox_and_lam((3, *size), weight)
+        assert mixing.box[number].tolist() == [top, left, bottom - top, right - left]
+        assert mixing.share[number] == pytest.approx(lam)
+    step = ga.CutMix(mode="elem", minmax=(0.2, 0.8))
+    params = drawn([step], COUNT, height=size[0], width=size[1])[0]
+    box = step.mixing(params, Canvas(np.broadcast_to(np.array(size), (COUNT, 2)), 3)).box
+    for axis, side in enumerate(size):
+        low, high = int(side * 0.2), int(side * 0.8)
+        assert_frequencies(box[:, 2 + axis] - low, [1 / (high - low)] * (high - low))
+        start = box[box[:, 2 + axis] == low, axis]
+        assert_frequencies(start, [1 / (side - low + 1)] * (side - low + 1))
+        assert (box[:, axis] + box[:, 2 + axis] <= side).all()
 
 
 def test_timm_chains_are_one_to_three_deep() -> None:
