@@ -18,6 +18,7 @@ __all__ = [
     "ClampBoundingBoxes",
     "ColorJitter",
     "Compose",
+    "Conversion",
     "CutMix",
     "DeviceLoader",
     "Draw",
@@ -58,6 +59,7 @@ __all__ = [
     "RandomSolarize",
     "RandomVerticalFlip",
     "RandomZoomOut",
+    "Report",
     "Resize",
     "SanitizeBoundingBoxes",
     "ScaleJitter",
@@ -68,6 +70,10 @@ __all__ = [
     "TrivialAugmentWide",
     "collate",
     "data",
+    "from_albumentations",
+    "from_kornia",
+    "from_timm",
+    "from_timm_args",
     "from_torchvision",
     "invert",
     "profile",
@@ -94,6 +100,10 @@ MODULES = {
     "ScaleJitter": "gpuaug.transforms.sizes",
     **dict.fromkeys(("RandomApply", "RandomChoice", "RandomOrder"), "gpuaug.interop.torchvision"),
     "collate": "gpuaug.data.transport.collate",
+    **dict.fromkeys(("Conversion", "Report"), "gpuaug.interop.report"),
+    "from_albumentations": "gpuaug.interop.albumentations",
+    "from_kornia": "gpuaug.interop.kornia",
+    **dict.fromkeys(("from_timm", "from_timm_args"), "gpuaug.interop.timm_strings"),
     "from_torchvision": "gpuaug.interop.torchvision",
     "invert": "gpuaug.engine.invert",
     "profile": "gpuaug.profiler",
@@ -108,6 +118,10 @@ if TYPE_CHECKING:
     from gpuaug.data.loader import DeviceLoader
     from gpuaug.data.transport.collate import collate, ragged_collate
     from gpuaug.engine.invert import invert
+    from gpuaug.interop.albumentations import from_albumentations
+    from gpuaug.interop.kornia import from_kornia
+    from gpuaug.interop.report import Conversion, Report
+    from gpuaug.interop.timm_strings import from_timm, from_timm_args
     from gpuaug.interop.torchvision import from_torchvision
     from gpuaug.profiler import profile, stage
     from gpuaug.ragged import Ragged
