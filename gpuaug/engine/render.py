@@ -117,7 +117,8 @@ def drawn(
         return None
     if mixed is None:
         return job.run(0, source), labels
-    return job.run(0, source), smoothed(job.labels(mixed, mix.num_classes), mix.label_smoothing)
+    images, soft = job.run(0, source), job.labels(mixed, mix.num_classes)
+    return images, None if soft is None else smoothed(soft, mix.label_smoothing)
 
 
 def _targets(labels: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,12 +17,12 @@ from gpuaug.transforms.erase import RandomErasing
 from gpuaug.transforms.mix import CutMix, MixUp
 from gpuaug.transforms.policy.timm import TimmAugMix, TimmAutoAugment, TimmPolicy, TimmRandAugment
 from gpuaug.transforms.policy.timm_ops import BLURS, WARPS
-from gpuaug.transforms.policy.timm_tables import AUGMIX_OPS, AUTO_POLICIES
+from gpuaug.transforms.policy.timm_tables import AUGMIX_OPS, AUTO_POLICIES, OP_SETS
 
 __all__ = ["DEVICE_MODES", "TIMM", "mixes", "of_timm", "of_timms", "policy_fidelity", "resampling"]
 
 MODULES = ("timm.data.transforms", "timm.data.auto_augment", "timm.data.random_erasing", "timm.data.mixup")
-DEVICE_MODES = {"const": 0.0, "": 0.0, "pixel": "random"}  # of timm's RandomErasing: the value
+DEVICE_MODES: dict[str, Any] = {"const": 0.0, "": 0.0, "pixel": "random"}  # of timm's RandomErasing: the value
 FILL = (128, 128, 128)  # timm's, where it is not given the mean
 
 
@@ -66,8 +67,8 @@ def of_timms(leaf: object, steps: Sequence[Transform]) -> tuple[str, str]:
 
 
 def mix_fidelity(step: Any) -> tuple[str, str]:
-    mode = (step.children[0] if isinstance(step, RandomChoice) else step).mode
-    if mode == "pair":
+    mix: Any = step.children[0] if isinstance(step, RandomChoice) else step
+    if mix.mode == "pair":
         return WITHIN, "sums are rounded differently"
     return ALIKE, "the partner is the sample before; timm's is number B - 1 - i"
 
@@ -123,10 +124,19 @@ def _rand_augment(step: Any, read: Read) -> list[Transform]:
     ops = list(step.ops)
     weights = None if step.choice_weights is None else [float(weight) for weight in step.choice_weights]
     magnitude, prob = (_one([getattr(op, name) for op in ops], name) for name in ("magnitude", "prob"))
-    names = [op.name for op in ops]
-    return [
-        TimmRandAugment(magnitude, int(step.num_layers), prob, ops=names, weights=weights, **_common(ops)),
-    ]
+    names: Any = [op.name for op in ops]
+    for known, members in OP_SETS.items():  # by its name, if it is one of timm's sets
+        own = list(members.values()) if isinstance(members, dict) else None
+        if list(members) == names and _same_shares(own, weights):
+            names, weights = known, None
+            break
+    return [TimmRandAugment(magnitude, int(step.num_layers), prob, ops=names, weights=weights, **_common(ops))]
+
+
+def _same_shares(own: list[float] | None, weights: list[float] | None) -> bool:
+    if own is None or weights is None:
+        return own is weights
+    return all(abs(one / sum(own) - other) < 1e-9 for one, other in zip(own, weights, strict=True))
 
 
 def _auto_augment(step: Any, read: Read) -> list[Transform]:
@@ -150,8 +160,6 @@ def _erasing(step: Any, read: Read) -> list[Transform]:
         raise ValueError(f"mode={step.mode!r} is not supported; use 'const' or 'pixel'")
     if step.min_count != 1 or step.num_splits > 1:
         raise ValueError("min_count above 1 and num_splits are not supported; leave them out")
-    import math
-
     low, high = (math.exp(value) for value in step.log_aspect_ratio)
     scale = (step.min_area, step.max_area)
     return [RandomErasing(step.probability, scale, (low, high), DEVICE_MODES[step.mode], max_count=step.max_count)]

@@ -23,7 +23,7 @@ from gpuaug.transforms.crop import CenterCrop, RandomResizedCrop, Resize
 from gpuaug.transforms.erase import RandomErasing
 from gpuaug.transforms.geometric import RandomHorizontalFlip, RandomVerticalFlip
 from gpuaug.transforms.policy.timm import TimmAugMix, TimmAutoAugment, TimmPolicy, TimmRandAugment
-from gpuaug.transforms.policy.timm_tables import AUTO_POLICIES, OP_SETS
+from gpuaug.transforms.policy.timm_tables import AUTO_POLICIES
 
 __all__ = ["CREATE", "MIXUP", "from_timm", "from_timm_args", "policy_of"]
 
@@ -51,10 +51,6 @@ def _flag(text: str) -> bool:
     return text == "1"
 
 
-def _depth(text: str) -> int:
-    return _whole(text)
-
-
 # the sections of each kind of string: name -> how its value is read
 RAND: dict[str, Reader] = {"m": _whole, "n": _whole, "p": _decimal, "mstd": _decimal, "mmax": _whole, "inc": _flag}
 AUTO: dict[str, Reader] = {"mstd": _decimal}
@@ -63,7 +59,9 @@ AUGMIX: dict[str, Reader] = {
 }  # fmt: skip
 
 
-def sections(who: str, config: str, parts: Sequence[str], known: Mapping[str, Reader], sets: bool) -> dict[str, Any]:
+def sections(
+    who: tuple[str, str], config: str, parts: Sequence[str], known: Mapping[str, Reader], sets: bool
+) -> dict[str, Any]:
     """The sections of a string by name; `sets`: whether "t" names a set of ops.
 
     Raises:
@@ -72,15 +70,15 @@ def sections(who: str, config: str, parts: Sequence[str], known: Mapping[str, Re
     found: dict[str, Any] = {}
     wrong: list[str] = []
     for part in parts:
-        name, value = "t" if sets and part.startswith("t") else part.rstrip("0123456789."), ""
+        names = [*known, *(["t"] if sets else [])]
+        name = max((name for name in names if part.startswith(name)), key=len, default="")
         value = part[len(name) :]
         if name == "t" and sets:
             if value not in SETS:
                 wrong.append(f"{part!r} (t is one of {', '.join(SETS)})")
             found["t"] = value
-        elif name not in known:
-            allowed = ", ".join([*known, *(["t"] if sets else [])])
-            wrong.append(f"{part!r} (sections are {allowed}, each with its value)")
+        elif not name:
+            wrong.append(f"{part!r} (sections are {', '.join(names)}, each with its value)")
         elif name in found:
             wrong.append(f"{part!r} ({name} is given twice)")
         else:
@@ -89,19 +87,19 @@ def sections(who: str, config: str, parts: Sequence[str], known: Mapping[str, Re
             except ValueError as error:
                 wrong.append(f"{part!r} ({name} is {error}, got {value or 'nothing'})")
     if wrong:
-        raise checks.argument_error(who, "transform", "a string of timm's", f"{config!r}: " + "; ".join(wrong))
+        raise checks.argument_error(*who, "a string of timm's", f"{config!r}: " + "; ".join(wrong))
     return found
 
 
-def policy_of(who: str, config: str, hparams: Mapping[str, Any]) -> TimmPolicy:
-    """The policy of one of timm's strings, with its `hparams`.
+def policy_of(who: tuple[str, str], config: str, hparams: Mapping[str, Any]) -> TimmPolicy:
+    """The policy of one of timm's strings, with its `hparams`; `who`: the function and its argument, for errors.
 
     Raises:
         ValueError: If the string or a value is wrong.
     """
     unknown = [name for name in hparams if name not in HPARAMS]
     if unknown:
-        raise checks.argument_error(who, "hparams", f"of {', '.join(HPARAMS)}", repr(unknown[0]))
+        raise checks.argument_error(who[0], "hparams", f"of {', '.join(HPARAMS)}", repr(unknown[0]))
     first, *parts = config.split("-")
     common: dict[str, Any] = {
         "fill": tuple(hparams.get("img_mean", FILL)),
@@ -132,7 +130,7 @@ def policy_of(who: str, config: str, hparams: Mapping[str, Any]) -> TimmPolicy:
         std = hparams.get("magnitude_std", given.get("mstd", 0.0))
         return TimmAutoAugment(first, "uniform" if std == math.inf else std, limit, **common)
     kinds = ", ".join(["rand", "augmix", *AUTO_POLICIES])
-    raise checks.argument_error(who, "transform", f"a string that begins with one of {kinds}", f"{config!r}")
+    raise checks.argument_error(*who, f"a string that begins with one of {kinds}", f"{config!r}")
 
 
 def from_timm(transform: object, *, hparams: Mapping[str, object] | None = None) -> Conversion:
@@ -155,7 +153,7 @@ def from_timm(transform: object, *, hparams: Mapping[str, object] | None = None)
         if hparams is not None:
             raise checks.argument_error(who, "hparams", "None, except with a string", checks.describe(hparams))
         return converted(who, transform, "timm")
-    step = policy_of(who, transform, {} if hparams is None else hparams)
+    step = policy_of((who, "transform"), transform, {} if hparams is None else hparams)
     why = policy_fidelity(step)
     if transform.startswith("augmix") and "b1" in transform.split("-"):
         why = why[0], why[1] + "; b1 truncates after each chain in timm, once here"
@@ -229,7 +227,7 @@ def from_timm_args(**arguments: object) -> Conversion:
         try:
             lines += build(given, size)
         except (ValueError, TypeError) as error:
-            wrong.append(str(error).rstrip("."))
+            wrong.append(str(error).removeprefix(f"{who}: ").rstrip("."))
     if mixing:
         try:
             steps = mixes({name: arguments.get(name, default) for name, default in MIXUP.items()})
@@ -267,7 +265,7 @@ def _train(given: Mapping[str, Any], size: Any) -> Lines:
             hparams["interpolation"] = how
         if auto.startswith("augmix"):
             hparams["translate_pct"] = 0.3
-        step = policy_of("from_timm_args", auto, hparams)
+        step = policy_of(("from_timm_args", "auto_augment"), auto, hparams)
         lines.append((auto, [step], policy_fidelity(step)))
     if jitter is not None and (not auto or "3a" in auto):  # timm's policies, apart from 3-Augment, replace it
         lines += _jitter(jitter, given["color_jitter_prob"])
@@ -313,7 +311,9 @@ def _floats(given: Mapping[str, Any], size: Any) -> Lines:
         return []
     mean, std = given["mean"], given["std"]
     steps: list[Transform] = [ToDtype(torch.float32, scale=True), Normalize(mean, std)]
-    lines: Lines = [(name, [step], of_tensors(step)) for name, step in zip(("ToTensor", "Normalize"), steps, strict=True)]
+    lines: Lines = [
+        (name, [step], of_tensors(step)) for name, step in zip(("ToTensor", "Normalize"), steps, strict=True)
+    ]
     if given["is_training"] and not given["no_aug"] and given["re_prob"] > 0 and given["re_mode"] in DEVICE_MODES:
         value = DEVICE_MODES[given["re_mode"]]
         erase = RandomErasing(given["re_prob"], (0.02, 1 / 3), (0.3, 1 / 0.3), value, max_count=given["re_count"])

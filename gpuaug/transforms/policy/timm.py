@@ -77,7 +77,7 @@ class TimmPolicy(Pixel, abc.ABC):
     def valued(self, ops: Array, level: Array | float, uniforms: Array) -> Params:
         """Ops, arguments and resampling of each place, from op numbers (B, ...) and uniforms (B, ..., PLACES - 1)."""
         spread, sign, cubic, radius = (uniforms[..., column] for column in range(PLACES - 1))
-        if self.magnitude_std == "uniform":
+        if isinstance(self.magnitude_std, str):
             level = level * spread
         elif self.magnitude_std:
             level = level + self.magnitude_std * normal_table()[(spread * 65536).astype(np.int64)].astype(np.float64)
