@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from gpuaug.interop.arguments import even, plain
+from gpuaug.interop.fidelity import TIES
 from gpuaug.interop.foreign import Found, Read, Rule, convert_all, fixed, gated, needs
 from gpuaug.interop.report import ALIKE, EXACT, WITHIN, Conversion
 from gpuaug.transforms.base import Transform
@@ -111,13 +112,14 @@ def _warps(step: Any) -> str:
     return word
 
 
-BORDER = "floats are rounded to levels, and the border is blended"
+def _warped(step: Any) -> tuple[str, str]:
+    return (ALIKE, TIES) if _mode(step) == "nearest" else (WITHIN, LEVELS)
 
 
 def _rotation(step: Any, read: Read) -> Found:
     _alone(step)
     low, high = _range(step._param_generator.sampler_dict["degrees"])
-    return gated(RandomRotation((low, high), _warps(step)), step.p), ALIKE, BORDER
+    return gated(RandomRotation((low, high), _warps(step), fill=None), step.p), *_warped(step)
 
 
 def _affine(step: Any, read: Read) -> Found:
@@ -125,13 +127,16 @@ def _affine(step: Any, read: Read) -> Found:
     drawn, word = step._param_generator, _warps(step)
     if drawn.translate is not None:
         raise ValueError("RandomAffine: translate is not supported, Kornia does not move by whole pixels")
-    if drawn.shear is not None:
-        raise ValueError("RandomAffine: shear is not supported, Kornia shears about another point")
     if drawn.scale_4_sampler is not None or step.flags["padding_mode"].name != "ZEROS":
         raise ValueError("RandomAffine: only one scale for both sides and padding_mode='zeros' are supported")
     low, high = _range(drawn.degree_sampler)
     scale = None if drawn.scale is None else tuple(plain(drawn.scale))[:2]
-    return gated(RandomAffine((low, high), scale=scale, interpolation=word), step.p), ALIKE, BORDER
+    shear = None
+    if drawn.shear is not None:
+        shear_y = (0.0, 0.0) if drawn.shear_y_sampler is None else _range(drawn.shear_y_sampler)
+        shear = (*_range(drawn.shear_x_sampler), *shear_y)
+    warp = RandomAffine((low, high), scale=scale, shear=shear, interpolation=word, fill=None)
+    return gated(warp, step.p), *_warped(step)
 
 
 def _range(sampler: Any) -> tuple[float, float]:
@@ -280,8 +285,8 @@ def _leaves(transform: Any, place: str) -> Iterator[tuple[str, Any]]:
 def from_kornia(transform: object) -> Conversion:
     """Convert augmentations of Kornia to a list of gpuaug's: `Augment(train=from_kornia(sequential))`.
 
-    Converted are the operations that both have: flips, crops, Resize, RandomRotation, RandomAffine without shifts and
-    shear, ColorJitter, RandomHue, RandomGrayscale, RandomInvert, RandomPosterize, RandomSolarize, RandomEqualize,
+    Converted are the operations that both have: flips, crops, Resize, RandomRotation, RandomAffine without shifts,
+    ColorJitter, RandomHue, RandomGrayscale, RandomInvert, RandomPosterize, RandomSolarize, RandomEqualize,
     RandomAutoContrast, RandomSharpness, RandomGaussianBlur, RandomMotionBlur, RandomChannelShuffle and Normalize, which
     becomes ToDtype and Normalize: gpuaug takes uint8 images. Without Normalize the result is uint8.
 

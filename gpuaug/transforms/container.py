@@ -239,6 +239,10 @@ class RandomChoice(Container):
         if drawn:
             remedy = "Put it straight into Augment's list."
             raise checks.argument_error(self, "transforms", "crops to one size", repr(drawn[0]), remedy)
+        first = [child for child in self.transforms if child.must_be_first]
+        if first:
+            remedy = "Put it first in Augment's list."
+            raise checks.argument_error(self, "transforms", "crops of one interpolation", repr(first[0]), remedy)
         nested = [
             child for child in self.transforms if isinstance(child, RandomChoice) and child.kind is not Kind.PIXEL
         ]

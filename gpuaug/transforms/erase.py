@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from gpuaug import checks
 from gpuaug.program import Erase, Instruction, Op
 from gpuaug.transforms.base import Builder, Canvas, Params, Pixel
-from gpuaug.transforms.crop import TRIES, first_fit
+from gpuaug.transforms.fitting import TRIES, first_fit
 
 __all__ = ["RandomErasing"]
 
@@ -59,10 +59,7 @@ class RandomErasing(Pixel):
         self.value, self.inplace = value, inplace
         self._values = () if value == "random" else tuple(values)
         self.max_count = checks.integer(self, "max_count", max_count, 1, 16, "Each box is a pass over its pixels.")
-
-    @property
-    def draws(self) -> int:  # type: ignore[override]
-        return DRAWS if self.max_count == 1 else 1 + DRAWS * self.max_count
+        self.draws = DRAWS if self.max_count == 1 else 1 + DRAWS * self.max_count
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         if self.max_count == 1:

@@ -208,10 +208,7 @@ class CutMix(Mix):
         )
         self.minmax = None if minmax is None else checks.interval(self, "minmax", minmax, 0, 1)
         self.correct_lam, self.even_sides = bool(correct_lam), bool(even_sides)
-
-    @property
-    def draws(self) -> int:  # type: ignore[override]
-        return 3 if self.minmax is None else 5
+        self.draws = 3 if self.minmax is None else 5
 
     def describe(self, params: Params, sample: int) -> str:
         return "CutMix"
