@@ -118,7 +118,7 @@ def drawn(
     if mixed is None:
         return job.run(0, source), labels
     images, soft = job.run(0, source), job.labels(mixed, mix.num_classes)
-    return images, None if soft is None else smoothed(soft, mix.label_smoothing)
+    return images, smoothed(soft, mix.label_smoothing) if soft is not None and mix.label_smoothing else soft
 
 
 def _targets(labels: Tensor) -> bool:
@@ -171,12 +171,13 @@ def run(
         return source, labels
     if _targets(labels):
         return source, _mixed(job, labels[:, None], None, mix, source.device)[:, 0]
-    return source, smoothed(_mixed(job, labels, num_classes, mix, source.device), mix.smoothing)
+    mixed = _mixed(job, labels, num_classes, mix, source.device)
+    return source, smoothed(mixed, mix.smoothing) if mix.smoothing else mixed
 
 
 def smoothed(labels: Tensor, smoothing: float) -> Tensor:
     """Mixed labels (B, classes), changed in place: a part `smoothing` of each is spread over all classes."""
-    return labels.mul_(1.0 - smoothing).add_(smoothing / labels.shape[1]) if smoothing else labels
+    return labels.mul_(1.0 - smoothing).add_(smoothing / labels.shape[1])
 
 
 def mix_of(items: Sequence[Any]) -> Mix | None:

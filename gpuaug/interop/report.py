@@ -31,6 +31,9 @@ class Line:
 class Report(Sequence[Line]):
     """What became of each step, in order. `print` shows a table of 80 columns.
 
+    Args:
+        lines: The lines, in the order of the steps.
+
     Each line has `theirs`, `ours`, `fidelity` and `why`. The fidelity is "exact" (the same draw gives the same pixels),
     "within one level" (of 255), "statistically equal" (the same distribution of draws, but the pixels of one draw
     differ, as `why` says), or "unsupported" (the step stays in the worker).
@@ -89,9 +92,11 @@ def shortened(value: object, most: int = 100) -> str:
 class Conversion(list[Transform]):
     """The list that a converter returns: `Augment(train=conversion)`, with what became of each step.
 
-    report: One line for each step, printed as a table.
-    worker: The steps of the other library that stay in the worker, in order, with `split=True`; they run on each image
-    before the batch is made. Empty otherwise.
+    Args:
+        steps: gpuaug's transforms.
+        report: One line for each step of the other library, printed as a table.
+        worker: The steps of the other library that stay in the worker, in order, with `split=True`; they run on each
+            image before the batch is made. Empty otherwise.
     """
 
     def __init__(self, steps: Iterable[Transform], report: Report | None = None, worker: Sequence[object] = ()) -> None:

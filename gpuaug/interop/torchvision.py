@@ -90,7 +90,8 @@ def converted(who: str, transform: object, library: str, pillow: bool | None = N
             begin = number + 1
     in_worker = leaves[:begin] if split else []
     if refused and not split:
-        remedy = "Replace them by gpuaug's transforms, or pass split=True if they can run in the worker."
+        remedy = "Replace them by gpuaug's transforms, or leave them to the workers with split=True."
+        remedy = remedy if library == "torchvision" else "Replace them by gpuaug's transforms."
         raise checks.argument_error(
             who, "transform", f"steps that gpuaug can run as {library} does", "; ".join(refused), remedy
         )

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TRIES", "first_fit"]
+__all__ = ["TRIES", "box_shapes", "first_fit"]
 
 Array = NDArray[Any]
 Span = tuple[float, float]
