@@ -283,8 +283,8 @@ def from_albumentations(transform: object) -> Conversion:
 
     Converted are the operations that both have: flips, crops, Resize, SmallestMaxSize, LongestMaxSize, Pad, Rotate,
     ToGray, InvertImg, Posterize, Solarize, Equalize and AutoContrast (as Pillow), ColorJitter, GaussianBlur,
-    GaussNoise, ChannelShuffle, Normalize, ToFloat, ToTensorV2, NoOp, OneOf and Sequential. Boxes, masks and key points are passed
-    to Augment, so `bbox_params` and `keypoint_params` of a Compose are not read.
+    GaussNoise, ChannelShuffle, Normalize, ToFloat, ToTensorV2, NoOp, OneOf and Sequential. Boxes, masks and key points
+    are passed to Augment, so `bbox_params` and `keypoint_params` of a Compose are not read.
 
     Args:
         transform: A transform, a Compose, or a list of these.

@@ -67,6 +67,8 @@ def of_pillow(step: Any) -> Found:
     if isinstance(step, RESIZES):
         if step.interpolation.startswith("nearest"):
             return ALIKE, TIES
+        if step.interpolation != "bilinear":
+            return ALIKE, "Pillow's bicubic is rounded differently, by up to two levels"
         return WITHIN, "Pillow rounds its weights differently"
     if isinstance(step, Policy):
         return ALIKE, "Pillow's warps, contrast and saturation round differently"

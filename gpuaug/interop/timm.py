@@ -8,6 +8,7 @@ from typing import Any
 
 from gpuaug import checks
 from gpuaug.interop.arguments import even, interpolation, plain
+from gpuaug.interop.fidelity import of_pillow
 from gpuaug.interop.report import ALIKE, EXACT, WITHIN
 from gpuaug.interop.rules import Read, Rule, nothing, to_tensor
 from gpuaug.transforms.base import Transform
@@ -58,7 +59,7 @@ def of_timms(leaf: object, steps: Sequence[Transform]) -> tuple[str, str]:
         if isinstance(step, TimmPolicy):
             return policy_fidelity(step)
         if isinstance(step, RandomResizedCrop):
-            return WITHIN, "Pillow rounds its weights differently"
+            return of_pillow(step)
         if isinstance(step, RandomErasing):
             return (ALIKE, "normal noise by other random numbers") if step.value == "random" else (EXACT, "")
         if isinstance(step, (MixUp, CutMix, RandomChoice)):

@@ -1,4 +1,4 @@
-"""Pipelines from the documentation of other libraries, and what the converters make of them: the table of docs/dialects.md.
+"""Pipelines after the documentation of other libraries, and what the converters make of them: docs/dialects.md.
 
 python -m tests.support.dialects --write
 """
@@ -191,7 +191,9 @@ PIPELINES: list[Pipeline] = [
         "RandomResizedCrop, Normalize",
         KORNIA_BASICS,
         lambda k: torch.nn.Sequential(
-            k.RandomResizedCrop((224, 224)), k.RandomHorizontalFlip(), k.Normalize(torch.tensor(MEAN), torch.tensor(STD))
+            k.RandomResizedCrop((224, 224)),
+            k.RandomHorizontalFlip(),
+            k.Normalize(torch.tensor(MEAN), torch.tensor(STD)),
         ),
     ),
     albumentations(
