@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from gpuaug import checks
+from gpuaug.interop.arguments import even
 from gpuaug.interop.fidelity import of_pillow, of_tensors, weakest
 from gpuaug.interop.report import Conversion, Line, Report
 from gpuaug.interop.timm import DEVICE_MODES, FILL, mix_fidelity, mixes, of_timms, policy_fidelity, resampling
@@ -252,7 +253,7 @@ def _train(given: Mapping[str, Any], size: Any) -> Lines:
     """The steps on levels, as timm's transforms_imagenet_train."""
     scale, ratio = tuple(given["scale"] or (0.08, 1.0)), tuple(given["ratio"] or (3 / 4, 4 / 3))
     how = given["interpolation"]
-    crop = RandomResizedCrop(size, scale, ratio, "random" if how == "random" else resampling(how))
+    crop = RandomResizedCrop(even(size), scale, ratio, "random" if how == "random" else resampling(how))
     lines: Lines = [("RandomResizedCropAndInterpolation", [crop], of_timms(None, [crop]))]
     if given["hflip"] > 0:
         lines.append(_line(f"hflip={given['hflip']}", RandomHorizontalFlip(given["hflip"])))
@@ -294,7 +295,7 @@ def _evaluation(given: Mapping[str, Any], size: Any) -> Lines:
     how = given["interpolation"]
     if given["is_training"]:
         word = resampling("bilinear" if how == "random" else how)
-        return [_line("Resize", Resize(size, word)), _line("CenterCrop", CenterCrop(size))]
+        return [_line("Resize", Resize(size, word)), _line("CenterCrop", CenterCrop(even(size)))]
     pct = given["crop_pct"] or 0.875
     sides = size if isinstance(size, tuple) else (size, size)
     larger = tuple(math.floor(side / pct) for side in sides)
@@ -302,7 +303,7 @@ def _evaluation(given: Mapping[str, Any], size: Any) -> Lines:
         expected = "'squash' if input_size is not square"
         raise checks.argument_error("from_timm_args", "crop_mode", expected, repr(given["crop_mode"]))
     edge = larger if given["crop_mode"] == "squash" else larger[0]
-    return [_line("Resize", Resize(edge, resampling(how))), _line("CenterCrop", CenterCrop(size))]
+    return [_line("Resize", Resize(edge, resampling(how))), _line("CenterCrop", CenterCrop(even(size)))]
 
 
 def _floats(given: Mapping[str, Any], size: Any) -> Lines:

