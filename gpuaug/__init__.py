@@ -19,6 +19,7 @@ __all__ = [
     "ClampBoundingBoxes",
     "ColorJitter",
     "Compose",
+    "Conversion",
     "CornerCrop",
     "CutMix",
     "DeviceLoader",
@@ -62,18 +63,26 @@ __all__ = [
     "RandomSolarize",
     "RandomVerticalFlip",
     "RandomZoomOut",
+    "Report",
     "Resize",
     "SanitizeBoundingBoxes",
     "ScaleJitter",
     "Schedule",
     "TenCrop",
+    "TimmAugMix",
+    "TimmAutoAugment",
+    "TimmRandAugment",
     "ToDtype",
     "TrivialAugmentWide",
     "advise",
     "collate",
     "data",
+    "from_albumentations",
     "from_dict",
     "from_file",
+    "from_kornia",
+    "from_timm",
+    "from_timm_args",
     "from_torchvision",
     "invert",
     "profile",
@@ -107,6 +116,10 @@ MODULES = {
     "TTA": "gpuaug.engine.tta",
     "collate": "gpuaug.data.transport.collate",
     **dict.fromkeys(("from_dict", "from_file"), "gpuaug.recipes.config"),
+    **dict.fromkeys(("Conversion", "Report"), "gpuaug.interop.report"),
+    "from_albumentations": "gpuaug.interop.albumentations",
+    "from_kornia": "gpuaug.interop.kornia",
+    **dict.fromkeys(("from_timm", "from_timm_args"), "gpuaug.interop.timm_strings"),
     "from_torchvision": "gpuaug.interop.torchvision",
     "invert": "gpuaug.engine.invert",
     "profile": "gpuaug.profiler",
@@ -124,6 +137,10 @@ if TYPE_CHECKING:
     from gpuaug.engine.invert import invert
     from gpuaug.engine.multi import MultiView
     from gpuaug.engine.tta import TTA
+    from gpuaug.interop.albumentations import from_albumentations
+    from gpuaug.interop.kornia import from_kornia
+    from gpuaug.interop.report import Conversion, Report
+    from gpuaug.interop.timm_strings import from_timm, from_timm_args
     from gpuaug.interop.torchvision import from_torchvision
     from gpuaug.profiler import profile, stage
     from gpuaug.ragged import Ragged

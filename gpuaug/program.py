@@ -197,13 +197,14 @@ class Mix:
     """Which sample to mix in: partner (B,) int64; `weight` (B,) float64 of the own pixels outside `box` (B, 4).
 
     Inside `box` (top, left, height, width) the pixels are the partner's. `share` (B,) float64 is the weight of the own
-    label.
+    label. `smoothing`: the part of every mixed label that is spread over all classes.
     """
 
     partner: Array
     weight: Array
     box: Array
     share: Array
+    smoothing: float = 0.0
 
 
 @dataclass

@@ -7,6 +7,7 @@ become one matrix, and a flip before a resizing crop is done by the crop.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any
 
@@ -78,7 +79,9 @@ class ProgramBuilder:
             self._close_by_size()
         else:
             size = self.canvas.size("Augment")
-            window = self._window(size) if self._touched or not self.items else None  # the first reads the source
+            # the first reads the source, and the one after a BySize a packed batch
+            packed = not self.items or isinstance(self.items[-1], BySize)
+            window = self._window(size) if self._touched or packed else None
             if window is not None or self._instructions or finish is not None:
                 self.items.append(Program(self.keys, self._channels, window, self._instructions, finish))
         self._open()
@@ -150,6 +153,20 @@ class ProgramBuilder:
             if placement.may_pad:
                 self._padded, self._padding_mode, self._fill = True, placement.padding_mode, placement.fill
         self.canvas = Canvas(placement.size, self.canvas.channels)
+        if placement.kinds is not None:
+            self._split(placement.kinds)
+
+    def _split(self, kinds: Array) -> None:
+        """End the segment after a window whose samples differ in interpolation: each one gets a separate program."""
+        assert not self.items, "checked by check_order"
+        window, every = self._window(self.canvas.size("Augment")), np.arange(len(kinds))
+        parts: list[tuple[Array, list[Any]]] = []
+        for kind in np.unique(kinds).tolist():
+            rows = every[kinds == kind]
+            part = replace(window, interpolation=kind).take(rows, window.size)
+            parts.append((rows, [Program(self.keys.take(rows), self._channels, part, [])]))
+        self.items.append(BySize(parts, self.canvas.sizes, self._channels))
+        self._open()
 
     def _in_source(self, box: Array) -> Array:
         """A box of the canvas as a box of the source, which was not resampled yet."""

@@ -55,7 +55,8 @@ def render_clips(
     items = pipeline.lower(params, keys, canvas_of(images), output.exact, output.memory_format, output.dtype)
     mix, own = mix_of(items), None
     if mix is not None:
-        own = Mix(*(part[::frames] for part in (mix.partner, mix.weight, mix.box, mix.share)))
+        partner, weight, box, share = (part[::frames] for part in (mix.partner, mix.weight, mix.box, mix.share))
+        own = Mix(partner, weight, box, share, mix.smoothing)
         mix.partner = mix.partner * frames + np.tile(np.arange(frames), count)  # frame t with frame t
     repeated = labels
     if mix is not None and labels is not None:

@@ -48,7 +48,7 @@ class MaskBuilder(ProgramBuilder):
     def window(self, placement: Placement) -> None:
         exact = placement.interpolation == NEAREST_EXACT
         nearest = NEAREST_EXACT if exact else NEAREST
-        super().window(replace(placement, interpolation=nearest, antialias=False, fill=self.fill))
+        super().window(replace(placement, interpolation=nearest, antialias=False, fill=self.fill, kinds=None))
 
     def instructions(self, instructions: list[Instruction], composable: bool = False) -> None:
         for instruction in instructions:

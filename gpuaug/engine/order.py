@@ -18,6 +18,7 @@ TWO_SIZES = np.array([[211, 307], [419, 103]])
 def check_order(steps: Sequence[Transform], argument: str) -> None:
     """Raise an error if a step is in a wrong place. `argument`: name of Augment's argument that holds the list."""
     floats = mixed = False
+    before = ""  # a step before the others
     late = ""  # the function of floats, which runs after the last pass
     for step in steps:
         if isinstance(step, Identity):
@@ -46,6 +47,10 @@ def check_order(steps: Sequence[Transform], argument: str) -> None:
                 "Augment", argument, "with the mix after all pixel work", f"{name} after it", remedy
             )
         step.check_order(argument, floats)
+        if step.must_be_first and before:
+            expected, remedy = f"with {step!r} before other steps", 'Put it first, or use "bilinear" or "bicubic".'
+            raise checks.argument_error("Augment", argument, expected, f"{before} before it", remedy)
+        before = before or (name if step.kind is not Kind.TARGET else "")
         floats = floats or step.makes_floats
     _check_sizes(steps, argument)
 

@@ -115,7 +115,10 @@ def drawn(
     job = load(choose(backend, source.device)).drawn(alike, keys, source)
     if job is None:
         return None
-    return job.run(0, source), labels if mixed is None else job.labels(mixed, mix.num_classes)
+    if mixed is None:
+        return job.run(0, source), labels
+    images, soft = job.run(0, source), job.labels(mixed, mix.num_classes)
+    return images, smoothed(soft, mix.label_smoothing) if soft is not None and mix.label_smoothing else soft
 
 
 def _targets(labels: Tensor) -> bool:
@@ -168,7 +171,13 @@ def run(
         return source, labels
     if _targets(labels):
         return source, _mixed(job, labels[:, None], None, mix, source.device)[:, 0]
-    return source, _mixed(job, labels, num_classes, mix, source.device)
+    mixed = _mixed(job, labels, num_classes, mix, source.device)
+    return source, smoothed(mixed, mix.smoothing) if mix.smoothing else mixed
+
+
+def smoothed(labels: Tensor, smoothing: float) -> Tensor:
+    """Mixed labels (B, classes), changed in place: a part `smoothing` of each is spread over all classes."""
+    return labels.mul_(1.0 - smoothing).add_(smoothing / labels.shape[1])
 
 
 def mix_of(items: Sequence[Any]) -> Mix | None:

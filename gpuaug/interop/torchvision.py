@@ -21,19 +21,23 @@ from torchvision.transforms import v2
 
 from gpuaug import checks
 from gpuaug.interop.arguments import interpolation
+from gpuaug.interop.fidelity import of_pillow, of_tensors, weakest
 from gpuaug.interop.lists import levels_first
+from gpuaug.interop.report import UNSUPPORTED, Conversion, Line, Report, shortened
 from gpuaug.interop.rules import COMPOSES, MODULES, TARGETS_ONLY, TO_TENSOR, Rule, rule_of
-from gpuaug.interop.timm import TIMM, of_timm
+from gpuaug.interop.timm import TIMM, of_timm, of_timms
 from gpuaug.transforms.base import Transform
 from gpuaug.transforms.container import READERS, RandomApply, RandomChoice, RandomOrder
 from gpuaug.transforms.opaque import Opaque, is_foreign
 
 # the containers: who imports them from here has them with `in_a_container` among their readers
-__all__ = ["RandomApply", "RandomChoice", "RandomOrder", "from_torchvision", "in_a_list", "theirs"]
+__all__ = ["RandomApply", "RandomChoice", "RandomOrder", "converted", "from_torchvision", "in_a_list", "theirs"]
 
 
-def from_torchvision(transform: object) -> list[Transform]:
+def from_torchvision(transform: object, *, pillow: bool | None = None, split: bool = False) -> Conversion:
     """Convert torchvision transforms to a list of gpuaug's: `Augment(train=from_torchvision(compose))`.
+
+    The list has a `report`, which prints as a table: what became of each step, and whether its pixels are the same.
 
     Steps that only make a tensor (ToImage, PILToTensor, ToPureTensor, Identity) are dropped. ToTensor becomes
     ToDtype(torch.float32, scale=True), in torch's default dtype. gpuaug's own transforms are kept. Every argument is
@@ -56,19 +60,68 @@ def from_torchvision(transform: object) -> list[Transform]:
             timm, or a list of these, at any depth. An object of another class with an attribute `transforms`, such as
             torchvision's reference presets, is called with a test image, and accepted if its `transforms` give the
             same result. In a dict by type (`fill`, `dtype`) the entry for images is used.
+        pillow: Whether the first steps get Pillow images. None: they do if ToTensor, PILToTensor or ToImage follows.
+        split: Whether steps that gpuaug cannot run may stay in the worker, with all steps before them.
 
     Returns:
-        The list of gpuaug's transforms, in order.
+        The list of gpuaug's transforms, in order, with `report`, and with `worker`: torchvision's steps that run before
+        the batch is made, such as `v2.Compose(conversion.worker)`; empty without `split`.
 
     Raises:
         ValueError: If steps cannot be converted exactly. The message names all of them, with their positions.
     """
-    refused: list[str] = []
-    steps = _read(transform, "", False, refused)
-    if refused:
-        expected, remedy = "steps that gpuaug can run as torchvision does", "Replace them by gpuaug's transforms."
-        raise checks.argument_error("from_torchvision", "transform", expected, "; ".join(refused), remedy)
-    return levels_first(steps)
+    return converted("from_torchvision", transform, "torchvision", pillow, split)
+
+
+def converted(who: str, transform: object, library: str, pillow: bool | None = None, split: bool = False) -> Conversion:
+    """The list that the converter `who` returns.
+
+    Raises:
+        ValueError: If steps cannot be converted, and cannot stay in the worker.
+    """
+    leaves = list(_leaves(transform, ""))
+    first = _pillow_steps([leaf for _, leaf in leaves], pillow)
+    found, refused, begin = [], [], 0
+    for number, (where, leaf) in enumerate(leaves):
+        reasons: list[str] = []
+        found.append(_convert(leaf, where, number < first, reasons))
+        if reasons:
+            refused += reasons
+            begin = number + 1
+    in_worker = leaves[:begin] if split else []
+    if refused and not split:
+        remedy = "Replace them by gpuaug's transforms, or leave them to the workers with split=True."
+        remedy = remedy if library == "torchvision" else "Replace them by gpuaug's transforms."
+        raise checks.argument_error(
+            who, "transform", f"steps that gpuaug can run as {library} does", "; ".join(refused), remedy
+        )
+    floats = [leaf for _, leaf in in_worker if any(step.makes_floats for step in _convert(leaf, "", False, []))]
+    if floats:
+        expected, got = "steps that can stay in the worker before those that make floats", "; ".join(refused)
+        remedy = f"Put them before {type(floats[0]).__name__}, as batches are uint8."
+        raise checks.argument_error(who, "transform", expected, got, remedy)
+    lines = [Line(shortened(leaf), "the worker runs it", UNSUPPORTED) for _, leaf in in_worker]
+    for number in range(len(in_worker), len(leaves)):
+        leaf, steps = leaves[number][1], found[number]
+        fidelity, why = fidelity_of(leaf, steps, number < first)
+        lines.append(Line(shortened(leaf), ", ".join(map(shortened, steps)), fidelity, why))
+    steps = levels_first([step for part in found[len(in_worker) :] for step in part])
+    return Conversion(steps, Report(lines), [leaf for _, leaf in in_worker])
+
+
+def _pillow_steps(leaves: list[object], pillow: bool | None) -> int:
+    """How many of the first steps get Pillow images: all before the first that makes tensors, if there is one."""
+    found = next((number for number, leaf in enumerate(leaves) if _makes_tensors(leaf)), None)
+    if pillow is False or (pillow is None and found is None):
+        return 0
+    return len(leaves) if found is None else found
+
+
+def fidelity_of(leaf: object, steps: list[Transform], on_pillow: bool) -> tuple[str, str]:
+    """How equal the pixels of a step are to those of the steps that it became, and why they are not."""
+    if of_timm(leaf):
+        return of_timms(leaf, steps)
+    return weakest([(of_pillow if on_pillow else of_tensors)(step) for step in steps])
 
 
 def theirs(transform: object) -> bool:

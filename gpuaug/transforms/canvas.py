@@ -99,6 +99,7 @@ class Placement:
     may_crop: bool = False  # show only a part of the resampled image
     may_pad: bool = False  # reach outside of the image
     min_resized: Array | None = None  # (2,) the smallest `resized` of any draw; None: that of this draw
+    kinds: Array | None = None  # (B,) interpolation of each sample; None: `interpolation` for all
 
     @classmethod
     def cut(

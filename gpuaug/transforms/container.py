@@ -239,6 +239,10 @@ class RandomChoice(Container):
         if drawn:
             remedy = "Put it straight into Augment's list."
             raise checks.argument_error(self, "transforms", "crops to one size", repr(drawn[0]), remedy)
+        first = [child for child in self.transforms if child.must_be_first]
+        if first:
+            remedy = "Put it first in Augment's list."
+            raise checks.argument_error(self, "transforms", "crops of one interpolation", repr(first[0]), remedy)
         nested = [
             child for child in self.transforms if isinstance(child, RandomChoice) and child.kind is not Kind.PIXEL
         ]
@@ -248,10 +252,9 @@ class RandomChoice(Container):
                 self, "transforms", "crops or mixes, not a RandomChoice of them", repr(nested[0]), remedy
             )
         mixes = [child for child in self.transforms if isinstance(child, Mix)]
-        if len({(mix.mode, mix.num_classes) for mix in mixes}) > 1:
-            raise checks.argument_error(
-                self, "transforms", "mixes of one mode and num_classes", ", ".join(map(repr, mixes))
-            )
+        if len({(mix.mode, mix.num_classes, mix.label_smoothing) for mix in mixes}) > 1:
+            expected = "mixes of one mode, num_classes and label_smoothing"
+            raise checks.argument_error(self, "transforms", expected, ", ".join(map(repr, mixes)))
         if p is not None and (not isinstance(p, Sequence) or len(p) != len(self.transforms)):
             raise checks.argument_error(
                 self, "p", f"None or {len(self.transforms)} numbers, one for each transform", repr(p)

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug import checks
-from gpuaug.program import CONSTANT, EDGE, REFLECT, SYMMETRIC
+from gpuaug.program import BICUBIC, BILINEAR, CONSTANT, EDGE, REFLECT, SYMMETRIC
 from gpuaug.transforms.arguments import INTERPOLATIONS, Fill, Interpolation, Size, fill_row
 from gpuaug.transforms.arguments import fill as check_fill
 from gpuaug.transforms.arguments import interpolation as check_interpolation
 from gpuaug.transforms.base import Canvas, Crop, Params, Placement, Transform, repeated, whole_boxes
+from gpuaug.transforms.fitting import TRIES, first_fit
 from gpuaug.transforms.straight import Boxes, Straight
 
 __all__ = ["CenterCrop", "Pad", "RandomCrop", "RandomResizedCrop", "Resize"]
 
 Array = NDArray[Any]
-Span = tuple[float, float]
 
 PADDING_MODES = {"constant": CONSTANT, "edge": EDGE, "reflect": REFLECT, "symmetric": SYMMETRIC}
-TRIES = 10  # tries of RandomResizedCrop and RandomErasing to find a box, as in torchvision
 
 
 def parse_padding(owner: object, padding: Size) -> tuple[int, int, int, int]:
@@ -250,11 +249,10 @@ class RandomResizedCrop(Crop):
         size: (height, width) or one number for both, pixels.
         scale: Range of the box's area, as a fraction of the image's area.
         ratio: Range of the box's width / height, log-uniform.
-        interpolation: "nearest", "nearest-exact", "bilinear" or "bicubic".
+        interpolation: "nearest", "nearest-exact", "bilinear" or "bicubic"; or "random", as timm: bilinear or bicubic
+            for each sample, in two passes, which only the first step of a list can be.
         antialias: Whether to widen the filter when shrinking.
     """
-
-    draws = 2 * TRIES + 2
 
     def __init__(
         self,
@@ -267,24 +265,27 @@ class RandomResizedCrop(Crop):
         self.size, self._pair, self.antialias = size, checks.size(self, size), antialias
         self.scale = checks.interval(self, "scale", scale, 0, math.inf)
         self.ratio = checks.interval(self, "ratio", ratio, 1e-6, 1e6)
-        self.interpolation = check_interpolation(self, interpolation, list(INTERPOLATIONS))
-        self._mode = INTERPOLATIONS[self.interpolation]
+        self.interpolation = check_interpolation(self, interpolation, [*INTERPOLATIONS, "random"])
+        self._mode = INTERPOLATIONS.get(self.interpolation, BILINEAR)
+        self.must_be_first = self.interpolation == "random"
+        self.draws = 2 * TRIES + 2 + self.must_be_first
 
     def sizes(self, sizes: Array) -> Array:
         return repeated(len(sizes), *self._pair)
 
     def for_evaluation(self) -> Sequence[Transform]:
-        """Resize(round(1.14 * size)) and CenterCrop(size)."""
+        """Resize(round(1.14 * size)) and CenterCrop(size); bilinear instead of random."""
         height, width = self._pair
         larger = (round(1.14 * height), round(1.14 * width))
         size: Size = larger[0] if height == width else larger
-        return (Resize(size, self.interpolation, antialias=self.antialias), CenterCrop(self.size))
+        word = "bilinear" if self.must_be_first else self.interpolation
+        return (Resize(size, word, antialias=self.antialias), CenterCrop(self.size))
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         height, width = canvas.sizes.T
         h, w, found = first_fit(uniforms, height, width, self._fits, self.scale, self.ratio)
-        top = np.floor(uniforms[:, -2] * (height - h + 1))
-        left = np.floor(uniforms[:, -1] * (width - w + 1))
+        top = np.floor(uniforms[:, 2 * TRIES] * (height - h + 1))
+        left = np.floor(uniforms[:, 2 * TRIES + 1] * (width - w + 1))
         if not found.all():  # no try fitted: the largest central box with an allowed ratio
             ratio, (low, high) = width / height, self.ratio
             central_w = np.where(ratio > high, np.maximum(np.rint(height * high), 1), width)
@@ -294,9 +295,12 @@ class RandomResizedCrop(Crop):
             top, left = np.where(lost, (height - h) // 2, top), np.where(lost, (width - w) // 2, left)
         box = np.empty((len(h), 4), np.int64)
         box[:, 0], box[:, 1], box[:, 2], box[:, 3] = top, left, h, w
-        return {"box": box, "sizes": canvas.sizes}
+        params = {"box": box, "sizes": canvas.sizes}
+        return params | {"cubic": uniforms[:, -1] < 0.5} if self.must_be_first else params
 
-    def straight(self, canvas: Canvas) -> Sequence[Straight]:
+    def straight(self, canvas: Canvas) -> Sequence[Straight] | None:
+        if self.must_be_first:
+            return None
         return (Boxes(canvas.size(self), TRIES, self.scale, self.ratio),)
 
     def describe(self, params: Params, sample: int) -> str:
@@ -309,39 +313,5 @@ class RandomResizedCrop(Crop):
 
     def placement(self, params: Params, canvas: Canvas) -> Placement:
         size, zero = self.sizes(canvas.sizes), repeated(len(canvas), 0, 0)
-        return Placement(params["box"], size, zero, size, self._mode, bool(self.antialias))
-
-
-def first_fit(
-    uniforms: Array, height: Array, width: Array, fits: Callable[..., Array], scale: Span, ratio: Span
-) -> tuple[Array, Array, Array]:
-    """The first of TRIES boxes that fits, otherwise the very first: height, width, and whether it fits, each (B,).
-
-    Most first tries fit, so the others are computed only for the samples that need them.
-
-    Args:
-        uniforms: Uniforms of the areas, then of the ratios, (B, 2 * TRIES or more).
-        height, width: Size of each image in pixels, (B,).
-        fits: Function of a box's height and width and the image's, in shapes that broadcast.
-        scale: Range of the box's area, as a fraction of the image's area.
-        ratio: Range of the box's width / height.
-    """
-    area = height * width
-    h, w = box_shapes(uniforms[:, 0], uniforms[:, TRIES], area, scale, ratio)
-    found = fits(h, w, height, width)
-    if not found.all():
-        (rows,) = (~found).nonzero()
-        numbers = uniforms[rows]
-        tall, wide = box_shapes(numbers[:, :TRIES], numbers[:, TRIES : 2 * TRIES], area[rows, None], scale, ratio)
-        fit = fits(tall, wide, height[rows, None], width[rows, None])
-        at, first = np.arange(len(rows)), fit.argmax(axis=1)
-        h[rows], w[rows], found[rows] = tall[at, first], wide[at, first], fit[at, first]
-    return h, w, found
-
-
-def box_shapes(areas: Array, ratios: Array, area: Array, scale: Span, ratio: Span) -> tuple[Array, Array]:
-    """Rounded heights and widths of boxes, from uniforms of the area and of the logarithm of width / height."""
-    areas = area * (scale[0] + areas * (scale[1] - scale[0]))
-    low, high = math.log(ratio[0]), math.log(ratio[1])
-    ratios = np.exp(low + ratios * (high - low))
-    return np.rint(np.sqrt(areas / ratios)), np.rint(np.sqrt(areas * ratios))
+        kinds = np.where(params["cubic"], BICUBIC, BILINEAR) if self.must_be_first else None
+        return Placement(params["box"], size, zero, size, self._mode, bool(self.antialias), kinds=kinds)

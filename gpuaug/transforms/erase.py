@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 from gpuaug import checks
 from gpuaug.program import Erase, Instruction, Op
 from gpuaug.transforms.base import Builder, Canvas, Params, Pixel
-from gpuaug.transforms.crop import TRIES, first_fit
+from gpuaug.transforms.fitting import TRIES, first_fit
 
 __all__ = ["RandomErasing"]
 
 Array = NDArray[Any]
 
+DRAWS = 2 * TRIES + 2  # uniforms of a box
 MOST = 1e9  # value on levels; ATen casts it through an int64
 
 
@@ -33,12 +34,12 @@ class RandomErasing(Pixel):
         value: One number, one number for each channel, or "random": standard normal for each pixel and channel (only
             after ToDtype; uint8 levels of 0, 1, -1 would not be noise).
         inplace: No effect, accepted as in torchvision; the input batch is never written to.
+        max_count: Most boxes per sample, in [1, 16]: their number is drawn from 1 to this, and each has its part of the
+            area (timm's `max_count`).
 
     Raises:
         ValueError: If an argument is out of range.
     """
-
-    draws = 2 * TRIES + 2
 
     def __init__(
         self,
@@ -47,6 +48,7 @@ class RandomErasing(Pixel):
         ratio: tuple[float, float] = (0.3, 3.3),
         value: float | Sequence[float] | str = 0.0,
         inplace: bool = False,
+        max_count: int = 1,
     ) -> None:
         self.p = checks.probability(self, p)
         self.scale = checks.interval(self, "scale", scale, 0, 1)
@@ -56,17 +58,33 @@ class RandomErasing(Pixel):
             raise checks.argument_error(self, "value", 'a number, one for each channel, or "random"', repr(value))
         self.value, self.inplace = value, inplace
         self._values = () if value == "random" else tuple(values)
+        self.max_count = checks.integer(self, "max_count", max_count, 1, 16, "Each box is a pass over its pixels.")
+        self.draws = DRAWS if self.max_count == 1 else 1 + DRAWS * self.max_count
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
+        if self.max_count == 1:
+            return {"box": self._box(uniforms, canvas)}
+        count = 1 + np.floor(uniforms[:, 0] * self.max_count).astype(np.int64)
+        each = uniforms[:, 1:].reshape(len(uniforms), self.max_count, DRAWS)
+        boxes = np.stack([self._box(each[:, number], canvas, count) for number in range(self.max_count)], axis=1)
+        return {"count": count, "box": boxes * (np.arange(self.max_count) < count[:, None])[..., None]}
+
+    def _box(self, uniforms: Array, canvas: Canvas, count: Array | None = None) -> Array:
+        """(B, 4) int32: a box with the area of one of `count`; of size 0 if no try fits."""
         height, width = canvas.sizes.T
         # torchvision's ratio is height / width here, width / height in RandomResizedCrop
-        w, h, found = first_fit(uniforms, width, height, self._fits, self.scale, self.ratio)
+        w, h, found = first_fit(uniforms, width, height, self._fits, self.scale, self.ratio, count)
         box = np.empty((len(canvas), 4), np.int32)
         box[:, 0] = np.floor(uniforms[:, -2] * (height - h + 1))
         box[:, 1] = np.floor(uniforms[:, -1] * (width - w + 1))
         box[:, 2], box[:, 3] = h, w
         box *= found[:, None]
-        return {"box": box}
+        return box
+
+    def _boxes(self, params: Params) -> list[Array]:
+        """(B, 4) for each of the most boxes."""
+        box: Array = params["box"]
+        return [box] if self.max_count == 1 else list(box.swapaxes(0, 1))
 
     @staticmethod
     def _fits(w: Array, h: Array, width: Array, height: Array) -> Array:
@@ -89,12 +107,13 @@ class RandomErasing(Pixel):
 
     def lower(self, params: Params, builder: Builder) -> None:
         if builder.floats:
-            builder.erase(self.erase(params, builder.canvas))
+            for box in self._boxes(params):
+                builder.erase(self.erase({**params, "box": box}, builder.canvas))
         else:
             super().lower(params, builder)
 
     def describe(self, params: Params, sample: int) -> str:
-        return "erase"
+        return "erase" if self.max_count == 1 else f"erase {params['count'][sample]}"
 
     def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         """The instructions for every sample, as if all were applied.
@@ -114,7 +133,7 @@ class RandomErasing(Pixel):
             )
         levels = (np.trunc(values).astype(np.int64) % 256).astype(np.float32)  # as ATen casts
         fill = np.broadcast_to(levels, (len(canvas), canvas.channels))
-        return [Instruction.of(Op.ERASE, len(canvas), *params["box"].T, fill=fill)]
+        return [Instruction.of(Op.ERASE, len(canvas), *box.T, fill=fill) for box in self._boxes(params)]
 
     def erase(self, params: Params, canvas: Canvas) -> Erase:
         """The same for floats, as a box for the last pass."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -43,12 +44,19 @@ class Mix(Transform, abc.ABC):
     draws = 3
 
     def __init__(
-        self, *, alpha: float = 1.0, num_classes: int | None = None, labels_getter: str = "default", mode: str = "batch"
+        self,
+        *,
+        alpha: float = 1.0,
+        num_classes: int | None = None,
+        labels_getter: str = "default",
+        mode: str = "batch",
+        label_smoothing: float = 0.0,
     ) -> None:
         self.alpha = checks.number(self, "alpha", alpha, 0.01, 100)
         self.num_classes = None if num_classes is None else checks.integer(self, "num_classes", num_classes, 1)
         self.mode = checks.one_of(self, "mode", mode, MODES)
         self.labels_getter = checks.one_of(self, "labels_getter", labels_getter, ("default",))
+        self.label_smoothing = checks.number(self, "label_smoothing", label_smoothing, 0, 1, "a fraction")
 
     def check(self, canvas: Canvas) -> None:
         canvas.size(self)
@@ -58,7 +66,7 @@ class Mix(Transform, abc.ABC):
         if self.mode == "batch":  # one draw for all
             return {
                 "weight": np.full(len(uniforms), quantile(uniforms[:1, 0])[0]),
-                "place": np.broadcast_to(uniforms[:1, 1:], (len(uniforms), 2)),
+                "place": np.broadcast_to(uniforms[:1, 1:], (len(uniforms), self.draws - 1)),
             }
         uniforms = uniforms[leaders(self.mode, len(uniforms))]
         return {"weight": quantile(uniforms[:, 0]), "place": uniforms[:, 1:]}
@@ -69,7 +77,8 @@ class Mix(Transform, abc.ABC):
         return params
 
     def lower(self, params: Params, builder: Builder) -> None:
-        builder.mix(self.mixing(params, builder.canvas))
+        mixing = self.mixing(params, builder.canvas)
+        builder.mix(replace(mixing, smoothing=self.label_smoothing) if self.label_smoothing else mixing)
 
     @abc.abstractmethod
     def mixing(self, params: Params, canvas: Canvas) -> program.Mix:
@@ -84,7 +93,7 @@ def choose_mixes(mixes: Sequence[program.Mix], chosen: Array) -> program.Mix:
     weight, box, share = (
         np.stack([getattr(mix, name) for mix in options])[chosen, rows] for name in ("weight", "box", "share")
     )
-    return program.Mix(mixes[0].partner, weight, box, share)
+    return program.Mix(mixes[0].partner, weight, box, share, mixes[0].smoothing)
 
 
 def leaders(mode: str, size: int) -> Array:
@@ -137,6 +146,8 @@ class MixUp(Mix):
         mode: "batch": one weight for the batch, the partner is the sample before (torchvision). "elem": the same
             partner, a weight for each sample. "pair": sample i with sample B - 1 - i, one weight for the two; the
             middle one of an odd batch stays unchanged (the names are timm's).
+        label_smoothing: Part of every label of a training batch, mixed or not, that is spread over all classes, in
+            [0, 1], as timm and torch's cross_entropy; labels only, no masks.
     """
 
     def straight(self, canvas: Canvas) -> Sequence[Straight] | None:
@@ -164,19 +175,68 @@ class CutMix(Mix):
             (B, classes), and for the float targets (B,) of a regression.
         labels_getter: Only "default" is accepted, without effect; labels are the second argument of the call.
         mode: "batch", "elem" or "pair", as for MixUp.
+        label_smoothing: Part of every label that is spread over all classes, as for MixUp.
+        minmax: Range (low, high) of the box's sides as fractions of the image's, in [0, 1], with each side drawn by
+            itself and the box inside of the image (timm's `cutmix_minmax`); None: by `alpha`, as above.
+        correct_lam: Whether labels are shared by the exact area; False: by the weight that was drawn, although the
+            border cuts boxes off. With `minmax` it is always the area.
+        even_sides: Whether the box's sides are rounded down to even numbers of pixels, as in torchvision; timm's are
+            any number.
+
+    Raises:
+        ValueError: If an argument is out of range.
     """
+
+    def __init__(
+        self,
+        *,
+        alpha: float = 1.0,
+        num_classes: int | None = None,
+        labels_getter: str = "default",
+        mode: str = "batch",
+        label_smoothing: float = 0.0,
+        minmax: Sequence[float] | None = None,
+        correct_lam: bool = True,
+        even_sides: bool = True,
+    ) -> None:
+        super().__init__(
+            alpha=alpha,
+            num_classes=num_classes,
+            labels_getter=labels_getter,
+            mode=mode,
+            label_smoothing=label_smoothing,
+        )
+        self.minmax = None if minmax is None else checks.interval(self, "minmax", minmax, 0, 1)
+        self.correct_lam, self.even_sides = bool(correct_lam), bool(even_sides)
+        self.draws = 3 if self.minmax is None else 5
 
     def describe(self, params: Params, sample: int) -> str:
         return "CutMix"
 
     def mixing(self, params: Params, canvas: Canvas) -> program.Mix:
         size = np.array(canvas.size(self))
-        center = np.floor(params["place"] * size).astype(np.int64)
-        half = (0.5 * np.sqrt(1.0 - params["weight"])[:, None] * size).astype(np.int64)
-        low, high = np.maximum(center - half, 0), np.minimum(center + half, size)
+        if self.minmax is None:
+            center = np.floor(params["place"] * size).astype(np.int64)
+            low, high = self._around(center, np.sqrt(1.0 - params["weight"])[:, None] * size)
+            low, high = np.maximum(low, 0), np.minimum(high, size)
+        else:
+            least, most = ((limit * size).astype(np.int64) for limit in self.minmax)
+            sides = least + np.floor(params["place"][:, 2:] * np.maximum(most - least, 1)).astype(np.int64)
+            low = np.floor(params["place"][:, :2] * (size - sides + 1)).astype(np.int64)
+            high = low + sides
         box = np.concatenate([low, high - low], axis=1).astype(np.int32)
         share = 1.0 - box[:, 2].astype(np.int64) * box[:, 3] / (size[0] * size[1])
+        if not self.correct_lam and self.minmax is None:
+            share = params["weight"]
         return program.Mix(params["partner"], np.ones(len(canvas)), box, share)
+
+    def _around(self, center: Array, sides: Array) -> tuple[Array, Array]:
+        """The ends of boxes with these sides in pixels, before the border cuts them off."""
+        if self.even_sides:
+            half = (0.5 * sides).astype(np.int64)
+            return center - half, center + half
+        whole = sides.astype(np.int64)
+        return center - whole // 2, center + (whole + 1) // 2
 
 
 def check_labels(owner: object, mix: Mix, labels: object, size: int) -> None:
@@ -200,6 +260,9 @@ def check_labels(owner: object, mix: Mix, labels: object, size: int) -> None:
             raise checks.argument_error(owner, "labels", expected, checks.describe(labels))
         return
     if labels.is_floating_point() and mix.num_classes is None:
+        if mix.label_smoothing:
+            got = f"{mix.label_smoothing:g} with targets (B,) of floats, which have no classes"
+            raise checks.argument_error(mix, "label_smoothing", "0 for a regression", got)
         return  # targets of a regression
     if labels.dtype not in WHOLE:
         remedy = "Leave num_classes out to mix them as the targets of a regression, or pass soft labels (B, classes)."

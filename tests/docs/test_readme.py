@@ -21,6 +21,7 @@ SNIPPETS = (
     "docs/use.md",
     "docs/recipes.md",
     "docs/config.md",
+    "docs/dialects.md",
     "docs/gpu.md",
     "docs/data.md",
     "docs/targets.md",

@@ -18,7 +18,8 @@ import gpuaug as ga
 from gpuaug import philox
 from gpuaug.program import Keys, ListedInstruction, Op
 from gpuaug.transforms.base import Canvas, repeated
-from gpuaug.transforms.crop import TRIES, RandomResizedCrop, box_shapes, first_fit
+from gpuaug.transforms.crop import RandomResizedCrop
+from gpuaug.transforms.fitting import TRIES, box_shapes, first_fit
 from gpuaug.transforms.policy import compute_ops
 from tests.support.helpers import BACKENDS, blank, noise
 

@@ -194,3 +194,55 @@ def test_any_box_is_pasted(box: tuple[int, ...], backend: str) -> None:
     expected[..., top : top + height, left : left + width] = inside
     assert torch.equal(mixed, expected)
     assert torch.equal(soft, v2.CutMix(num_classes=7)._mixup_label(labels, lam=1 - area))
+
+
+# ---- label smoothing -------------------------------------------------------------------------------------------------
+
+
+def smoothed(smoothing: float, labels: torch.Tensor, backend: str = "torch") -> torch.Tensor:
+    mixes = [op(num_classes=5, mode="elem", label_smoothing=smoothing) for op in (ga.MixUp, ga.CutMix)]
+    augment = ga.Augment([FLOATS, ga.RandomChoice(mixes, p=[0.4, 0.4])], seed=3, backend=backend)
+    images = noise(len(labels))
+    result: torch.Tensor = augment.render(images, augment.sample(images, index=torch.arange(len(labels))), labels)[1]
+    return result
+
+
+@pytest.mark.parametrize("labels", [torch.arange(12) % 5, torch.eye(5)[torch.arange(12) % 5]], ids=["one-hot", "soft"])
+def test_smoothing_spreads_a_part_of_every_label(labels: torch.Tensor) -> None:
+    """As torch's cross_entropy does it to class weights; unmixed labels too."""
+    sharp = smoothed(0.0, labels)
+    assert (sharp.amax(dim=1) == 1).any()
+    soft = smoothed(0.1, labels)
+    assert torch.allclose(soft, sharp * 0.9 + 0.1 / 5)
+    scores = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
+    theirs = torch.nn.functional.cross_entropy(scores, sharp, label_smoothing=0.1)
+    assert torch.allclose(torch.nn.functional.cross_entropy(scores, soft), theirs)
+    assert torch.allclose(smoothed(1.0, labels), torch.full((12, 5), 0.2))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_smoothed_labels_have_the_same_bits(backend: str) -> None:
+    for labels in (torch.arange(12) % 5, torch.rand(12, 5), torch.rand(12, 5).to(torch.bfloat16)):
+        assert torch.equal(smoothed(0.13, labels, backend), smoothed(0.13, labels))
+
+
+def test_smoothed_labels_are_timms() -> None:
+    mixup = pytest.importorskip("timm.data.mixup")
+    mix = ga.MixUp(num_classes=5, mode="pair", label_smoothing=0.1)
+    augment, labels = ga.Augment([FLOATS, mix]), torch.tensor([0, 3, 1, 4, 4, 2])
+    draw = augment.sample(noise(6))
+    weight = torch.from_numpy(draw.params[1]["weight"]).float()[:, None]
+    _, ours = augment.render(noise(6), draw, labels)
+    assert torch.allclose(ours, mixup.mixup_target(labels, 5, weight, 0.1), atol=1e-6)
+
+
+def test_labels_are_smoothed_in_training_only_and_need_classes() -> None:
+    augment = ga.Augment([FLOATS, ga.MixUp(num_classes=5, label_smoothing=0.1)]).eval()
+    labels = torch.tensor([0, 3])
+    assert torch.equal(augment(noise(2), labels)[1], labels)
+    regression = ga.Augment([FLOATS, ga.MixUp(label_smoothing=0.1)])
+    with pytest.raises(ValueError, match=r"MixUp: `label_smoothing` must be 0 for a regression, got 0.1 with targets"):
+        regression(noise(4), torch.rand(4))
+    assert ga.Augment([FLOATS, ga.MixUp()])(noise(4), torch.rand(4))[1].shape == (4,)
+    with pytest.raises(ValueError, match="mixes of one mode, num_classes and label_smoothing"):
+        ga.RandomChoice([ga.MixUp(), ga.CutMix(label_smoothing=0.1)])

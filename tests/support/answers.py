@@ -199,7 +199,13 @@ def noisy(op: ga.GaussianNoise, image: Tensor, sample: Sample) -> Tensor:
 
 
 def erased(op: ga.RandomErasing, image: Tensor, sample: Sample) -> Tensor:
-    top, left, height, width = (int(value) for value in sample["box"])
+    for box in np.reshape(sample["box"], (-1, 4)):
+        image = erased_box(op, image, sample, box)
+    return image
+
+
+def erased_box(op: ga.RandomErasing, image: Tensor, sample: Sample, box: Any) -> Tensor:
+    top, left, height, width = (int(value) for value in box)
     if op.value == "random":
         value = normals(sample, image.shape)[:, top : top + height, left : left + width]
     else:

@@ -350,7 +350,9 @@ def test_timms_transforms(training: bool) -> None:
     assert repr(ga.from_torchvision(compose)) == repr([*head, FLOATS, ga.Normalize(*means)])
     assert ga.from_torchvision(data.transforms.MaybePILToTensor()) == []
     choice = data.transforms.RandomResizedCropAndInterpolation(24, interpolation="random")
-    with pytest.raises(ValueError, match="it draws one of several interpolations; give one"):
+    assert ga.from_torchvision(choice) == [ga.RandomResizedCrop(24, interpolation="random")]
+    choice.interpolation = ("nearest", "bilinear")
+    with pytest.raises(ValueError, match="it draws one of bilinear and nearest; gpuaug draws bilinear or bicubic"):
         ga.from_torchvision(choice)
 
 
@@ -498,7 +500,8 @@ def test_what_cannot_be_converted_is_refused(transform: Any, why: str) -> None:
         ga.from_torchvision(transform)
     head = "from_torchvision: `transform` must be steps that gpuaug can run as torchvision does, got "
     assert str(error.value).startswith(head + why)
-    assert str(error.value).endswith("). Replace them by gpuaug's transforms.")
+    remedy = "Replace them by gpuaug's transforms, or leave them to the workers with split=True."
+    assert str(error.value).endswith(f"). {remedy}")
 
 
 def test_what_is_refused_on_pillows_images_is_not_on_tensors() -> None:

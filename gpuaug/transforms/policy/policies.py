@@ -38,7 +38,7 @@ from gpuaug.transforms.policy.tables import POLICIES
 from gpuaug.transforms.quantile import beta_quantile
 from gpuaug.transforms.straight import Picks, Straight
 
-__all__ = ["AugMix", "AutoAugment", "Policy", "RandAugment", "TrivialAugmentWide"]
+__all__ = ["AugMix", "AutoAugment", "Policy", "RandAugment", "TrivialAugmentWide", "mixture"]
 
 Array = NDArray[Any]
 KEPT = 64  # how many books are kept
@@ -271,22 +271,13 @@ class AugMix(Policy):
         if self.chain_depth <= 0:
             depths = 1 + np.floor(uniforms[:, width : 2 * width] * 3).astype(np.int64)
             ops = np.where(np.arange(depth) < depths[..., None], ops, NUMBER["Identity"])
-        return {"weights": self._weights(uniforms[:, :width]), "ops": ops, "magnitude": magnitude}
+        return {"weights": mixture(self.alpha, width, uniforms[:, :width]), "ops": ops, "magnitude": magnitude}
 
     def strengths(self, height: int, width: int) -> Array:
         return magnitudes("augmix", 10, height, width)[:, : self.severity]
 
     def describe(self, params: Params, sample: int) -> str:
         return f"AugMix, {self.mixture_width} chains"
-
-    def _weights(self, uniforms: Array) -> Array:
-        """(B, 1 + width): the image's weight, Beta(alpha, alpha), and the chains', the rest split by a Dirichlet."""
-        own = beta_quantile(self.alpha, self.alpha)(uniforms[:, 0])
-        weights, rest = [own], 1.0 - own
-        for chain in range(1, self.mixture_width):  # breaking the stick
-            part = rest * beta_quantile(self.alpha, self.alpha * (self.mixture_width - chain))(uniforms[:, chain])
-            weights, rest = [*weights, part], rest - part
-        return np.stack([*weights, rest], axis=1)
 
     def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         size, weights = len(canvas), params["weights"]
@@ -298,3 +289,13 @@ class AugMix(Policy):
             instructions += chains[chain * depth : (chain + 1) * depth]
             instructions.append(Instruction.of(Op.JOIN, size, weights[:, chain + 1]))
         return [*instructions, Instruction.of(Op.MERGE, size)]
+
+
+def mixture(alpha: float, width: int, uniforms: Array) -> Array:
+    """(B, 1 + width): the image's weight, Beta(alpha, alpha), and the chains', the rest split by a Dirichlet."""
+    own = beta_quantile(alpha, alpha)(uniforms[:, 0])
+    weights, rest = [own], 1.0 - own
+    for chain in range(1, width):  # breaking the stick
+        part = rest * beta_quantile(alpha, alpha * (width - chain))(uniforms[:, chain])
+        weights, rest = [*weights, part], rest - part
+    return np.stack([*weights, rest], axis=1)

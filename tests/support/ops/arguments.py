@@ -38,7 +38,16 @@ WORDS: dict[str, list[Any]] = {
     "dtype": [torch.int64, torch.float64, "float32", None],
     "expand": [True],
 }
-FLAGS = {"antialias", "pad_if_needed", "inplace", "clip", "scale", "all_ops"}  # anything that is true or false
+FLAGS = {
+    "antialias",
+    "pad_if_needed",
+    "inplace",
+    "clip",
+    "scale",
+    "all_ops",
+    "correct_lam",
+    "even_sides",
+}  # anything that is true or false
 
 
 def good(op: Op, row: Row) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import gpuaug as ga
 
 from .. import answers as tv
 from ..answers import WITHIN_1
-from .drawn import Box, Integers, Uniform
+from .drawn import Box, Elsewhere, Integers, Uniform
 from .row import FLOATS, Drawn, Pixels, Row, Timed, answer, moved
 
 __all__ = ["ROWS"]
@@ -95,7 +95,10 @@ ROWS: dict[type, Row] = {
             ga.RandomErasing(0.9, value=(-1, 300.9, -1.9)),
             ga.RandomErasing(0.9, value=-700),
             *([FLOATS, ga.RandomErasing(0.7, value=value)] for value in (0.0, 1.5, (0.1, 0.2, 0.7), "random")),
+            ga.RandomErasing(0.9, (0.2, 0.6), value=9, max_count=3),
+            [FLOATS, ga.RandomErasing(0.9, (0.2, 0.6), value="random", max_count=3)],
         ],
+        more=["max_count"],  # timm's
         answer=tv.erased,
         wrong=lambda op, image, sample: answer(op, image, {**sample, "box": sample["box"] + np.array([1, 1, 0, 0])}),
         neutral=lambda height, width: ga.RandomErasing(p=1, scale=(0, 0), value=9),
@@ -103,13 +106,21 @@ ROWS: dict[type, Row] = {
             "scale": [0.5, (1, 0.5), (-0.1, 1), (0, 2)],
             "ratio": [0.5, (2, 1), (0, 1)],
             "value": ["noise", (), (1, float("nan"))],
+            "max_count": [0, 17, 1.5],
         },
         drawn=[
             Drawn(
                 ga.RandomErasing(1.0, (0.1, 0.45), (0.5, 2.0)),
                 {"box": Box((0.1, 0.45), (0.5, 2.0), tall=True)},
                 (20_000, 20_000),
-            )
+            ),
+            Drawn(
+                ga.RandomErasing(1.0, max_count=3),
+                {
+                    "count": Elsewhere("test_timm_boxes_share_the_area"),
+                    "box": Elsewhere("test_timm_boxes_share_the_area"),
+                },
+            ),
         ],
         same=[
             {},

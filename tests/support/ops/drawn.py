@@ -184,7 +184,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Elsewhere:
-    """Its distribution is not one of these: the test of this name in tests/transforms/test_distributions.py has it."""
+    """Its distribution is not one of these: the test of this name in tests/transforms/test_*distributions.py has it."""
 
     by: str
 

@@ -24,16 +24,17 @@ def strengths(op: type) -> list[Any]:
 SHARED: dict[str, Any] = {
     "group": GROUP,
     "neutral": "it needs labels: see tests/engine/test_mix.py",
-    "bad_numbers": {"alpha": [0, -1, 1000], "num_classes": [0, -2, 2.5]},
+    "bad_numbers": {"alpha": [0, -1, 1000], "num_classes": [0, -2, 2.5], "label_smoothing": [-0.1, 1.1]},
     "same": [{}, {"alpha": 0.2, "num_classes": 5}],
     "refused": ["labels_getter"],
-    "more": ["mode"],  # timm's: one draw for the batch, the pair or the sample
 }
+TIMM = ["mode", "label_smoothing"]  # timm's: one draw for the batch, the pair or the sample
 PLACE = {("place", 0): Uniform(0, 1), ("place", 1): Uniform(0, 1)}
 
 ROWS: dict[type, Row] = {
     ga.MixUp: Row(
         **SHARED,
+        more=TIMM,
         example=ga.MixUp(alpha=0.4, num_classes=CLASSES),
         ops=strengths(ga.MixUp),
         answer=tv.mixed_up,
@@ -49,7 +50,8 @@ ROWS: dict[type, Row] = {
         pixels=[Pixels.of("MixUp", {"alpha": 0.6}, floats=True, alpha=0.4, num_classes=2)],
     ),
     ga.CutMix: Row(
-        **SHARED,
+        **SHARED | {"bad_numbers": SHARED["bad_numbers"] | {"minmax": [0.5, (0.6, 0.4), (-0.1, 0.5), (0.5, 1.1)]}},
+        more=[*TIMM, "minmax", "correct_lam", "even_sides"],
         example=ga.CutMix(alpha=1.0, num_classes=CLASSES, mode="elem"),
         ops=strengths(ga.CutMix),
         answer=tv.cut,
