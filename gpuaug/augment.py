@@ -15,6 +15,7 @@ from gpuaug.engine.batch import Images, canvas_of, check_images
 from gpuaug.engine.call import Call, Draw, Output, check_drawn, render_draw
 from gpuaug.engine.capture import Captured
 from gpuaug.engine.evaluation import DefaultEvaluation
+from gpuaug.engine.explain import explain
 from gpuaug.engine.export import EvalModule
 from gpuaug.engine.follow import understood
 from gpuaug.engine.module import NumberedModule
@@ -281,6 +282,8 @@ class Augment(NumberedModule):
             self._tell_of_a_cast(pipeline)
         return render_draw(pipeline, self._output(), images, draw, plain, targets)
 
+    explain = staticmethod(explain)
+
     def part_finder(self) -> PartFinder:
         """What a data set with `regions` takes of this module, to decode of each image what its draw reads."""
         return PartFinder(self.train_pipeline, self.eval_pipeline, self.exact)
@@ -329,9 +332,6 @@ class Augment(NumberedModule):
     def _keys(self, size: int) -> Keys:
         """Keys for `size` samples, without using up draws."""
         return Keys(self.seed, self.epoch, np.arange(size, dtype=np.uint64))
-
-    def _pipeline(self, training: bool) -> Pipeline:
-        return self.train_pipeline if training else self.eval_pipeline
 
     def _check(
         self, images: Images, labels: Labels | None, training: bool, mixes: bool = True

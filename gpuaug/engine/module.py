@@ -104,6 +104,9 @@ class NumberedModule(nn.Module):
             missing_keys.remove(name)
             warnings.warn(MISSING, stacklevel=2)
 
+    def _pipeline(self, training: bool) -> Pipeline:
+        return self.train_pipeline if training else self.eval_pipeline
+
     # ---- dtype -------------------------------------------------------------------------------------------------------
 
     def _follow_casts(self) -> None:
