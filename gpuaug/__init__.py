@@ -70,6 +70,7 @@ __all__ = [
     "profile",
     "profiler",
     "ragged_collate",
+    "show",
     "stage",
 ]
 
@@ -95,6 +96,7 @@ MODULES = {
     "invert": "gpuaug.engine.invert",
     "profile": "gpuaug.profiler",
     "ragged_collate": "gpuaug.data.transport.collate",
+    "show": "gpuaug.sheet",
     "stage": "gpuaug.profiler",
 }
 SUBMODULES = ("data", "profiler")
@@ -108,6 +110,7 @@ if TYPE_CHECKING:
     from gpuaug.interop.torchvision import from_torchvision
     from gpuaug.profiler import profile, stage
     from gpuaug.ragged import Ragged
+    from gpuaug.sheet import show
     from gpuaug.transforms import *
     from gpuaug.transforms.base import OPS
     from gpuaug.transforms.opaque import Opaque

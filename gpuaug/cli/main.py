@@ -17,6 +17,7 @@ __all__ = ["app", "main"]
 # Each command, in the order of --help, and the extra that installs what it needs. `command` of gpuaug.cli.NAME runs it.
 COMMANDS = {
     "demo": "demo",
+    "preview": "demo",
     "pack": "pack",
     "verify": "pack",
     "profile": "profile",

@@ -28,7 +28,7 @@ ALLOWED: dict[str, tuple[str, ...] | None] = {
     "pydantic": (),
     "jinja2": (),
 }
-MOST_ROOMS = 20
+MOST_ROOMS = 24
 MODULES = sorted(PACKAGE.rglob("*.py"))
 BACKENDS = [path for path in MODULES if name_of(path).split(".")[1:2] in (["torch"], ["numba"], ["triton"])]
 
