@@ -26,7 +26,9 @@ SHOWN = 6  # images
 
 def command(
     images: Annotated[list[Path], typer.Argument(metavar="FILES|FOLDER...", help="Images, or folders of images.")],
-    recipe: Annotated[str | None, typer.Option(help="Recipe of gpuaug.recipes; standard if there is no --list.")] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Recipe of gpuaug.recipes; standard if there is no --list.")
+    ] = None,
     list_: Annotated[
         str | None,
         typer.Option("--list", metavar="FILE.py:NAME", help="An Augment, a list, or a function of strength and size."),
@@ -34,9 +36,7 @@ def command(
     strength: Annotated[float, typer.Option(help="Strength of the recipe or function.")] = 1.0,
     size: Annotated[int, typer.Option(min=1, max=4096, help="Size of the images for the model, in pixels.")] = 224,
     out: Annotated[Path, typer.Option(help="File of the picture, .png or .jpg.")] = Path("preview.png"),
-    html: Annotated[
-        Path | None, typer.Option(help="File of a page, with a slider if the list has a strength.")
-    ] = None,
+    html: Annotated[Path | None, typer.Option(help="File of a page, with a slider if the list has a strength.")] = None,
     columns: Annotated[int, typer.Option(min=1, max=8, help="Versions of each image.")] = 4,
     count: Annotated[int, typer.Option("--images", min=1, max=64, help="Most images to show, evenly chosen.")] = SHOWN,
     mix: Annotated[bool, typer.Option("--mix/--no-mix", help="Whether a recipe mixes, as with class labels.")] = True,
@@ -47,7 +47,8 @@ def command(
         Path | None, typer.Option(exists=True, file_okay=False, help="Folder with a PNG of classes for each image.")
     ] = None,
     boxes: Annotated[
-        Path | None, typer.Option(exists=True, dir_okay=False, help="JSON: file name to a list of x1, y1, x2, y2 in pixels.")
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="JSON: file name to a list of x1, y1, x2, y2 in pixels."),
     ] = None,
 ) -> None:
     """Show what a list does to your images: a picture, and a page with a slider over its strength."""
@@ -73,7 +74,7 @@ def command(
         at = places.index(strength)
         title = f"{lists.name}, strength {strength:g}" if lists.has_strength else lists.name
         write(rows[at], title, out)
-        typer.echo(f"Wrote {out}: {title}, {columns} versions of {len(files)} images.")
+        typer.echo(f"Wrote {out}: {title}, {_count(columns, 'version')} of {_count(len(files), 'image')}.")
         if html is not None:
             _page(html, lists, places, made, rows, at, names)
 
@@ -142,7 +143,12 @@ def _page(
         for place, augment, own in zip(places, made, rows, strict=True)
     ]
     columns = len(rows[0][0]) - 1
-    draws = f"{columns} versions of each image: the draws of the first {columns * len(names)} samples of seed {made[0].seed}."
+    samples = f"the first {columns * len(names)} samples of seed {made[0].seed}"
+    draws = f"{_count(columns, 'version')} of each image, with the draws of {samples}."
     path.write_text(to_html(lists.name, draws, versions, at, names), encoding="utf-8")
     slider = f", with a slider over {len(places)} strengths" if len(places) > 1 else ""
     typer.echo(f"Wrote {path}{slider}.")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -33,8 +33,9 @@ def explain(draw: Draw, sample: int) -> str:
         raise checks.argument_error("explain", "draw", "what `Augment.sample` returned", checks.describe(draw), remedy)
     number = checks.integer("explain", "sample", sample, 0, len(draw.canvas) - 1)
     height, width = draw.canvas.sizes[number]
-    said = f"Sample {number} of {len(draw.canvas)}: {height} × {width} pixels, {'training' if draw.training else 'evaluation'} list"
-    lines, canvas = [said], draw.canvas
+    name = "training" if draw.training else "evaluation"
+    lines = [f"Sample {number} of {len(draw.canvas)}, {height} × {width} pixels, {name} list:"]
+    canvas = draw.canvas
     for step, params in zip(draw.pipeline.steps, draw.params, strict=True):
         lines += _lines(step, params, canvas, number)
         canvas = step.after(canvas, params)

@@ -83,13 +83,13 @@ def _figure(rows: Sequence[Sequence[Tile]], captions: bool) -> Figure:
         raise ModuleNotFoundError('show: it needs matplotlib. Run pip install "gpuaug[demo]".') from error
     heights = [max(tile.image.shape[1] / tile.image.shape[2] for tile in row) for row in rows]
     said = [max(wrapped(tile.words, LINE).count("\n") for tile in row) + 1 if captions else 0 for row in rows]
-    tall = [INCHES * height + 0.13 * lines + 0.2 for height, lines in zip(heights, said, strict=True)]
+    tall = [INCHES * height + 0.14 * lines + 0.25 for height, lines in zip(heights, said, strict=True)]
     figure = Figure(figsize=(INCHES * len(rows[0]), sum(tall)), layout="constrained")
     axes = figure.subplots(len(rows), len(rows[0]), squeeze=False, height_ratios=tall)
     for row, places in zip(rows, axes, strict=True):
         for tile, place in zip(row, places, strict=True):
             _draw(place, tile, captions)
-    figure._repr_png_ = partial(_png, figure)  # a notebook asks for it, also without pyplot
+    vars(figure)["_repr_png_"] = partial(_png, figure)  # a notebook asks for it, also without pyplot
     return figure
 
 
@@ -109,7 +109,7 @@ def _draw(place: Any, tile: Tile, captions: bool) -> None:
     if len(tile.marks.points):
         x, y = tile.marks.points.T
         place.scatter(x, y, s=18, color=COLOURS[0], edgecolors=DARK, linewidths=0.6)
-    place.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    place.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[], anchor="N")
     place.spines[:].set_visible(False)
     if tile.share is not None:
         for left, right, colour in ((0.0, tile.share.own, OWN), (tile.share.own, 1.0, OTHER)):

@@ -80,7 +80,8 @@ def of_recipe(name: str, size: int, mixes: bool, view: int | None) -> Lists:
     more = {"num_classes": CLASSES} if mixes and "num_classes" in takes else {}
 
     def make(strength: float) -> Any:
-        return recipe(size, strength=strength, **more)
+        own = {"strength": strength} if "strength" in takes else {}
+        return recipe(size, **own, **more)
 
     return Lists(name, make, "strength" in takes, view)
 

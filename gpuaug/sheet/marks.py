@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import functional
 
 from gpuaug import checks
 from gpuaug.engine.boxes import to_corners
-from gpuaug.engine.target_checks import kind_of, parse
+from gpuaug.engine.target_checks import parse
 from gpuaug.engine.targets import Entry, box_format
 from gpuaug.sheet.inputs import visible
 from gpuaug.transforms.base import Canvas
@@ -133,11 +133,6 @@ def _numbers(mask: Tensor, classes: int | None) -> Array:
     for number, plane in enumerate(values.numpy(), 1):
         found[plane > 0] = number
     return found
-
-
-def is_kind(value: object) -> bool:
-    """Whether a value is a target of torchvision by its type."""
-    return kind_of("", value) is not None
 
 
 # ---- drawing ---------------------------------------------------------------------------------------------------------
