@@ -10,11 +10,12 @@ from torch import Tensor
 from gpuaug import checks
 from gpuaug.augment import Augment
 from gpuaug.sheet.inputs import as_images
+from gpuaug.sheet.marks import fit
 from gpuaug.sheet.png import write
-from gpuaug.sheet.tiles import captions, tiles
+from gpuaug.sheet.tiles import captions, levels, tiles
 from gpuaug.sheet.words import title_of
 
-__all__ = ["captions", "preview"]
+__all__ = ["captions", "fit", "levels", "preview"]
 
 
 def preview(

@@ -54,7 +54,9 @@ def recipes() -> dict[str, Callable[..., Any]]:
     """
     try:
         module = import_module("gpuaug.recipes")
-    except ModuleNotFoundError:
+    except ModuleNotFoundError as error:
+        if error.name != "gpuaug.recipes":
+            raise
         expected = "left out in this version of gpuaug, which has no recipes"
         raise checks.argument_error("preview", "--recipe", expected, "one", "Use --list FILE.py:NAME.") from None
     found = ((name, getattr(module, name)) for name in module.__all__)

@@ -19,6 +19,7 @@ PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT 
 SNIPPETS = (
     "README.md",
     "docs/use.md",
+    "docs/preview.md",
     "docs/gpu.md",
     "docs/data.md",
     "docs/targets.md",

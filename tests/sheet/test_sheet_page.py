@@ -155,7 +155,9 @@ def test_the_shares_of_a_mix_are_bars_and_words(opened: Any, made: list[Version]
     assert tile.share is not None
     assert tile.share.other == 0
     figure = opened.locator("section").nth(1).locator(".tile").nth(0).locator("figure:not(.off)")
-    assert figure.locator(".share").inner_text() == f"{tile.share.own:.2f} of it, {1 - tile.share.own:.2f} of {NAMES[0]}"
+    assert (
+        figure.locator(".share").inner_text() == f"{tile.share.own:.2f} of it, {1 - tile.share.own:.2f} of {NAMES[0]}"
+    )
     bar, whole = (figure.locator(selector).bounding_box()["width"] for selector in (".bar span", ".bar"))
     assert bar / whole == pytest.approx(tile.share.own, abs=0.01)
 

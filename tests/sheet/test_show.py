@@ -198,7 +198,10 @@ def test_captions_fit_under_their_picture() -> None:
         ({"images": torch.zeros(3, 8, 8)}, r"`images` must be uint8 .* got float32 \(3, 8, 8\) for image 0\. Pass"),
         ({"images": []}, "`images` must be at least one image, got none"),
         ({"images": 3}, "`images` must be images or paths of images, got 3"),
-        ({"images": ga.Ragged.from_clips([torch.zeros(2, 3, 8, 8, dtype=torch.uint8)])}, "`images` must be images, got"),
+        (
+            {"images": ga.Ragged.from_clips([torch.zeros(2, 3, 8, 8, dtype=torch.uint8)])},
+            "`images` must be images, got",
+        ),
         ({"rows": 0}, r"`rows` must be an integer in \[1, 64\], got 0"),
         ({"columns": 65}, r"`columns` must be an integer in \[1, 64\], got 65"),
         ({"augment": 3}, "`augment` must be an Augment or a list of transforms, got 3"),
