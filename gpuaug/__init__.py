@@ -89,6 +89,7 @@ __all__ = [
     "profiler",
     "ragged_collate",
     "recipes",
+    "show",
     "stage",
 ]
 
@@ -124,6 +125,7 @@ MODULES = {
     "invert": "gpuaug.engine.invert",
     "profile": "gpuaug.profiler",
     "ragged_collate": "gpuaug.data.transport.collate",
+    "show": "gpuaug.sheet",
     "stage": "gpuaug.profiler",
 }
 SUBMODULES = ("data", "profiler", "recipes")
@@ -146,6 +148,7 @@ if TYPE_CHECKING:
     from gpuaug.ragged import Ragged
     from gpuaug.recipes.config import from_dict, from_file
     from gpuaug.recipes.schedule import Schedule
+    from gpuaug.sheet import show
     from gpuaug.transforms import *
     from gpuaug.transforms.base import OPS
     from gpuaug.transforms.corners import CornerCrop, FiveCrop, TenCrop

@@ -16,6 +16,7 @@ from gpuaug.engine.batch import Images, canvas_of
 from gpuaug.engine.call import Call, Draw
 from gpuaug.engine.capture import Captured
 from gpuaug.engine.config import to_dict
+from gpuaug.engine.explain import explain
 from gpuaug.engine.export import EvalModule
 from gpuaug.engine.listed import Labels, Pictures
 from gpuaug.engine.numbering import Mode
@@ -229,6 +230,8 @@ class Augment(ReplaceableModule):
             ValueError: If `sample` did not return the draw, or the images have other sizes than those it was drawn for.
         """
         return cast("Tensor", self._rendered(images, draw, labels))
+
+    explain = staticmethod(explain)
 
     def part_finder(self) -> PartFinder:
         """What a data set with `regions` takes of this module, to decode of each image what its draw reads."""

@@ -13,6 +13,7 @@ import torch
 
 from gpuaug.engine.render import BACKENDS
 from tests.support.backends import INTERPRETED, runnable
+from tests.support.browser import browser  # noqa: F401  # a fixture
 from tests.support.device_faults import pytest_runtest_logfinish, pytest_runtest_teardown  # noqa: F401  # hooks
 from tests.support.packs import make, packed
 

@@ -18,6 +18,7 @@ __all__ = ["app", "main"]
 COMMANDS = {
     "demo": "demo",
     "advise": "pack",
+    "preview": "demo",
     "pack": "pack",
     "verify": "pack",
     "profile": "profile",

@@ -17,11 +17,11 @@ from gpuaug.cli.errors import writing
 if TYPE_CHECKING:
     from gpuaug.profiler import Report
 
-__all__ = ["appliable", "made", "tuned"]
+__all__ = ["appliable", "made", "named", "tuned"]
 
 
-def made(target: str, what: str, command: str = "profile") -> Any:
-    """The object that FILE.py:NAME names; of a function, what it returns."""
+def named(target: str, what: str, command: str) -> Any:
+    """The object that FILE.py:NAME names."""
     file, colon, name = target.rpartition(":")
     path = Path(file)
     if not colon or not name.isidentifier() or path.suffix != ".py":
@@ -35,14 +35,20 @@ def made(target: str, what: str, command: str = "profile") -> Any:
             f"{command}: `{what}` must be a name in {path}, which does not have {name!r}. "
             f"It defines {', '.join(own) or 'no name'}."
         )
-    found = getattr(module, name)
+    return getattr(module, name)
+
+
+def made(target: str, what: str, command: str = "profile") -> Any:
+    """The object that FILE.py:NAME names; of a function, what it returns."""
+    found = named(target, what, command)
     if not callable(found) or hasattr(found, "__iter__") or hasattr(found, "forward"):  # a loader, or a module
         return found
     try:
         return found()
     except Exception as error:
         traceback.print_exc()
-        raise ValueError(f"{command}: {name}() of {path} raised {type(error).__name__}: {error}.") from None
+        file, _, name = target.rpartition(":")
+        raise ValueError(f"{command}: {name}() of {file} raised {type(error).__name__}: {error}.") from None
 
 
 def _is_own(module: Any, name: str, value: Any) -> bool:

@@ -38,8 +38,8 @@ NO_HELP = (
     "the crop or resize before steps other than flips, or leave out regions."
 )
 VIEWS = (
-    "DeviceLoader: the data set's `regions` are those of one list, and a MultiView has several, which read other parts. "
-    "Images are decoded whole. Leave `regions` out."
+    "DeviceLoader: the data set's `regions` are those of one list, and the lists of a MultiView read other parts, so "
+    "images are decoded whole. Leave `regions` out."
 )
 BEGUN = (
     "DeviceLoader: images of this epoch were shown before it was resumed, and no sampler numbers the looks, so this "

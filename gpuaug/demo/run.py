@@ -13,17 +13,16 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from gpuaug import checks
 from gpuaug.augment import Augment
 from gpuaug.data.decode import decode_file
 from gpuaug.demo import learning, speed
 from gpuaug.demo.photographs import paths
 from gpuaug.demo.preview import preview
 from gpuaug.engine.render import choose
+from gpuaug.sheet.inputs import images_in
 
 __all__ = ["run", "verdict"]
 
-ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm"}
 SHOWN = 6  # photographs in the preview
 
 
@@ -48,7 +47,7 @@ def run(
         ValueError: If `data` contains no images.
     """
     console = console or Console()
-    files = paths() if data is None else images_in(data)
+    files = paths() if data is None else images_in("demo", "data", data)
     start = time.perf_counter()
     used = backend if backend == "auto" else choose(backend, torch.device("cpu"))  # "auto" may import a compiler
     with _progress(console) as progress:
@@ -72,14 +71,6 @@ def run(
     else:
         _print_scores(console, task_or_reason, scores)
     console.print(f"\nTotal time: {time.perf_counter() - start:.0f} seconds.", highlight=False, style="dim")
-
-
-def images_in(data: Path) -> list[Path]:
-    """Every image file below a folder."""
-    files = sorted(path for path in data.rglob("*") if path.suffix.lower() in ENDINGS)
-    if not files:
-        raise checks.argument_error("demo", "data", "a folder that contains images", str(data))
-    return files
 
 
 def _progress(console: Console) -> Progress:

@@ -172,6 +172,10 @@ class Transform(abc.ABC):
         shown = (f"{name} {value[sample]:.3g}" for name, value in numbers.items() if getattr(value, "ndim", 0) == 1)
         return " ".join([type(self).__name__.removeprefix("Random"), *shown])
 
+    def detail(self, params: Params, sample: int) -> str:
+        """`describe` in whole words, for `gpuaug.engine.explain`."""
+        return self.describe(params, sample)
+
     def check(self, canvas: Canvas) -> None:
         """Raise an error if this step cannot run on such a canvas."""
         if self.channels is not None and canvas.channels not in self.channels:
@@ -332,3 +336,6 @@ class Convert(Transform, abc.ABC):
 
     def describe(self, params: Params, sample: int) -> str:
         return ""
+
+    def detail(self, params: Params, sample: int) -> str:
+        return "the same for every image"

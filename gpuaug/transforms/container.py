@@ -147,9 +147,14 @@ class Container(Transform, abc.ABC):
             child.lower(params[str(number)], cast(Builder, found[-1]))
         return found
 
-    def _captions(self, params: Params, sample: int, order: Sequence[int]) -> str:
-        """The captions of the children in this order."""
-        captions = (self.transforms[number].caption(params[str(number)], sample) for number in order)
+    def ran(self, params: Params, sample: int) -> Sequence[int]:
+        """Numbers of the children that a sample went through, in this order."""
+        return range(len(self.transforms))
+
+    def describe(self, params: Params, sample: int) -> str:
+        """The captions of the children."""
+        ran = self.ran(params, sample)
+        captions = (self.transforms[number].caption(params[str(number)], sample) for number in ran)
         return BETWEEN.join(filter(None, captions))
 
 
@@ -169,9 +174,6 @@ class RandomApply(Container, Pixel):
 
     def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         return [instruction for lowered in self._lowered(params, canvas) for instruction in lowered.found]
-
-    def describe(self, params: Params, sample: int) -> str:
-        return self._captions(params, sample, range(len(self.transforms)))
 
 
 class RandomOrder(Container, Pixel):
@@ -197,8 +199,9 @@ class RandomOrder(Container, Pixel):
         children = [lowered.found for lowered in self._lowered(params, canvas)]
         return [instruction for chosen in params["order"].T for instruction in merge_lists(children, chosen)]
 
-    def describe(self, params: Params, sample: int) -> str:
-        return self._captions(params, sample, params["order"][sample])
+    def ran(self, params: Params, sample: int) -> Sequence[int]:
+        order: list[int] = params["order"][sample].tolist()
+        return order
 
 
 def merge_lists(children: list[list[Instruction]], chosen: Array) -> list[Instruction]:
@@ -298,9 +301,9 @@ class RandomChoice(Container):
         else:
             builder.instructions(merge_lists([child.found for child in children], chosen))
 
-    def describe(self, params: Params, sample: int) -> str:
-        number = params["chosen"][sample]
-        return self._captions(params, sample, [number] if number < len(self.transforms) else [])
+    def ran(self, params: Params, sample: int) -> Sequence[int]:
+        number = int(params["chosen"][sample])
+        return [number] if number < len(self.transforms) else []
 
     def for_evaluation(self) -> Sequence[Transform] | None:
         """The common counterpart of crops; None if theirs differ."""

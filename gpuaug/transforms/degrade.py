@@ -37,6 +37,9 @@ class GaussianNoise(Pixel):
     def describe(self, params: Params, sample: int) -> str:
         return "noise"
 
+    def detail(self, params: Params, sample: int) -> str:
+        return f"noise with a standard deviation of {self.sigma:g} of the full range"
+
     def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         return [Instruction.of(Op.NOISE, len(canvas), self.mean * 255, self.sigma * 255, self.clip, params["op"])]
 

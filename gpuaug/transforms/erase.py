@@ -115,6 +115,10 @@ class RandomErasing(Pixel):
     def describe(self, params: Params, sample: int) -> str:
         return "erase" if self.max_count == 1 else f"erase {params['count'][sample]}"
 
+    def detail(self, params: Params, sample: int) -> str:
+        top, left, height, width = params["box"][sample]
+        return f"{height} × {width} px at ({top}, {left}) erased" if height else "no box fitted"
+
     def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         """The instructions for every sample, as if all were applied.
 

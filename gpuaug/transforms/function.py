@@ -180,7 +180,10 @@ class LinearTransformation(Transform, registered=False):
         builder.call(self.run, builder.canvas)
 
     def describe(self, params: Params, sample: int) -> str:
-        return ""  # the same for every sample
+        return ""
+
+    def detail(self, params: Params, sample: int) -> str:
+        return "the same for every image"
 
     def run(self, canvas: Tensor) -> Tensor:
         """float32 (B, C, H, W) -> the same, transformed."""

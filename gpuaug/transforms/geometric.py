@@ -54,6 +54,9 @@ class RandomHorizontalFlip(Pixel):
     def describe(self, params: Params, sample: int) -> str:
         return "flip"
 
+    def detail(self, params: Params, sample: int) -> str:
+        return "left and right mirrored"
+
     def straight(self, canvas: Canvas) -> Sequence[Straight]:
         return (Mirror(0, float(self.p)),)
 
@@ -77,6 +80,9 @@ class RandomVerticalFlip(Pixel):
 
     def describe(self, params: Params, sample: int) -> str:
         return "upside down"
+
+    def detail(self, params: Params, sample: int) -> str:
+        return "top and bottom mirrored"
 
     def straight(self, canvas: Canvas) -> Sequence[Straight]:
         return (Mirror(1, float(self.p)),)
@@ -252,6 +258,12 @@ class RandomAffine(Pixel):
     def describe(self, params: Params, sample: int) -> str:
         return f"affine {params['degrees'][sample]:.0f}°, ×{params['scale'][sample]:.2f}"
 
+    def detail(self, params: Params, sample: int) -> str:
+        degrees, scale = params["degrees"][sample], params["scale"][sample]
+        (right, down), (x, y) = params["translate"][sample], params["shear"][sample]
+        sheared = f", sheared by {x:.0f}° and {y:.0f}°" if x or y else ""
+        return f"{degrees:.0f}° clockwise, {right:.0f} px right, {down:.0f} px down, ×{scale:.2f}{sheared}"
+
     def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         translate, shear = params["translate"].T, params["shear"].T
         inverse = matrix.affine(
@@ -296,6 +308,10 @@ class RandomPerspective(Pixel):
         bounds = (self.distortion_scale * (sizes // 2)).astype(np.int64) + 1
         inward = np.floor(uniforms.reshape(-1, 4, 2) * bounds)
         return {"corners": inward + SQUARE * (sizes - bounds)}  # (B, 4, 2) as (x, y)
+
+    def detail(self, params: Params, sample: int) -> str:
+        corners = [f"({y:.0f}, {x:.0f})" for x, y in params["corners"][sample]]
+        return f"corners at {', '.join(corners[:3])} and {corners[3]}, clockwise from the top left"
 
     def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         start = SQUARE * (canvas.sizes[:, None, ::-1] - 1)

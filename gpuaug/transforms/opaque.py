@@ -145,6 +145,9 @@ class Opaque(Transform, registered=False):
     def describe(self, params: Params, sample: int) -> str:
         return type(self.module).__name__
 
+    def detail(self, params: Params, sample: int) -> str:
+        return f"{self.library}'s {type(self.module).__name__}, which draws for the batch"
+
     def run(self, canvas: Tensor, params: Params) -> Tensor:
         """(B, C, H, W) uint8 -> (B, C', H', W') uint8 of the shape that `after` returns, on the same device.
 

@@ -42,6 +42,9 @@ class TargetStep(Transform, abc.ABC, registered=False):
     def describe(self, params: Params, sample: int) -> str:
         return ""
 
+    def detail(self, params: Params, sample: int) -> str:
+        return "for boxes, changes no pixel"
+
     def keep(self, boxes: Tensor, limits: Tensor, shown: Tensor | None) -> Tensor:
         """(M,) bool, the boxes to keep.
 

@@ -22,6 +22,7 @@ SNIPPETS = (
     "docs/recipes.md",
     "docs/config.md",
     "docs/dialects.md",
+    "docs/preview.md",
     "docs/gpu.md",
     "docs/data.md",
     "docs/targets.md",

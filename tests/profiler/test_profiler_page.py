@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +18,8 @@ from gpuaug.profiler.show.png import save_png
 from gpuaug.profiler.show.terminal import to_text
 from gpuaug.profiler.show.timeline import events
 from tests.support import profiler_cases as cases
+from tests.support.browser import colours, contrast, open_page
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 NARROW, WIDE = {"width": 380, "height": 800}, {"width": 1280, "height": 900}
 
 
@@ -33,29 +31,12 @@ def report() -> Report:
     return measure(loader, cases.step, budget=3.0, proof=False)
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if BROWSER is None:
-        assert "GPUAUG_BROWSER" not in os.environ, "no Chromium is installed, and GPUAUG_BROWSER asks for one"
-        pytest.skip("no Chromium is installed (apt install chromium)")
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as p:
-        found = p.chromium.launch(executable_path=BROWSER, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
 @pytest.fixture
 def opened(browser: Any, report: Report, tmp_path: Path) -> Iterator[Any]:
     """The page, and what it asked for and complained of."""
     path = tmp_path / "report.html"
     path.write_text(to_html(report), encoding="utf-8")
-    tab = browser.new_page(viewport=WIDE)
-    tab.requests, tab.complaints = [], []
-    tab.on("request", lambda request: tab.requests.append(request.url))
-    tab.on("console", lambda message: tab.complaints.append(message.text))
-    tab.on("pageerror", lambda error: tab.complaints.append(str(error)))
-    tab.goto(path.as_uri())
+    tab = open_page(browser, path, WIDE)
     yield tab
     tab.close()
 
@@ -87,26 +68,6 @@ def test_names_are_text(opened: Any) -> None:
     assert opened.locator("b.hostile").count() == 0
     assert opened.evaluate("document.querySelectorAll('script, iframe, object').length") == 0
     assert cases.HOSTILE in opened.locator("body").inner_text()
-
-
-def colours(tab: Any, selector: str) -> tuple[list[int], list[int]]:
-    script = """s => { const e = document.querySelector(s); const c = getComputedStyle(e);
-        let p = e; while (p && getComputedStyle(p).backgroundColor === 'rgba(0, 0, 0, 0)') p = p.parentElement;
-        const n = t => t.match(/[0-9.]+/g).slice(0, 3).map(Number);
-        return [n(c.color), n(getComputedStyle(p).backgroundColor)]; }"""
-    ink, paper = tab.evaluate(script, selector)
-    return ink, paper
-
-
-def contrast(a: list[int], b: list[int]) -> float:
-    """WCAG 2.2's."""
-
-    def light(colour: list[int]) -> float:
-        parts = [v / 255 / 12.92 if v / 255 <= 0.04045 else ((v / 255 + 0.055) / 1.055) ** 2.4 for v in colour]
-        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
-
-    high, low = sorted((light(a), light(b)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -98,8 +98,17 @@ class Policy(Pixel, abc.ABC):
         return [ListedInstruction(book.instruction, chosen[:, place], book.words) for place in range(ops.shape[1])]
 
     def describe(self, params: Params, sample: int) -> str:
-        drawn = zip(params["ops"][sample], params["magnitude"][sample], strict=True)
-        return BETWEEN.join(caption(NAMES[op], float(magnitude)) for op, magnitude in drawn if NAMES[op] != "Identity")
+        return words(params["ops"][sample], params["magnitude"][sample], BETWEEN, "")
+
+    def detail(self, params: Params, sample: int) -> str:
+        return words(params["ops"][sample], params["magnitude"][sample], BETWEEN)
+
+
+def words(ops: Array, magnitude: Array, between: str, nothing: str = "Identity") -> str:
+    """The ops (places,) of one sample that do something; `nothing` if none does."""
+    drawn = zip(ops, magnitude, strict=True)
+    parts = (caption(NAMES[op], float(strength)) for op, strength in drawn if NAMES[op] != "Identity")
+    return between.join(parts) or nothing
 
 
 def check_bins(owner: object, value: int) -> int:
@@ -278,6 +287,12 @@ class AugMix(Policy):
 
     def describe(self, params: Params, sample: int) -> str:
         return f"AugMix, {self.mixture_width} chains"
+
+    def detail(self, params: Params, sample: int) -> str:
+        own, *weights = params["weights"][sample]
+        drawn = zip(weights, params["ops"][sample], params["magnitude"][sample], strict=True)
+        chains = [f"{weight:.2f} of {words(ops, magnitude, ' then ')}" for weight, ops, magnitude in drawn]
+        return BETWEEN.join([f"{own:.2f} of the image", *chains])
 
     def instructions(self, params: Params, canvas: Canvas) -> list[Instruction]:
         size, weights = len(canvas), params["weights"]

@@ -124,11 +124,12 @@ def check_carries_all(op: Op, row: Row) -> None:
 
 
 def check_caption(op: Op, row: Row) -> None:
-    """The preview says what was done to a sample, and nothing where its gate said no."""
+    """The preview and `explain` say what was done to a sample, and nothing where its gate said no."""
     from gpuaug.demo.preview import captions
 
     augment = ga.Augment(pipeline(op), backend="torch", seed=0)
-    params = augment.sample(blank(32)).params
+    draw = augment.sample(blank(32))
+    params = draw.params
     found = captions(augment.train_pipeline.steps, params, 32)
     says = row.example.kind in ("pixel", "mix") and not row.example.children
     for sample, caption in enumerate(found):
@@ -136,6 +137,11 @@ def check_caption(op: Op, row: Row) -> None:
         assert "\n" not in caption
         assert applied or caption == "unchanged"
         assert not (applied and says) or caption != "unchanged" or "ops" in params[-1]  # a policy may draw Identity
+        lines = [line for line in augment.explain(draw, sample).splitlines()[1:] if not line.startswith(" ")]
+        for step, drawn, line in zip(augment.train_pipeline.steps, params, lines, strict=True):
+            assert line.startswith(f"{type(step).__name__}: ")
+            assert (line == f"{type(step).__name__}: not applied") != bool(drawn.get("applied", [True] * 32)[sample])
+            assert not line.endswith(": ")
 
 
 def check_tables(op: Op, row: Row) -> None:
