@@ -63,6 +63,7 @@ __all__ = [
     "ScaleJitter",
     "ToDtype",
     "TrivialAugmentWide",
+    "adapters",
     "collate",
     "data",
     "from_torchvision",
@@ -97,7 +98,7 @@ MODULES = {
     "ragged_collate": "gpuaug.data.transport.collate",
     "stage": "gpuaug.profiler",
 }
-SUBMODULES = ("data", "profiler")
+SUBMODULES = {"adapters": "gpuaug.interop.adapters", "data": "gpuaug.data", "profiler": "gpuaug.profiler"}
 
 if TYPE_CHECKING:
     from gpuaug import data, profiler
@@ -105,6 +106,7 @@ if TYPE_CHECKING:
     from gpuaug.data.loader import DeviceLoader
     from gpuaug.data.transport.collate import collate, ragged_collate
     from gpuaug.engine.invert import invert
+    from gpuaug.interop import adapters
     from gpuaug.interop.torchvision import from_torchvision
     from gpuaug.profiler import profile, stage
     from gpuaug.ragged import Ragged
@@ -118,7 +120,7 @@ else:  # a type checker then reports names that are not there
     def __getattr__(name: str) -> object:
         """A public name, imported now; a name that stands in no table is a transform."""
         if name in SUBMODULES:
-            return import_module(f"gpuaug.{name}")
+            return import_module(SUBMODULES[name])
         if name not in __all__:
             raise AttributeError(f"module 'gpuaug' has no attribute {name!r}")
         value = globals()[name] = getattr(import_module(MODULES.get(name, "gpuaug.transforms")), name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -18,12 +18,14 @@ from torch.utils.data import (
 from torch.utils.data.distributed import DistributedSampler
 
 from gpuaug import checks
+from gpuaug.data.fields import Fields
 from gpuaug.data.sampler import NumberingSampler
 from gpuaug.data.transport.encoded import Encoded
 from gpuaug.data.transport.targets import are_targets
 from gpuaug.ragged import Ragged
 
 __all__ = [
+    "UNSHARDED",
     "checked_device",
     "counting",
     "described",
@@ -34,6 +36,12 @@ __all__ = [
     "split_batch",
     "stateless",
 ]
+
+UNSHARDED = (
+    "{owner}: the loader has no distributed sampler, so each of the {ranks} ranks trains on all of its images. Pass "
+    "sampler=torch.utils.data.distributed.DistributedSampler(dataset) to the DataLoader, unless each rank has its own "
+    "data set."
+)
 
 # Samplers of torch that do not know about ranks: each rank shows all images, and needs different draws.
 ALONE = (SequentialSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
@@ -125,8 +133,12 @@ def counting(dataset: Any) -> Iterator[Any]:
             yield from counting(part)
 
 
-def split_batch(batch: object) -> tuple[Any, Any, Tensor | None]:
-    """Images, labels or targets, and index of a batch that a loader yields."""
+def split_batch(
+    batch: object, fields: Fields | None = None, owner: str = "DeviceLoader"
+) -> tuple[Any, Any, Tensor | None, Any]:
+    """Images, labels or targets, and index of a batch that a loader yields; the other fields of a mapping."""
+    if fields is not None:
+        return (*fields.split(owner, batch), fields.rest(batch))
     parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
     good = 1 <= len(parts) <= 3 and isinstance(parts[0], (Tensor, Ragged, Encoded))
     targets = len(parts) > 1 and are_targets(parts[1])
@@ -134,8 +146,11 @@ def split_batch(batch: object) -> tuple[Any, Any, Tensor | None]:
         expected = "one that yields (images, labels, index), (images, labels) or images, as tensors or Ragged"
         got = f"({', '.join(type(part).__name__ for part in parts)})"
         remedy = "Make such tuples in the loader's collate_fn; ga.ragged_collate does."
-        raise checks.argument_error("DeviceLoader", "loader", expected, got, remedy)
-    return (*parts, None, None)[:3]
+        if isinstance(batch, Mapping):
+            got = f"mappings with {', '.join(map(repr, batch))}"
+            remedy = f'Name their fields: {owner}(..., fields={{"image": "image", "label": "label"}}).'
+        raise checks.argument_error(owner, "loader", expected, got, remedy)
+    return (*(*parts, None, None)[:3], {})
 
 
 def stateless(name: str, got: str) -> ValueError:
