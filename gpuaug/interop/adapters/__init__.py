@@ -55,9 +55,9 @@ def attach_to_trainer(
 ) -> Kind:
     """Let a Hugging Face Trainer augment its batches on the device. Call it before `train`.
 
-    Training steps run the training list, evaluation and prediction steps the evaluation list. Each epoch has its own draws; checkpoints contain the state of
-    the module in `trainer_state.json`, and `resume_from_checkpoint` restores it. `remove_unused_columns` is set to
-    False, as the fields of the data set are not arguments of the model.
+    Training steps run the training list, evaluation and prediction steps the evaluation list. Each epoch has its own
+    draws; checkpoints contain the state of the module in `trainer_state.json`, and `resume_from_checkpoint` restores
+    it. `remove_unused_columns` is set to False, as the fields of the data set are not arguments of the model.
 
     If the Trainer was given no `data_collator`, it gets `trainer_collate`; and without `index` a map-style training set
     is wrapped in `ga.data.Indexed`, so that draws depend neither on the order of the images nor on the number of

@@ -48,9 +48,7 @@ class AugmentCallback(L.Callback):  # type: ignore[misc, name-defined]
         """Put the module into the hook that Lightning calls after a batch's transfer."""
         self._unhook()
         data = trainer.datamodule
-        base = import_module(f"{L.__name__}.core.hooks").DataHooks
-        own = {id(part): getattr(type(part), HOOK) is not getattr(base, HOOK) for part in (data, pl_module) if part}
-        target = data if data is not None and (own[id(data)] or not own[id(pl_module)]) else pl_module
+        target = data if data is not None and (_has_own(data) or not _has_own(pl_module)) else pl_module
         before = getattr(target, HOOK)
 
         def hook(batch: Any, dataloader_idx: int) -> Any:
@@ -124,6 +122,12 @@ class AugmentCallback(L.Callback):  # type: ignore[misc, name-defined]
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Continue from a state."""
         self.augment.load_state_dict(state_dict)
+
+
+def _has_own(part: Any) -> bool:
+    """Whether a LightningModule or LightningDataModule has a hook of its own: Lightning asks only one of them."""
+    base = import_module(f"{L.__name__}.core.hooks").DataHooks
+    return HOOK in vars(part) or getattr(type(part), HOOK) is not getattr(base, HOOK)
 
 
 def _loaders(trainer: Any) -> list[Any]:
