@@ -329,7 +329,7 @@ class Indexed(IndexedDataset[object]):
             return cast(Any, item), None
         pair = isinstance(item, (tuple, list)) and len(item) in (2, 3)
         if not pair or (len(item) == 3 and not checks.is_integer(item[2])):
-            expected = "a data set of (image, label) samples" + ("" if self.finder else ", or of mappings")
+            expected = f"a data set of {'' if self.finder else 'mappings, or of '}(image, label) samples"
             raise checks.argument_error(self, "dataset", expected, checks.describe(item))
         image, label = item[:2]
         if isinstance(image, EncodedImage):

@@ -70,7 +70,8 @@ class DeviceLoader:
     On CUDA each batch is copied on a side stream while the device works on the one before, and augmented on the
     current stream. Elsewhere a background thread fetches and augments the next batch during the consumer's step; with
     opaque steps, which use torch's global generator, it only fetches. If the iteration ends early, it waits only
-    briefly for the batch that is being fetched, so a source that hangs does not keep the process alive.
+    briefly for the batch that is being fetched, so a source that hangs does not keep the process alive. Around a loader
+    of Accelerate, which is asked whether its batch is the last one, it does not work ahead.
 
     Args:
         loader: DataLoader, or another iterable, of batches (images, labels, index), (images, labels) or images. Images
@@ -192,11 +193,7 @@ class DeviceLoader:
         others = _training.setdefault(self.augment, weakref.WeakSet())
         known = any(other is self or other.loader is self.loader for other in others)
         if others and not known:
-            warnings.warn(
-                "DeviceLoader: one module runs its training list for two loaders. If one is for evaluation, pass "
-                "train=False to its DeviceLoader; if both are for training, pass train=True.",
-                stacklevel=4,
-            )
+            warnings.warn(wrapped.TWO_LOADERS, stacklevel=4)
         others.add(self)
 
     # ---- CPU, and devices without streams: a thread works ahead ------------------------------------------------------
@@ -205,16 +202,21 @@ class DeviceLoader:
         if self._thread is not None:
             self._thread.join()  # two iterations would read from one source
         batches, mapped = self._batches(mode), MappedSegments()  # here, not in the thread: it may fork
-        thread, consumer = FetchThread("gpuaug-loader"), threading.get_ident()
+        thread, consumer, ahead = (
+            FetchThread("gpuaug-loader"),
+            threading.get_ident(),
+            wrapped.may_run_ahead(self.loader),
+        )
         self._thread = thread
         work = partial(self._next, batches, mode, mapped, thread.fetch)
         coming = thread.submit(work)
         try:
             while (ready := coming.result()) is not None:
-                coming = thread.submit(work)
+                coming = thread.submit(work if ahead else lambda: None)
                 box = [self._handed_out(self._augmented(ready, mode) if isinstance(ready, DeviceBatch) else ready)]
                 del ready
                 yield box.pop()  # only the consumer refers to it, so that its memory can be recycled
+                coming = coming if ahead else thread.submit(work)
         finally:
             coming.add_done_callback(self._taken_back)
             del batches, work
@@ -243,15 +245,15 @@ class DeviceLoader:
 
     def _streamed(self, mode: Mode) -> Iterator[Batch]:
         stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        batches, mapped = self._batches(mode), MappedSegments()
+        batches, mapped, ahead = self._batches(mode), MappedSegments(), wrapped.may_run_ahead(self.loader)
         moved = self._moved(batches, mapped, stream)
         while moved is not None:
             current = torch.cuda.current_stream(self.device)
             current.wait_stream(stream)
             travel.keep_for(moved.images.data, [moved.labels, moved.rest], current)
             ready, late = self._augmented(moved, mode), None
-            try:
-                moved = self._moved(batches, mapped, stream)  # its copy runs while the current batch is augmented
+            try:  # its copy runs while the current batch is augmented
+                moved = self._moved(batches, mapped, stream) if ahead else None
             except Exception as error:
                 late = error  # raised after the current batch, as on a CPU
             except BaseException:
@@ -262,6 +264,7 @@ class DeviceLoader:
             yield box.pop()
             if late is not None:
                 raise late
+            moved = moved if ahead else self._moved(batches, mapped, stream)
         self._ended(mode)
 
     # ---- one batch ---------------------------------------------------------------------------------------------------
@@ -280,10 +283,7 @@ class DeviceLoader:
         except RuntimeError as error:
             if "to be equal size" not in str(error):
                 raise
-            got, remedy = "the default collate_fn", "Pass collate_fn=ga.ragged_collate to the DataLoader."
-            raise checks.argument_error(
-                "DeviceLoader", "loader", "one that packs images of different sizes", got, remedy
-            ) from error
+            raise wrapped.unequal() from error
         if batch is end:
             return None
         place = self._place_of_source()

@@ -25,22 +25,30 @@ from gpuaug.data.transport.targets import are_targets
 from gpuaug.ragged import Ragged
 
 __all__ = [
+    "TWO_LOADERS",
     "UNSHARDED",
     "checked_device",
     "counting",
     "described",
+    "may_run_ahead",
     "parts_of",
     "present",
     "shared_draws",
     "shows_all",
     "split_batch",
     "stateless",
+    "unequal",
 ]
 
 UNSHARDED = (
     "{owner}: the loader has no distributed sampler, so each of the {ranks} ranks trains on all of its images. Pass "
     "sampler=torch.utils.data.distributed.DistributedSampler(dataset) to the DataLoader, unless each rank has its own "
     "data set."
+)
+
+TWO_LOADERS = (
+    "DeviceLoader: one module runs its training list for two loaders. If one is for evaluation, pass train=False to "
+    "its DeviceLoader; if both are for training, pass train=True."
 )
 
 # Samplers of torch that do not know about ranks: each rank shows all images, and needs different draws.
@@ -82,6 +90,15 @@ def shows_all(loader: Any) -> bool:
     sampler = batches.sampler if is_plain(batches) else None
     alone = is_sampler(sampler, SequentialSampler, RandomSampler, SubsetRandomSampler)
     return alone and not getattr(sampler, "replacement", False)
+
+
+def may_run_ahead(loader: Any) -> bool:
+    """Whether the next batch may be fetched during the consumer's step.
+
+    Not from a loader that Accelerate prepared: `gather_for_metrics` and `accumulate` ask it whether its batch is the
+    last one, and mean the consumer's batch.
+    """
+    return not any(hasattr(part, "end_of_dataloader") for part in parts_of(loader))
 
 
 def present(device: torch.device) -> bool:
@@ -151,6 +168,12 @@ def split_batch(
             remedy = f'Name their fields: {owner}(..., fields={{"image": "image", "label": "label"}}).'
         raise checks.argument_error(owner, "loader", expected, got, remedy)
     return (*(*parts, None, None)[:3], {})
+
+
+def unequal() -> ValueError:
+    """The error for images that cannot be stacked."""
+    got, remedy = "the default collate_fn", "Pass collate_fn=ga.ragged_collate to the DataLoader."
+    return checks.argument_error("DeviceLoader", "loader", "one that packs images of different sizes", got, remedy)
 
 
 def stateless(name: str, got: str) -> ValueError:

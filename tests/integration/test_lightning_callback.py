@@ -73,9 +73,7 @@ def loaders(kind: str, augment: ga.Augment) -> tuple[Any, Any]:
 def trainer(augment: ga.Augment, *callbacks: Any, **options: Any) -> Any:
     fields = options.pop("fields", None)
     options = {"enable_checkpointing": bool(callbacks), "enable_model_summary": False, **QUICK, **options}
-    return lightning.Trainer(
-        callbacks=[ga.adapters.lightning_callback(augment, fields=fields), *callbacks], **options
-    )
+    return lightning.Trainer(callbacks=[ga.adapters.lightning_callback(augment, fields=fields), *callbacks], **options)
 
 
 def fit(kind: str = "plain", folder: Path | None = None, resumed: Path | None = None) -> Any:

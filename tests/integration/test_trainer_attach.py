@@ -140,15 +140,14 @@ def test_the_loss_of_a_mix_is_the_cross_entropy(data: Any, tmp_path: Path) -> No
     assert trainer.model.config.problem_type is None
     logged = [entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry]
     net = trainer.model.network
-    images = module().eval()([image for image, in pixels_of(data)][0][None])
-    assert images.shape == (1, 3, 16, 16)
-    batch = torch.cat([module().eval()(image[None]) for image, in pixels_of(data)])
+    batch = torch.cat([module().eval()(image[None]) for (image,) in pixels_of(data)])
     expected = nn.functional.cross_entropy(net(batch), torch.arange(COUNT) % 4)
     torch.testing.assert_close(torch.tensor(logged[-1]), expected.detach(), rtol=1e-4, atol=1e-4)
     model = Model(Config(num_labels=CLASSES))
-    loss = model(batch, torch.full((COUNT, CLASSES), 0.25)).loss
+    soft = torch.full((COUNT, CLASSES), 0.25)
+    loss = model(batch, soft).loss
     assert model.config.problem_type == "multi_label_classification"
-    assert not torch.allclose(loss, nn.functional.cross_entropy(model(batch).logits, torch.full((COUNT, CLASSES), 0.25)))
+    assert not torch.allclose(loss, nn.functional.cross_entropy(model(batch).logits, soft))
 
 
 def test_steps_that_are_accumulated_weigh_images_alike(data: Any, tmp_path: Path) -> None:
@@ -157,8 +156,8 @@ def test_steps_that_are_accumulated_weigh_images_alike(data: Any, tmp_path: Path
     found = []
     for size, steps in ((4, 1), (2, 2)):
         trainer = trainer_of(
-            few, tmp_path / str(size), module(mix=False, seed=3), {"compute_loss_func": loss_func()}, num_train_epochs=1,
-            gradient_accumulation_steps=steps,
+            few, tmp_path / str(size), module(mix=False, seed=3), {"compute_loss_func": loss_func()},
+            num_train_epochs=1, gradient_accumulation_steps=steps,
         )  # fmt: skip
         trainer.args.per_device_train_batch_size = trainer._train_batch_size = size
         trainer.train()

@@ -75,6 +75,8 @@ def _collate(trainer: Any, image: str, label: str, index: str | None, pixels: st
     data, evaluation = trainer.train_dataset, trainer_collate(image, label, index, pixels=pixels, targets=targets)
     trainer.data_collator = evaluation
     stream = isinstance(data, IterableDataset) or not hasattr(data, "__getitem__") or not hasattr(data, "__len__")
+    # else the main process reads a stream for all, and cuts its batches, which it can do with tensors only
+    trainer.accelerator.dataloader_config.dispatch_batches = False
     if index is None and not stream:
         trainer.train_dataset = Indexed(data)
         indexed = trainer_collate(image, label, "index", pixels=pixels, targets=targets)
