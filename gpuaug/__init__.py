@@ -74,6 +74,7 @@ __all__ = [
     "TimmRandAugment",
     "ToDtype",
     "TrivialAugmentWide",
+    "adapters",
     "advise",
     "collate",
     "data",
@@ -128,7 +129,12 @@ MODULES = {
     "show": "gpuaug.sheet",
     "stage": "gpuaug.profiler",
 }
-SUBMODULES = ("data", "profiler", "recipes")
+SUBMODULES = {
+    "adapters": "gpuaug.interop.adapters",
+    "data": "gpuaug.data",
+    "profiler": "gpuaug.profiler",
+    "recipes": "gpuaug.recipes",
+}
 
 if TYPE_CHECKING:
     from gpuaug import data, profiler, recipes
@@ -139,6 +145,7 @@ if TYPE_CHECKING:
     from gpuaug.engine.invert import invert
     from gpuaug.engine.multi import MultiView
     from gpuaug.engine.tta import TTA
+    from gpuaug.interop import adapters
     from gpuaug.interop.albumentations import from_albumentations
     from gpuaug.interop.kornia import from_kornia
     from gpuaug.interop.report import Conversion, Report
@@ -160,7 +167,7 @@ else:  # a type checker then reports names that are not there
     def __getattr__(name: str) -> object:
         """A public name, imported now; a name that stands in no table is a transform."""
         if name in SUBMODULES:
-            return import_module(f"gpuaug.{name}")
+            return import_module(SUBMODULES[name])
         if name not in __all__:
             raise AttributeError(f"module 'gpuaug' has no attribute {name!r}")
         value = globals()[name] = getattr(import_module(MODULES.get(name, "gpuaug.transforms")), name)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import operator
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, cast
 
 import numpy as np
 import torch
@@ -105,7 +105,10 @@ class IndexedDataset(Dataset[tuple[Tensor | EncodedImage, Label_co, int]], Gener
             image, label = self._load(number)
         except (ImageError, OSError) as error:
             image, label = self._substitute(number, error)
-        return image, label, index_of(number, look)
+        return self._sample(image, label, index_of(number, look))
+
+    def _sample(self, image: Any, label: Any, index: int) -> Any:
+        return image, label, index
 
     def _asked(self, number: int | tuple[int, int]) -> tuple[int, int]:
         """(number, look) of an image, checked."""
@@ -287,7 +290,8 @@ class Indexed(IndexedDataset[object]):
     """Add an index to the samples of any map-style data set: (image, label) becomes (uint8 image, label, index).
 
     Samples (image, label, index) get a new index. A ConcatDataset of two ImageFolders needs this: it has each index
-    twice.
+    twice. Samples that are mappings, as those of Hugging Face data sets, get it as their field "index", and are not
+    changed otherwise: `ga.collate(index="index")` packs them.
 
     Args:
         dataset: Map-style data set whose images are Pillow images, uint8 tensors (C, H, W), or uint8 arrays (H, W) or
@@ -321,9 +325,11 @@ class Indexed(IndexedDataset[object]):
 
     def _load_encoded(self, number: int) -> tuple[Tensor | EncodedImage, object]:
         item: Any = self.dataset[number]
+        if isinstance(item, Mapping) and self.finder is None:
+            return cast(Any, item), None
         pair = isinstance(item, (tuple, list)) and len(item) in (2, 3)
         if not pair or (len(item) == 3 and not checks.is_integer(item[2])):
-            expected = "a data set of (image, label) samples"
+            expected = f"a data set of {'' if self.finder else 'mappings, or of '}(image, label) samples"
             raise checks.argument_error(self, "dataset", expected, checks.describe(item))
         image, label = item[:2]
         if isinstance(image, EncodedImage):
@@ -335,6 +341,9 @@ class Indexed(IndexedDataset[object]):
         remedy = "Remove its float conversion and augmentation; gpuaug.Augment does both on the batch."
         expected = "a data set of uint8 images (C, H, W) or Pillow images"
         raise checks.argument_error(self, "dataset", expected, got, remedy)
+
+    def _sample(self, image: Any, label: Any, index: int) -> Any:
+        return {**image, "index": index} if isinstance(image, Mapping) else (image, label, index)
 
     def __repr__(self) -> str:
         return f"Indexed({self.dataset!r}, on_error={self.on_error!r})"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import nullcontext
 from functools import partial
@@ -18,6 +18,7 @@ from gpuaug import checks
 from gpuaug.augment import Augment
 from gpuaug.data import wrapped
 from gpuaug.data.ahead import FetchThread
+from gpuaug.data.fields import checked_fields
 from gpuaug.data.regions import followed
 from gpuaug.data.sampler import NumberingSampler
 from gpuaug.data.transport import targets as travel
@@ -40,8 +41,9 @@ FORWARDED = (
 # Lightning, Fabric, Accelerate and torch.distributed.checkpoint look for these methods and call them if they exist, so
 # a DeviceLoader may have them only if its loader has them.
 STATE = ("state_dict", "load_state_dict")
-Batch = Tensor | list[Tensor] | tuple[Tensor | list[Tensor], Any]
+Batch = Tensor | list[Tensor] | tuple[Tensor | list[Tensor], Any] | dict[str, Any]
 Module = Augment | MultiView
+
 # For each module that trains, the loaders that were iterated with it and whose `train` is None.
 _training: weakref.WeakKeyDictionary[Module, weakref.WeakSet[DeviceLoader]] = weakref.WeakKeyDictionary()
 
@@ -53,12 +55,13 @@ class DeviceBatch(NamedTuple):
     labels: Any  # a tensor, targets, or None
     index: Tensor | None  # type: ignore[assignment]  # hides tuple.index
     place: Any  # the wrapped loader's state after this batch, if it has one
+    rest: Any  # the other fields of a mapping
 
 
 class AugmentedBatch(NamedTuple):
     """A batch on its way to the user."""
 
-    result: Batch  # the images, or (images, labels), for the user
+    result: Batch  # the images, (images, labels), or a dict, for the user
     reservation: Reservation  # the reservation of its draws
     place: Any
 
@@ -69,7 +72,8 @@ class DeviceLoader:
     On CUDA each batch is copied on a side stream while the device works on the one before, and augmented on the
     current stream. Elsewhere a background thread fetches and augments the next batch during the consumer's step; with
     opaque steps, which use torch's global generator, it only fetches. If the iteration ends early, it waits only
-    briefly for the batch that is being fetched, so a source that hangs does not keep the process alive.
+    briefly for the batch that is being fetched, so a source that hangs does not keep the process alive. Around a loader
+    of Accelerate, which is asked whether its batch is the last one, it does not work ahead.
 
     Args:
         loader: DataLoader, or another iterable, of batches (images, labels, index), (images, labels) or images. Images
@@ -82,12 +86,15 @@ class DeviceLoader:
             set by `set_epoch` have different draws.
         train: True for the training list, False for the evaluation list, in any mode of the module. None: by the mode
             of the module, which model.eval() does not change if it is not a submodule of the model.
+        fields: For batches that are mappings, the names of their fields, such as {"image": "pixel_values", "label":
+            "labels", "index": "index"}, of which only "image" is needed. None: batches are tuples.
 
     The attributes dataset, batch_size, sampler, batch_sampler, num_workers, drop_last, collate_fn and pin_memory are
     those of the loader. It has state_dict and load_state_dict if the loader has them (see `ResumableLoader`).
 
     Yields:
-        (images, targets), as `augment` returns them; only images if the loader yields no labels.
+        (images, targets), as `augment` returns them; only images if the loader yields no labels. With `fields`, dicts
+        with the same names: images and targets, and the other fields on the device, without the index.
 
     Raises:
         ValueError: If an argument or a batch has another form.
@@ -98,8 +105,9 @@ class DeviceLoader:
         return super().__new__(ResumableLoader if keeps else cls)
 
     def __init__(
-        self, loader: Iterable[object], device: torch.device | str, augment: Module, *, train: bool | None = None
-    ) -> None:
+        self, loader: Iterable[object], device: torch.device | str, augment: Module, *, train: bool | None = None,
+        fields: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         if not isinstance(augment, (Augment, MultiView)):
             raise checks.argument_error("DeviceLoader", "augment", "an Augment or MultiView", checks.describe(augment))
         if not hasattr(loader, "__iter__"):
@@ -107,13 +115,12 @@ class DeviceLoader:
         if train not in (None, True, False):
             raise checks.argument_error("DeviceLoader", "train", "None, True or False", checks.describe(train))
         self.loader: Any = loader
-        self.augment, self.train = augment, train
+        self.augment, self.train, self.fields = augment, train, checked_fields("DeviceLoader", fields)
         self.device = wrapped.checked_device(device)
         self._place: Any = None  # state of the wrapped loader after the batch that was last handed out
         self._replaced = 0  # number of images that could not be decoded here
         self._thread: FetchThread | None = None  # thread of the last iteration
-        self._stateful = True  # False once the loader turned out to keep no state
-        self._warned = False
+        self._stateful, self._warned = True, False  # stateful until the loader turns out to keep no state
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_thread": None}
@@ -130,6 +137,7 @@ class DeviceLoader:
 
     def __repr__(self) -> str:
         train = "" if self.train is None else f", train={self.train}"
+        train += "" if self.fields is None else f", fields={self.fields.given()}"
         module, given = repr(self.augment).replace("\n", "\n    "), wrapped.described(self.loader)
         return f"DeviceLoader(\n    {given},\n    {str(self.device)!r},\n    {module}{train},\n)"
 
@@ -178,12 +186,7 @@ class DeviceLoader:
         ranks, _ = world()
         if ranks > 1 and not self._warned and wrapped.shows_all(self.loader):
             self._warned = True
-            warnings.warn(
-                f"DeviceLoader: the loader has no distributed sampler, so each of the {ranks} ranks trains on all of "
-                "its images. Pass sampler=torch.utils.data.distributed.DistributedSampler(dataset) to the DataLoader, "
-                "unless each rank has its own data set.",
-                stacklevel=4,
-            )
+            warnings.warn(wrapped.UNSHARDED.format(owner="DeviceLoader", ranks=ranks), stacklevel=4)
 
     def _warn_of_evaluation(self) -> None:
         """Warn once if one module trains on two loaders, and `train` of both is None."""
@@ -192,11 +195,7 @@ class DeviceLoader:
         others = _training.setdefault(self.augment, weakref.WeakSet())
         known = any(other is self or other.loader is self.loader for other in others)
         if others and not known:
-            warnings.warn(
-                "DeviceLoader: one module runs its training list for two loaders. If one is for evaluation, pass "
-                "train=False to its DeviceLoader; if both are for training, pass train=True.",
-                stacklevel=4,
-            )
+            warnings.warn(wrapped.TWO_LOADERS, stacklevel=4)
         others.add(self)
 
     # ---- CPU, and devices without streams: a thread works ahead ------------------------------------------------------
@@ -205,16 +204,21 @@ class DeviceLoader:
         if self._thread is not None:
             self._thread.join()  # two iterations would read from one source
         batches, mapped = self._batches(mode), MappedSegments()  # here, not in the thread: it may fork
-        thread, consumer = FetchThread("gpuaug-loader"), threading.get_ident()
+        thread, consumer, ahead = (
+            FetchThread("gpuaug-loader"),
+            threading.get_ident(),
+            wrapped.may_run_ahead(self.loader),
+        )
         self._thread = thread
         work = partial(self._next, batches, mode, mapped, thread.fetch)
         coming = thread.submit(work)
         try:
             while (ready := coming.result()) is not None:
-                coming = thread.submit(work)
+                coming = thread.submit(work if ahead else lambda: None)
                 box = [self._handed_out(self._augmented(ready, mode) if isinstance(ready, DeviceBatch) else ready)]
                 del ready
                 yield box.pop()  # only the consumer refers to it, so that its memory can be recycled
+                coming = coming if ahead else thread.submit(work)
         finally:
             coming.add_done_callback(self._taken_back)
             del batches, work
@@ -244,15 +248,15 @@ class DeviceLoader:
 
     def _streamed(self, mode: Mode) -> Iterator[Batch]:
         stream = torch.cuda.Stream(self.device)  # type: ignore[no-untyped-call]
-        batches, mapped = self._batches(mode), MappedSegments()
+        batches, mapped, ahead = self._batches(mode), MappedSegments(), wrapped.may_run_ahead(self.loader)
         moved = self._moved(batches, mapped, stream)
         while moved is not None:
             current = torch.cuda.current_stream(self.device)
             current.wait_stream(stream)
-            travel.keep_for(moved.images.data, moved.labels, current)
+            travel.keep_for(moved.images.data, [moved.labels, moved.rest], current)
             ready, late = self._augmented(moved, mode), None
-            try:
-                moved = self._moved(batches, mapped, stream)  # its copy runs while the current batch is augmented
+            try:  # its copy runs while the current batch is augmented
+                moved = self._moved(batches, mapped, stream) if ahead else None
             except Exception as error:
                 late = error  # raised after the current batch, as on a CPU
             except BaseException:
@@ -263,6 +267,7 @@ class DeviceLoader:
             yield box.pop()
             if late is not None:
                 raise late
+            moved = moved if ahead else self._moved(batches, mapped, stream)
         self._ended(mode)
 
     # ---- one batch ---------------------------------------------------------------------------------------------------
@@ -281,24 +286,21 @@ class DeviceLoader:
         except RuntimeError as error:
             if "to be equal size" not in str(error):
                 raise
-            got, remedy = "the default collate_fn", "Pass collate_fn=ga.ragged_collate to the DataLoader."
-            raise checks.argument_error(
-                "DeviceLoader", "loader", "one that packs images of different sizes", got, remedy
-            ) from error
+            raise wrapped.unequal() from error
         if batch is end:
             return None
         place = self._place_of_source()
-        images, labels, index = wrapped.split_batch(batch)
+        images, labels, index, rest = wrapped.split_batch(batch, self.fields)
         mapped.keep(images if isinstance(images, Tensor) else images.data)
         with nullcontext() if stream is None else torch.cuda.stream(stream):
             if isinstance(images, Encoded):
                 images, shown = images.decode(self.device)
                 self._replaced += int((shown != torch.arange(len(shown), device="cpu")).sum())
-                labels = travel.shown(labels, shown)
+                labels, rest = travel.shown(labels, shown), travel.shown(rest, shown)
             ahead = self.device.type not in WAIT
             images = images.to(self.device, non_blocking=ahead)
-            labels = travel.moved(labels, self.device, ahead)
-        return DeviceBatch(images, labels, index, place)
+            labels, rest = (travel.moved(part, self.device, ahead) for part in (labels, rest))
+        return DeviceBatch(images, labels, index, place, rest)
 
     def _place_of_source(self) -> Any:
         """The wrapped loader's state; None if it keeps none."""
@@ -310,10 +312,11 @@ class DeviceLoader:
         return None
 
     def _augmented(self, moved: DeviceBatch, mode: Mode) -> AugmentedBatch:
-        images, labels, index, place = moved
+        images, labels, index, place, rest = moved
         call = self.augment.prepare(images, labels, index=index, mode=mode)
         try:
-            return AugmentedBatch(call.run(), call.reservation, place)
+            result: Any = call.run() if self.fields is None else self.fields.join(call.run(), rest)
+            return AugmentedBatch(result, call.reservation, place)
         except BaseException:
             call.release()
             raise

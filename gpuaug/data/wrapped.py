@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -18,22 +18,38 @@ from torch.utils.data import (
 from torch.utils.data.distributed import DistributedSampler
 
 from gpuaug import checks
+from gpuaug.data.fields import Fields
 from gpuaug.data.sampler import NumberingSampler
 from gpuaug.data.transport.encoded import Encoded
 from gpuaug.data.transport.targets import are_targets
 from gpuaug.ragged import Ragged
 
 __all__ = [
+    "TWO_LOADERS",
+    "UNSHARDED",
     "checked_device",
     "counting",
     "described",
+    "may_run_ahead",
     "parts_of",
     "present",
     "shared_draws",
     "shows_all",
     "split_batch",
     "stateless",
+    "unequal",
 ]
+
+UNSHARDED = (
+    "{owner}: the loader has no distributed sampler, so each of the {ranks} ranks trains on all of its images. Pass "
+    "sampler=torch.utils.data.distributed.DistributedSampler(dataset) to the DataLoader, unless each rank has its own "
+    "data set."
+)
+
+TWO_LOADERS = (
+    "DeviceLoader: one module runs its training list for two loaders. If one is for evaluation, pass train=False to "
+    "its DeviceLoader; if both are for training, pass train=True."
+)
 
 # Samplers of torch that do not know about ranks: each rank shows all images, and needs different draws.
 ALONE = (SequentialSampler, RandomSampler, SubsetRandomSampler, WeightedRandomSampler)
@@ -74,6 +90,15 @@ def shows_all(loader: Any) -> bool:
     sampler = batches.sampler if is_plain(batches) else None
     alone = is_sampler(sampler, SequentialSampler, RandomSampler, SubsetRandomSampler)
     return alone and not getattr(sampler, "replacement", False)
+
+
+def may_run_ahead(loader: Any) -> bool:
+    """Whether the next batch may be fetched during the consumer's step.
+
+    Not from a loader that Accelerate prepared: `gather_for_metrics` and `accumulate` ask it whether its batch is the
+    last one, and mean the consumer's batch.
+    """
+    return not any(hasattr(part, "end_of_dataloader") for part in parts_of(loader))
 
 
 def present(device: torch.device) -> bool:
@@ -125,8 +150,12 @@ def counting(dataset: Any) -> Iterator[Any]:
             yield from counting(part)
 
 
-def split_batch(batch: object) -> tuple[Any, Any, Tensor | None]:
-    """Images, labels or targets, and index of a batch that a loader yields."""
+def split_batch(
+    batch: object, fields: Fields | None = None, owner: str = "DeviceLoader"
+) -> tuple[Any, Any, Tensor | None, Any]:
+    """Images, labels or targets, and index of a batch that a loader yields; the other fields of a mapping."""
+    if fields is not None:
+        return (*fields.split(owner, batch), fields.rest(batch))
     parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
     good = 1 <= len(parts) <= 3 and isinstance(parts[0], (Tensor, Ragged, Encoded))
     targets = len(parts) > 1 and are_targets(parts[1])
@@ -134,8 +163,17 @@ def split_batch(batch: object) -> tuple[Any, Any, Tensor | None]:
         expected = "one that yields (images, labels, index), (images, labels) or images, as tensors or Ragged"
         got = f"({', '.join(type(part).__name__ for part in parts)})"
         remedy = "Make such tuples in the loader's collate_fn; ga.ragged_collate does."
-        raise checks.argument_error("DeviceLoader", "loader", expected, got, remedy)
-    return (*parts, None, None)[:3]
+        if isinstance(batch, Mapping):
+            got = f"mappings with {', '.join(map(repr, batch))}"
+            remedy = f'Name their fields: {owner}(..., fields={{"image": "image", "label": "label"}}).'
+        raise checks.argument_error(owner, "loader", expected, got, remedy)
+    return (*(*parts, None, None)[:3], {})
+
+
+def unequal() -> ValueError:
+    """The error for images that cannot be stacked."""
+    got, remedy = "the default collate_fn", "Pass collate_fn=ga.ragged_collate to the DataLoader."
+    return checks.argument_error("DeviceLoader", "loader", "one that packs images of different sizes", got, remedy)
 
 
 def stateless(name: str, got: str) -> ValueError:

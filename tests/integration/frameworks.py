@@ -26,7 +26,9 @@ NEEDED = os.environ.get("GPUAUG_FRAMEWORKS", "").split()  # the modules that .ci
 # Others may warn of themselves; what this library says is an error, as everywhere.
 QUIET = [
     pytest.mark.filterwarnings("ignore"),
-    pytest.mark.filterwarnings("error:(Augment|DeviceLoader|Indexed|ImageFolder|NumberedSampler|ragged_collate)"),
+    pytest.mark.filterwarnings(
+        "error:(Augment|DeviceLoader|lightning_callback|attach_to_trainer|Indexed|ImageFolder|NumberedSampler|ragged_collate)"
+    ),
 ]
 
 

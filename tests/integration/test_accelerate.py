@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +120,37 @@ def test_around_a_prepared_loader(order: str, tmp_path: Path) -> None:
     assert len(set(flat(whole))) == 2 * COUNT
     for epoch, done in ((0, 2), (1, 3)):
         assert run(epoch, done) == whole[epoch * STEPS + done :]
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_the_last_batch_is_the_last_one(train: bool) -> None:
+    """Accelerate asks the loader: a DeviceLoader that works ahead would be at the last batch before its consumer."""
+    accelerator = accelerate.Accelerator(cpu=True, gradient_accumulation_steps=4)
+    model, inner = accelerator.prepare(torch.nn.Linear(1, 1), DataLoader(DATA, BATCH, collate_fn=ga.ragged_collate))
+    sizes, ends, syncs = list[int](), list[bool](), list[bool]()
+    for _, labels in ga.DeviceLoader(inner, "cpu", module(mix=False), train=train):
+        time.sleep(0.02)  # a thread that works ahead would now be done
+        with accelerator.accumulate(model):
+            sizes.append(len(accelerator.gather_for_metrics(labels)))
+            ends.append(accelerator.gradient_state.end_of_dataloader)
+            syncs.append(accelerator.sync_gradients)
+    assert sizes == [4, 4, 4, 4, 4, 2]
+    assert ends == [False] * 5 + [True]
+    assert syncs == [False, False, False, True, False, True]
+
+
+def test_an_iteration_that_ends_early_uses_up_its_draws_only() -> None:
+    """Of a loader that is not read ahead, nothing has to be given back: the counter goes on after two batches."""
+    accelerator = accelerate.Accelerator(cpu=True)
+    images = [(image[:, :18, :18], label) for image, label, _ in DATA]
+    inner = accelerator.prepare(DataLoader(images, BATCH))  # type: ignore[arg-type]
+    augment = module(mix=False, seed=3)
+    batches = iter(ga.DeviceLoader(inner, "cpu", augment, train=True))
+    next(batches)
+    next(batches)
+    del batches
+    gc.collect()
+    assert augment._counter.value() == 2 * BATCH
 
 
 RANKS = """

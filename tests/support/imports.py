@@ -18,6 +18,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("photographs", "preview"),  # old names, until version 0.3
     ("demo", "profiler.session", "advice", "sheet"),
     ("profiler.show",),
+    ("interop.adapters",),
     ("profiler", "data.loader"),
     ("data",),
     ("recipes",),

@@ -1,0 +1,62 @@
+"""What adapters share: the batch of a framework, and the step that augments it."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from gpuaug.augment import Augment
+from gpuaug.data import wrapped
+from gpuaug.data.fields import Fields
+from gpuaug.data.transport import targets as travel
+from gpuaug.data.transport.encoded import Encoded
+from gpuaug.engine.distributed import world
+
+__all__ = ["Named", "augmented", "warn_of_ranks"]
+
+
+@dataclass(frozen=True)
+class Named:
+    """A collate function that returns a tuple, as one that returns a dict; None is left out."""
+
+    packed: Callable[[Sequence[object]], Any]
+    names: tuple[str, ...]
+
+    def __call__(self, samples: Sequence[object]) -> dict[str, Any]:
+        values = zip(self.names, self.packed(samples), strict=True)
+        return {name: value for name, value in values if value is not None}
+
+
+def augmented(
+    owner: str, augment: Augment, batch: Any, training: bool, fields: Fields | None, device: torch.device
+) -> Any:
+    """A batch of a framework after the training or the evaluation list.
+
+    Args:
+        owner: Name of the adapter, for errors.
+        augment: Module, whose mode is set.
+        batch: A tuple, or with `fields` a mapping.
+        training: Whether the training list is used.
+        fields: Names of a mapping's fields.
+        device: Device on which the batch is augmented.
+    """
+    images, labels, index, rest = wrapped.split_batch(batch, fields, owner)
+    if isinstance(images, Encoded):
+        images, shown = images.decode(device)
+        labels, rest = travel.shown(labels, shown), travel.shown(rest, shown)
+    images, labels = images.to(device, non_blocking=True), travel.moved(labels, device, non_blocking=True)
+    augment.train(training)
+    augment.opaque.to(device)
+    result = augment(images, labels, index=index)
+    return result if fields is None else fields.join(result, rest)
+
+
+def warn_of_ranks(owner: str, loader: Any) -> None:
+    """Warn if every rank of a distributed group would train on all images of a loader."""
+    ranks, _ = world()
+    if ranks > 1 and wrapped.shows_all(loader):
+        warnings.warn(wrapped.UNSHARDED.format(owner=owner, ranks=ranks), stacklevel=2)
