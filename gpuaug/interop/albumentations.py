@@ -147,7 +147,7 @@ def _jitter(step: Any, read: Read) -> Found:
     names = ("brightness", "contrast", "saturation", "hue")
     spans: list[Any] = [tuple(_of(step, f"{name}_range", name)) for name in names]
     neutral = [(1.0, 1.0)] * 3 + [(0.0, 0.0)]
-    given = [None if span == none else span for span, none in zip(spans, neutral, strict=True)]
+    given: list[Any] = [None if span == none else span for span, none in zip(spans, neutral, strict=True)]
     steps = gated(ColorJitter(*given), step.p)
     if given[3] is not None:
         return steps, ALIKE, "OpenCV's hue has 180 steps"
