@@ -145,17 +145,17 @@ def _autocontrast(step: Any, read: Read) -> Found:
 
 def _jitter(step: Any, read: Read) -> Found:
     names = ("brightness", "contrast", "saturation", "hue")
-    spans = [tuple(_of(step, f"{name}_range", name)) for name in names]
+    spans: list[Any] = [tuple(_of(step, f"{name}_range", name)) for name in names]
     neutral = [(1.0, 1.0)] * 3 + [(0.0, 0.0)]
-    given = [None if span == none else span for span, none in zip(spans, neutral, strict=True)]
+    given: list[Any] = [None if span == none else span for span, none in zip(spans, neutral, strict=True)]
     steps = gated(ColorJitter(*given), step.p)
     if given[3] is not None:
         return steps, ALIKE, "OpenCV's hue has 180 steps"
     if given[1] is None and given[2] is None:
         return steps, EXACT, ""
-    if sum(span is not None for span in given) == 1 and max(span[1] for span in given if span is not None) <= 2:
+    if given[0] is None and given[2] is None and given[1][1] <= 2:
         return steps, WITHIN, GREY
-    return steps, ALIKE, f"{GREY}, which other changes may stretch"
+    return steps, ALIKE, f"{GREY}, by up to two levels, which other changes may stretch"
 
 
 def _blur(step: Any, read: Read) -> Found:

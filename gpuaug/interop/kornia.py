@@ -63,13 +63,13 @@ def _flip(step: Any, read: Read) -> Found:
 
 
 def _center(step: Any, read: Read) -> Found:
-    needs(step, p=1.0)
+    needs(step, p=1.0, p_batch=1.0)
     return [CenterCrop(plain(step.flags["size"]))], ALIKE, "an odd margin is rounded the other way, by one pixel"
 
 
 def _crop(step: Any, read: Read) -> Found:
     _alone(step)
-    needs(step, p=1.0)
+    needs(step, p=1.0, p_batch=1.0)
     flags = step.flags
     padding = None if flags["padding"] is None else plain(flags["padding"])
     if isinstance(padding, tuple) and len(padding) != 4:
@@ -88,7 +88,7 @@ def _resampled(step: Any, steps: list[Transform]) -> Found:
 
 
 def _resize(step: Any, read: Read) -> Found:
-    needs(step, p=1.0)
+    needs(step, p=1.0, p_batch=1.0)
     flags, word = step.flags, _mode(step)
     if flags["antialias"] or word != "bilinear" or flags["side"] != "short":
         raise ValueError("Resize: only antialias=False, resample='bilinear' and side='short' are supported")
@@ -97,7 +97,7 @@ def _resize(step: Any, read: Read) -> Found:
 
 def _resized_crop(step: Any, read: Read) -> Found:
     _alone(step)
-    needs(step, p=1.0)
+    needs(step, p=1.0, p_batch=1.0)
     if _mode(step) != "bilinear":
         raise ValueError("RandomResizedCrop: only resample='bilinear' is supported")
     drawn = step._param_generator
@@ -231,7 +231,7 @@ def _shuffle(step: Any, read: Read) -> Found:
 
 
 def _normalize(step: Any, read: Read) -> Found:
-    needs(step, p=1.0)
+    needs(step, p=1.0, p_batch=1.0)
     mean, std = (tuple(round(value, 6) for value in step.flags[name].flatten().tolist()) for name in ("mean", "std"))
     steps: list[Transform] = [ToDtype(torch.float32, scale=True), Normalize(mean, std)]
     return steps, EXACT, ""
