@@ -51,7 +51,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for number, path in enumerate(photographs.paths()):
         shutil.copyfile(path, tmp_path / "images" / ("deep" if number % 2 else "") / path.name)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [*sys.path])
+    monkeypatch.syspath_prepend(tmp_path)  # and the path is as before after the test
     monkeypatch.delitem(sys.modules, "script", raising=False)
     yield tmp_path
     sys.modules.pop("script", None)

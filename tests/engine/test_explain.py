@@ -134,7 +134,7 @@ def test_what_is_no_draw_is_refused() -> None:
     scene = augment.sample({"front": noise(2), "back": noise(2)})
     with pytest.raises(ValueError, match=r"explain: `draw` must be .* Of a dict of draws pass one of its values"):
         augment.explain(scene, 0)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match=r"explain: `draw` must be what `Augment.sample` returned, got 3"):
+    with pytest.raises(ValueError, match=r"explain: `draw` must be what `Augment\.sample` returned, got 3"):
         augment.explain(3, 0)  # type: ignore[arg-type]
     for number in (-1, 2, 0.5):
         with pytest.raises(ValueError, match=r"explain: `sample` must be an integer in \[0, 1\]"):

@@ -1,4 +1,4 @@
-"""`ga.show`: how many pictures there are, that they are the draw's pixels, and what is drawn on them."""
+"""`ga.show`: how many pictures there are, that they are the pixels of the draw, what is written and drawn on them."""
 
 from __future__ import annotations
 
