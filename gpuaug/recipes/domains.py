@@ -72,8 +72,9 @@ def medical(
 
     Follows the kinds of nnU-Net's augmentation (Isensee et al., arXiv:1904.08128): small turns and scales, noise, blur,
     brightness, contrast. No hue or saturation, since colour is a stain or a measurement; no erasing and no CutMix,
-    since a finding may be small. Flips only if `flips`: in a chest radiograph the side is an anatomical fact, in a histology
-    slide it is not. The numbers are milder than nnU-Net's, and gpuaug's own choice; have an expert look at the preview.
+    since a finding may be small. Flips only if `flips`: in a chest radiograph the side is an anatomical fact, in a
+    histology slide it is not. The numbers are milder than nnU-Net's, and gpuaug's own choice; have an expert look at
+    the preview.
 
     Args:
         size: Size of the result in pixels, an int or (height, width).
