@@ -14,6 +14,8 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 import gpuaug as ga
+from benchmarks.report import sheets
+from gpuaug.data.decode import decode_file
 from gpuaug.demo.photographs import photographs
 from gpuaug.engine.evaluation import evaluation
 from gpuaug.recipes import NAMES, at_strength
@@ -231,6 +233,14 @@ def test_the_docs_show_every_recipe(name: str) -> None:
     text = DOCS.read_text(encoding="utf-8")
     (picture,) = re.findall(rf"!\[[^]]+\]\((recipes/{name}\.jpg)\)", text)
     assert 10_000 < (DOCS.parent / picture).stat().st_size <= 150_000
+
+
+@pytest.mark.parametrize("name", ["cifar", "dino"])
+def test_a_picture_can_be_drawn_again(name: str, tmp_path: Path) -> None:
+    sheets.draw(name, tmp_path / "sheet.jpg")
+    drawn, kept = (decode_file(path).float() for path in (tmp_path / "sheet.jpg", DOCS.parent / f"recipes/{name}.jpg"))
+    assert drawn.shape == kept.shape
+    assert (drawn - kept).abs().mean() < 2, "python -m benchmarks.report.sheets draws it"
 
 
 # ---- errors ----------------------------------------------------------------------------------------------------------
