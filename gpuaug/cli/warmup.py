@@ -10,7 +10,7 @@ import typer
 from gpuaug.cli.errors import one_line_errors, require
 
 if TYPE_CHECKING:
-    from gpuaug import Augment
+    from gpuaug import Augment, MultiView
 
 __all__ = ["NEEDED", "command"]
 
@@ -21,7 +21,7 @@ SIZE = (560, 520)  # of the images that the lists run on: a RandomCrop must fit
 def command(
     target: Annotated[
         str | None,
-        typer.Argument(metavar="[FILE.py:NAME]", help="An Augment, or a list of transforms; default: all transforms."),
+        typer.Argument(metavar="[FILE.py:NAME]", help="An Augment, MultiView, or list of transforms; default: all."),
     ] = None,
 ) -> None:
     """Compile the kernels for the CPU now, and keep them on disk: for images of containers, and for clusters."""
@@ -42,16 +42,16 @@ def command(
         typer.echo("Kept in " + ", ".join(sorted(after.folders)))
 
 
-def _module(target: str) -> "Augment":
+def _module(target: str) -> "Augment | MultiView":
     """The module that FILE.py:NAME names."""
-    from gpuaug import Augment
+    from gpuaug import Augment, MultiView
     from gpuaug.cli.target import made
 
     found = made(target, "target", "warmup")
-    return found if isinstance(found, Augment) else Augment(found, seed=0)
+    return found if isinstance(found, (Augment, MultiView)) else Augment(found, seed=0)
 
 
-def warm(augment: "Augment") -> None:
+def warm(augment: "Augment | MultiView") -> None:
     """Run both lists of a module once, on a few images of noise; the module's state stays as it was.
 
     A module whose lists hold opaque steps or crops of several sizes runs as it does in training.
@@ -65,7 +65,9 @@ def warm(augment: "Augment") -> None:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (4, 3, *SIZE), dtype=torch.uint8, generator=generator)
     for training in (True, False):
-        mix = (twin.train_pipeline if training else twin.eval_pipeline).mix
+        views: Any = getattr(twin, "views", [twin])  # of a MultiView
+        lists = [view.train_pipeline if training else view.eval_pipeline for view in views]
+        mix = next((one.mix for one in lists if one.mix is not None), None)
         labels = None if mix is None else torch.arange(4) % (mix.num_classes or 4)
         twin.train(training)
         twin(images) if labels is None else twin(images, labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property, partial
@@ -246,13 +247,21 @@ def _steps(transform: Any, argument: str) -> list[Transform]:
     if isinstance(transform, Transform):
         return [transform]
     if theirs(transform):
-        return in_a_list(transform, stacklevel=6)  # the code that constructs the Augment
+        return in_a_list(transform, stacklevel=1 + _frames())
     if is_foreign(transform):
         return [Opaque(transform)]
     remedy = "Use gpuaug's transforms, a kornia.augmentation module or a torchvision transform."
     if isinstance(transform, CropViews):
         remedy = f"It makes several images of one: use MultiView({transform!r})."
     raise checks.argument_error("Augment", argument, "a list of transforms", checks.describe(transform), remedy)
+
+
+def _frames() -> int:
+    """Number of frames from the caller to the code that constructs the module, which is not in this package."""
+    frame, count = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "gpuaug":
+        frame, count = frame.f_back, count + 1
+    return count
 
 
 def _changed(step: Transform) -> bool:

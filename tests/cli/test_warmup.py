@@ -21,6 +21,7 @@ import gpuaug as ga
 steps = [ga.RandomHorizontalFlip()]
 large = [ga.RandomCrop(448)]
 module = ga.Augment([ga.RandomHorizontalFlip(), ga.RandomInvert()], seed=0)
+views = ga.MultiView([steps, [*steps, ga.MixUp(num_classes=3)]], seed=0)
 def made():
     return [ga.RandomVerticalFlip()]
 number = 3
@@ -60,6 +61,10 @@ def test_what_was_compiled_is_loaded(script: Path, tmp_path: Path) -> None:
     for folder in (tmp_path, *tmp_path.rglob("*")):
         folder.chmod(0o555 if folder.is_dir() else 0o444)
     assert counts(start(tmp_path, f"{script}:module"))[0] == 0
+
+
+def test_the_lists_of_a_multi_view_are_compiled(script: Path, tmp_path: Path) -> None:
+    assert counts(start(tmp_path, f"{script}:views"))[0] > 0
 
 
 def test_a_crop_of_a_usual_size_fits(script: Path, tmp_path: Path) -> None:

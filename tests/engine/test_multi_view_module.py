@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from torch.utils.data import DataLoader, TensorDataset
+from torchvision.transforms import v2
 
 import gpuaug as ga
 from gpuaug.engine import counter
@@ -149,6 +150,13 @@ def test_device_loader_with_an_opaque_step_and_with_a_view_that_fails() -> None:
 def test_data_of_parts_is_refused() -> None:
     with pytest.raises(ValueError, match=r"`regions` must be a gpuaug\.Augment"):
         ga.data.Indexed(Photos(), regions=dino())  # type: ignore[arg-type]
+
+
+def test_a_warning_of_a_list_names_the_code_that_makes_the_module() -> None:
+    for make in (lambda: ga.MultiView([[v2.ElasticTransform()]]), lambda: ga.Augment([v2.ElasticTransform()])):
+        with pytest.warns(UserWarning, match="draws once for the whole batch") as caught:
+            make()
+        assert caught[0].filename == __file__
 
 
 # ---- ranks and repetitions -------------------------------------------------------------------------------------------
