@@ -64,7 +64,8 @@ class Plain(lightning.LightningModule):  # type: ignore[misc]
 def loaders(kind: str, augment: ga.Augment) -> tuple[Any, Any]:
     options = {"shuffle": True, "generator": torch.Generator().manual_seed(3), "num_workers": 1}
     train = StatefulDataLoader(DATA, BATCH, collate_fn=ga.ragged_collate, **options)
-    val = DataLoader(DATA, BATCH, collate_fn=ga.ragged_collate)
+    # Lightning validates in inference_mode, in which the worker then begins
+    val = DataLoader(DATA, BATCH, collate_fn=ga.ragged_collate, num_workers=1, timeout=60)
     if kind == "DeviceLoader":
         return ga.DeviceLoader(train, "cpu", augment), ga.DeviceLoader(val, "cpu", augment)
     return train, val
