@@ -83,7 +83,6 @@ def fit(kind: str = "plain", folder: Path | None = None, resumed: Path | None = 
     saved = [] if folder is None else [ModelCheckpoint(folder, "{step}", every_n_train_steps=1, save_top_k=-1)]
     train, val = loaders(kind, augment)
     trainer(augment, *saved).fit(model, train, val, ckpt_path=None if resumed is None else str(resumed))
-    model.augmented = augment.__dict__  # to be read by tests, not a submodule
     return model
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from gpuaug import checks
 from gpuaug.augment import Augment
@@ -92,7 +92,7 @@ def trainer_collate(
     *,
     pixels: str = "pixel_values",
     targets: str = "labels",
-) -> Callable[[Sequence[object]], dict[str, Any]]:
+) -> Callable[[Sequence[object]], dict[str, object]]:
     """Make a collate function for raw images of a data set of dicts, whose batches are dicts too.
 
     Args:

@@ -28,7 +28,7 @@ except ModuleNotFoundError as missing:
 __all__ = ["attach"]
 
 OWNER = "attach_to_trainer"
-Collate = Callable[[Sequence[object]], dict[str, Any]]
+Collate = Callable[[Sequence[object]], dict[str, object]]
 KEY = "gpuaug"  # in the Trainer's state
 NO_STATE = (
     f"{OWNER}: the checkpoint has no state of the module, so the resumed run may show draws again. Attach the module "
@@ -94,7 +94,7 @@ class _Collate:
     indexed: Collate
     plain: Collate
 
-    def __call__(self, samples: Sequence[object]) -> dict[str, Any]:
+    def __call__(self, samples: Sequence[object]) -> dict[str, object]:
         with_index = isinstance(samples[0], Mapping) and "index" in samples[0]
         return (self.indexed if with_index else self.plain)(samples)
 
