@@ -29,19 +29,17 @@ def main(args: argparse.Namespace) -> None:
     parts = [create_dataset("folder", str(args.data / part)) for part in ("train", "val")]
     classes = len(parts[0].reader.class_to_idx)
     steps = [ga.RandomResizedCrop(args.size), ga.RandomHorizontalFlip(), ga.RandAugment(2, 9)]
-    mix = ga.RandomChoice([ga.MixUp(0.8, num_classes=classes), ga.CutMix(num_classes=classes)])
+    mix = ga.RandomChoice([ga.MixUp(alpha=0.8, num_classes=classes), ga.CutMix(num_classes=classes)])
     augment = ga.Augment([*steps, ga.ToDtype(torch.float32, scale=True), mix])
-    # no prefetcher, which would normalise; the size is that of a transform that timm sets and that is never called
+    # timm's prefetcher would normalise; input_size is of a transform that timm sets and nobody calls
     options = {"use_prefetcher": False, "num_workers": 1, "collate_fn": ga.ragged_collate, "input_size": args.size}
     train, val = (
         ga.DeviceLoader(
-            create_loader(ga.data.Indexed(part), batch_size=args.batch, is_training=part is parts[0], **options),
-            args.device,
-            augment,
-            train=part is parts[0],
+            create_loader(ga.data.Indexed(part), batch_size=args.batch, is_training=train, **options),
+            args.device, augment, train=train,
         )
-        for part in parts
-    )
+        for part, train in zip(parts, (True, False), strict=True)
+    )  # fmt: skip
     model = create_model(args.model, num_classes=classes).to(args.device)
     optimizer, criterion = create_optimizer_v2(model, opt="adamw", lr=1e-3), SoftTargetCrossEntropy()
     for epoch in range(args.epochs):

@@ -20,7 +20,7 @@ import gpuaug as ga
 from gpuaug.transforms.base import Transform
 
 ROOT = Path(__file__).parents[2]
-MODULES = {"gpuaug": ga, "gpuaug.data": ga.data, "gpuaug.profiler": ga.profiler}
+MODULES = {"gpuaug": ga, "gpuaug.adapters": ga.adapters, "gpuaug.data": ga.data, "gpuaug.profiler": ga.profiler}
 INTERNAL = ("engine", "kernels", "program", "philox", "checks", "transforms", "interop", "cli", "demo")
 SOURCE = re.compile(r"torchvision|timm|Kornia|arXiv|ITU|libjpeg|torch's|gpuaug's own")
 

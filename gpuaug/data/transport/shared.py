@@ -128,7 +128,8 @@ def _anonymous(size: int) -> Tensor:
 
 
 def _map(descriptor: int, size: int) -> Tensor:
-    return torch.from_file(f"/proc/self/fd/{descriptor}", shared=True, size=size, dtype=torch.uint8, device="cpu")
+    with torch.inference_mode(False):  # a loader may be iterated in it; other threads write to the header too
+        return torch.from_file(f"/proc/self/fd/{descriptor}", shared=True, size=size, dtype=torch.uint8, device="cpu")
 
 
 def _forget(address: int, descriptor: int) -> None:
@@ -139,7 +140,8 @@ def _forget(address: int, descriptor: int) -> None:
 def _by_torch(size: int) -> Tensor:
     if not _segments:  # torch counts the users in a named file, and a process that ends does not decrease that count
         util.Finalize(None, _segments.clear, exitpriority=0)
-    return torch.empty(0, dtype=torch.uint8, device="cpu").set_(compat.shared_storage(size))
+    with torch.inference_mode(False):  # as in _map
+        return torch.empty(0, dtype=torch.uint8, device="cpu").set_(compat.shared_storage(size))
 
 
 def _in_state(worker: int, reader: int) -> list[Tensor]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from gpuaug import checks
 from gpuaug.augment import Augment
+from gpuaug.interop.adapters.batches import named_collate
 
 if TYPE_CHECKING:
     from lightning.pytorch.callbacks import Callback
@@ -92,7 +92,7 @@ def trainer_collate(
     *,
     pixels: str = "pixel_values",
     targets: str = "labels",
-) -> Callable[[Sequence[object]], dict[str, Any]]:
+) -> Callable[[Sequence[object]], dict[str, object]]:
     """Make a collate function for raw images of a data set of dicts, whose batches are dicts too.
 
     Args:
@@ -102,17 +102,7 @@ def trainer_collate(
     Returns:
         A function of a list of dicts. It can be pickled for workers.
     """
-    from gpuaug.data.transport.collate import collate
-    from gpuaug.interop.adapters.batches import Named
-
-    return Named(collate(image, label, index), (pixels, targets, "index"))
-
-
-def checked_augment(owner: str, augment: object) -> Augment:
-    """The argument `augment` of an adapter."""
-    if not isinstance(augment, Augment):
-        raise checks.argument_error(owner, "augment", "a gpuaug.Augment", checks.describe(augment))
-    return augment
+    return named_collate((image, label, index), (pixels, targets))
 
 
 def __dir__() -> list[str]:

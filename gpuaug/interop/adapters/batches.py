@@ -9,18 +9,37 @@ from typing import Any
 
 import torch
 
+from gpuaug import checks
 from gpuaug.augment import Augment
 from gpuaug.data import wrapped
 from gpuaug.data.fields import Fields
 from gpuaug.data.transport import targets as travel
+from gpuaug.data.transport.collate import collate
 from gpuaug.data.transport.encoded import Encoded
 from gpuaug.engine.distributed import world
 
-__all__ = ["Named", "augmented", "warn_of_ranks"]
+__all__ = ["Collate", "augmented", "checked_augment", "named_collate", "warn_of_ranks"]
+
+Collate = Callable[[Sequence[object]], dict[str, object]]
+
+
+def checked_augment(owner: str, augment: object) -> Augment:
+    """The argument `augment` of an adapter."""
+    if not isinstance(augment, Augment):
+        raise checks.argument_error(owner, "augment", "a gpuaug.Augment", checks.describe(augment))
+    return augment
+
+
+def named_collate(fields: tuple[str, str, str | None], names: tuple[str, str]) -> Collate:
+    """A collate function for dicts with these fields, which returns a dict with these names and "index"."""
+    for argument, name in zip(("pixels", "targets"), names, strict=True):
+        if not isinstance(name, str):
+            raise checks.argument_error("trainer_collate", argument, "a name, a str", checks.describe(name))
+    return _Named(collate(*fields), (*names, "index"))
 
 
 @dataclass(frozen=True)
-class Named:
+class _Named:
     """A collate function that returns a tuple, as one that returns a dict; None is left out."""
 
     packed: Callable[[Sequence[object]], Any]

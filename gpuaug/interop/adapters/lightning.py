@@ -12,8 +12,7 @@ from torch.utils import _pytree
 from gpuaug.augment import Augment
 from gpuaug.data.fields import checked_fields
 from gpuaug.data.loader import DeviceLoader
-from gpuaug.interop.adapters import checked_augment
-from gpuaug.interop.adapters.batches import augmented, warn_of_ranks
+from gpuaug.interop.adapters.batches import augmented, checked_augment, warn_of_ranks
 
 __all__ = ["AugmentCallback"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,8 +15,7 @@ from gpuaug import checks
 from gpuaug.augment import Augment
 from gpuaug.data.dataset import Indexed
 from gpuaug.data.fields import Fields
-from gpuaug.interop.adapters import checked_augment, trainer_collate
-from gpuaug.interop.adapters.batches import augmented, warn_of_ranks
+from gpuaug.interop.adapters.batches import Collate, augmented, checked_augment, named_collate, warn_of_ranks
 
 try:
     import transformers
@@ -28,7 +27,6 @@ except ModuleNotFoundError as missing:
 __all__ = ["attach"]
 
 OWNER = "attach_to_trainer"
-Collate = Callable[[Sequence[object]], dict[str, Any]]
 KEY = "gpuaug"  # in the Trainer's state
 NO_STATE = (
     f"{OWNER}: the checkpoint has no state of the module, so the resumed run may show draws again. Attach the module "
@@ -72,14 +70,14 @@ def attach(trainer: Any, augment: Augment, fields: tuple[str, str, str | None], 
 
 def _collate(trainer: Any, image: str, label: str, index: str | None, pixels: str, targets: str) -> None:
     """Let the Trainer collate raw images, with numbers for those of training."""
-    data, evaluation = trainer.train_dataset, trainer_collate(image, label, index, pixels=pixels, targets=targets)
+    data, evaluation = trainer.train_dataset, named_collate((image, label, index), (pixels, targets))
     trainer.data_collator = evaluation
     stream = isinstance(data, IterableDataset) or not hasattr(data, "__getitem__") or not hasattr(data, "__len__")
     # else the main process reads a stream for all, and cuts its batches, which it can do with tensors only
     trainer.accelerator.dataloader_config.dispatch_batches = False
     if index is None and not stream:
         trainer.train_dataset = Indexed(data)
-        indexed = trainer_collate(image, label, "index", pixels=pixels, targets=targets)
+        indexed = named_collate((image, label, "index"), (pixels, targets))
         trainer.data_collator = _Collate(indexed, evaluation)
 
 
@@ -94,7 +92,7 @@ class _Collate:
     indexed: Collate
     plain: Collate
 
-    def __call__(self, samples: Sequence[object]) -> dict[str, Any]:
+    def __call__(self, samples: Sequence[object]) -> dict[str, object]:
         with_index = isinstance(samples[0], Mapping) and "index" in samples[0]
         return (self.indexed if with_index else self.plain)(samples)
 
