@@ -11,6 +11,7 @@ from gpuaug.kernels.numba.crop import crop
 from gpuaug.kernels.numba.cut import cut_window
 from gpuaug.kernels.numba.finish import finish, finish_by_table
 from gpuaug.kernels.numba.instructions import run_instructions
+from gpuaug.kernels.numba.llvm.intrinsics import fence
 from gpuaug.kernels.numba.runtime.jit import kernel
 
 __all__ = ["crop_group", "cut_group", "finish_group", "finish_group_by_table", "run_group"]
@@ -69,12 +70,14 @@ def run_group(
 @kernel
 def finish_group_by_table(
     start: int, stop: int, canvases: Array, side: Array, pending: Array, table: Array,
-    channels_last: bool, out: Array, composed: Array,
+    channels_last: bool, out: Array, composed: Array, streams: bool,
 ) -> None:  # fmt: skip
-    """Finish samples that are not erased and not mixed; out (B, C * H * W)."""
+    """Finish samples that are not erased and not mixed; out (B, C * H * W). streams: whether past the caches."""
     for b in range(start, stop):
         g = b - start
-        finish_by_table(canvases[g, side[g]], pending[g], table, channels_last, out[b], composed)
+        finish_by_table(canvases[g, side[g]], pending[g], table, channels_last, out[b], composed, streams)
+    if streams:
+        fence()
 
 
 @kernel
