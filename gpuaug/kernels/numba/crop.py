@@ -8,14 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug.instructions import NEAREST_EXACT, SMALL
+from gpuaug.kernels.numba.crop_dot import NARROWEST, across, arrange, downwards, lanes_size
 from gpuaug.kernels.numba.crop_taps import NEAREST_EXACT_SMALL, taps, weights
 from gpuaug.kernels.numba.cut import cut_window, place
 from gpuaug.kernels.numba.llvm.crop import ROWS, horizontal_four, horizontal_rgb, interleave, prefetch, vertical
+from gpuaug.kernels.numba.llvm.dot import DOT
 from gpuaug.kernels.numba.runtime.jit import inner
 
 __all__ = ["crop", "make_scratch"]
 
-Scratch = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
+Scratch = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
 
 WHERE_X, WHERE_Y, FIRST, COUNT, COLUMN, SLOT, ROW = range(7)  # rows of the int32 scratch
 
@@ -64,7 +66,7 @@ def crop(
     width; resized = height, width; window = top, left in the resized image; flip = horizontal, vertical; fill
     float32[C]; out uint8[C, H, W], contiguous; scratch of `make_scratch`, one per thread; ValueError if too small.
     """
-    mid, index, table, wide, real = scratch
+    mid, index, table, wide, real, lanes, pairs = scratch
     if index.shape[1] < max(out.shape[1], out.shape[2]):
         raise ValueError("scratch is too small")
     if box[2] == resized[0] and box[3] == resized[1]:
@@ -84,6 +86,8 @@ def crop(
     row = 2
     lo = np.int64(0)
     precision = np.int32(0)
+    rgb = planes == 3 and stride_c == 1 and stride_x == 3
+    dot = DOT and width >= NARROWEST and (rgb or stride_x == 1)
     for axis in range(1, -1, -1):
         n_in, n_out, start = np.int64(box[2 + axis]), np.int64(resized[axis]), np.int64(window[axis])
         size = width if axis else height
@@ -107,7 +111,12 @@ def crop(
             chunks = (widest + 3) // 4
             if 16 * pitch * chunks > wide.size:
                 raise ValueError("scratch is too small")
-            _expand(index, lo, n_in, width, row, chunks, table, wide)
+            dot = dot and arrange(
+                index[WHERE_X], index[COLUMN], index[FIRST], index[COUNT], lo, n_in, width, row, chunks, table,
+                precision, 3 if rgb else 1, lanes,
+            )  # fmt: skip
+            if not dot:
+                _expand(index, lo, n_in, width, row, chunks, table, wide)
     n_x = np.int64(box[3])
     lowest, highest = np.int64(index[COLUMN, 0]), np.int64(index[COLUMN, 0])
     for x in range(pitch):
@@ -128,7 +137,13 @@ def crop(
         raise ValueError("scratch is too small")
 
     q = 0
-    if planes == 3 and stride_c == 1 and stride_x == 3:  # interleaved RGB is read in place, as far as src reaches
+    if dot:
+        across(
+            src, base, stride_y, stride_c, planes, n_x, index[COLUMN], index[ROW], n_rows, pitch, chunks, precision,
+            3 if rgb else 1, lanes, mid, line,
+        )  # fmt: skip
+        q = lines
+    elif rgb:  # interleaved RGB is read in place, as far as src reaches
         for q in range(0, lines, 3 * ROWS):
             r = q // 3
             rows = (
@@ -197,9 +212,14 @@ def crop(
                     out[c, y, x] = np.uint8(fill[c])
             continue
         count = np.int64(index[COUNT, i])
+        if dot:
+            slot = np.int64(index[SLOT, index[FIRST, i]])
+            downwards(mid, planes, pitch, slot, count, table[i * row : (i + 1) * row], precision_y, pairs, out, y)
         for c in range(planes):
             at = (index[SLOT, index[FIRST, i]] * planes + c) * pitch
-            if width >= 32:
+            if dot:
+                pass
+            elif width >= 32:
                 for x in range(0, width, 32):
                     x = min(x, width - 32)
                     vertical(
@@ -242,4 +262,6 @@ def make_scratch(max_width: int, max_height: int, most_taps: int, channels: int,
         np.empty(most, np.int16),
         np.empty(16 * pitch * (most_taps // 4 + 2), np.int16),
         np.empty(most, np.float64),
+        np.empty(lanes_size(out_w), np.int32),
+        np.empty(2 * (max_height // ROWS + 2), np.int32),
     )
