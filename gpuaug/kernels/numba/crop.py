@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug.instructions import NEAREST_EXACT, SMALL
-from gpuaug.kernels.numba.crop_dot import NARROWEST, across, arrange, downwards, lanes_size
+from gpuaug.kernels.numba.crop_dot import CHUNKS, NARROWEST, across, arrange, downwards, lanes_size
 from gpuaug.kernels.numba.crop_taps import NEAREST_EXACT_SMALL, taps, weights
 from gpuaug.kernels.numba.cut import cut_window, place
 from gpuaug.kernels.numba.llvm.crop import ROWS, horizontal_four, horizontal_rgb, interleave, prefetch, vertical
@@ -113,7 +113,7 @@ def crop(
                 raise ValueError("scratch is too small")
             dot = dot and arrange(
                 index[WHERE_X], index[COLUMN], index[FIRST], index[COUNT], lo, n_in, width, row, chunks, table,
-                precision, 3 if rgb else 1, lanes,
+                precision, 3 if rgb else 1, lanes, pairs,
             )  # fmt: skip
             if not dot:
                 _expand(index, lo, n_in, width, row, chunks, table, wide)
@@ -214,7 +214,7 @@ def crop(
         count = np.int64(index[COUNT, i])
         if dot:
             slot = np.int64(index[SLOT, index[FIRST, i]])
-            downwards(mid, planes, pitch, slot, count, table[i * row : (i + 1) * row], precision_y, pairs, out, y)
+            downwards(mid, planes, pitch, slot, count, table, i * row, precision_y, pairs, out, y)
         for c in range(planes):
             at = (index[SLOT, index[FIRST, i]] * planes + c) * pitch
             if dot:
@@ -263,5 +263,5 @@ def make_scratch(max_width: int, max_height: int, most_taps: int, channels: int,
         np.empty(16 * pitch * (most_taps // 4 + 2), np.int16),
         np.empty(most, np.float64),
         np.empty(lanes_size(out_w), np.int32),
-        np.empty(2 * (max_height // ROWS + 2), np.int32),
+        np.empty(max(2 * (max_height // ROWS + 2), 32 * (CHUNKS + 1)), np.int32),
     )

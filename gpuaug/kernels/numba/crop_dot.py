@@ -8,15 +8,19 @@ from __future__ import annotations
 import numpy as np
 
 from gpuaug.kernels.numba.llvm.crop import prefetch
-from gpuaug.kernels.numba.llvm.dot import CHUNK, HEAD, ROWS, SPAN, START, across_planar, across_rgb, down
+from gpuaug.kernels.numba.llvm.dot import (
+    CHUNK, HEAD, ROWS, SPAN, START, across_planar, across_rgb, down, halves, orders_planar, orders_rgb, spread_planar,
+    spread_rgb,
+)  # fmt: skip
 from gpuaug.kernels.numba.runtime.jit import inner
 
 __all__ = ["CHUNKS", "NARROWEST", "across", "arrange", "downwards", "lanes_size"]
 
 CHUNKS = 6  # most chunks of four taps
 NARROWEST = 64  # columns that the second pass writes at once
-EACH = 0x01010101  # times a byte: that byte four times
-STEPS = 0x03020100
+LOW, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
+import os
+AHEAD=int(os.environ.get("AHEAD","4"))
 
 
 def lanes_size(width: int) -> int:
@@ -25,7 +29,36 @@ def lanes_size(width: int) -> int:
 
 
 @inner
-def arrange(pixels, columns, first, counts, lo, n_in, width, row, chunks, table, precision, step, lanes):
+def _bytes(table, at, count, j):
+    """The low and high bytes of four weights of an output from its j-th on, zero outside of 0..count, as `halves`."""
+    if j <= -4 or count <= j:
+        return np.uint64(0)
+    if j < 0:  # at the end of a row, where the taps begin earlier
+        before = halves(table, at)
+        kept = _mask(count)
+        by = np.uint64(-8 * j)
+        low, high = before & kept & LOW, (before >> HALF) & kept
+        return ((low << by) & LOW) | (((high << by) & LOW) << HALF)
+    kept = _mask(count - j)
+    return halves(table, at + j) & (kept | kept << HALF)
+
+
+@inner
+def _mask(count):
+    """A mask of `count` bytes, of four."""
+    count = min(max(count, 0), 4)
+    return (np.uint64(1) << np.uint64(8 * count)) - np.uint64(1)
+
+
+@inner
+def _sum(both):
+    """The sum of the four low bytes."""
+    pairs = (both & np.uint64(0xFF00FF)) + ((both >> np.uint64(8)) & np.uint64(0xFF00FF))
+    return np.int64((pairs & np.uint64(0xFFFF)) + (pairs >> np.uint64(16)))
+
+
+@inner
+def arrange(pixels, columns, first, counts, lo, n_in, width, row, chunks, table, precision, step, lanes, values):
     """Write what the pass across needs for each vector of 16 outputs; False if it cannot serve this line.
 
     Args:
@@ -35,6 +68,7 @@ def arrange(pixels, columns, first, counts, lo, n_in, width, row, chunks, table,
         step: 3 for pixels of three bytes, which become three outputs, 1 for planes.
         lanes: For each vector 16 sums, which each begin with, the place of the first pixel, and for each chunk of four
             taps 16 orders of bytes, 16 times four high and four low bytes of weights.
+        values: (32 (CHUNKS + 1),) int32, scratch.
     """
     if chunks > CHUNKS:
         return False
@@ -57,26 +91,34 @@ def arrange(pixels, columns, first, counts, lo, n_in, width, row, chunks, table,
             return False
         lanes[vector * size + START] = step * lowest
     half = np.int64(1) << (precision - 1)
-    for x in range(pitch):
-        if x < width and pixels[x] >= lo:
-            held = np.int64(pixels[x]) - lo
-        shift, count, total = np.int64(first[held]) - columns[x], np.int64(counts[held]), np.int64(0)
+    for block in range(pitch // 16):
+        to = step * block * size
+        for lane in range(16):
+            x = 16 * block + lane
+            if x < width and pixels[x] >= lo:
+                held = np.int64(pixels[x]) - lo
+            shift, count, total = np.int64(first[held]) - columns[x], np.int64(counts[held]), np.int64(0)
+            for k in range(chunks):
+                both = _bytes(table, held * row, count, 4 * k - shift)
+                values[32 * k + lane] = both >> HALF
+                values[32 * k + 16 + lane] = both
+                total += _sum(both)
+            values[32 * chunks + lane] = 128 * total + half
+            values[32 * chunks + 16 + lane] = step * columns[x]
+        if step == 3:
+            spread_rgb(values, 32 * chunks, lanes, to, 0, size)
+        else:
+            spread_planar(values, 32 * chunks, lanes, to, 0, size)
         for k in range(chunks):
-            high, low = np.int64(0), np.int64(0)
-            for t in range(4):
-                j = 4 * k + t - shift
-                w = np.int64(table[held * row + j]) if 0 <= j < count else np.int64(0)
-                high |= (w >> 8 & 255) << 8 * t
-                low |= (w & 255) << 8 * t
-                total += w & 255
-            for c in range(step):
-                to = (step * x + c) // 16 * size
-                at = to + HEAD + CHUNK * k + (step * x + c) % 16
-                lanes[at] = (step * columns[x] - lanes[to + START] + c) * EACH + step * STEPS
-                lanes[at + 16] = high
-                lanes[at + 32] = low
-        for c in range(step):
-            lanes[(step * x + c) // 16 * size + (step * x + c) % 16] = 128 * total + half
+            at = HEAD + CHUNK * k
+            if step == 3:
+                orders_rgb(values, 32 * chunks + 16, lanes, to, at, size)
+                spread_rgb(values, 32 * k, lanes, to, at + 16, size)
+                spread_rgb(values, 32 * k + 16, lanes, to, at + 32, size)
+            else:
+                orders_planar(values, 32 * chunks + 16, lanes, to, at, size)
+                spread_planar(values, 32 * k, lanes, to, at + 16, size)
+                spread_planar(values, 32 * k + 16, lanes, to, at + 32, size)
     return True
 
 
@@ -112,7 +154,7 @@ def across(src, base, stride_y, stride_c, planes, n_x, columns, where, n_rows, p
             to = (group * planes + c) * pitch * ROWS
             for block in range(pitch // 16):
                 at = step * block * size
-                ahead = ROWS * stride_y + lanes[at + START]
+                ahead = AHEAD * stride_y + lanes[at + START]
                 for k in range(ROWS):
                     prefetch(source, rows[k] + ahead)  # the hardware prefetcher stops at every row of the box
                 if step == 3:
@@ -122,16 +164,21 @@ def across(src, base, stride_y, stride_c, planes, n_x, columns, where, n_rows, p
 
 
 @inner
-def downwards(mid, planes, pitch, slot, count, weights, precision, taps, out, y):
-    """The second pass of output row y, from `count` rows from number `slot` on; taps: int32 scratch."""
-    begin, groups, total = slot % ROWS, (slot % ROWS + count + ROWS - 1) // ROWS, np.int64(0)
-    for g in range(2 * groups):
-        taps[g] = 0
-    for j in range(count):
-        w, at = np.int64(weights[j]), begin + j
-        taps[at // ROWS * 2] |= (w >> 8 & 255) << 8 * (at % ROWS)
-        taps[at // ROWS * 2 + 1] |= (w & 255) << 8 * (at % ROWS)
-        total += w & 255
+def downwards(mid, planes, pitch, slot, count, table, start, precision, taps, out, y):
+    """The second pass of output row y, from `count` rows from number `slot` on, with the weights table[start:].
+
+    taps: int32 scratch for the high and low bytes of the weights of each group of rows.
+    """
+    begin, total = slot % ROWS, np.int64(0)
+    groups, by = (begin + count + ROWS - 1) // ROWS, np.uint64(8 * begin)
+    taps[0], taps[1] = 0, 0
+    for k in range((count + 3) // 4):
+        both = _bytes(table, start, count, 4 * k)
+        high, low = (both >> HALF) << by, (both & LOW) << by
+        taps[2 * k] |= np.int64(high & LOW)
+        taps[2 * k + 1] |= np.int64(low & LOW)
+        taps[2 * k + 2], taps[2 * k + 3] = high >> HALF, low >> HALF
+        total += _sum(both)
     bias = np.int32(128 * total + (np.int64(1) << (precision - 1)))
     height, width = out.shape[1], out.shape[2]
     step = planes * pitch * ROWS

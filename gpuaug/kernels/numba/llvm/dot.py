@@ -20,12 +20,16 @@ from numba.extending import intrinsic
 from gpuaug.kernels.numba.llvm.lookup import VBMI
 from gpuaug.kernels.numba.llvm.vectors import I8, I32, I64, address, c64, data_of, load, mask, splat
 
-__all__ = ["BIAS", "CHUNK", "DOT", "ROWS", "SPAN", "START", "across_planar", "across_rgb", "down"]
+__all__ = [
+    "CHUNK", "DOT", "HEAD", "ROWS", "SPAN", "START", "across_planar", "across_rgb", "down", "halves", "orders_planar", "orders_rgb",
+    "spread_planar", "spread_rgb",
+]  # fmt: skip
 
 DOT = bool(VBMI and binding.get_host_cpu_features().get("avx512vnni", False))
 ROWS = 4  # rows that lie together: a tap of each in one byte of 32 bits
 SPAN = 64  # bytes that one vector of outputs may read for four taps
-BIAS, START, HEAD, CHUNK = 0, 16, 32, 48  # where the parts of a vector's lanes begin, and their lengths
+EACH = 0x01010101  # times a byte: that byte four times
+START, HEAD, CHUNK = 16, 32, 48  # where the parts of a vector's lanes begin, and their lengths
 
 BYTES, WORDS, INTS = ir.VectorType(I8, 64), ir.VectorType(ir.IntType(16), 32), ir.VectorType(I32, 16)
 
@@ -117,6 +121,46 @@ def _across(lines: int) -> Any:
     return run
 
 
+def _spread(lines: int, orders: bool) -> Any:
+    """Each of 16 values in `lines` lanes of as many vectors; of places of pixels, the orders of four taps' bytes."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        values, lanes = (data_of(context, builder, sig, args, n) for n in (0, 2))
+        _, at, _, base, part, distance = args
+        given = load(builder, values, at, INTS, 4)
+        for j in range(lines):
+            numbers = [16 * j + lane for lane in range(16)]
+            found = builder.shuffle_vector(given, given, mask([number // lines for number in numbers]))
+            place = builder.add(base, builder.mul(distance, c64(j)))
+            if orders:
+                start = load(builder, lanes, builder.add(place, c64(START)), I32, 4)
+                taps = [number % lines * EACH + lines * 0x03020100 for number in numbers]
+                found = builder.mul(builder.sub(found, splat(builder, start, 16)), ir.Constant(INTS, [EACH] * 16))
+                found = builder.add(found, ir.Constant(INTS, taps))
+            to = address(builder, lanes, builder.add(place, part), INTS)
+            builder.store(found, to).align = 4
+        return context.get_dummy_value()
+
+    @intrinsic
+    def run(typingctx, values, at, lanes, base, part, distance):
+        """lanes[base + part + j * distance + lane] = values[at + (16 j + lane) / lines]."""
+        i64 = types.int64
+        return types.void(values, i64, lanes, i64, i64, i64), codegen
+
+    return run
+
+
+@intrinsic
+def halves(typingctx, table, at):
+    """The low bytes of table[at : at + 4], int16, in the low half of 64 bits, and their high bytes in the high half."""
+
+    def codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
+        pairs = load(builder, data_of(context, builder, sig, args, 0), args[1], ir.VectorType(I8, 8), 2)
+        return builder.bitcast(builder.shuffle_vector(pairs, pairs, mask([0, 2, 4, 6, 1, 3, 5, 7])), I64)
+
+    return types.uint64(table, types.int64), codegen
+
+
 def _down_codegen(context: Any, builder: ir.IRBuilder, sig: Any, args: Any) -> ir.Value:
     mid, taps, out = (data_of(context, builder, sig, args, n) for n in (0, 3, 7))
     _, at, step, _, groups, bias, precision, _, to = args
@@ -146,3 +190,4 @@ def down(typingctx, mid, at, step, taps, groups, bias, precision, out, to):
 
 
 across_rgb, across_planar = _across(3), _across(1)
+(spread_rgb, spread_planar), (orders_rgb, orders_planar) = ([_spread(n, o) for n in (3, 1)] for o in (False, True))
