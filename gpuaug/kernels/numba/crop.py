@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug.instructions import NEAREST_EXACT, SMALL
-from gpuaug.kernels.numba.crop_dot import CHUNKS, NARROWEST, across, arrange, downwards, lanes_size
+from gpuaug.kernels.numba.crop_dot import CHUNKS, NARROWEST, across, arrange, downwards, lanes_size, reaches
 from gpuaug.kernels.numba.crop_taps import NEAREST_EXACT_SMALL, taps, weights
 from gpuaug.kernels.numba.cut import cut_window, place
 from gpuaug.kernels.numba.llvm.crop import ROWS, horizontal_four, horizontal_rgb, interleave, prefetch, vertical
@@ -88,6 +88,8 @@ def crop(
     precision = np.int32(0)
     rgb = planes == 3 and stride_c == 1 and stride_x == 3
     dot = DOT and width >= NARROWEST and (rgb or stride_x == 1)
+    step = 3 if rgb else 1
+    dot = dot and reaches(base, stride_y, stride_c, planes, box[2], box[3], step, src.size)
     for axis in range(1, -1, -1):
         n_in, n_out, start = np.int64(box[2 + axis]), np.int64(resized[axis]), np.int64(window[axis])
         size = width if axis else height
@@ -113,7 +115,7 @@ def crop(
                 raise ValueError("scratch is too small")
             dot = dot and arrange(
                 index[WHERE_X], index[COLUMN], index[FIRST], index[COUNT], lo, n_in, width, row, chunks, table,
-                precision, 3 if rgb else 1, lanes, pairs,
+                precision, step, lanes, pairs,
             )  # fmt: skip
             if not dot:
                 _expand(index, lo, n_in, width, row, chunks, table, wide)
@@ -139,8 +141,8 @@ def crop(
     q = 0
     if dot:
         across(
-            src, base, stride_y, stride_c, planes, n_x, index[COLUMN], index[ROW], n_rows, pitch, chunks, precision,
-            3 if rgb else 1, lanes, mid, line,
+            src, base, stride_y, stride_c, planes, index[COLUMN], index[ROW], n_rows, pitch, chunks, precision, step,
+            lanes, mid,
         )  # fmt: skip
         q = lines
     elif rgb:  # interleaved RGB is read in place, as far as src reaches

@@ -12,15 +12,15 @@ from gpuaug.kernels.numba.llvm.dot import (
     CHUNK, HEAD, ROWS, SPAN, START, across_planar, across_rgb, down, halves, orders_planar, orders_rgb, spread_planar,
     spread_rgb,
 )  # fmt: skip
+from gpuaug.kernels.numba.llvm.vectors import LINE
 from gpuaug.kernels.numba.runtime.jit import inner
 
-__all__ = ["CHUNKS", "NARROWEST", "across", "arrange", "downwards", "lanes_size"]
+__all__ = ["CHUNKS", "NARROWEST", "across", "arrange", "downwards", "lanes_size", "reaches"]
 
 CHUNKS = 6  # most chunks of four taps
 NARROWEST = 64  # columns that the second pass writes at once
 LOW, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
-import os
-AHEAD=int(os.environ.get("AHEAD","4"))
+AHEAD = 8  # rows
 
 
 def lanes_size(width: int) -> int:
@@ -55,6 +55,12 @@ def _sum(both):
     """The sum of the four low bytes."""
     pairs = (both & np.uint64(0xFF00FF)) + ((both >> np.uint64(8)) & np.uint64(0xFF00FF))
     return np.int64((pairs & np.uint64(0xFFFF)) + (pairs >> np.uint64(16)))
+
+
+@inner
+def reaches(base, stride_y, stride_c, planes, height, width, step, end):
+    """True if every vector that starts in a box lies before `end`: in the last rows of a batch some may not."""
+    return base + (height - 1) * stride_y + (planes - 1) * stride_c + step * width + SPAN <= end
 
 
 @inner
@@ -123,18 +129,17 @@ def arrange(pixels, columns, first, counts, lo, n_in, width, row, chunks, table,
 
 
 @inner
-def across(src, base, stride_y, stride_c, planes, n_x, columns, where, n_rows, pitch, chunks, precision, step, lanes,
-           mid, spare):  # fmt: skip
+def across(src, base, stride_y, stride_c, planes, columns, where, n_rows, pitch, chunks, precision, step, lanes, mid):
     """The pass across of the rows where[:n_rows] to mid, as [n_rows / ROWS][plane][column][ROWS] bytes.
 
-    mid[spare:]: room for rows that lie at the end of `src`, where a vector would read beyond it.
+    The hardware prefetcher stops at every row of a box, so while four rows are computed, those AHEAD further down are
+    asked for, one after another.
     """
     lowest, highest = np.int64(columns[0]), np.int64(columns[0])
     for x in range(pitch):
         lowest, highest = min(lowest, np.int64(columns[x])), max(highest, np.int64(columns[x]))
-    reach = step * (highest + 4 * (chunks - 1)) + SPAN
-    stop = min(highest + 4 * chunks, n_x)
-    size = HEAD + CHUNK * chunks
+    begin, end = step * lowest, step * (highest + 4 * chunks)
+    size, blocks = HEAD + CHUNK * chunks, pitch // 16
     for group in range((n_rows + ROWS - 1) // ROWS):
         first = ROWS * group
         for c in range(1 if step == 3 else planes):
@@ -145,22 +150,17 @@ def across(src, base, stride_y, stride_c, planes, n_x, columns, where, n_rows, p
                 line + where[min(first + 2, n_rows - 1)] * stride_y,
                 line + where[min(first + 3, n_rows - 1)] * stride_y,
             )
-            source = src
-            if max(rows[0], rows[3]) + reach > src.size:
-                for r in range(ROWS):
-                    for x in range(step * lowest, step * stop):
-                        mid[spare + r * reach + x] = src[rows[r] + x]
-                source, rows = mid, (spare, spare + reach, spare + 2 * reach, spare + 3 * reach)
-            to = (group * planes + c) * pitch * ROWS
-            for block in range(pitch // 16):
+            to, asked = (group * planes + c) * pitch * ROWS, 0
+            for block in range(blocks):
+                if asked < ROWS and block * ROWS >= asked * blocks:
+                    for x in range(begin, end, LINE):
+                        prefetch(src, rows[asked] + AHEAD * stride_y + x)
+                    asked += 1
                 at = step * block * size
-                ahead = AHEAD * stride_y + lanes[at + START]
-                for k in range(ROWS):
-                    prefetch(source, rows[k] + ahead)  # the hardware prefetcher stops at every row of the box
                 if step == 3:
-                    across_rgb(source, rows, lanes, at, chunks, precision, mid, to + 64 * block, ROWS * pitch)
+                    across_rgb(src, rows, lanes, at, chunks, precision, mid, to + 64 * block, ROWS * pitch)
                 else:
-                    across_planar(source, rows, lanes, at, chunks, precision, mid, to + 64 * block, 0)
+                    across_planar(src, rows, lanes, at, chunks, precision, mid, to + 64 * block, 0)
 
 
 @inner
