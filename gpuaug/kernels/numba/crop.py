@@ -82,8 +82,8 @@ def crop(
     planes, height, width = out.shape
     base = offset + box[0] * stride_y + box[1] * stride_x
     pitch = (width + 15) // 16 * 16
-    chunks = 1
-    row = 2
+    chunks = np.int64(1)
+    row = np.int64(2)
     lo = np.int64(0)
     precision = np.int32(0)
     rgb = planes == 3 and stride_c == 1 and stride_x == 3
@@ -124,7 +124,7 @@ def crop(
     for x in range(pitch):
         lowest = min(lowest, np.int64(index[COLUMN, x]))
         highest = max(highest, np.int64(index[COLUMN, x]))
-    n_rows, done = 0, 0
+    n_rows, done = np.int64(0), np.int64(0)
     for i in range(height):
         i = i if hi - lo > i else 0
         for r in range(max(done, np.int64(index[FIRST, i])), index[FIRST, i] + index[COUNT, i]):
@@ -133,7 +133,7 @@ def crop(
             n_rows += 1
             done = r + 1
     lines = n_rows * planes
-    line = (lines + planes + 4 * ROWS) * pitch
+    line = (lines + ROWS * (planes + 4)) * pitch
     room = 4 * (highest + 4 * chunks + 16)
     if line + ROWS * room > mid.size:
         raise ValueError("scratch is too small")
@@ -141,8 +141,8 @@ def crop(
     q = 0
     if dot:
         across(
-            src, base, stride_y, stride_c, planes, index[COLUMN], index[ROW], n_rows, pitch, chunks, precision, step,
-            lanes, mid,
+            src, base, stride_y, stride_c, np.int64(planes), index[COLUMN], index[ROW], np.int64(n_rows), pitch,
+            chunks, precision, step, lanes, mid,
         )  # fmt: skip
         q = lines
     elif rgb:  # interleaved RGB is read in place, as far as src reaches
@@ -257,7 +257,7 @@ def make_scratch(max_width: int, max_height: int, most_taps: int, channels: int,
     """Scratch arrays of one thread, for boxes up to max_height x max_width with at most most_taps taps per column."""
     pitch, side = (out_w + 15) // 16 * 16, max(out_h, out_w)
     most = 8 * max(max_width, max_height) + 8 * (side + 1)
-    mid = ((max_height + 1) * channels + 4 * ROWS) * pitch + 4 * ROWS * (2 * max_width + 64)
+    mid = (max_height * channels + ROWS * (channels + 4)) * pitch + 4 * ROWS * (2 * max_width + 64)
     return (
         np.empty(mid, np.uint8),
         np.empty((7, max(side + 16, max_height)), np.int32),

@@ -76,7 +76,7 @@ def arrange(pixels, columns, first, counts, lo, n_in, width, row, chunks, table,
             taps 16 orders of bytes, 16 times four high and four low bytes of weights.
         values: (32 (CHUNKS + 1),) int32, scratch.
     """
-    if chunks > CHUNKS:
+    if chunks > CHUNKS or 4 * chunks > n_in:
         return False
     pitch = (width + 15) // 16 * 16
     held = np.int64(0)
@@ -87,7 +87,7 @@ def arrange(pixels, columns, first, counts, lo, n_in, width, row, chunks, table,
         if x < width and pixels[x] >= lo:
             held = np.int64(pixels[x]) - lo  # padding repeats its neighbour, and the fill overwrites it later
         at = np.int64(first[held])
-        columns[x] = at - (min(max(at + 4 * chunks - n_in, 0), at) if n_in >= 4 * chunks else 0)
+        columns[x] = min(at, n_in - 4 * chunks)
     size = HEAD + CHUNK * chunks
     for vector in range(step * pitch // 16):
         lowest, highest = np.int64(n_in), np.int64(0)
