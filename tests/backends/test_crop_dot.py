@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -80,8 +79,8 @@ def test_columns_too_far_apart(interpolation: str) -> None:
 @needs_dot
 def test_who_is_served() -> None:
     """Otherwise the tests above would prove nothing of these passes."""
-    assert _arranged(224, 224 * 3) and _arranged(224, 100) and _arranged(64, 64)
-    assert not _arranged(224, 224 * 4) and not _arranged(224, 3)
+    assert all(_arranged(width, n_in) for width, n_in in ((224, 224 * 3), (224, 100), (64, 64)))
+    assert not any(_arranged(width, n_in) for width, n_in in ((224, 224 * 4), (224, 3)))
 
 
 def _arranged(width: int, n_in: int, step: int = 3) -> bool:

@@ -11,8 +11,8 @@ import gpuaug as ga
 
 pytest.importorskip("numba")
 
-from gpuaug.kernels import numba as backend  # noqa: E402
-from gpuaug.kernels.numba.llvm.vectors import LINE  # noqa: E402
+from gpuaug.kernels import numba as backend
+from gpuaug.kernels.numba.llvm.vectors import LINE
 
 
 def steps(dtype: torch.dtype, size: int) -> list[Any]:

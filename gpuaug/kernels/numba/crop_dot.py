@@ -9,7 +9,18 @@ import numpy as np
 
 from gpuaug.kernels.numba.llvm.crop import prefetch
 from gpuaug.kernels.numba.llvm.dot import (
-    CHUNK, HEAD, ROWS, SPAN, START, across_planar, across_rgb, down, halves, orders_planar, orders_rgb, spread_planar,
+    CHUNK,
+    HEAD,
+    ROWS,
+    SPAN,
+    START,
+    across_planar,
+    across_rgb,
+    down,
+    halves,
+    orders_planar,
+    orders_rgb,
+    spread_planar,
     spread_rgb,
 )  # fmt: skip
 from gpuaug.kernels.numba.llvm.vectors import LINE
@@ -20,7 +31,7 @@ __all__ = ["CHUNKS", "NARROWEST", "across", "arrange", "downwards", "lanes_size"
 CHUNKS = 6  # most chunks of four taps
 NARROWEST = 64  # columns that the second pass writes at once
 LOW, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
-AHEAD = 8  # rows
+AHEAD = 8  # rows between those that are computed and those that are asked for
 
 
 def lanes_size(width: int) -> int:
@@ -169,7 +180,8 @@ def downwards(mid, planes, pitch, slot, count, table, start, precision, taps, ou
 
     taps: int32 scratch for the high and low bytes of the weights of each group of rows.
     """
-    begin, total = slot % ROWS, np.int64(0)
+    begin = slot % ROWS
+    total = np.int64(0)
     groups, by = (begin + count + ROWS - 1) // ROWS, np.uint64(8 * begin)
     taps[0], taps[1] = 0, 0
     for k in range((count + 3) // 4):

@@ -21,8 +21,8 @@ from gpuaug.kernels.numba.llvm.lookup import VBMI
 from gpuaug.kernels.numba.llvm.vectors import I8, I32, I64, address, c64, data_of, load, mask, splat
 
 __all__ = [
-    "CHUNK", "DOT", "HEAD", "ROWS", "SPAN", "START", "across_planar", "across_rgb", "down", "halves", "orders_planar", "orders_rgb",
-    "spread_planar", "spread_rgb",
+    "CHUNK", "DOT", "HEAD", "ROWS", "SPAN", "START", "across_planar", "across_rgb", "down", "halves", "orders_planar",
+    "orders_rgb", "spread_planar", "spread_rgb",
 ]  # fmt: skip
 
 DOT = bool(VBMI and binding.get_host_cpu_features().get("avx512vnni", False))
