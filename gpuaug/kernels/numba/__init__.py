@@ -39,7 +39,7 @@ __all__ = ["Job", "drawn", "each", "prepare", "render"]
 
 Array = NDArray[Any]
 
-STREAMED = 1 << 24  # bytes of a result from which on it is written past the caches
+STREAMED = 1 << 24  # bytes of a result from which on it is written past the caches, if its memory is not new
 _memory = threading.local()  # scratch arrays of each thread, by name; reused while the shape is the same
 
 
@@ -126,16 +126,15 @@ class _Batch:
         self.mixes = finish.mix is not None
         self.plain = not self.mixes and not finish.erases
         shape = (self.size, self.channels, self.height, self.width)
-        self.out = buffers.empty(shape, finish.dtype, finish.memory_format)
+        self.out, was_used = buffers.empty(shape, finish.dtype, finish.memory_format)
         self.channels_last = finish.memory_format == torch.channels_last
         self.kind, self.code = KINDS[finish.dtype]
         dense = self.out.permute(0, 2, 3, 1) if self.channels_last else self.out
         bits = dense.view(torch.int16) if self.kind is np.uint16 else dense
         self.result = bits.reshape(self.size, -1).numpy().view(self.kind)
         plane = self.pixels * finish.dtype.itemsize
-        self.streams = (
-            self.result.nbytes >= STREAMED and (self.result.ctypes.data | plane) % LINE == 0 and not self.channels_last
-        )
+        aligned = (self.result.ctypes.data | plane) % LINE == 0
+        self.streams = was_used and aligned and self.result.nbytes >= STREAMED and not self.channels_last
         self.table, self.cast = tables(finish.table, self.channels, finish.dtype)
         if self.mixes:
             self.canvases = scratch("batch", (self.size, 1, self.channels, self.pixels), np.uint8)

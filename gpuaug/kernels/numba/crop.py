@@ -8,7 +8,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug.instructions import NEAREST_EXACT, SMALL
-from gpuaug.kernels.numba.crop_dot import CHUNKS, NARROWEST, across, arrange, downwards, lanes_size, reaches
+from gpuaug.kernels.numba.crop_dot import (
+    AHEAD,
+    CHUNKS,
+    FAR,
+    NARROWEST,
+    across,
+    arrange,
+    ask,
+    downwards,
+    lanes_size,
+    reaches,
+)  # fmt: skip
 from gpuaug.kernels.numba.crop_taps import NEAREST_EXACT_SMALL, taps, weights
 from gpuaug.kernels.numba.cut import cut_window, place
 from gpuaug.kernels.numba.llvm.crop import ROWS, horizontal_four, horizontal_rgb, interleave, prefetch, vertical
@@ -140,11 +151,7 @@ def crop(
 
     q = 0
     if dot:
-        across(
-            src, base, stride_y, stride_c, np.int64(planes), index[COLUMN], index[ROW], np.int64(n_rows), pitch,
-            chunks, precision, step, lanes, mid,
-        )  # fmt: skip
-        q = lines
+        q = lines  # each row is computed when the first output needs it
     elif rgb:  # interleaved RGB is read in place, as far as src reaches
         for q in range(0, lines, 3 * ROWS):
             r = q // 3
@@ -206,6 +213,7 @@ def crop(
         x0 += 1
     while index[WHERE_X, x1 - 1] < 0:
         x1 -= 1
+    ready, asked, together = np.int64(0), np.int64(0), np.int64(1 if rgb else planes)
     for y in range(height):
         i = np.int64(index[WHERE_Y, y]) - lo
         if index[WHERE_Y, y] < 0:
@@ -216,6 +224,20 @@ def crop(
         count = np.int64(index[COUNT, i])
         if dot:
             slot = np.int64(index[SLOT, index[FIRST, i]])
+            while ready < slot + count:
+                asked = ask(
+                    src, base, stride_y, stride_c, together, step * lowest, step * stop, index[ROW], asked, n_rows,
+                    max(ready + AHEAD - asked, 0),
+                )  # fmt: skip
+                across(
+                    src, base, stride_y, stride_c, np.int64(planes), index[ROW], ready, n_rows, pitch, chunks,
+                    precision, step, lanes, mid,
+                )  # fmt: skip
+                ready += ROWS
+            asked = ask(
+                src, base, stride_y, stride_c, together, step * lowest, step * stop, index[ROW], asked, n_rows,
+                1 if asked < ready + FAR else 0,
+            )  # fmt: skip
             downwards(mid, planes, pitch, slot, count, table, i * row, precision_y, pairs, out, y)
         for c in range(planes):
             at = (index[SLOT, index[FIRST, i]] * planes + c) * pitch

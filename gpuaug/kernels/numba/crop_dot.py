@@ -26,12 +26,12 @@ from gpuaug.kernels.numba.llvm.dot import (
 from gpuaug.kernels.numba.llvm.vectors import LINE
 from gpuaug.kernels.numba.runtime.jit import inner
 
-__all__ = ["CHUNKS", "NARROWEST", "across", "arrange", "downwards", "lanes_size", "reaches"]
+__all__ = ["AHEAD", "CHUNKS", "NARROWEST", "across", "arrange", "ask", "downwards", "lanes_size", "reaches"]
 
 CHUNKS = 6  # most chunks of four taps
 NARROWEST = 64  # columns that the second pass writes at once
 LOW, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
-AHEAD = 8  # rows between those that are computed and those that are asked for
+AHEAD, FAR = 4, 16  # rows that are asked for before four rows are computed, and at most, from the first of them on
 
 
 def lanes_size(width: int) -> int:
@@ -140,38 +140,39 @@ def arrange(pixels, columns, first, counts, lo, n_in, width, row, chunks, table,
 
 
 @inner
-def across(src, base, stride_y, stride_c, planes, columns, where, n_rows, pitch, chunks, precision, step, lanes, mid):
-    """The pass across of the rows where[:n_rows] to mid, as [n_rows / ROWS][plane][column][ROWS] bytes.
+def ask(src, base, stride_y, stride_c, planes, begin, end, where, asked, n_rows, count):
+    """Tell the processor that `count` further rows will be read, one after another; returns how many were asked for.
 
-    The hardware prefetcher stops at every row of a box, so while four rows are computed, those AHEAD further down are
-    asked for, one after another.
+    The hardware prefetcher stops at every row of a box.
     """
-    lowest, highest = np.int64(columns[0]), np.int64(columns[0])
-    for x in range(pitch):
-        lowest, highest = min(lowest, np.int64(columns[x])), max(highest, np.int64(columns[x]))
-    begin, end = step * lowest, step * (highest + 4 * chunks)
-    size, blocks = HEAD + CHUNK * chunks, pitch // 16
-    for group in range((n_rows + ROWS - 1) // ROWS):
-        first = ROWS * group
-        for c in range(1 if step == 3 else planes):
-            line = base + c * stride_c
-            rows = (
-                line + where[first] * stride_y,
-                line + where[min(first + 1, n_rows - 1)] * stride_y,
-                line + where[min(first + 2, n_rows - 1)] * stride_y,
-                line + where[min(first + 3, n_rows - 1)] * stride_y,
-            )
-            to, asked = (group * planes + c) * pitch * ROWS, 0
-            for block in range(blocks):
-                if asked < ROWS and block * ROWS >= asked * blocks:
-                    for x in range(begin, end, LINE):
-                        prefetch(src, rows[asked] + AHEAD * stride_y + x)
-                    asked += 1
-                at = step * block * size
-                if step == 3:
-                    across_rgb(src, rows, lanes, at, chunks, precision, mid, to + 64 * block, ROWS * pitch)
-                else:
-                    across_planar(src, rows, lanes, at, chunks, precision, mid, to + 64 * block, 0)
+    stop = min(asked + count, n_rows)
+    for r in range(asked, stop):
+        for c in range(planes):
+            line = base + where[r] * stride_y + c * stride_c
+            for x in range(begin, end, LINE):
+                prefetch(src, line + x)
+    return max(asked, stop)
+
+
+@inner
+def across(src, base, stride_y, stride_c, planes, where, first, n_rows, pitch, chunks, precision, step, lanes, mid):
+    """The pass across of ROWS rows, where[first:] of where[:n_rows], to mid[row / ROWS][plane][column][ROWS]."""
+    size = HEAD + CHUNK * chunks
+    for c in range(1 if step == 3 else planes):
+        line = base + c * stride_c
+        rows = (
+            line + where[first] * stride_y,
+            line + where[min(first + 1, n_rows - 1)] * stride_y,
+            line + where[min(first + 2, n_rows - 1)] * stride_y,
+            line + where[min(first + 3, n_rows - 1)] * stride_y,
+        )
+        to = (first // ROWS * planes + c) * pitch * ROWS
+        for block in range(pitch // 16):
+            at = step * block * size
+            if step == 3:
+                across_rgb(src, rows, lanes, at, chunks, precision, mid, to + 64 * block, ROWS * pitch)
+            else:
+                across_planar(src, rows, lanes, at, chunks, precision, mid, to + 64 * block, 0)
 
 
 @inner
