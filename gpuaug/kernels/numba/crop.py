@@ -83,8 +83,9 @@ def crop(
     if box[2] == resized[0] and box[3] == resized[1]:
         base = offset + box[0] * stride_y + box[1] * stride_x
         cut_window(
-            src, base, stride_y, stride_x, stride_c, np.int64(resized[0]), np.int64(resized[1]), window[0], window[1],
-            flip[0], flip[1], padding_mode, fill, out, index[WHERE_X], index[WHERE_Y],
+            src, base, stride_y, stride_x, stride_c, np.int64(resized[0]), np.int64(resized[1]),
+            np.int64(window[0]), np.int64(window[1]), flip[0], flip[1], padding_mode, fill, out, index[WHERE_X],
+            index[WHERE_Y],
         )  # fmt: skip
         return
     kind = filter_

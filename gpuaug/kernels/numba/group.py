@@ -44,7 +44,7 @@ def cut_group(
         base = offsets[b] + box[b, 0] * stride_y + box[b, 1] * stride_x
         cut_window(
             source, base, stride_y, stride_x, stride_c, np.int64(box[b, 2]), np.int64(box[b, 3]),
-            begin[b, 0], begin[b, 1], flip[b, 0], flip[b, 1], padding_mode, fill,
+            np.int64(begin[b, 0]), np.int64(begin[b, 1]), flip[b, 0], flip[b, 1], padding_mode, fill,
             canvases[b - start, 0], where[0], where[1],
         )  # fmt: skip
 
