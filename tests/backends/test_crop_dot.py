@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -74,6 +76,41 @@ def test_columns_too_far_apart(interpolation: str) -> None:
     """More than about three pixels from one column to the next are left to the other passes."""
     for width in (500, 640, 2000):
         check([ga.Resize((64, 128), interpolation=interpolation)], source("ragged", 3, 40, width, 2))
+
+
+AT_THE_END = """
+import ctypes, mmap
+import torch
+import gpuaug as ga
+
+pages = 40
+area = mmap.mmap(-1, pages * mmap.PAGESIZE)
+address = ctypes.addressof(ctypes.c_char.from_buffer(area))
+usable = (pages - 1) * mmap.PAGESIZE
+assert ctypes.CDLL(None).mprotect(ctypes.c_void_p(address + usable), mmap.PAGESIZE, 0) == 0
+whole = torch.frombuffer(area, dtype=torch.uint8, count=usable)
+whole.random_(0, 256)
+images = whole[-4 * 3 * 90 * 120 :].view(4, 3, 90, 120)
+ragged = ga.Ragged(images.flatten(), [(90, 120)] * 4, 3)
+for source, copied in (
+    (images, images.clone()), (ragged, ga.Ragged(ragged.data.clone(), ragged.sizes, 3)),
+    (images.view(4, 90, 120, 3).permute(0, 3, 1, 2), images.clone().view(4, 90, 120, 3).permute(0, 3, 1, 2)),
+):
+    for steps in ([ga.RandomResizedCrop(96, scale=(0.3, 1.0))], [ga.Resize((64, 70))], [ga.Resize((300, 400))]):
+        for interpolation in ("bilinear", "bicubic"):
+            augment = ga.Augment([steps[0].replace(interpolation=interpolation)], seed=0, backend="numba")
+            for start in range(0, 80, 4):
+                draw = augment.sample(source, index=torch.arange(start, start + 4))
+                assert torch.equal(augment.render(source, draw), augment.render(copied, draw))
+print("done")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="protects a page as Linux does")
+def test_nothing_is_read_behind_the_batch() -> None:
+    """The page behind the last pixel cannot be read: a vector that reaches into it ends the process."""
+    done = subprocess.run([sys.executable, "-c", AT_THE_END], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "done"), done.stderr
 
 
 @needs_dot
