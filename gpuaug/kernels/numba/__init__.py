@@ -23,6 +23,7 @@ from gpuaug.kernels.numba.group import crop_group, cut_group, finish_group, fini
 from gpuaug.kernels.numba.instructions import needs_own_kernel, scratch_size
 from gpuaug.kernels.numba.jpeg import jpeg
 from gpuaug.kernels.numba.jpeg import scratch_size as jpeg_scratch_size
+from gpuaug.kernels.numba.llvm.vectors import LINE
 from gpuaug.kernels.numba.noise import noise
 from gpuaug.kernels.numba.philox import fill  # noqa: F401 - once imported, `gpuaug.philox` uses it
 from gpuaug.kernels.numba.runtime import background, buffers  # noqa: F401 - `background` prepares forks
@@ -38,6 +39,7 @@ __all__ = ["Job", "drawn", "each", "prepare", "render"]
 
 Array = NDArray[Any]
 
+STREAMED = 1 << 24  # bytes of a result from which on it is written past the caches, if its memory is not new
 _memory = threading.local()  # scratch arrays of each thread, by name; reused while the shape is the same
 
 
@@ -124,12 +126,15 @@ class _Batch:
         self.mixes = finish.mix is not None
         self.plain = not self.mixes and not finish.erases
         shape = (self.size, self.channels, self.height, self.width)
-        self.out = buffers.empty(shape, finish.dtype, finish.memory_format)
+        self.out, was_used = buffers.empty(shape, finish.dtype, finish.memory_format)
         self.channels_last = finish.memory_format == torch.channels_last
         self.kind, self.code = KINDS[finish.dtype]
         dense = self.out.permute(0, 2, 3, 1) if self.channels_last else self.out
         bits = dense.view(torch.int16) if self.kind is np.uint16 else dense
         self.result = bits.reshape(self.size, -1).numpy().view(self.kind)
+        plane = self.pixels * finish.dtype.itemsize
+        aligned = (self.result.ctypes.data | plane) % LINE == 0
+        self.streams = was_used and aligned and self.result.nbytes >= STREAMED and not self.channels_last
         self.table, self.cast = tables(finish.table, self.channels, finish.dtype)
         if self.mixes:
             self.canvases = scratch("batch", (self.size, 1, self.channels, self.pixels), np.uint8)
@@ -231,7 +236,9 @@ class _Batch:
 
     def _finish_by_table(self, start: int, stop: int, canvases: Array, side: Array, pending: Array) -> None:
         memory = scratch("composed", (self.channels + 1, 256), self.kind)
-        finish_group_by_table(start, stop, canvases, side, pending, self.cast, self.channels_last, self.result, memory)
+        finish_group_by_table(
+            start, stop, canvases, side, pending, self.cast, self.channels_last, self.result, memory, self.streams
+        )  # fmt: skip
 
     def _crop(self, start: int, stop: int, canvases: Array) -> None:
         """Cut the window of samples start..stop into canvases[:, 0]."""

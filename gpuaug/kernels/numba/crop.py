@@ -8,14 +8,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gpuaug.instructions import NEAREST_EXACT, SMALL
+from gpuaug.kernels.numba.crop_dot import (
+    AHEAD,
+    CHUNKS,
+    FAR,
+    NARROWEST,
+    across,
+    arrange,
+    ask,
+    downwards,
+    lanes_size,
+    reaches,
+)  # fmt: skip
 from gpuaug.kernels.numba.crop_taps import NEAREST_EXACT_SMALL, taps, weights
 from gpuaug.kernels.numba.cut import cut_window, place
 from gpuaug.kernels.numba.llvm.crop import ROWS, horizontal_four, horizontal_rgb, interleave, prefetch, vertical
+from gpuaug.kernels.numba.llvm.dot import DOT
 from gpuaug.kernels.numba.runtime.jit import inner
 
 __all__ = ["crop", "make_scratch"]
 
-Scratch = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
+Scratch = tuple[NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any], NDArray[Any]]
 
 WHERE_X, WHERE_Y, FIRST, COUNT, COLUMN, SLOT, ROW = range(7)  # rows of the int32 scratch
 
@@ -64,14 +77,15 @@ def crop(
     width; resized = height, width; window = top, left in the resized image; flip = horizontal, vertical; fill
     float32[C]; out uint8[C, H, W], contiguous; scratch of `make_scratch`, one per thread; ValueError if too small.
     """
-    mid, index, table, wide, real = scratch
+    mid, index, table, wide, real, lanes, pairs = scratch
     if index.shape[1] < max(out.shape[1], out.shape[2]):
         raise ValueError("scratch is too small")
     if box[2] == resized[0] and box[3] == resized[1]:
         base = offset + box[0] * stride_y + box[1] * stride_x
         cut_window(
-            src, base, stride_y, stride_x, stride_c, np.int64(resized[0]), np.int64(resized[1]), window[0], window[1],
-            flip[0], flip[1], padding_mode, fill, out, index[WHERE_X], index[WHERE_Y],
+            src, base, stride_y, stride_x, stride_c, np.int64(resized[0]), np.int64(resized[1]),
+            np.int64(window[0]), np.int64(window[1]), flip[0], flip[1], padding_mode, fill, out, index[WHERE_X],
+            index[WHERE_Y],
         )  # fmt: skip
         return
     kind = filter_
@@ -80,10 +94,14 @@ def crop(
     planes, height, width = out.shape
     base = offset + box[0] * stride_y + box[1] * stride_x
     pitch = (width + 15) // 16 * 16
-    chunks = 1
-    row = 2
+    chunks = np.int64(1)
+    row = np.int64(2)
     lo = np.int64(0)
     precision = np.int32(0)
+    rgb = planes == 3 and stride_c == 1 and stride_x == 3
+    dot = DOT and width >= NARROWEST and (rgb or stride_x == 1)
+    step = 3 if rgb else 1
+    dot = dot and reaches(base, stride_y, stride_c, planes, box[2], box[3], step, src.size)
     for axis in range(1, -1, -1):
         n_in, n_out, start = np.int64(box[2 + axis]), np.int64(resized[axis]), np.int64(window[axis])
         size = width if axis else height
@@ -107,13 +125,18 @@ def crop(
             chunks = (widest + 3) // 4
             if 16 * pitch * chunks > wide.size:
                 raise ValueError("scratch is too small")
-            _expand(index, lo, n_in, width, row, chunks, table, wide)
+            dot = dot and arrange(
+                index[WHERE_X], index[COLUMN], index[FIRST], index[COUNT], lo, n_in, width, row, chunks, table,
+                precision, step, lanes, pairs,
+            )  # fmt: skip
+            if not dot:
+                _expand(index, lo, n_in, width, row, chunks, table, wide)
     n_x = np.int64(box[3])
     lowest, highest = np.int64(index[COLUMN, 0]), np.int64(index[COLUMN, 0])
     for x in range(pitch):
         lowest = min(lowest, np.int64(index[COLUMN, x]))
         highest = max(highest, np.int64(index[COLUMN, x]))
-    n_rows, done = 0, 0
+    n_rows, done = np.int64(0), np.int64(0)
     for i in range(height):
         i = i if hi - lo > i else 0
         for r in range(max(done, np.int64(index[FIRST, i])), index[FIRST, i] + index[COUNT, i]):
@@ -122,13 +145,15 @@ def crop(
             n_rows += 1
             done = r + 1
     lines = n_rows * planes
-    line = (lines + planes + 4 * ROWS) * pitch
+    line = (lines + ROWS * (planes + 4)) * pitch
     room = 4 * (highest + 4 * chunks + 16)
     if line + ROWS * room > mid.size:
         raise ValueError("scratch is too small")
 
     q = 0
-    if planes == 3 and stride_c == 1 and stride_x == 3:  # interleaved RGB is read in place, as far as src reaches
+    if dot:
+        q = lines  # each row is computed when the first output needs it
+    elif rgb:  # interleaved RGB is read in place, as far as src reaches
         for q in range(0, lines, 3 * ROWS):
             r = q // 3
             rows = (
@@ -189,6 +214,7 @@ def crop(
         x0 += 1
     while index[WHERE_X, x1 - 1] < 0:
         x1 -= 1
+    ready, asked, together = np.int64(0), np.int64(0), np.int64(1 if rgb else planes)
     for y in range(height):
         i = np.int64(index[WHERE_Y, y]) - lo
         if index[WHERE_Y, y] < 0:
@@ -197,9 +223,28 @@ def crop(
                     out[c, y, x] = np.uint8(fill[c])
             continue
         count = np.int64(index[COUNT, i])
+        if dot:
+            slot = np.int64(index[SLOT, index[FIRST, i]])
+            while ready < slot + count:
+                asked = ask(
+                    src, base, stride_y, stride_c, together, step * lowest, step * stop, index[ROW], asked, n_rows,
+                    max(ready + AHEAD - asked, 0),
+                )  # fmt: skip
+                across(
+                    src, base, stride_y, stride_c, np.int64(planes), index[ROW], ready, n_rows, pitch, chunks,
+                    precision, step, lanes, mid,
+                )  # fmt: skip
+                ready += ROWS
+            asked = ask(
+                src, base, stride_y, stride_c, together, step * lowest, step * stop, index[ROW], asked, n_rows,
+                1 if asked < ready + FAR else 0,
+            )  # fmt: skip
+            downwards(mid, planes, pitch, slot, count, table, i * row, precision_y, pairs, out, y)
         for c in range(planes):
             at = (index[SLOT, index[FIRST, i]] * planes + c) * pitch
-            if width >= 32:
+            if dot:
+                pass
+            elif width >= 32:
                 for x in range(0, width, 32):
                     x = min(x, width - 32)
                     vertical(
@@ -235,11 +280,13 @@ def make_scratch(max_width: int, max_height: int, most_taps: int, channels: int,
     """Scratch arrays of one thread, for boxes up to max_height x max_width with at most most_taps taps per column."""
     pitch, side = (out_w + 15) // 16 * 16, max(out_h, out_w)
     most = 8 * max(max_width, max_height) + 8 * (side + 1)
-    mid = ((max_height + 1) * channels + 4 * ROWS) * pitch + 4 * ROWS * (2 * max_width + 64)
+    mid = (max_height * channels + ROWS * (channels + 4)) * pitch + 4 * ROWS * (2 * max_width + 64)
     return (
         np.empty(mid, np.uint8),
         np.empty((7, max(side + 16, max_height)), np.int32),
         np.empty(most, np.int16),
         np.empty(16 * pitch * (most_taps // 4 + 2), np.int16),
         np.empty(most, np.float64),
+        np.empty(lanes_size(out_w), np.int32),
+        np.empty(max(2 * (max_height // ROWS + 2), 32 * (CHUNKS + 1)), np.int32),
     )

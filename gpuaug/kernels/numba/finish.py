@@ -58,7 +58,7 @@ def _compose(table: Array, pending: Array, out: Array) -> None:
 
 @inner
 def finish_by_table(
-    canvas: Array, pending: Array, table: Array, channels_last: bool, out: Array, composed: Array
+    canvas: Array, pending: Array, table: Array, channels_last: bool, out: Array, composed: Array, streams: bool
 ) -> None:
     """Finish a sample that is neither erased nor mixed.
 
@@ -67,6 +67,7 @@ def finish_by_table(
         table: (C, 256), already cast to the output's type (16-bit floats as uint16 bits).
         out: (C * H * W,) of that type, dense, in either memory format.
         composed: (C + 1, 256) of that type, scratch.
+        streams: Whether to write past the caches, if each plane of `out` begins at a multiple of LINE.
     """
     channels, size = canvas.shape
     _compose(table, pending, composed)
@@ -81,7 +82,7 @@ def finish_by_table(
                 out[at] = composed[c, canvas[c, i]]
                 at += np.uint64(channels)
         else:
-            look_up(canvas[c], composed[c], apart, out[c * size : (c + 1) * size])
+            look_up(canvas[c], composed[c], apart, out[c * size : (c + 1) * size], streams)
 
 
 @inner

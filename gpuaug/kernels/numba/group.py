@@ -11,6 +11,7 @@ from gpuaug.kernels.numba.crop import crop
 from gpuaug.kernels.numba.cut import cut_window
 from gpuaug.kernels.numba.finish import finish, finish_by_table
 from gpuaug.kernels.numba.instructions import run_instructions
+from gpuaug.kernels.numba.llvm.intrinsics import fence
 from gpuaug.kernels.numba.runtime.jit import kernel
 
 __all__ = ["crop_group", "cut_group", "finish_group", "finish_group_by_table", "run_group"]
@@ -43,7 +44,7 @@ def cut_group(
         base = offsets[b] + box[b, 0] * stride_y + box[b, 1] * stride_x
         cut_window(
             source, base, stride_y, stride_x, stride_c, np.int64(box[b, 2]), np.int64(box[b, 3]),
-            begin[b, 0], begin[b, 1], flip[b, 0], flip[b, 1], padding_mode, fill,
+            np.int64(begin[b, 0]), np.int64(begin[b, 1]), flip[b, 0], flip[b, 1], padding_mode, fill,
             canvases[b - start, 0], where[0], where[1],
         )  # fmt: skip
 
@@ -69,12 +70,14 @@ def run_group(
 @kernel
 def finish_group_by_table(
     start: int, stop: int, canvases: Array, side: Array, pending: Array, table: Array,
-    channels_last: bool, out: Array, composed: Array,
+    channels_last: bool, out: Array, composed: Array, streams: bool,
 ) -> None:  # fmt: skip
-    """Finish samples that are not erased and not mixed; out (B, C * H * W)."""
+    """Finish samples that are not erased and not mixed; out (B, C * H * W). streams: whether past the caches."""
     for b in range(start, stop):
         g = b - start
-        finish_by_table(canvases[g, side[g]], pending[g], table, channels_last, out[b], composed)
+        finish_by_table(canvases[g, side[g]], pending[g], table, channels_last, out[b], composed, streams)
+    if streams:
+        fence()
 
 
 @kernel

@@ -8,7 +8,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-__all__ = ["floor", "fma", "rint"]
+__all__ = ["fence", "floor", "fma", "rint"]
 
 FLOAT = ir.FloatType()
 
@@ -38,6 +38,16 @@ def _fma(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
     return types.float32(types.float32, types.float32, types.float32), codegen
 
 
+@intrinsic
+def _fence(typing_context: Any) -> Any:
+    def codegen(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        builder.fence("seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+fence: Any = _fence  # what was written past the caches is seen by all threads from here on
 floor: Any = _floor  # float32 -> float32
 rint: Any = _rint  # float32 -> float32, half to even
 fma: Any = _fma  # a * b + c, rounded once

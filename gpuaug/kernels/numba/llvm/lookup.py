@@ -9,6 +9,7 @@ from numba import config, types
 from numba.extending import intrinsic
 from numpy.typing import NDArray
 
+from gpuaug.kernels.numba.llvm.vectors import LINE, past_caches
 from gpuaug.kernels.numba.runtime.jit import inner
 
 __all__ = ["VBMI", "look_up"]
@@ -45,7 +46,7 @@ def _woven(builder: Any, first: Any, second: Any) -> Any:
 
 
 @intrinsic
-def _look_up_64(typing_context: Any, plane: Any, at: Any, table: Any, out: Any) -> Any:
+def _look_up_64(typing_context: Any, plane: Any, at: Any, table: Any, out: Any, streams: Any) -> Any:
     """out[at : at + 64] = table[plane[at : at + 64]]; `table`: all first bytes of its entries, then all second ones."""
     width = out.dtype.bitwidth // 8
 
@@ -60,10 +61,15 @@ def _look_up_64(typing_context: Any, plane: Any, at: Any, table: Any, out: Any) 
             wider = ir.VectorType(ir.IntType(pairs[0].type.element.width * 2), pairs[0].type.count // 2)
             parts = [builder.bitcast(pair, wider) for pair in pairs]
         target = builder.gep(target, [builder.mul(place, place.type(width))])
-        builder.store(parts[0], builder.bitcast(target, parts[0].type.as_pointer()), align=1)
+        target = builder.bitcast(target, parts[0].type.as_pointer())
+        with builder.if_else(arguments[4]) as (yes, no):
+            with yes:
+                past_caches(builder, builder.store(parts[0], target, align=LINE))
+            with no:
+                builder.store(parts[0], target, align=1)
         return context.get_dummy_value()
 
-    return types.void(plane, types.intp, table, out), codegen
+    return types.void(plane, types.intp, table, out, types.boolean), codegen
 
 
 @intrinsic
@@ -93,20 +99,23 @@ def _one_by_one(plane: Array, start: Scalar, table: Array, out: Array) -> None:
 if VBMI:
 
     @inner
-    def look_up(plane: Array, table: Array, apart: Array, out: Array) -> None:
-        """out[i] = table[plane[i]]. `apart` (256,) of out's type is scratch; out may be plane."""
+    def look_up(plane: Array, table: Array, apart: Array, out: Array, streams: bool = False) -> None:
+        """out[i] = table[plane[i]]. `apart` (256,) of out's type is scratch; out may be plane.
+
+        streams: Whether to write past the caches; the memory of `out` must then begin at a multiple of LINE.
+        """
         count = out.itemsize
         for k in range(count):
             for v in range(256):
                 move_byte(table, v * count + k, apart, k * 256 + v)
         whole = plane.size // 64 * 64
         for i in range(0, whole, 64):
-            look_up_64(plane, i, apart, out)
+            look_up_64(plane, i, apart, out, streams)
         _one_by_one(plane, whole, table, out)
 
 else:
 
     @inner
-    def look_up(plane: Array, table: Array, apart: Array, out: Array) -> None:
-        """out[i] = table[plane[i]]; out may be plane. `apart` is not used."""
+    def look_up(plane: Array, table: Array, apart: Array, out: Array, streams: bool = False) -> None:
+        """out[i] = table[plane[i]]; out may be plane. `apart` and `streams` are not used."""
         _one_by_one(plane, 0, table, out)

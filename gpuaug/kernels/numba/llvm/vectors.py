@@ -6,9 +6,12 @@ from typing import Any
 
 from llvmlite import ir
 
-__all__ = ["I8", "I16", "I32", "I64", "address", "c64", "data_of", "load", "madd", "mask", "splat"]
+__all__ = [
+    "I8", "I16", "I32", "I64", "LINE", "address", "c64", "data_of", "load", "madd", "mask", "past_caches", "splat",
+]  # fmt: skip
 
 I8, I16, I32, I64 = (ir.IntType(n) for n in (8, 16, 32, 64))
+LINE = 64  # bytes of a line of the caches
 
 
 def mask(lanes: list[int]) -> ir.Constant:
@@ -39,6 +42,14 @@ def madd(builder: ir.IRBuilder, a: ir.Value, b: ir.Value) -> ir.Value:
     undef = ir.Constant(wide, ir.Undefined)
     even, odd = (builder.shuffle_vector(product, undef, mask(list(range(k, n, 2)))) for k in (0, 1))
     return builder.add(even, odd)
+
+
+def past_caches(builder: ir.IRBuilder, store: ir.Value) -> None:
+    """Have a store, aligned to its whole size or LINE, write to memory without reading the line into the caches first.
+
+    Such stores may be seen late by other threads, until `fence`.
+    """
+    store.set_metadata("nontemporal", builder.module.add_metadata([ir.Constant(I32, 1)]))
 
 
 def c64(n: int) -> ir.Constant:

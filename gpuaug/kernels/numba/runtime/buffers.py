@@ -53,17 +53,18 @@ def _is_free(number: int) -> bool:
     return compat.owners(_kept[number]) == 1 and not _kept[number].is_shared()
 
 
-def empty(shape: tuple[int, ...], dtype: torch.dtype, memory_format: torch.memory_format) -> Tensor:
-    """As torch.empty on the CPU, in a kept storage of that size if one is free."""
+def empty(shape: tuple[int, ...], dtype: torch.dtype, memory_format: torch.memory_format) -> tuple[Tensor, bool]:
+    """As torch.empty on the CPU, in a kept storage of that size if one is free; and whether one was."""
     result = torch.empty(shape, dtype=dtype, memory_format=memory_format, device="meta")
     size = math.prod(shape) * dtype.itemsize
     with _lock:
         storage = _take(size)
+        was_used = storage is not None
         if storage is None:
             _make_room(size)
             storage = torch.UntypedStorage(size)
         _kept.append(storage)  # the storage that was used last is at the end
-    return torch.empty(0, dtype=dtype, device="cpu").set_(storage, 0, result.shape, result.stride())
+    return torch.empty(0, dtype=dtype, device="cpu").set_(storage, 0, result.shape, result.stride()), was_used
 
 
 def _take(size: int) -> torch.UntypedStorage | None:
