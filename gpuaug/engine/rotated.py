@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpuaug.engine.boxes import WIDTH, Rows, moved, table_of
+from gpuaug.engine.boxes import ROWS, WIDTH, Rows, moved, table_of
 from gpuaug.engine.geometry import Move, Route
 
 __all__ = ["follow_rotated", "from_quads", "to_quads"]
@@ -23,6 +23,7 @@ __all__ = ["follow_rotated", "from_quads", "to_quads"]
 Array = NDArray[Any]
 
 MIRRORED = [1, 0, 3, 2]  # corners in their order after a flip
+MIRRORS, SQUARES, APPLIED = ROWS, ROWS + 1, ROWS + 2  # further rows of an uploaded move: what it does to each sample
 
 
 def to_quads(boxes: Tensor, format_: str) -> Tensor:
@@ -188,31 +189,39 @@ def follow_rotated(
     rows = Rows(counts)
     laid = rows.laid(to_quads(boxes, format_))
     given = quads = torch.stack([laid[0::2], laid[1::2]])  # (x and y, corner, ...)
-    tables, kept = iter(rows.table(table_of(way.moves), quads)) if way.moves else iter(()), None
+    table = rows.table(_table_of(way.moves), quads) if way.moves else quads.new_zeros(0, 1)
+    tables, kept = iter(table), None
     size: Tensor | None = None
-    changed = np.zeros(len(counts), bool)
+    changed = (table[:, APPLIED] > 0).any(0) if way.moves else torch.zeros_like(quads[0, 0], dtype=torch.bool)
     for place, stage in enumerate(way.stages):
         if isinstance(stage, Move):
             m = next(tables)
-            size = m[WIDTH:]
-            quads = _stepped(quads, m, stage, rows, format_, mode)
-            changed |= True if stage.applied is None else stage.applied
+            size = m[WIDTH:ROWS]
+            quads = _stepped(quads, m, stage, format_, mode)
             continue
         size = rows.table(way.before.T[::-1].copy(), quads) if size is None else size
         own = mode if stage.clamping_mode == "auto" else stage.clamping_mode
         if stage.clips and own is not None:
-            quads, changed = _clipped_as(quads, size, own, format_), np.ones_like(changed)
+            quads, changed = _clipped_as(quads, size, own, format_), torch.ones_like(changed)
         if stage.drops:
             sides = _lengths(quads)
             inside = ((quads >= 0) & (quads <= size[:, None])).flatten(0, 1).all(0, keepdim=True)
-            shown = _shown(sides[0] * sides[1], given, way, place, rows) if stage.asks_what_is_shown else None
+            before = [stage for stage in way.stages[:place] if isinstance(stage, Move)]
+            shown = _shown(sides[0] * sides[1], given, before, table, rows) if stage.asks_what_is_shown else None
             found = stage.keep(rows.back(sides), rows.back(inside)[:, 0], shown)
             kept = found if kept is None else kept & found
     result = from_quads(rows.back(quads.transpose(0, 1).flatten(0, 1)), format_, boxes.dtype)
-    if not changed.all():
-        flags = rows.table(changed.astype(np.float64), quads).expand(1, *quads.shape[2:])
-        result = torch.where(rows.back(flags) > 0, result, boxes)
-    return result, kept
+    return torch.where(rows.back(changed.expand_as(quads[0, 0])[None]), result, boxes), kept
+
+
+def _table_of(moves: Sequence[Move]) -> Array:
+    """(moves, 14, B): that of `gpuaug.engine.boxes.table_of`, and what each move does to each sample."""
+    flags = np.ones((len(moves), 3, len(moves[0].size)))
+    for row, move in zip(flags, moves, strict=True):
+        row[0] = np.linalg.det(move.matrix[:, :2, :2]) < 0 if move.mirrors else False
+        row[1] = False if move.squares is None else move.squares
+        row[2] = True if move.applied is None else move.applied
+    return np.concatenate([table_of(moves), flags], axis=1)
 
 
 def _lengths(quads: Tensor) -> Tensor:
@@ -220,17 +229,16 @@ def _lengths(quads: Tensor) -> Tensor:
     return torch.stack([torch.hypot(*side) for side in sides_of(quads)])
 
 
-def _stepped(quads: Tensor, m: Tensor, move: Move, rows: Rows, format_: str, mode: str | None) -> Tensor:
-    """Boxes after one move, by the table of the move, `m` (11, ...)."""
+def _stepped(quads: Tensor, m: Tensor, move: Move, format_: str, mode: str | None) -> Tensor:
+    """Boxes after one move, by the table of the move, `m` (14, ...)."""
     found = moved(m[:, None], quads, move.projective)
     if move.mirrors:
-        mirrored = np.linalg.det(move.matrix[:, :2, :2]) < 0
-        found = _where(mirrored, found[:, MIRRORED], found, rows)
+        found = torch.where(m[MIRRORS] > 0, found[:, MIRRORED], found)
     if move.squares is not None:
-        found = _where(move.squares, squared(found), found, rows)
+        found = torch.where(m[SQUARES] > 0, squared(found), found)
     if move.clips and mode is not None:
-        found = _clipped_as(found, m[WIDTH:], mode, format_)
-    return found if move.applied is None else _where(move.applied, found, quads, rows)
+        found = _clipped_as(found, m[WIDTH:ROWS], mode, format_)
+    return torch.where(m[APPLIED] > 0, found, quads)
 
 
 def _clipped_as(quads: Tensor, size: Tensor, mode: str, format_: str) -> Tensor:
@@ -239,20 +247,12 @@ def _clipped_as(quads: Tensor, size: Tensor, mode: str, format_: str) -> Tensor:
     return found if format_ == "XYXYXYXY" else _of_numbers(_numbers_of(found, format_), format_)
 
 
-def _where(chosen: Array, one: Tensor, other: Tensor, rows: Rows) -> Tensor:
-    """Boxes `one` (2, 4, ...) of the samples that are `chosen` (B,), and `other` of the rest."""
-    if chosen.all():
-        return one
-    return torch.where(rows.table(chosen.astype(np.float64), one) > 0, one, other) if chosen.any() else other
-
-
-def _shown(left: Tensor, given: Tensor, way: Route, place: int, rows: Rows) -> Tensor:
-    """(M,) share that the area `left` is of the area of the whole box, moved as far as stage `place` without a cut."""
+def _shown(left: Tensor, given: Tensor, before: Sequence[Move], table: Tensor, rows: Rows) -> Tensor:
+    """(M,) share that the area `left` is of the area of the whole box, after the moves `before` it without a cut."""
     quads = given
-    moves = [stage for stage in way.stages[:place] if isinstance(stage, Move)]
-    for move, m in zip(moves, rows.table(table_of(moves), left) if moves else (), strict=True):
+    for move, m in zip(before, table, strict=False):
         whole = moved(m[:, None], quads, move.projective)
-        whole = whole if move.squares is None else _where(move.squares, squared(whole), whole, rows)
-        quads = whole if move.applied is None else _where(move.applied, whole, quads, rows)
+        whole = whole if move.squares is None else torch.where(m[SQUARES] > 0, squared(whole), whole)
+        quads = torch.where(m[APPLIED] > 0, whole, quads)
     area = _lengths(quads).prod(0)
     return rows.back(torch.where(area > 0, left / area, torch.zeros_like(area))[None])[:, 0]

@@ -185,16 +185,22 @@ def target_cases(images: Any) -> dict[str, Any]:
     corners = torch.rand(count, 5, 2, 2, generator=generator).sort(dim=2).values.flatten(2) * 30
     points = torch.rand(count, 2, 4, 3, generator=generator) * 30
     labels = torch.arange(5)
+    turned = [box.as_subclass(Tensor).float() for box in rotated_of([(height, width)] * count, "CXCYWHR")]
     return {
         "masks": {"masks": masks},
         "wide masks": {"masks": masks.long(), "labels": torch.arange(count)},
         "boxes": {"boxes": corners},
+        "rotated boxes": [{"boxes": _turned(box, (height, width))} for box in turned],
         "key points": {"keypoints": points},
         "objects": [
             {"boxes": box, "labels": labels, "masks": mask.expand(5, -1, -1).clone(), "keypoints": point, "id": 7}
             for box, mask, point in zip(corners, masks, points, strict=True)
         ],
     }
+
+
+def _turned(boxes: Tensor, size: tuple[int, int]) -> Any:
+    return tv_tensors.BoundingBoxes(boxes, format="CXCYWHR", canvas_size=size)  # type: ignore[call-overload]
 
 
 def close(got: Any, expected: Any) -> bool:
