@@ -22,7 +22,6 @@ __all__ = ["follow_rotated", "from_quads", "to_quads"]
 
 Array = NDArray[Any]
 
-MIRRORED = [1, 0, 3, 2]  # corners in their order after a flip
 MIRRORS, SQUARES, APPLIED = ROWS, ROWS + 1, ROWS + 2  # further rows of an uploaded move: what it does to each sample
 
 
@@ -233,7 +232,8 @@ def _stepped(quads: Tensor, m: Tensor, move: Move, format_: str, mode: str | Non
     """Boxes after one move, by the table of the move, `m` (14, ...)."""
     found = moved(m[:, None], quads, move.projective)
     if move.mirrors:
-        found = torch.where(m[MIRRORS] > 0, found[:, MIRRORED], found)
+        other = found.unflatten(1, (2, 2)).flip(2).flatten(1, 2)  # left and right corners exchanged
+        found = torch.where(m[MIRRORS] > 0, other, found)
     if move.squares is not None:
         found = torch.where(m[SQUARES] > 0, squared(found), found)
     if move.clips and mode is not None:
