@@ -20,12 +20,12 @@ from gpuaug.data import wrapped
 from gpuaug.data.ahead import FetchThread
 from gpuaug.data.regions import followed
 from gpuaug.data.sampler import NumberingSampler
+from gpuaug.data.transport import pictures
 from gpuaug.data.transport import targets as travel
 from gpuaug.data.transport.encoded import Encoded
 from gpuaug.data.transport.shared import MappedSegments
 from gpuaug.engine.distributed import world
 from gpuaug.engine.numbering import Mode, Reservation
-from gpuaug.ragged import Ragged
 
 __all__ = ["DeviceLoader"]
 
@@ -48,7 +48,7 @@ _training: weakref.WeakKeyDictionary[Augment, weakref.WeakSet[DeviceLoader]] = w
 class DeviceBatch(NamedTuple):
     """A batch on the device."""
 
-    images: Tensor | Ragged
+    images: Any  # Tensor, Ragged, or a mapping of them
     labels: Any  # a tensor, targets, or None
     index: Tensor | None  # type: ignore[assignment]  # hides tuple.index
     place: Any  # the wrapped loader's state after this batch, if it has one
@@ -72,9 +72,10 @@ class DeviceLoader:
 
     Args:
         loader: DataLoader, or another iterable, of batches (images, labels, index), (images, labels) or images. Images
-            are uint8 (B, C, H, W), Ragged or Encoded, as `ragged_collate` makes them; without an index the module's
-            counter numbers the samples. Labels may be targets (docs/targets.md): a mapping, or one for each image, of
-            which every tensor is moved to the device. For CUDA, the loader should have pin_memory=True.
+            are uint8 (B, C, H, W), clips, Ragged or Encoded, as `ragged_collate` makes them, or a mapping of pictures;
+            without an index the module's counter numbers the samples. Labels may be targets (docs/targets.md): a
+            mapping, or one for each image, of which every tensor is moved to the device. For CUDA, the loader should
+            have pin_memory=True.
         device: Device on which batches are augmented.
         augment: Module that augments. Its mode (train or eval) and epoch at the first batch are used for every batch. A
             pass in training is an epoch: the one set by `set_epoch`, or else the next one. Further passes in an epoch
@@ -247,7 +248,7 @@ class DeviceLoader:
         while moved is not None:
             current = torch.cuda.current_stream(self.device)
             current.wait_stream(stream)
-            travel.keep_for(moved.images.data, moved.labels, current)
+            travel.keep_for(pictures.buffers(moved.images), moved.labels, current)
             ready, late = self._augmented(moved, mode), None
             try:
                 moved = self._moved(batches, mapped, stream)  # its copy runs while the current batch is augmented
@@ -287,14 +288,15 @@ class DeviceLoader:
             return None
         place = self._place_of_source()
         images, labels, index = wrapped.split_batch(batch)
-        mapped.keep(images if isinstance(images, Tensor) else images.data)
+        for data in pictures.buffers(images):
+            mapped.keep(data)
         with nullcontext() if stream is None else torch.cuda.stream(stream):
             if isinstance(images, Encoded):
                 images, shown = images.decode(self.device)
                 self._replaced += int((shown != torch.arange(len(shown), device="cpu")).sum())
                 labels = travel.shown(labels, shown)
             ahead = self.device.type not in WAIT
-            images = images.to(self.device, non_blocking=ahead)
+            images = pictures.moved(images, self.device, ahead)
             labels = travel.moved(labels, self.device, ahead)
         return DeviceBatch(images, labels, index, place)
 

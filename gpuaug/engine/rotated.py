@@ -232,7 +232,7 @@ def _stepped(quads: Tensor, m: Tensor, move: Move, format_: str, mode: str | Non
     """Boxes after one move, by the table of the move, `m` (14, ...)."""
     found = moved(m[:, None], quads, move.projective)
     if move.mirrors:
-        other = found.unflatten(1, (2, 2)).flip(2).flatten(1, 2)  # left and right corners exchanged
+        other = found.view(2, 2, 2, *found.shape[2:]).flip(2).flatten(1, 2)  # left and right corners exchanged
         found = torch.where(m[MIRRORS] > 0, other, found)
     if move.squares is not None:
         found = torch.where(m[SQUARES] > 0, squared(found), found)

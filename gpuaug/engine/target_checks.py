@@ -17,7 +17,7 @@ from gpuaug.engine.rotated import to_quads
 from gpuaug.engine.targets import ROTATED, Entry, Targets, box_format, clamping_mode
 from gpuaug.transforms.base import Canvas
 
-__all__ = ["parse"]
+__all__ = ["check_name", "kind_of", "parse"]
 
 Array = NDArray[Any]
 
@@ -52,7 +52,7 @@ def parse(owner: object, given: Any, canvas: Canvas, frames: int = 0) -> Targets
     rows = {str(kind_of("", given)): given} if targets.single else given
     for key, value in rows.items():
         kind = kind_of(key, value)
-        _check_name(owner, key, value, kind)
+        check_name(owner, key, value, kind)
         if kind is None:
             continue
         name = f'labels["{key}"]'
@@ -82,7 +82,7 @@ def _of_list(owner: object, given: Sequence[Mapping[str, Any]], canvas: Canvas, 
     for key in dict.fromkeys(key for row in given for key in row):
         values = [row[key] for row in given if key in row]
         kind = kind_of(key, values[0])
-        _check_name(owner, key, values[0], kind)
+        check_name(owner, key, values[0], kind)
         whole = len(values) == len(given) and all(issubclass(kind_, Tensor) for kind_ in set(map(type, values)))
         if kind is None or (kind == "labels" and not whole):
             continue
@@ -106,7 +106,7 @@ def kind_of(key: object, value: object) -> str | None:
     return key if isinstance(key, str) and key in KINDS else None
 
 
-def _check_name(owner: object, key: object, value: object, kind: str | None) -> None:
+def check_name(owner: object, key: object, value: object, kind: str | None) -> None:
     """Raise an error if a key that is carried along holds something that has to move."""
     if kind is not None:
         return
