@@ -206,14 +206,16 @@ def rgb(image: Image.Image) -> Tensor:
 def as_tensor(image: object) -> Any:
     """Convert a Pillow image or a uint8 array (H, W) or (H, W, C) to a uint8 tensor (C, H, W); return others unchanged.
 
+    A clip (T, H, W, C) becomes (T, C, H, W).
+
     Raises:
         ImageError: As of `rgb`.
     """
     if isinstance(image, Image.Image):
         return rgb(image)
-    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3):
+    if isinstance(image, np.ndarray) and image.dtype == np.uint8 and image.ndim in (2, 3, 4):
         image = np.require(image, requirements=("C", "W"))  # PyTorch refuses flipped and read-only arrays
-        return torch.from_numpy(image if image.ndim == 3 else image[..., None]).permute(2, 0, 1)
+        return torch.from_numpy(image if image.ndim > 2 else image[..., None]).movedim(-1, -3)
     return image
 
 

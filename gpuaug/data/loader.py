@@ -9,25 +9,25 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import nullcontext
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from gpuaug import checks
 from gpuaug.augment import Augment
 from gpuaug.data import wrapped
 from gpuaug.data.ahead import FetchThread
+from gpuaug.data.batches import AugmentedBatch, Batch, DeviceBatch
 from gpuaug.data.fields import checked_fields
 from gpuaug.data.regions import followed
 from gpuaug.data.sampler import NumberingSampler
+from gpuaug.data.transport import pictures
 from gpuaug.data.transport import targets as travel
 from gpuaug.data.transport.encoded import Encoded
 from gpuaug.data.transport.shared import MappedSegments
 from gpuaug.engine.distributed import world
 from gpuaug.engine.multi import MultiView
-from gpuaug.engine.numbering import Mode, Reservation
-from gpuaug.ragged import Ragged
+from gpuaug.engine.numbering import Mode
 
 __all__ = ["DeviceLoader"]
 
@@ -41,29 +41,10 @@ FORWARDED = (
 # Lightning, Fabric, Accelerate and torch.distributed.checkpoint look for these methods and call them if they exist, so
 # a DeviceLoader may have them only if its loader has them.
 STATE = ("state_dict", "load_state_dict")
-Batch = Tensor | list[Tensor] | tuple[Tensor | list[Tensor], Any] | dict[str, Any]
 Module = Augment | MultiView
 
 # For each module that trains, the loaders that were iterated with it and whose `train` is None.
 _training: weakref.WeakKeyDictionary[Module, weakref.WeakSet[DeviceLoader]] = weakref.WeakKeyDictionary()
-
-
-class DeviceBatch(NamedTuple):
-    """A batch on the device."""
-
-    images: Tensor | Ragged
-    labels: Any  # a tensor, targets, or None
-    index: Tensor | None  # type: ignore[assignment]  # hides tuple.index
-    place: Any  # the wrapped loader's state after this batch, if it has one
-    rest: Any  # the other fields of a mapping
-
-
-class AugmentedBatch(NamedTuple):
-    """A batch on its way to the user."""
-
-    result: Batch  # the images, (images, labels), or a dict, for the user
-    reservation: Reservation  # the reservation of its draws
-    place: Any
 
 
 class DeviceLoader:
@@ -77,9 +58,10 @@ class DeviceLoader:
 
     Args:
         loader: DataLoader, or another iterable, of batches (images, labels, index), (images, labels) or images. Images
-            are uint8 (B, C, H, W), Ragged or Encoded, as `ragged_collate` makes them; without an index the module's
-            counter numbers the samples. Labels may be targets (docs/targets.md): a mapping, or one for each image, of
-            which every tensor is moved to the device. For CUDA, the loader should have pin_memory=True.
+            are uint8 (B, C, H, W), clips, Ragged or Encoded, as `ragged_collate` makes them, or a mapping of pictures;
+            without an index the module's counter numbers the samples. Labels may be targets (docs/targets.md): a
+            mapping, or one for each image, of which every tensor is moved to the device. For CUDA, the loader should
+            have pin_memory=True.
         device: Device on which batches are augmented.
         augment: Augment or MultiView. Its mode (train or eval) and epoch at the first batch are used for every batch. A
             pass in training is an epoch: the one set by `set_epoch`, or else the next one. Further passes in an epoch
@@ -253,7 +235,7 @@ class DeviceLoader:
         while moved is not None:
             current = torch.cuda.current_stream(self.device)
             current.wait_stream(stream)
-            travel.keep_for(moved.images.data, [moved.labels, moved.rest], current)
+            travel.keep_for(pictures.buffers(moved.images), [moved.labels, moved.rest], current)
             ready, late = self._augmented(moved, mode), None
             try:  # its copy runs while the current batch is augmented
                 moved = self._moved(batches, mapped, stream) if ahead else None
@@ -291,14 +273,15 @@ class DeviceLoader:
             return None
         place = self._place_of_source()
         images, labels, index, rest = wrapped.split_batch(batch, self.fields)
-        mapped.keep(images if isinstance(images, Tensor) else images.data)
+        for data in pictures.buffers(images):
+            mapped.keep(data)
         with nullcontext() if stream is None else torch.cuda.stream(stream):
             if isinstance(images, Encoded):
                 images, shown = images.decode(self.device)
                 self._replaced += int((shown != torch.arange(len(shown), device="cpu")).sum())
                 labels, rest = travel.shown(labels, shown), travel.shown(rest, shown)
             ahead = self.device.type not in WAIT
-            images = images.to(self.device, non_blocking=ahead)
+            images = pictures.moved(images, self.device, ahead)
             labels, rest = (travel.moved(part, self.device, ahead) for part in (labels, rest))
         return DeviceBatch(images, labels, index, place, rest)
 

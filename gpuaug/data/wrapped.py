@@ -21,6 +21,7 @@ from gpuaug import checks
 from gpuaug.data.fields import Fields
 from gpuaug.data.sampler import NumberingSampler
 from gpuaug.data.transport.encoded import Encoded
+from gpuaug.data.transport.pictures import are_pictures
 from gpuaug.data.transport.targets import are_targets
 from gpuaug.ragged import Ragged
 
@@ -157,12 +158,12 @@ def split_batch(
     if fields is not None:
         return (*fields.split(owner, batch), fields.rest(batch))
     parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
-    good = 1 <= len(parts) <= 3 and isinstance(parts[0], (Tensor, Ragged, Encoded))
+    good = 1 <= len(parts) <= 3 and (isinstance(parts[0], (Tensor, Ragged, Encoded)) or are_pictures(parts[0]))
     targets = len(parts) > 1 and are_targets(parts[1])
     if not good or not all(part is None or isinstance(part, Tensor) for part in parts[2 if targets else 1 :]):
         expected = "one that yields (images, labels, index), (images, labels) or images, as tensors or Ragged"
         got = f"({', '.join(type(part).__name__ for part in parts)})"
-        remedy = "Make such tuples in the loader's collate_fn; ga.ragged_collate does."
+        remedy = "Make such tuples in the loader's collate_fn; ga.ragged_collate does, and ga.collate of dicts."
         if isinstance(batch, Mapping):
             got = f"mappings with {', '.join(map(repr, batch))}"
             remedy = f'Name their fields: {owner}(..., fields={{"image": "image", "label": "label"}}).'

@@ -128,13 +128,16 @@ def clip(corners: Tensor, size: Tensor) -> None:
     torch.minimum(ends, size, out=ends)
 
 
-def follow_boxes(way: Route, boxes: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor | None]:
+def follow_boxes(
+    way: Route, boxes: Tensor, counts: Sequence[int], mode: str | None = "soft"
+) -> tuple[Tensor, Tensor | None]:
     """Boxes where the draw has moved them.
 
     Args:
         way: Moves of the draw.
         boxes: (M, 4) floats, x1, y1, x2, y2 in pixels of the input.
         counts: How many boxes each sample has.
+        mode: torchvision's clamping_mode; None: boxes are not clipped.
 
     Returns:
         Boxes around the moved corners, clipped wherever pixels are cut off, (M, 4); which of them the steps of the
@@ -148,18 +151,18 @@ def follow_boxes(way: Route, boxes: Tensor, counts: Sequence[int]) -> tuple[Tens
         if isinstance(stage, Move):
             m = next(matrices)
             corners, size = around(m, corners, stage), m[WIDTH:]
-            if stage.clips:
+            if stage.clips and mode is not None:
                 clip(corners, size)
         else:
             size = rows.table(way.before.T[::-1].copy(), boxes) if size is None else size
-            if stage.clips:
+            if stage.clips and (mode if stage.clamping_mode == "auto" else stage.clamping_mode) is not None:
                 corners = corners.clone()  # they may be the given ones
                 clip(corners, size)
             if stage.drops:
-                left = (corners[2] - corners[0]) * (corners[3] - corners[1])
-                shown = _shown(left, given, way, place, rows) if stage.asks_what_is_shown else None
-                limits = torch.cat([size, size]).expand_as(corners)
-                found = stage.keep(rows.back(corners), rows.back(limits), shown)
+                sides = corners[2:] - corners[:2]
+                shown = _shown(sides[0] * sides[1], given, way, place, rows) if stage.asks_what_is_shown else None
+                inside = ((corners >= 0) & (corners <= torch.cat([size, size]))).all(0, keepdim=True)
+                found = stage.keep(rows.back(sides), rows.back(inside)[:, 0], shown)
                 kept = found if kept is None else kept & found
     return rows.back(corners), kept
 

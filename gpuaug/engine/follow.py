@@ -17,8 +17,9 @@ from gpuaug.engine.builder import Item
 from gpuaug.engine.geometry import Route, route
 from gpuaug.engine.masks import mask_items, mixed_masks, moved_masks, take
 from gpuaug.engine.pipeline import Pipeline, walk
+from gpuaug.engine.rotated import follow_rotated
 from gpuaug.engine.target_checks import parse
-from gpuaug.engine.targets import Entry, Following, Targets, box_format, is_structured, like
+from gpuaug.engine.targets import Entry, Following, Targets, is_structured, like
 from gpuaug.kernels.torch.common import upload
 from gpuaug.program import Keys, Mix
 from gpuaug.ragged import Ragged
@@ -241,7 +242,8 @@ def follow(
     way = route(pipeline.steps, draw.params, draw.canvas, draw.exact)
     for entry in entries:
         if entry.kind == "boxes":
-            changed[entry.key], kept = move_boxes(entry, way)
+            own = route(pipeline.steps, draw.params, draw.canvas, draw.exact, apart=True) if entry.rotated else way
+            changed[entry.key], kept = move_boxes(entry, own)
         elif entry.kind == "keypoints":
             changed[entry.key] = move_points(entry, way, following)
         elif entry.kind == "masks":
@@ -260,9 +262,11 @@ def follow(
 
 def move_boxes(entry: Entry, way: Route) -> tuple[Any, Tensor | None]:
     """Boxes in the form that was given, and which of their rows are kept; None: all."""
-    flat = entry.rows
-    format_ = box_format(entry.given if entry.dense else entry.given[0])
-    moved, kept = follow_boxes(way, to_corners(flat, format_), entry.counts)
+    flat, format_, mode = entry.rows, entry.format, entry.clamping_mode
+    if entry.rotated:
+        turned, kept = follow_rotated(way, flat, entry.counts, format_, mode)
+        return entry.put_back(turned, way.size), kept
+    moved, kept = follow_boxes(way, to_corners(flat, format_), entry.counts, mode)
     return entry.put_back(from_corners(moved, format_, flat.dtype), way.size), kept
 
 

@@ -34,7 +34,9 @@ class Move:
 
     matrix: (B, 3, 3) float64. points: The same for key points, which differ at flips. size: (height, width) after it,
     (B, 2). clips: Whether what it moves out of the image is cut off there. projective: Whether it divides. straight:
-    Whether it only scales, shifts and mirrors, along the axes. mirrors: Whether it may mirror.
+    Whether it only scales, shifts and mirrors, along the axes. mirrors: Whether it may mirror. applied: (B,) bool,
+    samples that it changes; None: all. squares: (B,) bool, samples whose rotated boxes it makes rectangles of; None: no
+    one. Both are known of moves that are kept apart.
     """
 
     matrix: Array
@@ -44,6 +46,8 @@ class Move:
     projective: bool = False
     straight: bool = False
     mirrors: bool = False
+    applied: Array | None = None
+    squares: Array | None = None
 
     def then(self, other: Move) -> Move:
         """This move and another one as one."""
@@ -53,7 +57,14 @@ class Move:
         return Move(
             matrix, points, other.size, self.clips or other.clips, self.projective or other.projective,
             self.straight and other.straight, self.mirrors or other.mirrors,
+            _either(self.applied, other.applied), _either(self.squares, other.squares),
         )  # fmt: skip
+
+
+def _either(one: Array | None, other: Array | None) -> Array | None:
+    """One of two choices of samples, or both together."""
+    found: Array | None = one if other is None else other if one is None else one | other
+    return found
 
 
 @dataclass
@@ -85,17 +96,23 @@ class Route:
 
 
 class RouteBuilder:
-    """A builder that keeps where steps move pixels. It is a `gpuaug.transforms.base.Builder`."""
+    """A builder that keeps where steps move pixels. It is a `gpuaug.transforms.base.Builder`.
+
+    With `apart`, which rotated boxes need, every step of torchvision's is a move of its own, a flip too.
+    """
 
     floats = False
 
-    def __init__(self, canvas: Canvas, exact: bool) -> None:
-        self.canvas, self.exact = canvas, exact
+    def __init__(self, canvas: Canvas, exact: bool, apart: bool = False) -> None:
+        self.canvas, self.exact, self.apart = canvas, exact, apart
         self.stages: list[Move | TargetStep] = []
         self._flips = False  # whether the last stage only mirrors
         self._warp: Instruction | None = None  # the last stage, if a warp may join it
 
     def window(self, placement: Placement) -> None:
+        if self.apart:
+            self._windows(placement)
+            return
         box, start = placement.box.astype(np.float64), placement.start
         scale = placement.resized / box[:, 2:]
         matrix = np.zeros((len(box), 3, 3))
@@ -103,6 +120,28 @@ class RouteBuilder:
         matrix[:, :2, 2] = (-box[:, :2] * scale - start)[:, ::-1]
         self._add(Move(matrix, matrix, placement.size, clips=True, straight=True))
         self.canvas = Canvas(placement.size, self.canvas.channels)
+
+    def _windows(self, placement: Placement) -> None:
+        """A window as torchvision's steps: it cuts the box, resizes it, and cuts or pads the result."""
+        box, resized = placement.box, placement.resized
+        for start, scale, size in (
+            (box[:, :2], None, box[:, 2:]),
+            (np.zeros_like(box[:, :2]), resized / box[:, 2:], resized),
+            (placement.start, None, placement.size),
+        ):
+            before = self.canvas.sizes
+            applied = ((start != 0) | (size != before)).any(axis=1)
+            if not applied.any():
+                continue
+            matrix = np.tile(np.eye(3), (len(box), 1, 1))
+            if scale is not None:
+                matrix[:, 0, 0], matrix[:, 1, 1] = scale[:, 1], scale[:, 0]
+                squares = applied
+            else:
+                matrix[:, :2, 2] = -start[:, ::-1]
+                squares = applied & ((start > 0) | (start + size < before)).any(axis=1)  # not where it only pads
+            self._add(Move(matrix, matrix, size, clips=True, straight=True, applied=applied, squares=squares))
+            self.canvas = Canvas(size, self.canvas.channels)
 
     def instructions(self, instructions: list[Instruction], composable: bool = False) -> None:
         for instruction in instructions:
@@ -119,6 +158,8 @@ class RouteBuilder:
                 else:
                     self._add(self._warped(instruction))
                 self._warp = instruction if composable else None
+                if self.apart and Op.FLIP in possible:
+                    self._add(self._flipped(instruction), flips=True)
             elif Op.FLIP in possible:
                 self._add(self._flipped(instruction), flips=True)
 
@@ -130,7 +171,7 @@ class RouteBuilder:
     def _add(self, move: Move, flips: bool = False) -> None:
         """A further move. Mirroring joins what is before and after it: boxes stay boxes, and nothing is cut off."""
         self._warp = None
-        joins = bool(self.stages) and isinstance(self.stages[-1], Move) and (flips or self._flips)
+        joins = bool(self.stages) and isinstance(self.stages[-1], Move) and (flips or self._flips) and not self.apart
         if joins:
             self.stages[-1], self._flips = self._last().then(move), flips and self._flips
         else:
@@ -145,7 +186,8 @@ class RouteBuilder:
         matrix[:, :2, 2] = turned * self.canvas.sizes[:, ::-1]
         points = matrix.copy()
         points[:, :2, 2] -= turned
-        return Move(matrix, points, self.canvas.sizes, clips=False, straight=True, mirrors=True)
+        applied = turned.any(axis=1) if self.apart else None
+        return Move(matrix, points, self.canvas.sizes, clips=False, straight=True, mirrors=True, applied=applied)
 
     def _warped(self, instruction: Instruction) -> Move:
         applied = instruction.opcode == Op.WARP
@@ -154,7 +196,10 @@ class RouteBuilder:
             inverse = np.where(applied[:, None, None], inverse, np.eye(3))
         projective = bool((applied & (instruction.operands[:, Warp.PROJECTIVE] != 0)).any())
         matrix = _of_corners(inverted(inverse))
-        move = Move(matrix, matrix, self.canvas.sizes, clips=True, projective=projective)
+        own = applied if self.apart else None
+        move = Move(matrix, matrix, self.canvas.sizes, True, projective, applied=own, squares=own)
+        if self.apart:
+            return move
         if Op.FLIP in instruction.possible:  # RandomChoice of a flip and a warp: each sample has one of them
             flip = self._flipped(instruction)
             move.matrix, move.points = move.matrix @ flip.matrix, move.points @ flip.points
@@ -204,9 +249,11 @@ def inverted(matrices: Array) -> Array:
     return inverse
 
 
-def route(steps: Sequence[Transform], params: Sequence[Params], canvas: Canvas, exact: bool) -> Route:
-    """Where a draw of `steps` moves pixels."""
-    builder = RouteBuilder(canvas, exact)
+def route(
+    steps: Sequence[Transform], params: Sequence[Params], canvas: Canvas, exact: bool, apart: bool = False
+) -> Route:
+    """Where a draw of `steps` moves pixels; `apart`: with a move for each of torchvision's steps, for rotated boxes."""
+    builder = RouteBuilder(canvas, exact, apart)
     for step, drawn in zip(steps, params, strict=True):
         if step.moves or isinstance(step, TargetStep):
             step.lower(drawn, builder)

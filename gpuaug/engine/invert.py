@@ -58,7 +58,10 @@ def invert(
     following = following_of("invert", mask_fill, False, flip_pairs)
     forth = route_of(draw)
     total = forth.total()
-    back = Move(inverted(total.matrix), inverted(total.points), forth.before, clips=True, projective=True)
+    back = Move(
+        inverted(total.matrix), inverted(total.points), forth.before, clips=True, projective=True, mirrors=True,
+        squares=np.ones(len(forth.size), bool),
+    )  # fmt: skip
     way = Route([back], forth.size, forth.before)
     parsed = parse("invert", targets, Canvas(forth.size, draw.canvas.channels))
     changed: dict[str, Any] = {} if parsed.label_key is None else {parsed.label_key: parsed.labels}

@@ -14,6 +14,7 @@ from gpuaug.engine.batch import Images
 from gpuaug.engine.call import Call, Draw, Reserved
 from gpuaug.engine.numbering import NAMED, Reservation
 from gpuaug.engine.pipeline import Pipeline
+from gpuaug.engine.target_checks import check_name, kind_of
 from gpuaug.engine.targets import is_structured
 from gpuaug.program import Keys
 from gpuaug.ragged import Ragged
@@ -28,6 +29,7 @@ class Views(NamedTuple):
     """The pictures of each scene by name, with their labels.
 
     given: Labels as the user passed them. common: Whether they are of the whole scene; the first picture carries them.
+    Otherwise they are a mapping, of which what has no picture's name is carried along.
     """
 
     images: dict[str, Images]
@@ -71,7 +73,7 @@ class Views(NamedTuple):
             return pictures
         if self.common:
             return pictures, next(iter(parts.values()))[1]
-        return pictures, {name: parts[name][1] for name in self.given}
+        return pictures, {key: parts[key][1] if key in parts else value for key, value in self.given.items()}
 
 
 def checked_same(owner: object, same: Any) -> Same:
@@ -101,13 +103,26 @@ def views_of(owner: object, images: Mapping[str, Images], labels: Any) -> Views:
             raise checks.argument_error(owner, f'images["{name}"]', expected, checks.describe(value))
     if count is None:
         raise checks.argument_error(owner, "images", "a mapping with at least one batch of images", "an empty one")
-    whole = isinstance(labels, Mapping) and bool(labels) and labels.keys() <= images.keys()
-    if not whole and labels is not None and is_structured(labels):
+    named = isinstance(labels, Mapping) and bool(labels)
+    if named:
+        for key in labels.keys() - images.keys():
+            _check_carried(owner, key, labels[key], next(iter(images)))
+    elif labels is not None and is_structured(labels):
         expected = "class labels, or a mapping with the targets of each picture under its name"
-        got = f"the keys {', '.join(map(str, labels))}" if isinstance(labels, Mapping) else type(labels).__name__
         remedy = f'Pass {{"{next(iter(images))}": targets}}.'
-        raise checks.argument_error(owner, "labels", expected, got, remedy)
-    return Views(dict(images), labels, common=not whole)
+        raise checks.argument_error(owner, "labels", expected, checks.describe(labels), remedy)
+    return Views(dict(images), labels, common=not named)
+
+
+def _check_carried(owner: object, key: object, value: object, name: str) -> None:
+    """Raise an error if a key that is no picture's, and is carried along, holds what has to move with a picture."""
+    kind = kind_of(key, value)
+    if kind in (None, "labels"):
+        check_name(owner, key, value, None)
+        return
+    remedy = f'Pass {{"{name}": {{"{key}": ...}}}}, with the name of its picture.'
+    expected = "under the name of a picture, as it moves with its pixels"
+    raise checks.argument_error(owner, f'labels["{key}"]', expected, checks.describe(value), remedy)
 
 
 def keys_of(keys: Keys, name: str) -> Keys:

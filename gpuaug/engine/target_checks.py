@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,16 +13,17 @@ from torch import Tensor
 
 from gpuaug import checks
 from gpuaug.engine.boxes import to_corners
-from gpuaug.engine.targets import Entry, Targets, box_format
+from gpuaug.engine.rotated import to_quads
+from gpuaug.engine.targets import ROTATED, Entry, Targets, box_format, clamping_mode
 from gpuaug.transforms.base import Canvas
 
-__all__ = ["parse"]
+__all__ = ["check_name", "kind_of", "parse"]
 
 Array = NDArray[Any]
 
 KINDS = ("boxes", "masks", "keypoints", "labels")
 TYPES = {"BoundingBoxes": "boxes", "Mask": "masks", "KeyPoints": "keypoints"}  # of torchvision
-FORMATS = ("XYXY", "XYWH", "CXCYWH")
+FORMATS = ("XYXY", "XYWH", "CXCYWH", *ROTATED)
 # names of targets in other libraries, under which a plain tensor would be carried along and not moved
 OTHERS = {
     "mask": "masks", "box": "boxes", "bbox": "boxes", "bboxes": "boxes", "bounding_boxes": "boxes",
@@ -50,7 +52,7 @@ def parse(owner: object, given: Any, canvas: Canvas, frames: int = 0) -> Targets
     rows = {str(kind_of("", given)): given} if targets.single else given
     for key, value in rows.items():
         kind = kind_of(key, value)
-        _check_name(owner, key, value, kind)
+        check_name(owner, key, value, kind)
         if kind is None:
             continue
         name = f'labels["{key}"]'
@@ -80,7 +82,7 @@ def _of_list(owner: object, given: Sequence[Mapping[str, Any]], canvas: Canvas, 
     for key in dict.fromkeys(key for row in given for key in row):
         values = [row[key] for row in given if key in row]
         kind = kind_of(key, values[0])
-        _check_name(owner, key, values[0], kind)
+        check_name(owner, key, values[0], kind)
         whole = len(values) == len(given) and all(issubclass(kind_, Tensor) for kind_ in set(map(type, values)))
         if kind is None or (kind == "labels" and not whole):
             continue
@@ -104,7 +106,7 @@ def kind_of(key: object, value: object) -> str | None:
     return key if isinstance(key, str) and key in KINDS else None
 
 
-def _check_name(owner: object, key: object, value: object, kind: str | None) -> None:
+def check_name(owner: object, key: object, value: object, kind: str | None) -> None:
     """Raise an error if a key that is carried along holds something that has to move."""
     if kind is not None:
         return
@@ -164,14 +166,17 @@ def _checked(owner: object, entry: Entry, canvas: Canvas, frames: int) -> Entry:
         if expected is None and entry.kind != "labels" and not _is_real(value, entry.kind):
             expected = "a dense tensor of real numbers" if not value.is_meta else "a tensor with data, not on meta"
         if expected is not None:
-            raise checks.argument_error(owner, _name(entry, place), expected, checks.describe(value))
+            remedy = ""
+            if entry.kind == "boxes" and not entry.typed and shape[-1:] in ((5,), (8,)):
+                remedy = "Pass rotated boxes as torchvision's tv_tensors.BoundingBoxes, which say their format."
+            raise checks.argument_error(owner, _name(entry, place), expected, checks.describe(value), remedy)
     for number, name in enumerate(("device", "dtype")):
         found = {str(key[number]) for key in first}
         if len(found) > 1 and not entry.dense:
             got = " and ".join(sorted(found))
             raise checks.argument_error(owner, f'labels["{entry.key}"]', f"of one {name} for all images", got)
     if entry.kind == "boxes":
-        _check_boxes(owner, entry, canvas)
+        (_check_rotated if entry.rotated else _check_boxes)(owner, entry, canvas)
     elif entry.kind == "masks" and canvas.several and entry.dense:
         remedy = "Pass a list with one mask for each image."
         got = checks.describe(entry.given)
@@ -186,9 +191,12 @@ def _check_typed(owner: object, entry: Entry, canvas: Canvas) -> None:
     given = [entry.given] if entry.dense else entry.given
     formats = sorted({box_format(value) for value in given}) if entry.kind == "boxes" else ["XYXY"]
     if len(formats) > 1 or not set(formats) <= set(FORMATS):
-        remedy = "" if set(formats) <= set(FORMATS) else "Pass the corners of rotated boxes as key points."
         expected, got = f"in one of the formats {', '.join(FORMATS)} for all images", " and ".join(formats)
-        raise checks.argument_error(owner, f'labels["{entry.key}"]', expected, got, remedy)
+        raise checks.argument_error(owner, f'labels["{entry.key}"]', expected, got)
+    modes = sorted({str(clamping_mode(value)) for value in given}) if entry.kind == "boxes" else []
+    if len(modes) > 1:
+        expected = "of one clamping_mode for all images"
+        raise checks.argument_error(owner, f'labels["{entry.key}"]', expected, " and ".join(modes))
     if entry.dense and canvas.several:
         return
     sizes = canvas.sizes[: len(given)].tolist()
@@ -207,8 +215,9 @@ def _expected(entry: Entry, canvas: Canvas, place: int, shape: torch.Size) -> st
     """What a target should have been, if its shape is wrong."""
     count, batch = len(shape) - entry.dense, "B, " if entry.dense else ""
     if entry.kind == "boxes":
-        good = count in (1, 2) and shape[-1] == 4 if entry.dense else count == 2 and shape[1] == 4
-        return None if good or shape.numel() == 0 == count - 1 else f"numbers ({batch}N, 4)"
+        numbers = ROTATED[entry.format] if entry.rotated else 4
+        good = count in (1, 2) and shape[-1] == numbers if entry.dense else count == 2 and shape[1] == numbers
+        return None if good or shape.numel() == 0 == count - 1 else f"numbers ({batch}N, {numbers})"
     if entry.kind == "keypoints":
         good = count >= 1 + entry.dense and shape[-1] in (2, 3)
         return None if good else f"numbers ({batch}N, K, 2), or ({batch}N, K, 3) with visibilities"
@@ -239,31 +248,64 @@ def _is_real(value: Tensor, kind: str) -> bool:
     return plain and (kind == "masks" or value.dtype is not torch.bool)
 
 
+def _room(entry: Entry) -> float:
+    """Pixels that boxes may reach out of their image; those that are never clipped may be anywhere."""
+    return ROOM if entry.clamping_mode is not None else math.inf
+
+
 def _check_boxes(owner: object, entry: Entry, canvas: Canvas) -> None:
     """On the CPU, check that boxes are finite, in order, and inside their images."""
-    format_ = box_format(entry.given if entry.dense else entry.given[0])
-    flat = entry.rows
+    flat, room = entry.rows, _room(entry)
     if flat.device.type != "cpu" or not len(flat):
         return
-    corners = to_corners(flat, format_).numpy()
+    corners = to_corners(flat, entry.format).numpy()
     x1, y1, x2, y2 = corners.T
     if not canvas.several:  # comparisons with nan are False
         height, width = canvas.sizes[0].tolist()
         low, high = min(x1.min(), y1.min()), max(x2.max() - width, y2.max() - height)
-        if low >= -ROOM and high <= ROOM and (x2 - x1).min() >= 0 and (y2 - y1).min() >= 0:
+        if low >= -room and high <= room and (x2 - x1).min() >= 0 and (y2 - y1).min() >= 0:
             return
     owners = np.repeat(np.arange(len(canvas)), entry.counts)
     limit = canvas.sizes[owners][:, [1, 0, 1, 0]]
-    good = (corners >= -ROOM) & (corners <= limit + ROOM)
+    good = (corners >= -room) & (corners <= limit + room) & np.isfinite(corners)
     good[:, :2] &= corners[:, :2] <= corners[:, 2:]
     if not good.all():
         first = int((~good.all(axis=1)).argmax())
-        sample = int(owners[first])
-        height, width = canvas.sizes[sample].tolist()
-        got = "({})".format(", ".join(f"{value:g}" for value in corners[first]))
-        expected = f"boxes with x1 <= x2 and y1 <= y2 inside its image of height {height} and width {width}"
-        number = first - int(np.searchsorted(owners, sample))
-        raise checks.argument_error(owner, f'labels[{sample}]["{entry.key}"]', expected, f"{got} for box {number}")
+        expected = "boxes with x1 <= x2 and y1 <= y2 inside its image of height {} and width {}"
+        raise _wrong_box(owner, entry, canvas, owners, first, expected, corners[first])
+
+
+def _wrong_box(
+    owner: object, entry: Entry, canvas: Canvas, owners: Array, first: int, expected: str, values: Array
+) -> ValueError:
+    """The error for row `first`; owners: the sample of each row. `expected` has places for height and width."""
+    sample = int(owners[first])
+    got = "({})".format(", ".join(f"{value:g}" for value in values))
+    number = first - int(np.searchsorted(owners, sample))
+    expected = expected.format(*canvas.sizes[sample].tolist())
+    return checks.argument_error(owner, f'labels[{sample}]["{entry.key}"]', expected, f"{got} for box {number}")
+
+
+def _check_rotated(owner: object, entry: Entry, canvas: Canvas) -> None:
+    """On the CPU, check that rotated boxes are finite, with their centres inside their images and corners in order."""
+    flat, room, format_ = entry.rows, _room(entry), entry.format
+    if flat.device.type != "cpu" or not len(flat):
+        return
+    quads = to_quads(flat, format_).numpy().reshape(-1, 4, 2)
+    owners = np.repeat(np.arange(len(canvas)), entry.counts)
+    centre, limit = (quads[:, 0] + quads[:, 2]) / 2, canvas.sizes[owners][:, ::-1] + room
+    good = ((centre >= -room) & (centre <= limit)).all(axis=1) & np.isfinite(quads).all(axis=(1, 2))
+    if format_ == "XYXYXYXY":
+        (ax, ay), (bx, by) = (quads[:, 2] - quads[:, 0]).T, (quads[:, 3] - quads[:, 1]).T
+        good &= ax * by - ay * bx >= -2 * ROOM  # twice the area, clockwise with y down
+        expected = "boxes with corners clockwise on the screen and the centre"
+    else:
+        good &= (flat.numpy()[:, 2:4] >= 0).all(axis=1)
+        expected = "boxes with width and height of at least 0 and the centre"
+    if not good.all():
+        first = int((~good).argmax())
+        expected += " inside its image of height {} and width {}"
+        raise _wrong_box(owner, entry, canvas, owners, first, expected, flat[first].numpy())
 
 
 def _check_points(owner: object, entry: Entry) -> None:

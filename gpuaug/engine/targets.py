@@ -15,9 +15,13 @@ from torch import Tensor
 from gpuaug import checks
 from gpuaug.interop import trees
 
-__all__ = ["Entry", "Following", "Targets", "box_format", "following_of", "is_structured", "like"]
+__all__ = [
+    "ROTATED", "Entry", "Following", "Targets", "box_format", "clamping_mode", "following_of", "is_structured", "like",
+]  # fmt: skip
 
 Array = NDArray[Any]
+
+ROTATED = {"XYWHR": 5, "CXCYWHR": 5, "XYXYXYXY": 8}  # numbers of a box in torchvision's formats of rotated boxes
 
 
 class Following(NamedTuple):
@@ -63,6 +67,21 @@ class Entry:
         values = [self.given] if self.dense else self.given
         kinds = {type(value): value for value in values}
         return any(kind is not Tensor and checks.is_target(value) for kind, value in kinds.items())
+
+    @property
+    def format(self) -> str:
+        """The format of boxes; one for all images."""
+        return box_format(self.given if self.dense else self.given[0])
+
+    @property
+    def clamping_mode(self) -> str | None:
+        """How boxes are clipped; one for all images."""
+        return clamping_mode(self.given if self.dense else self.given[0])
+
+    @property
+    def rotated(self) -> bool:
+        """Whether these are rotated boxes of torchvision's."""
+        return self.kind == "boxes" and self.typed and self.format in ROTATED
 
     @cached_property
     def tensors(self) -> list[Tensor]:
@@ -183,6 +202,12 @@ def box_format(value: Any) -> str:
     """The format of boxes: that of torchvision's BoundingBoxes, otherwise XYXY."""
     format_ = getattr(value, "format", None)
     return "XYXY" if format_ is None else str(getattr(format_, "value", format_))
+
+
+def clamping_mode(value: Any) -> str | None:
+    """How boxes are clipped: what torchvision's BoundingBoxes say, otherwise "soft"."""
+    mode: str | None = getattr(value, "clamping_mode", "soft")
+    return mode
 
 
 def like(value: Tensor, given: Any, size: Array) -> Tensor:

@@ -140,8 +140,9 @@ def _sanitize(step: Any, read: Read) -> list[Transform]:
 
 
 def _clamp(step: Any, read: Read) -> list[Transform]:
-    """All modes are one for boxes that are not rotated; None clips nothing."""
-    return [] if getattr(step, "clamping_mode", "auto") in (None, "none") else [ClampBoundingBoxes()]
+    """None clips nothing."""
+    mode = getattr(step, "clamping_mode", "auto")
+    return [] if mode in (None, "none") else [ClampBoundingBoxes(mode)]
 
 
 def _refused(reason: str, step: Any, read: Read) -> list[Transform]:
@@ -153,7 +154,7 @@ OF_TARGETS = {
     "ClampKeyPoints": "key points outside the image keep their place and get visibility 0; leave it out",
     "SanitizeKeyPoints": "key points outside the image get visibility 0; leave it out, and drop them after the call",
     "ConvertBoundingBoxFormat": "boxes come back in the format they had; leave it out, and convert them after the call",
-    "SetClampingMode": "boxes are clipped wherever pixels are cut off; leave it out",
+    "SetClampingMode": "boxes are clipped as their own clamping_mode says; leave it out, and set that of the boxes",
     "RandomIoUCrop": "its crop depends on the boxes; use RandomResizedCrop with SanitizeBoundingBoxes",
 }
 

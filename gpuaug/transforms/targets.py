@@ -19,6 +19,7 @@ class TargetStep(Transform, abc.ABC, registered=False):
 
     kind = Kind.TARGET
     clips = False  # whether it clips boxes to their image
+    clamping_mode: str | None = "auto"  # how it clips those that are rotated; "auto": as the boxes say
     drops = False  # whether it may drop boxes
     asks_what_is_shown = False  # whether that depends on how much of a box is left
     follow: Sequence[str] = ()  # further keys that lose what belongs to a dropped box
@@ -45,28 +46,38 @@ class TargetStep(Transform, abc.ABC, registered=False):
     def detail(self, params: Params, sample: int) -> str:
         return "for boxes, changes no pixel"
 
-    def keep(self, boxes: Tensor, limits: Tensor, shown: Tensor | None) -> Tensor:
+    def keep(self, sides: Tensor, inside: Tensor, shown: Tensor | None) -> Tensor:
         """(M,) bool, the boxes to keep.
 
         Args:
-            boxes: Boxes at this step, (M, 4) XYXY in pixels.
-            limits: Width, height, width and height of their images, (M, 4).
+            sides: Width and height of the boxes at this step, (M, 2), in pixels.
+            inside: Whether no part of a box is outside of its image, (M,) bool.
             shown: Share of each box's area that crops and the images' borders have left, (M,), if the step asks for it.
         """
         raise NotImplementedError
 
 
 class ClampBoundingBoxes(TargetStep, registered=False):
-    """Clip boxes to their image. torchvision's ClampBoundingBoxes for boxes that are not rotated.
+    """Clip boxes to their image. The same as torchvision's ClampBoundingBoxes.
 
     Every step that moves boxes clips them already, so it is needed only for boxes that reach out of their image before
-    the first such step.
+    the first such step, or to clip rotated boxes in another way.
+
+    Args:
+        clamping_mode: "auto": as the boxes' own `clamping_mode` says, "soft" if they have none. Of rotated boxes "hard"
+            keeps a box of the same angle that is inside of the image, "soft" the smallest one around what the image
+            shows. None: no clipping.
+
+    Raises:
+        ValueError: If `clamping_mode` is none of these.
     """
 
     clips = True
 
-    def __init__(self) -> None:
-        """It has no arguments."""
+    def __init__(self, clamping_mode: str | None = "auto") -> None:
+        if clamping_mode is not None:
+            checks.one_of(self, "clamping_mode", clamping_mode, ["auto", "soft", "hard"])
+        self.clamping_mode = clamping_mode
 
 
 class SanitizeBoundingBoxes(TargetStep, registered=False):
@@ -107,8 +118,7 @@ class SanitizeBoundingBoxes(TargetStep, registered=False):
     def asks_what_is_shown(self) -> bool:  # type: ignore[override]
         return self.min_visibility > 0
 
-    def keep(self, boxes: Tensor, limits: Tensor, shown: Tensor | None) -> Tensor:
-        width, height = (boxes[:, 2:] - boxes[:, :2]).unbind(1)
+    def keep(self, sides: Tensor, inside: Tensor, shown: Tensor | None) -> Tensor:
+        width, height = sides.unbind(1)
         large = (width >= self.min_size) & (height >= self.min_size) & (width * height >= self.min_area)
-        inside = (boxes >= 0).all(dim=1) & (boxes <= limits).all(dim=1)
         return large & inside if shown is None else large & inside & (shown >= self.min_visibility)

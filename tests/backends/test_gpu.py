@@ -80,7 +80,7 @@ def test_forward_does_not_wait(name: str) -> None:
 
 
 @gpu
-@pytest.mark.parametrize("name", ["masks", "wide masks", "boxes", "key points", "objects"])
+@pytest.mark.parametrize("name", ["masks", "wide masks", "boxes", "rotated boxes", "key points", "objects"])
 def test_targets_follow(name: str) -> None:
     gpu_checks.targets_follow(name)
 

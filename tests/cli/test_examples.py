@@ -112,3 +112,13 @@ def test_keypoints(tmp_path: Path) -> None:
     assert found[-1] < 0.5 * found[0], printed
     away = dict(re.findall(r"^mean distance of the (\w+): (\d+\.\d) pixels$", printed, re.M))
     assert float(away["network"]) < 0.9 * float(away["centre"]), printed
+
+
+def test_clips(tmp_path: Path) -> None:
+    """The loss falls, and the network tells how unseen windows move better than a guess, 1 of 3, does."""
+    printed = run("clips.py", "--epochs", 6, cwd=tmp_path)
+    found = [float(loss) for loss in re.findall(r"^epoch \d+  loss (\d+\.\d+)$", printed, re.M)]
+    assert len(found) == 6
+    assert found[-1] < 0.8 * found[0], printed
+    (right,) = re.findall(r"^right answers: (\d\.\d\d)$", printed, re.M)
+    assert float(right) > 0.5, printed

@@ -10,28 +10,26 @@ from torch import Tensor
 from torchvision import tv_tensors
 
 import gpuaug as ga
-from gpuaug import checks
-from tests.support.images import batch, ragged
+from tests.support.images import ragged
 from tests.support.oracle import on_ties
-from tests.support.targets import CLOSE, COUNT, SIZE, SIZES, boxes_of, masks_of, moving_lists, points_of, replayed
+from tests.support.targets import (
+    CLOSE,
+    COUNT,
+    SIZE,
+    SIZES,
+    boxes_of,
+    drawn,
+    larger,
+    masks_of,
+    moving_lists,
+    plain_lists,
+    points_of,
+    replayed,
+)  # fmt: skip
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-# torchvision resizes masks by nearest-exact in Resize and by nearest in RandomResizedCrop; ours follow the pixels
-MOVING = [case for case in moving_lists() if "Crop(size=(24, 31), interpolation='nearest-exact'" not in case.id]
-PLAIN = [case for case in MOVING if getattr(case.values[0][-1], "padding_mode", "constant") == "constant"]
-
-
-def larger(op: Any) -> bool:
-    """Whether it is a CenterCrop that pads: torchvision pads masks with 0, and boxes by one pixel less than images."""
-    return isinstance(op, ga.CenterCrop) and any(a > b for a, b in zip(checks.size("", op.size), SIZE, strict=True))
-
-
-def drawn(steps: list[Any], backend: str = "torch", **arguments: Any) -> tuple[ga.Augment, Tensor, ga.Draw]:
-    """An Augment with one draw for each image, taken step by step as torchvision does."""
-    images = batch("photo", COUNT, 3, SIZE)
-    augment = ga.Augment(steps, backend=backend, exact=True, seed=0, **arguments)
-    return augment, images, augment.sample(images, index=torch.arange(COUNT))
+MOVING, PLAIN = moving_lists(), plain_lists()
 
 
 def same_mask(got: Tensor, theirs: Tensor, nearby: list[Tensor]) -> bool:
@@ -61,7 +59,7 @@ def test_masks_equal_torchvisions(steps: list[Any], dtype: torch.dtype, backend:
 
 
 @pytest.mark.parametrize("format_", ["XYXY", "XYWH", "CXCYWH"])
-@pytest.mark.parametrize("steps", [case for case in PLAIN if not larger(case.values[0][-1])])
+@pytest.mark.parametrize("steps", PLAIN)
 def test_boxes_equal_torchvisions(steps: list[Any], format_: str) -> None:
     augment, images, draw = drawn(steps)
     boxes = boxes_of([SIZE] * COUNT, format_=format_)
@@ -73,7 +71,7 @@ def test_boxes_equal_torchvisions(steps: list[Any], format_: str) -> None:
         torch.testing.assert_close(got["boxes"].as_subclass(Tensor), expected.as_subclass(Tensor), **CLOSE)
 
 
-@pytest.mark.parametrize("steps", [case for case in PLAIN if not larger(case.values[0][-1])])
+@pytest.mark.parametrize("steps", PLAIN)
 def test_key_points_equal_torchvisions(steps: list[Any]) -> None:
     augment, images, draw = drawn(steps)
     points = points_of([SIZE] * COUNT)
@@ -83,9 +81,7 @@ def test_key_points_equal_torchvisions(steps: list[Any]) -> None:
         torch.testing.assert_close(got["keypoints"].as_subclass(Tensor), expected.as_subclass(Tensor), **CLOSE)
 
 
-@pytest.mark.parametrize(
-    "steps", [case for case in PLAIN if case.values[0][-1].kind == "crop" and not larger(case.values[0][-1])]
-)
+@pytest.mark.parametrize("steps", [case for case in PLAIN if case.values[0][-1].kind == "crop"])
 def test_ragged_masks_and_boxes_equal_torchvisions(steps: list[Any], backend: str) -> None:
     steps = [*steps, ga.Resize((30, 31))]
     images = ragged("photo", 3, SIZES)

@@ -19,7 +19,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("demo", "profiler.session", "advice", "sheet"),
     ("profiler.show",),
     ("interop.adapters",),
-    ("profiler", "data.loader"),
+    ("profiler", "data.loader", "data.batches"),
     ("data",),
     ("recipes",),
     ("augment",),

@@ -23,6 +23,8 @@ from torch.utils._pytree import tree_map
 
 import gpuaug as ga
 import gpuaug.kernels.triton as backend
+from gpuaug.engine.geometry import route
+from gpuaug.engine.rotated import follow_rotated
 from gpuaug.kernels.triton.runtime import launch
 from gpuaug.program import Op
 from tests.support.device_lists import CASES, RECIPES, Case, place, same, tail
@@ -64,7 +66,9 @@ def targets() -> dict[str, Any]:
     case = Case(steps, options={"flip_pairs": [(0, 1)], "mask_fill": 255})
     images = case.batch()[0]
     found: dict[str, Any] = {}
-    for name, given in target_cases(images).items():
+    cases = target_cases(images)
+    found["rotated boxes"] = rotated(case, images, cases.pop("rotated boxes"))
+    for name, given in cases.items():
         found[name] = {"same": []}
         there = tree_map(lambda leaf: to_device(leaf) if isinstance(leaf, torch.Tensor) else leaf, given)
         for call, start in (("first", 5), ("later", 90)):
@@ -78,6 +82,22 @@ def targets() -> dict[str, Any]:
             found[name][call] = {**audit.report(1), "launched": [one.name for one in audit.launches]}
             found[name][call]["findings"] = [str(finding) for finding in audit.findings]
     return found
+
+
+def rotated(case: Case, images: torch.Tensor, given: list[dict[str, torch.Tensor]]) -> dict[str, Any]:
+    """The same of rotated boxes alone, without torchvision's type, which a pretended tensor cannot have."""
+    augment = case.augment("torch")
+    draw = augment.sample(images, index=torch.arange(len(images)))
+    expected = augment.render(images, draw, given)[1]
+    way = route(draw.pipeline.steps, draw.params, draw.canvas, draw.exact, apart=True)
+    boxes = torch.cat([row["boxes"].as_subclass(torch.Tensor) for row in given])
+    with Audit() as audit:
+        counts = [len(row["boxes"]) for row in given]
+        moved, _ = follow_rotated(way, to_device(boxes), counts, "CXCYWHR", "soft")
+    wanted = torch.cat([row["boxes"].as_subclass(torch.Tensor) for row in expected])
+    report = {**audit.report(1), "launched": [one.name for one in audit.launches]}
+    report["findings"] = [str(finding) for finding in audit.findings]
+    return {"same": [close(to_host(moved), wanted)] * 2, "first": report, "later": report}
 
 
 def sequences(case: Case, draws: int = DRAWS) -> int:

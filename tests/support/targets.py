@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 from torchvision import tv_tensors
+from torchvision.transforms.v2 import functional
 
 import gpuaug as ga
+from gpuaug import checks
 from tests.support.answers import policy_op
+from tests.support.images import batch
 from tests.support.lists import cases
 from tests.support.ops import ROWS
 from tests.support.oracle import take
@@ -23,12 +26,17 @@ __all__ = [
     "SIZES",
     "WARPS",
     "boxes_of",
+    "drawn",
     "follows",
+    "larger",
     "masks_of",
     "moved",
     "moving_lists",
+    "plain_lists",
     "points_of",
     "replayed",
+    "rotated_of",
+    "same_boxes",
 ]
 
 COUNT, SIZE = 6, (37, 45)  # of a batch, (height, width) of its images
@@ -40,7 +48,28 @@ POLICIES = (ga.AutoAugment, ga.RandAugment, ga.TrivialAugmentWide)
 
 def moving_lists() -> list[Any]:
     """Parameters of a test: the lists of all ops whose last step moves pixels by a matrix."""
-    return [case for case in cases() if follows(case.values[0][-1])]
+    # torchvision resizes masks by nearest-exact in Resize and by nearest in RandomResizedCrop; ours follow the pixels
+    found = [case for case in cases() if follows(case.values[0][-1])]
+    return [case for case in found if "Crop(size=(24, 31), interpolation='nearest-exact'" not in case.id]
+
+
+def plain_lists() -> list[Any]:
+    """Those of them for which torchvision moves boxes and key points as the pixels."""
+    last = [(case, case.values[0][-1]) for case in moving_lists()]
+    constant = [(case, op) for case, op in last if getattr(op, "padding_mode", "constant") == "constant"]
+    return [case for case, op in constant if not larger(op)]
+
+
+def larger(op: Any) -> bool:
+    """Whether it is a CenterCrop that pads: torchvision pads masks with 0, and boxes by one pixel less than images."""
+    return isinstance(op, ga.CenterCrop) and any(a > b for a, b in zip(checks.size("", op.size), SIZE, strict=True))
+
+
+def drawn(steps: list[Any], backend: str = "torch", **arguments: Any) -> tuple[ga.Augment, Tensor, ga.Draw]:
+    """An Augment with one draw for each image, taken step by step as torchvision does."""
+    images = batch("photo", COUNT, 3, SIZE)
+    augment = ga.Augment(steps, backend=backend, exact=True, seed=0, **arguments)
+    return augment, images, augment.sample(images, index=torch.arange(COUNT))
 
 
 def follows(op: Any) -> bool:
@@ -111,6 +140,33 @@ def boxes_of(sizes: list[tuple[int, int]], count: int = 5, format_: str = "XYXY"
     return found
 
 
+def rotated_of(
+    sizes: list[tuple[int, int]], format_: str, mode: str | None = "soft", count: int = 6, seed: int = 1
+) -> list[Any]:
+    """torchvision's rotated BoundingBoxes, float64, for each image: of any angle, some along the axes, some cut off."""
+    random = np.random.default_rng(seed)
+    found = []
+    for height, width in sizes:
+        low, high = (0, 0, 2, 2, -180), (width, height, width / 1.5, height / 1.5, 180)
+        numbers = random.uniform(low, high, (count, 5))
+        numbers[::3, 4] = np.rint(numbers[::3, 4] / 90) * 90
+        boxes = tv_tensors.BoundingBoxes(
+            torch.from_numpy(numbers), format="CXCYWHR", canvas_size=(height, width), clamping_mode=mode
+        )  # type: ignore[call-overload]
+        boxes = functional.convert_bounding_box_format(boxes, new_format=format_)
+        found.append(functional.clamp_bounding_boxes(boxes))  # as any step before would have left them
+    return found
+
+
+def same_boxes(got: Any, expected: Any) -> Tensor:
+    """(N,) bool: which boxes are equal within 0.001 pixels and degrees; angles a full turn apart are equal."""
+    one, other = got.as_subclass(Tensor).double(), expected.as_subclass(Tensor).double()
+    apart = (one - other).abs()
+    if one.shape[-1] == 5:
+        apart[:, 4] = (apart[:, 4] + 180) % 360 - 180
+    return (apart.abs() <= CLOSE["atol"]).all(1)
+
+
 def points_of(sizes: list[tuple[int, int]], count: int = 3, seed: int = 0) -> list[Any]:
     """torchvision's KeyPoints (count, 4, 2) for each image."""
     random = np.random.default_rng(seed)
@@ -129,16 +185,22 @@ def target_cases(images: Any) -> dict[str, Any]:
     corners = torch.rand(count, 5, 2, 2, generator=generator).sort(dim=2).values.flatten(2) * 30
     points = torch.rand(count, 2, 4, 3, generator=generator) * 30
     labels = torch.arange(5)
+    turned = [box.as_subclass(Tensor).float() for box in rotated_of([(height, width)] * count, "CXCYWHR")]
     return {
         "masks": {"masks": masks},
         "wide masks": {"masks": masks.long(), "labels": torch.arange(count)},
         "boxes": {"boxes": corners},
+        "rotated boxes": [{"boxes": _turned(box, (height, width))} for box in turned],
         "key points": {"keypoints": points},
         "objects": [
             {"boxes": box, "labels": labels, "masks": mask.expand(5, -1, -1).clone(), "keypoints": point, "id": 7}
             for box, mask, point in zip(corners, masks, points, strict=True)
         ],
     }
+
+
+def _turned(boxes: Tensor, size: tuple[int, int]) -> Any:
+    return tv_tensors.BoundingBoxes(boxes, format="CXCYWHR", canvas_size=size)  # type: ignore[call-overload]
 
 
 def close(got: Any, expected: Any) -> bool:

@@ -13,21 +13,23 @@ import torch
 from torch import Tensor
 
 from gpuaug import checks
-from gpuaug.data.decode import as_tensor
 from gpuaug.data.index import Index, Numbered, index_of
 from gpuaug.data.parts import Part
 from gpuaug.data.transport import shared
 from gpuaug.data.transport import targets as travel
-from gpuaug.data.transport.encoded import Encoded, EncodedImage
+from gpuaug.data.transport.encoded import Encoded
+from gpuaug.data.transport.pictures import Pictures, packed
 from gpuaug.philox import LOOK, NUMBERS
 from gpuaug.ragged import Parts, Ragged
 
 __all__ = ["Batch", "collate", "ragged_collate"]
 
+Names = tuple[tuple[str, str], ...]
+
 
 class _Fields(NamedTuple):
-    images: Ragged | Encoded
-    labels: Tensor | list[dict[str, Any]]
+    images: Ragged | Encoded | Pictures
+    labels: Tensor | list[dict[str, Any]] | dict[str, Any]
     index: Tensor | None  # type: ignore[assignment]  # hides tuple.index
 
 
@@ -38,8 +40,8 @@ class Batch(_Fields):
     are pickled. Of targets that are mappings, large tensors, such as masks, lie behind the images in the same memory.
 
     Attributes:
-        images: Ragged of B images, or Encoded with decode="device".
-        labels: (B, ...) tensor; or a list with one mapping for each image.
+        images: Ragged of B images or clips, or Encoded with decode="device"; a dict of Ragged for several pictures.
+        labels: (B, ...) tensor; or a list with one mapping for each image; for several pictures one dict.
         index: (B,) int64, which stays on the CPU (see Index), or None.
     """
 
@@ -62,8 +64,8 @@ class Batch(_Fields):
             device: Unused: torch may pass a device, but the memory is pinned for the current accelerator.
         """
         images, labels, index = self
-        if isinstance(images, Ragged):
-            images = Ragged(shared.pinned(images.data), *images.describe())
+        if isinstance(images, (Ragged, Pictures)):
+            images = type(images)(shared.pinned(images.data), *images.describe())
         return Batch(images, travel.pinned(labels), None if index is None else index.pin_memory())
 
 
@@ -96,13 +98,15 @@ def ragged_collate(samples: Sequence[tuple[object, ...]]) -> Batch:
 
     Args:
         samples: (image, label, index) or (image, label) tuples. Images are uint8 tensors (C, H, W) of any sizes, Pillow
-            images, uint8 arrays (H, W) or (H, W, C), or encoded images (`decode="device"`). Labels are numbers,
-            tensors of one shape, or a mapping for each image with its boxes, masks and whatever else
-            (docs/targets.md). The index is the sample's number in its data set.
+            images, uint8 arrays (H, W) or (H, W, C), or encoded images (`decode="device"`); or clips of one number of
+            frames, (T, C, H, W) or arrays (T, H, W, C); or a mapping with several pictures of the scene, by name.
+            Labels are numbers, tensors of one shape, or a mapping for each image with its boxes, masks and whatever
+            else (docs/targets.md). The index is the sample's number in its data set.
 
     Returns:
-        Batch: (images, labels, index): Ragged or Encoded; a (B, ...) tensor, or a list of mappings whose arrays have
-        become tensors; (B,) int64 Index, or None.
+        Batch: (images, labels, index): Ragged or Encoded, or a dict of Ragged; a (B, ...) tensor, or a list of mappings
+        whose arrays have become tensors; (B,) int64 Index, or None. With several pictures the mappings become one: what
+        has the name of a picture is its targets, a list; all else becomes one tensor, or a list if it cannot.
 
     Raises:
         ValueError: If the samples have another form.
@@ -119,13 +123,14 @@ def ragged_collate(samples: Sequence[tuple[object, ...]]) -> Batch:
     images: tuple[Any, ...]
     images, labels, *index = zip(*samples, strict=True)
     numbers = _numbers(index[0]) if index else None
-    room = travel.Room(travel.rows_of(labels) if travel.are_targets(labels) else None)
+    scenes = all(isinstance(image, Mapping) for image in images)
+    rows: Any = travel.rows_of(labels) if travel.are_targets(labels) else None
+    room = travel.Room(travel.by_name(rows, tuple(images[0])) if scenes and rows is not None else rows)
     if any(isinstance(image, Part) for image in images):
-        packed: Any = _of_parts(images, numbers, room.empty)
+        packs: Any = _of_parts(images, numbers, room.empty)
     else:
-        kind = Encoded if any(isinstance(image, EncodedImage) for image in images) else Ragged
-        packed = kind.from_images([as_tensor(image) for image in images], room.empty)
-    return Batch(packed, _stacked(labels) if room.rows is None else room.filled(), numbers)
+        packs = Pictures.from_scenes(images, room.empty) if scenes else packed(images, room.empty)
+    return Batch(packs, _stacked(labels) if room.rows is None else room.filled(), numbers)
 
 
 def _of_parts(images: Sequence[Any], index: Tensor | None, empty: Callable[[int], Tensor]) -> Ragged:
@@ -134,26 +139,29 @@ def _of_parts(images: Sequence[Any], index: Tensor | None, empty: Callable[[int]
     if len(cuts) > 1 or index is None:
         expected, got = "samples of one data set with its index", "parts of images without one, or of several passes"
         raise checks.argument_error("ragged_collate", "samples", expected, got, "Collate what the data set returns.")
-    packed = Ragged.from_images([image.pixels for image in images], empty)
+    cut = Ragged.from_images([image.pixels for image in images], empty)
     origins, whole = (np.array([getattr(image, name) for image in images], np.int32) for name in ("origin", "whole"))
-    if (whole == packed.sizes).all():
-        return packed
+    if (whole == cut.sizes).all():
+        return cut
     numbers = index.numpy().astype(np.uint64)
     looks = (numbers >> np.uint64(LOOK)).astype(np.uint32)
     steps, training, key = images[0].cut
     parts = Parts(origins, whole, steps, training, key, numbers & np.uint64(NUMBERS), looks)
-    return Ragged(packed.data, packed.sizes, packed.channels, parts)
+    return Ragged(cut.data, cut.sizes, cut.channels, parts)
 
 
 def collate(
-    image: str = "image", label: str | Mapping[str, str] = "label", index: str | None = None
+    image: str | Sequence[str] | Mapping[str, str] = "image",
+    label: str | Mapping[str, str] | None = "label",
+    index: str | None = None,
 ) -> Callable[[Sequence[object]], Batch]:
     """Make a `collate_fn` for samples that are dicts, as those of Hugging Face data sets.
 
     Args:
-        image: Name of the field with the image, in a form that `ragged_collate` accepts.
+        image: Name of the field with the image or clip, in a form that `ragged_collate` accepts. Or the names of
+            several pictures of each scene: a list, or a dict with the names they are to have, {"front": "cam_0"}.
         label: Name of the field with the label. Or the names of fields with targets, under the keys that `Augment`
-            knows: {"masks": "annotation"}.
+            knows: {"masks": "annotation"}. None: all other fields, under their own names.
         index: Name of the field with the sample's number in its data set. None: the batch has no index.
 
     Returns:
@@ -162,29 +170,40 @@ def collate(
     Raises:
         ValueError: If a name is no str; when the function is called, if a sample is no dict with these fields.
     """
-    several = isinstance(label, Mapping) and len(label) > 0
-    if isinstance(label, Mapping) and several and all(isinstance(part, str) for pair in label.items() for part in pair):
-        label_names: str | tuple[tuple[str, str], ...] = tuple(label.items())
-    elif isinstance(label, str):
-        label_names = label
-    else:
+    images: str | Names = image if isinstance(image, str) else _names("image", image)
+    labels: str | Names | None = label if label is None or isinstance(label, str) else _names("label", label)
+    if index is not None and not isinstance(index, str):
+        raise checks.argument_error("collate", "index", "the name of a field, a str", checks.describe(index))
+    return _Fielded(images, labels, index)
+
+
+def _names(argument: str, given: Any) -> Names:
+    """(key, field) pairs of a dict of names, or of a list of names of pictures."""
+    pairs = tuple(given.items()) if isinstance(given, Mapping) else ()
+    if argument == "image" and isinstance(given, (list, tuple)):
+        pairs = tuple((name, name) for name in given)
+    if not pairs or not all(isinstance(part, str) for pair in pairs for part in pair) or len(dict(pairs)) < len(pairs):
         expected = "the name of a field, a str, or a dict of such names"
-        raise checks.argument_error("collate", "label", expected, checks.describe(label))
-    for argument, name in (("image", image), ("index", index)):
-        if not isinstance(name, str) and (argument != "index" or name is not None):
-            raise checks.argument_error("collate", argument, "the name of a field, a str", checks.describe(name))
-    return _Fielded(image, label_names, index)
+        expected += ", or a list of them, each once" if argument == "image" else ""
+        raise checks.argument_error("collate", argument, expected, checks.describe(given))
+    return pairs
 
 
 @dataclass(frozen=True)
 class _Fielded:
-    image: str
-    label: str | tuple[tuple[str, str], ...]  # a field, or (key, field) pairs
+    image: str | Names  # a field, or (key, field) pairs
+    label: str | Names | None  # None: all other fields
     index: str | None
 
+    @property
+    def _read(self) -> list[str]:
+        """The fields of images and index."""
+        fields = [self.image] if isinstance(self.image, str) else [field for _, field in self.image]
+        return fields if self.index is None else [*fields, self.index]
+
     def __call__(self, samples: Sequence[object]) -> Batch:
-        fields = [self.label] if isinstance(self.label, str) else [field for _, field in self.label]
-        names = [self.image, *fields, *([] if self.index is None else [self.index])]
+        labels = [self.label] if isinstance(self.label, str) else [field for _, field in self.label or ()]
+        names = [*self._read, *labels]
         for sample in samples:
             if not isinstance(sample, Mapping) or any(name not in sample for name in names):
                 expected = f"dicts with {', '.join(map(repr, names))}"
@@ -194,9 +213,17 @@ class _Fielded:
         return ragged_collate([self._sample(sample) for sample in dicts])
 
     def _sample(self, sample: Mapping[str, object]) -> tuple[object, ...]:
-        label: Any = self.label
-        label = sample[label] if isinstance(label, str) else {key: sample[field] for key, field in label}
-        return (sample[self.image], label) if self.index is None else (sample[self.image], label, sample[self.index])
+        image, label = _of(sample, self.image), self.label
+        if label is None:
+            read = self._read
+            label = tuple((field, field) for field in sample if field not in read)
+        found = image, _of(sample, label)
+        return found if self.index is None else (*found, sample[self.index])
+
+
+def _of(sample: Mapping[str, object], names: str | Names) -> Any:
+    """A field of a sample, or a dict of several."""
+    return sample[names] if isinstance(names, str) else {key: sample[field] for key, field in names}
 
 
 def _stacked(labels: Sequence[Any]) -> Tensor:

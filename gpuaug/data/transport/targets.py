@@ -23,7 +23,19 @@ from gpuaug import checks
 from gpuaug.data.transport import shared
 from gpuaug.interop import trees
 
-__all__ = ["Room", "are_targets", "keep_for", "moved", "pinned", "received", "rows_of", "sent", "shown"]
+__all__ = [
+    "Room",
+    "aligned",
+    "are_targets",
+    "by_name",
+    "keep_for",
+    "moved",
+    "pinned",
+    "received",
+    "rows_of",
+    "sent",
+    "shown",
+]
 
 SMALL = 4096  # bytes; a tensor that is larger lies in the shared memory of its batch
 ALIGNED = 64  # bytes between which tensors begin
@@ -54,6 +66,27 @@ def rows_of(labels: Sequence[Any]) -> list[Any]:
     return [trees.mapping_like(row, {key: _tensors(value, key) for key, value in row.items()}) for row in labels]
 
 
+def by_name(rows: Sequence[Mapping[Any, Any]], names: Sequence[str]) -> dict[Any, Any]:
+    """The mappings of scenes as one: under the names of pictures their targets, all else as one tensor or a list."""
+    for number, row in enumerate(rows):
+        if row.keys() != rows[0].keys():
+            expected = f"with the keys {', '.join(map(repr, rows[0]))} in each scene"
+            got = f"{', '.join(map(repr, row)) or 'none'} for sample {number}"
+            raise checks.argument_error("ragged_collate", "labels", expected, got)
+    return {key: _together([row[key] for row in rows], key in names) for key in rows[0]}
+
+
+def _together(values: list[Any], of_pictures: bool) -> Any:
+    """Numbers, and tensors of one shape, as one tensor; targets of a picture and all else as a list."""
+    if are_targets(values) and of_pictures:
+        return values
+    tensors = all(isinstance(value, Tensor) and not checks.is_target(value) for value in values)
+    if tensors and len({(value.shape, value.dtype) for value in values}) == 1:
+        return torch.stack(values)
+    numbers = all(isinstance(value, (bool, int, float, np.generic)) for value in values)
+    return torch.as_tensor(np.array(values)) if numbers and np.array(values).dtype.kind in "biuf" else values
+
+
 def _tensors(value: Any, key: object) -> Any:
     if isinstance(value, PIL.Image.Image) and key == "masks":
         value = np.array(value)
@@ -67,17 +100,17 @@ def _tensors(value: Any, key: object) -> Any:
 class Room:
     """Shared memory for a batch in a worker: `empty` allocates it for the images, and for large targets behind them."""
 
-    def __init__(self, rows: list[Any] | None) -> None:
+    def __init__(self, rows: Any) -> None:
         self.rows, self._rest = rows, torch.empty(0, dtype=torch.uint8, device="cpu")
         large = [] if rows is None or get_worker_info() is None else filter(_is_large, trees.tensors(rows))
-        self._needed = sum(_aligned(tensor.nbytes) for tensor in large)
+        self._needed = sum(aligned(tensor.nbytes) for tensor in large)
 
     def empty(self, size: int) -> Tensor:
         """Memory for the images, (size,) uint8."""
         if not self._needed:
             return shared.empty(size)
-        data = shared.empty(_aligned(size) + self._needed)
-        self._rest = data[_aligned(size) :]
+        data = shared.empty(aligned(size) + self._needed)
+        self._rest = data[aligned(size) :]
         return data[:size]
 
     def filled(self) -> Any:
@@ -90,7 +123,7 @@ class Room:
             nonlocal start
             if not _is_large(tensor):
                 return tensor
-            begin, start = start, start + _aligned(tensor.nbytes)
+            begin, start = start, start + aligned(tensor.nbytes)
             place = self._rest[begin : begin + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
             return trees.with_type(place.copy_(tensor.as_subclass(Tensor)), tensor)
 
@@ -106,7 +139,8 @@ def _is_plain(tensor: Tensor) -> bool:
     return tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized
 
 
-def _aligned(size: int) -> int:
+def aligned(size: int) -> int:
+    """Bytes that a tensor of `size` bytes takes up among others."""
     return -(-size // ALIGNED) * ALIGNED
 
 
@@ -133,7 +167,7 @@ def sent(targets: Any, data: Tensor | None) -> tuple[Any, NDArray[np.uint8]]:
         start = int(plain.storage_offset()) * plain.itemsize if inside else end
         if not inside:
             pieces.append((end, plain.contiguous().reshape(-1).view(torch.uint8)))
-            end += _aligned(plain.nbytes)
+            end += aligned(plain.nbytes)
         return Place(inside, start, plain.dtype, tuple(plain.shape), kind)
 
     places = trees.each(place, targets)
@@ -187,7 +221,7 @@ def _shipped(ship: Callable[[Tensor], Tensor], value: Any) -> Any:
         storage = tensor.untyped_storage()
         address = storage.data_ptr()
         numbers[address] += 1
-        lengths[address] += _aligned(tensor.nbytes)
+        lengths[address] += aligned(tensor.nbytes)
         sizes[address] = storage
     for address, storage in sizes.items():
         if (
@@ -211,10 +245,10 @@ def _shares(tensor: Tensor) -> bool:
     return known and 0 < tensor.nbytes <= SMALL and _is_plain(tensor) and tensor.is_contiguous()
 
 
-def keep_for(images: Tensor, labels: Any, stream: Any) -> None:
+def keep_for(images: list[Tensor], labels: Any, stream: Any) -> None:
     """Say that a stream uses a batch of another stream, which must not reuse its memory before."""
     for tensor in trees.tensors([images, labels]):
-        if tensor.device == images.device:  # an Index stays on the CPU
+        if tensor.device == images[0].device:  # an Index stays on the CPU
             tensor.record_stream(stream)
 
 
