@@ -116,8 +116,8 @@ def test_nothing_is_read_behind_the_batch() -> None:
 @needs_dot
 def test_who_is_served() -> None:
     """Otherwise the tests above would prove nothing of these passes."""
-    assert all(_arranged(width, n_in) for width, n_in in ((224, 224 * 3), (224, 100), (64, 64)))
-    assert not any(_arranged(width, n_in) for width, n_in in ((224, 224 * 4), (224, 3)))
+    assert all(_arranged(width, n_in) for width, n_in in ((224, 224 * 3), (224, 100), (64, 64), (224, 3)))
+    assert not any(_arranged(width, n_in) for width, n_in in ((224, 224 * 4), (100, 5000)))
 
 
 def _arranged(width: int, n_in: int, step: int = 3) -> bool:

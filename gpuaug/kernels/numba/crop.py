@@ -17,9 +17,9 @@ from gpuaug.kernels.numba.crop_dot import (
     arrange,
     ask,
     downwards,
+    ends,
     lanes_size,
-    reaches,
-)  # fmt: skip
+)
 from gpuaug.kernels.numba.crop_taps import NEAREST_EXACT_SMALL, taps, weights
 from gpuaug.kernels.numba.cut import cut_window, place
 from gpuaug.kernels.numba.llvm.crop import ROWS, horizontal_four, horizontal_rgb, interleave, prefetch, vertical
@@ -101,7 +101,7 @@ def crop(
     rgb = planes == 3 and stride_c == 1 and stride_x == 3
     dot = DOT and width >= NARROWEST and (rgb or stride_x == 1)
     step = 3 if rgb else 1
-    dot = dot and reaches(base, stride_y, stride_c, planes, box[2], box[3], step, src.size)
+    dot = dot and ends(base, stride_y, stride_c, planes, box[2], box[3], step) <= src.size  # not at the end of a batch
     for axis in range(1, -1, -1):
         n_in, n_out, start = np.int64(box[2 + axis]), np.int64(resized[axis]), np.int64(window[axis])
         size = width if axis else height

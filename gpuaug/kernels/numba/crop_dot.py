@@ -26,7 +26,7 @@ from gpuaug.kernels.numba.llvm.dot import (
 from gpuaug.kernels.numba.llvm.vectors import LINE
 from gpuaug.kernels.numba.runtime.jit import inner
 
-__all__ = ["AHEAD", "CHUNKS", "NARROWEST", "across", "arrange", "ask", "downwards", "lanes_size", "reaches"]
+__all__ = ["AHEAD", "CHUNKS", "NARROWEST", "across", "arrange", "ask", "downwards", "ends", "lanes_size"]
 
 CHUNKS = 6  # most chunks of four taps
 NARROWEST = 64  # columns that the second pass writes at once
@@ -41,24 +41,9 @@ def lanes_size(width: int) -> int:
 
 @inner
 def _bytes(table, at, count, j):
-    """The low and high bytes of four weights of an output from its j-th on, zero outside of 0..count, as `halves`."""
-    if j <= -4 or count <= j:
-        return np.uint64(0)
-    if j < 0:  # at the end of a row, where the taps begin earlier
-        before = halves(table, at)
-        kept = _mask(count)
-        by = np.uint64(-8 * j)
-        low, high = before & kept & LOW, (before >> HALF) & kept
-        return ((low << by) & LOW) | (((high << by) & LOW) << HALF)
-    kept = _mask(count - j)
-    return halves(table, at + j) & (kept | kept << HALF)
-
-
-@inner
-def _mask(count):
-    """A mask of `count` bytes, of four."""
-    count = min(max(count, 0), 4)
-    return (np.uint64(1) << np.uint64(8 * count)) - np.uint64(1)
+    """The low and high bytes of four weights of an output from its j-th on, zero from `count` on, as `halves`."""
+    kept = (np.uint64(1) << np.uint64(8 * min(count - j, 4))) - np.uint64(1) if count > j else np.uint64(0)
+    return halves(table, at + j) & (kept | kept << HALF) if count > j else np.uint64(0)
 
 
 @inner
@@ -69,9 +54,9 @@ def _sum(both):
 
 
 @inner
-def reaches(base, stride_y, stride_c, planes, height, width, step, end):
-    """True if every vector that starts in a box lies before `end`: in the last rows of a batch some may not."""
-    return base + (height - 1) * stride_y + (planes - 1) * stride_c + step * width + SPAN <= end
+def ends(base, stride_y, stride_c, planes, height, width, step):
+    """Where the last byte ends that may be read for a box: taps and vectors reach beyond its last pixel."""
+    return base + (height - 1) * stride_y + (planes - 1) * stride_c + step * (width + 4 * CHUNKS) + SPAN
 
 
 @inner
@@ -87,7 +72,7 @@ def arrange(pixels, columns, first, counts, lo, n_in, width, row, chunks, table,
             taps 16 orders of bytes, 16 times four high and four low bytes of weights.
         values: (32 (CHUNKS + 1),) int32, scratch.
     """
-    if chunks > CHUNKS or 4 * chunks > n_in:
+    if chunks > CHUNKS:
         return False
     pitch = (width + 15) // 16 * 16
     held = np.int64(0)
@@ -97,8 +82,7 @@ def arrange(pixels, columns, first, counts, lo, n_in, width, row, chunks, table,
     for x in range(pitch):
         if x < width and pixels[x] >= lo:
             held = np.int64(pixels[x]) - lo  # padding repeats its neighbour, and the fill overwrites it later
-        at = np.int64(first[held])
-        columns[x] = min(at, n_in - 4 * chunks)
+        columns[x] = first[held]
     size = HEAD + CHUNK * chunks
     for vector in range(step * pitch // 16):
         lowest, highest = np.int64(n_in), np.int64(0)
@@ -114,9 +98,9 @@ def arrange(pixels, columns, first, counts, lo, n_in, width, row, chunks, table,
             x = 16 * block + lane
             if x < width and pixels[x] >= lo:
                 held = np.int64(pixels[x]) - lo
-            shift, count, total = np.int64(first[held]) - columns[x], np.int64(counts[held]), np.int64(0)
+            count, total = np.int64(counts[held]), np.int64(0)
             for k in range(chunks):
-                both = _bytes(table, held * row, count, 4 * k - shift)
+                both = _bytes(table, held * row, count, 4 * k)
                 values[32 * k + lane] = both >> HALF
                 values[32 * k + 16 + lane] = both
                 total += _sum(both)
