@@ -108,7 +108,8 @@ class TTA:
         Returns:
             Merged predictions: (B, classes); (B, classes, H, W) in the pixels of the images, or a list with
             (classes, H, W) for each if they differ in size, 0 where no view shows a pixel; or a list with one mapping
-            for each image, joined. For a function `merge`, what it returns.
+            for each image, joined. For a function `merge`, what it returns; it is called for each image with B = 1 if
+            they differ in size.
 
         Raises:
             ValueError: If the model returns something else, or predictions that `merge` is not for.
@@ -177,13 +178,20 @@ class TTA:
         if len(shapes) > 1 or len({value.ndim for value in found}) > 1:
             got = ", ".join(map(checks.describe, found))
             raise checks.argument_error(self, "model", "a model with as many classes for each view", got)
-        if found[0].ndim == 2:
-            return merged(self.merge, torch.stack(found))
         maps = [value if value.is_floating_point() else value.float() for value in found]
+        if found[0].ndim == 2:
+            return merged(self.merge, torch.stack(maps))
         moved = [maps_back(*pair) for pair in zip(draws, maps, strict=True)]
+        # a model's own NaN must not look like a pixel that no view shows
+        covers = [maps_back(draw, value.new_zeros(value[:, :1].shape)) for draw, value in zip(draws, maps, strict=True)]
         if isinstance(moved[0], Tensor):
-            return merged(self.merge, torch.stack(cast("list[Tensor]", moved)))
-        return [merged(self.merge, torch.stack(views)[:, None])[0] for views in zip(*moved, strict=True)]
+            stacked, hidden = (torch.stack(cast("list[Tensor]", each)) for each in (moved, covers))
+            return merged(self.merge, stacked, ~hidden.isnan())
+        several = zip(zip(*moved, strict=True), zip(*covers, strict=True), strict=True)
+        return [
+            merged(self.merge, torch.stack(views)[:, None], ~torch.stack(hidden)[:, None].isnan())[0]
+            for views, hidden in several
+        ]
 
     def _joined(self, draws: list[Draw], found: list[Any]) -> Any:
         """The detections of all views on each image, put back onto it."""
@@ -241,17 +249,19 @@ def evaluating(model: object) -> Iterator[None]:
             module.training = mode
 
 
-def merged(merge: str | Callable[..., Any], stacked: Tensor) -> Any:
-    """Predictions (views, B, classes, ...) as one (B, classes, ...); those that are NaN do not count."""
+def merged(merge: str | Callable[..., Any], stacked: Tensor, shown: Tensor | None = None) -> Any:
+    """Predictions (views, B, classes, ...) as one (B, classes, ...).
+
+    shown: (views, B, 1, ...) bool, where a view shows a pixel; None: everywhere.
+    """
     if callable(merge):
         return merge(stacked)
     if merge != "mean logits":
         stacked = stacked.softmax(dim=2)
-    shown = ~stacked.isnan()
-    if merge == "max":
-        return torch.where(shown, stacked, 0).amax(dim=0)
-    total = torch.where(shown, stacked, 0).sum(dim=0)
-    return total / shown.sum(dim=0).clamp_(min=1)
+    if shown is None:
+        return stacked.amax(dim=0) if merge == "max" else stacked.mean(dim=0)
+    stacked = torch.where(shown, stacked, 0)
+    return stacked.amax(dim=0) if merge == "max" else stacked.sum(dim=0) / shown.sum(dim=0).clamp_(min=1)
 
 
 def detections(draw: Draw, rows: Sequence[Mapping[str, Any]], flip_pairs: Any) -> list[dict[str, Any]]:

@@ -89,8 +89,7 @@ def test_five_and_ten_crops_are_those_of_torchvision(size: Any, vertical: bool, 
         for number, image in enumerate(batch):
             expected = theirs(image)
             assert all(torch.equal(view[number], crop) for view, crop in zip(views, expected, strict=True))
-        whole = size == SIZE
-        assert torch.equal(views[0], views[1]) is False or whole
+        assert size == SIZE or not torch.equal(views[0], views[1])
     dense = ga.MultiView(ga.TenCrop(size, vertical), backend=backend)(images())
     assert all(map(torch.equal, dense, v2.TenCrop(size, vertical)(images())))
 
@@ -207,6 +206,16 @@ def test_class_maps_of_images_that_differ_in_size() -> None:
     assert [tuple(maps.shape) for maps in got] == [(3, 30, 40), (3, 50, 44)]
     for maps, image in zip(got, batch, strict=True):
         torch.testing.assert_close(maps, image.float() / 255 * 9)
+
+
+def test_what_is_no_number_is_not_hidden() -> None:
+    """The NaN of a model that has diverged, beside pixels that no view shows."""
+    nan = float("nan")
+    for merge in ("mean probabilities", "mean logits", "max"):
+        classes = ga.TTA(lambda batch: batch[:, :, 0, 0] * nan, after=FLOATS, merge=merge).predict(images())
+        maps = ga.TTA(lambda batch: batch * nan, [[ga.CenterCrop(20)]], after=FLOATS, merge=merge).predict(images())
+        assert classes.isnan().all()
+        assert int(maps[0, 0].isnan().sum()) == 400
 
 
 # ---- boxes -----------------------------------------------------------------------------------------------------------
