@@ -385,7 +385,6 @@ BAD_ITEMS: dict[str, tuple[Any, str]] = {
     "nothing": ((None, 0), "got None"),
     "image alone": (CHW, r"\(image, label\) samples, got uint8 \(3, 9, 14\)"),
     "three": ((CHW, 0, "cat.jpg"), r"\(image, label\)"),
-    "a dict": ({"image": CHW, "label": 0}, r"\(image, label\) samples, got dict"),
 }
 
 
