@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from gpuaug.engine.targets import Targets
 from gpuaug.program import Keys
 from gpuaug.transforms.base import Canvas, Kind, Params
 
-__all__ = ["Call", "Draw", "Output", "check_drawn", "render_draw", "route_of"]
+__all__ = ["Call", "Draw", "Output", "Reserved", "check_drawn", "render_draw", "route_of"]
 
 
 @dataclass(frozen=True)
@@ -74,8 +74,36 @@ def route_of(draw: Draw) -> Route:
     return route(draw.pipeline.steps, draw.params, draw.canvas, draw.exact)
 
 
+class Reserved:
+    """What holds a reservation of draws: they are used up at the end of a `with` block, or given back if it raises."""
+
+    reservation: Reservation
+
+    def commit(self) -> None:
+        """Use up the draws, when the result is handed out."""
+        self.reservation.commit()
+
+    def release(self) -> None:
+        """Give the draws back, if the result is not used: they are free again if no later call has draws."""
+        self.reservation.release()
+
+    def __enter__(self: Own) -> Own:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.reservation.commit()
+        else:
+            self.reservation.release()
+
+
+Own = TypeVar("Own", bound=Reserved)
+
+
 @dataclass(frozen=True, init=False)
-class Call:
+class Call(Reserved):
     """The result of `Augment.prepare`. It never changes, and `run` returns the same result each time.
 
     After the last `run`, `commit` uses up the draws, or `release` gives them back. As a context manager it commits at
@@ -134,25 +162,6 @@ class Call:
     def items(self) -> list[Item]:
         """The programs that `run` renders."""
         return lower_draw(self.pipeline, self.output, self.draw())
-
-    def commit(self) -> None:
-        """Use up the draws, when the result is handed out."""
-        self.reservation.commit()
-
-    def release(self) -> None:
-        """Give the draws back, if the result is not used: they are free again if no later call has draws."""
-        self.reservation.release()
-
-    def __enter__(self) -> Call:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.reservation.commit()
-        else:
-            self.reservation.release()
 
 
 def lower_draw(pipeline: Pipeline, output: Output, draw: Draw) -> list[Item]:

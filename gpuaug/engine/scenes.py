@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import TracebackType
 from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 
 from gpuaug import checks
 from gpuaug.engine.batch import Images
-from gpuaug.engine.call import Call, Draw
+from gpuaug.engine.call import Call, Draw, Reserved
 from gpuaug.engine.numbering import NAMED, Reservation
 from gpuaug.engine.pipeline import Pipeline
 from gpuaug.engine.target_checks import check_name, kind_of
@@ -154,7 +153,7 @@ def render_scene(owner: object, images: Any, draws: Any, labels: Any, render: Ca
 
 
 @dataclass(frozen=True)
-class Scene:
+class Scene(Reserved):
     """The result of `Augment.prepare` for several pictures of each scene; used as a `Call`.
 
     calls: The call of each picture, by its name. reservation: The keys of the scenes.
@@ -185,22 +184,3 @@ class Scene:
     def draw(self) -> dict[str, Draw]:
         """The parameters of every step, for each picture."""
         return {name: call.draw() for name, call in self.calls.items()}
-
-    def commit(self) -> None:
-        """Use up the draws, when the result is handed out."""
-        self.reservation.commit()
-
-    def release(self) -> None:
-        """Give the draws back, if the result is not used."""
-        self.reservation.release()
-
-    def __enter__(self) -> Scene:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.reservation.commit()
-        else:
-            self.reservation.release()
