@@ -2,10 +2,10 @@
 
     python examples/clips.py --epochs 6
 
-A window lies still on a photograph, moves across it, or moves down, and a small network of 3D convolutions tells which.
-A draw for each frame would shake the still ones. Crops, flips and colours, drawn once for each clip, leave the answer as
-it is. The data set returns clips (T, C, H, W), `ragged_collate` packs them, and `DeviceLoader` augments. Prints the loss
-of each epoch and, at the end, the share of right answers on clips that the network has not seen.
+A window lies still on a photograph, moves across it, or moves down, and a small network of 3D convolutions tells
+which. A draw for each frame would shake the still ones. One draw for each clip leaves the answer as it is. The data set
+returns clips (T, C, H, W), `ragged_collate` packs them, and `DeviceLoader` augments. Prints the loss of each epoch and,
+at the end, the share of right answers on clips that the network has not seen.
 """
 
 import argparse

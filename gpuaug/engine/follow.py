@@ -124,7 +124,8 @@ def _check_mix(owner: object, pipeline: Pipeline, targets: Targets) -> None:
     """Raise an error if a list mixes samples whose targets cannot be mixed."""
     name = type(pipeline.mix).__name__
     for entry in targets.entries:
-        whole = entry.kind == "masks" and (entry.dense or len(entry.shapes[0]) == 2)
+        axes = len(entry.shapes[0])
+        whole = entry.kind == "masks" and (axes < 5 if entry.dense else axes == 2)
         if entry.kind != "labels" and not whole:
             expected = f"class labels and masks of whole images with {name}"
             remedy = f"Leave {name} out: the objects of two images cannot be averaged."
@@ -251,10 +252,11 @@ def follow(
             if mix is not None:
                 changed |= _mixed(entry, moved, mix, pipeline, way.size)
             else:
-                planes = moved.ndim == 4
-                changed[entry.key] = (
-                    like(moved, entry.given, way.size[0]) if planes else entry.put_back(moved, way.size)
-                )
+                if moved.ndim == 4:  # planes of a batch; objects of clips have two axes of them
+                    moved = moved.reshape(len(moved), *entry.shapes[0][1:-2], *moved.shape[2:])
+                    changed[entry.key] = like(moved, entry.given, way.size[0])
+                else:
+                    changed[entry.key] = entry.put_back(moved, way.size)
     if kept is not None:
         _drop(pipeline, targets, changed, kept)
     return targets.put_back(changed)
@@ -288,11 +290,11 @@ def move_points(entry: Entry, way: Route, following: Following) -> Any:
 
 def _masks(entry: Entry, pipeline: Pipeline, draw: Drawn, backend: str, following: Following) -> Tensor:
     """The moved masks: (R, H, W), all of a batch, or (B, C, H, W)."""
-    whole = entry.dense and len(entry.shapes[0]) == 4
+    whole = entry.dense and len(entry.shapes[0]) > 3
     rows: Array | None = None
     source: Tensor | Ragged
     if entry.dense:
-        source = entry.tensors[0]
+        source = entry.tensors[0].flatten(1, -3) if whole else entry.tensors[0]
     else:
         counts = entry.counts
         rows = None if counts == [1] * len(counts) else np.repeat(np.arange(len(counts)), counts)
@@ -312,7 +314,7 @@ def _masks(entry: Entry, pipeline: Pipeline, draw: Drawn, backend: str, followin
 
 def _together(masks: list[Tensor], dtype: torch.dtype) -> Tensor | Ragged:
     """Masks of all images as one tensor (R, H, W); as Ragged of their bytes if the images differ in size."""
-    planes = [mask if mask.ndim == 3 else mask[None] for mask in masks]
+    planes = [mask if mask.ndim == 3 else mask.reshape(-1, *mask.shape[-2:]) for mask in masks]
     if len({plane.shape[1:] for plane in planes}) == 1:
         return torch.cat(planes)
     data = torch.cat([plane.contiguous().view(torch.uint8).reshape(-1) for plane in planes if plane.numel()])

@@ -110,6 +110,11 @@ def check_name(owner: object, key: object, value: object, kind: str | None) -> N
     """Raise an error if a key that is carried along holds something that has to move."""
     if kind is not None:
         return
+    first = value[0] if isinstance(value, (list, tuple)) and value else value
+    if type(first) is not Tensor and checks.is_target(first):
+        remedy = f'Pass pictures that belong together as augment({{"image": images, "{key}": ...}}).'
+        expected = "a mask, boxes or key points, as it would not be moved with the pixels"
+        raise checks.argument_error(owner, f'labels["{key}"]', expected, type(first).__name__, remedy)
     name = OTHERS.get(str(key).lower())
     if name is not None and _has_numbers(value):
         remedy = f'It would not be moved with the pixels. Rename it to "{name}", or use torchvision\'s tv_tensors.'
@@ -238,8 +243,10 @@ def _of_frames(entry: Entry, image: Array, shape: torch.Size, frames: int) -> st
         good = good and count <= 4 and shape[-1] in (2, 3)
         return None if good else f"numbers ({batch}{frames}, K, 2 or 3), for each of the {frames} frames"
     size = sizes[entry.kind]
-    good = good and count == 3 and tuple(shape[len(shape) - len(size) :]) == size
-    rest = "N, 4" if entry.kind == "boxes" else f"{size[0]}, {size[1]}"
+    several = entry.kind == "masks"  # of objects: (T, N, H, W)
+    good = good and count in (3, 3 + several) and tuple(shape[len(shape) - len(size) :]) == size
+    rest = f"N, {size[0]}, {size[1]}) or ({batch}{frames}, {size[0]}, {size[1]}" if several else "N, 4"
+    good = good and not (several and 0 in shape)
     return None if good else f"({batch}{frames}, {rest}), for each of the {frames} frames"
 
 

@@ -42,6 +42,11 @@ class RandomSizes(DrawnSize, abc.ABC, registered=False):
     interpolation: str
     antialias: bool | None
 
+    def _resample(self, interpolation: Interpolation, antialias: bool | None) -> None:
+        """Keep how pixels are resampled."""
+        self.interpolation = check_interpolation(self, interpolation, list(INTERPOLATIONS))
+        self.antialias = antialias
+
     def smallest(self, sizes: Array) -> Array:
         """The size (B, 2) of the smallest draw."""
         return np.ones_like(sizes)
@@ -83,8 +88,7 @@ class RandomResize(RandomSizes, registered=False):
     ) -> None:
         self.min_size = checks.integer(self, "min_size", min_size, 1, 32767)
         self.max_size = checks.integer(self, "max_size", max_size, self.min_size + 1, 32768)
-        self.interpolation = check_interpolation(self, interpolation, list(INTERPOLATIONS))
-        self.antialias = antialias
+        self._resample(interpolation, antialias)
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         edges = self.min_size + np.floor(uniforms[:, 0] * (self.max_size - self.min_size)).astype(np.int64)
@@ -133,8 +137,7 @@ class RandomShortestSize(RandomSizes, registered=False):
         self._lengths = tuple(checks.integer(self, "min_size", length, 1, 32767) for length in lengths)
         self.min_size = min_size
         self.max_size = None if max_size is None else checks.integer(self, "max_size", max_size, 1, 32767)
-        self.interpolation = check_interpolation(self, interpolation, list(INTERPOLATIONS))
-        self.antialias = antialias
+        self._resample(interpolation, antialias)
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         chosen = np.floor(uniforms[:, 0] * len(self._lengths)).astype(np.int64)
@@ -187,8 +190,7 @@ class ScaleJitter(RandomSizes, registered=False):
         checks.size(self, target_size, "target_size")
         self.target_size = target_size
         self.scale_range = checks.interval(self, "scale_range", scale_range, 1e-3, 1e3)
-        self.interpolation = check_interpolation(self, interpolation, list(INTERPOLATIONS))
-        self.antialias = antialias
+        self._resample(interpolation, antialias)
 
     def parameters(self, uniforms: Array, canvas: Canvas) -> Params:
         low, high = self.scale_range

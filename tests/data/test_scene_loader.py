@@ -62,7 +62,7 @@ WORKERS = [(0, None), (2, "fork"), (1, "spawn")]
 
 def loader(data: Any, workers: int, context: str | None, collate: Any, **options: Any) -> DataLoader[Any]:
     return DataLoader(data, 3, num_workers=workers, multiprocessing_context=context, collate_fn=collate,
-                      timeout=60 if workers else 0, **options)  # fmt: skip
+                      timeout=240 if workers else 0, **options)  # fmt: skip
 
 
 @pytest.mark.parametrize(("workers", "context"), WORKERS)

@@ -289,12 +289,18 @@ def test_a_call_uses_up_one_number_for_each_clip() -> None:
 
 
 WRONG = {
-    "masks of fewer frames": ({"masks": torch.zeros(B, T - 1, *SIZE)}, r'labels\["masks"\]` must be \(B, 4, 30, 37\)'),
-    "masks of another size": ({"masks": torch.zeros(B, T, 30, 36)}, r"must be \(B, 4, 30, 37\), for each of the 4"),
+    "masks of fewer frames": (
+        {"masks": torch.zeros(B, T - 1, *SIZE)},
+        r'labels\["masks"\]` must be \(B, 4, N, 30, 37\) or',
+    ),
+    "masks of another size": ({"masks": torch.zeros(B, T, 30, 36)}, r"or \(B, 4, 30, 37\), for each of the 4"),
     "boxes of fewer frames": ({"boxes": torch.zeros(B, T - 1, 2, 4)}, r"must be \(B, 4, N, 4\), for each of the 4"),
     "points of fewer frames": ({"keypoints": torch.zeros(B, T - 1, 2, 2)}, r"numbers \(B, 4, K, 2 or 3\), for each"),
     "a list of fewer": ([{"masks": torch.zeros(T, *SIZE)}] * (B - 1), r"must be as many as the images, 5, got"),
-    "masks in a list": ([{"masks": torch.zeros(T + 1, *SIZE)}] * B, r'`labels\[0\]\["masks"\]` must be \(4, 30, 37\)'),
+    "masks in a list": (
+        [{"masks": torch.zeros(T + 1, *SIZE)}] * B,
+        r'`labels\[0\]\["masks"\]` must be \(4, N, 30, 37\) or \(4, 30, 37\)',
+    ),
     "labels of frames": (torch.arange(B * T), r"`labels` must be \(5,\)"),
 }
 

@@ -74,6 +74,8 @@ WRONG: dict[str, tuple[Any, str]] = {
         r"formats .* for all images, got XYWH and XYXY\.$"),
     "another canvas": (each("boxes", typed(size=(5, 5))),
         r"of a canvas_size of \(20, 30\), as its image, got canvas_size \(5, 5\)"),
+    "an image": ({"depth": tv_tensors.Image(MASKS[:, None])}, r'must be a mask, boxes .*, got Image\. Pass pictures'),
+    "clips in a list": (each("past", tv_tensors.Video(MASKS[:, None])), r"as it would not be moved .*, got Video\."),
     "another name": ({"mask": MASKS}, r'must be under a name that says what it is, .* Rename it to "masks"'),
     "another name, an array": ({"mask": MASKS.numpy()}, 'Rename it to "masks"'),
     "another name, lists": (each("bbox", [[1, 2, 3, 4]]), 'Rename it to "boxes"'),
