@@ -21,6 +21,7 @@ __all__ = [
     "CutMix",
     "DeviceLoader",
     "Draw",
+    "ElasticTransform",
     "GaussianBlur",
     "GaussianNoise",
     "Grayscale",

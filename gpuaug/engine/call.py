@@ -48,7 +48,7 @@ class Draw:
         third component. What a crop cuts off lies outside the output.
 
         Raises:
-            ValueError: If a step moves pixels otherwise than by a matrix: AugMix, or an opaque step.
+            ValueError: If a step moves pixels otherwise than by a matrix: AugMix, ElasticTransform, or an opaque step.
         """
         return route_of(self).matrices()
 
@@ -71,7 +71,10 @@ def route_of(draw: Draw) -> Route:
     for step in draw.pipeline.steps:
         if step.kind is Kind.OPAQUE and step.moves:
             raise checks.argument_error("Draw", "pipeline", "of steps that move pixels by a matrix", step.title)
-    return route(draw.pipeline.steps, draw.params, draw.canvas, draw.exact)
+    way = route(draw.pipeline.steps, draw.params, draw.canvas, draw.exact)
+    if way.bends:
+        raise checks.argument_error("Draw", "pipeline", "of steps that move pixels by a matrix", "ElasticTransform")
+    return way
 
 
 @dataclass(frozen=True, init=False)

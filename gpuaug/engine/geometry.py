@@ -21,7 +21,7 @@ from gpuaug.program import Erase, Instruction, Mix, Op
 from gpuaug.transforms.base import Canvas, Convert, Params, Placement, Transform
 from gpuaug.transforms.targets import TargetStep
 
-__all__ = ["Move", "Route", "inverted", "route"]
+__all__ = ["Bend", "Move", "Route", "inverted", "route"]
 
 Array = NDArray[Any]
 
@@ -57,13 +57,24 @@ class Move:
 
 
 @dataclass
+class Bend:
+    """A shift of each pixel by an amount of its own, which no matrix says: an ELASTIC.
+
+    instruction: One for each sample. size: (height, width) of the images, (B, 2).
+    """
+
+    instruction: Instruction
+    size: Array
+
+
+@dataclass
 class Route:
     """The moves of a draw in order, and the steps for boxes between them.
 
     before, size: (height, width) of the input and of the output, (B, 2).
     """
 
-    stages: list[Move | TargetStep]
+    stages: list[Move | Bend | TargetStep]
     before: Array
     size: Array
 
@@ -71,8 +82,12 @@ class Route:
     def moves(self) -> list[Move]:
         return [stage for stage in self.stages if isinstance(stage, Move)]
 
+    @property
+    def bends(self) -> bool:
+        return any(isinstance(stage, Bend) for stage in self.stages)
+
     def total(self) -> Move:
-        """All moves as one."""
+        """All moves as one, without the bends."""
         matrix = np.tile(np.eye(3), (len(self.size), 1, 1))
         total = Move(matrix, matrix, self.before, clips=False)
         for move in self.moves:
@@ -91,7 +106,7 @@ class RouteBuilder:
 
     def __init__(self, canvas: Canvas, exact: bool) -> None:
         self.canvas, self.exact = canvas, exact
-        self.stages: list[Move | TargetStep] = []
+        self.stages: list[Move | Bend | TargetStep] = []
         self._flips = False  # whether the last stage only mirrors
         self._warp: Instruction | None = None  # the last stage, if a warp may join it
 
@@ -121,6 +136,9 @@ class RouteBuilder:
                 self._warp = instruction if composable else None
             elif Op.FLIP in possible:
                 self._add(self._flipped(instruction), flips=True)
+            if Op.ELASTIC in possible:
+                self.stages.append(Bend(instruction, self.canvas.sizes))
+                self._warp = None
 
     def _last(self) -> Move:
         last = self.stages[-1]
