@@ -18,6 +18,7 @@ from gpuaug.interop.arguments import (
     edge,
     interpolation,
     labels_getter,
+    level,
     of_images,
     padding,
     plain,
@@ -27,6 +28,7 @@ from gpuaug.transforms.base import OPS, Pixel, Transform
 from gpuaug.transforms.container import Compose, RandomApply, RandomChoice, RandomOrder
 from gpuaug.transforms.convert import Normalize, ToDtype
 from gpuaug.transforms.crop import CenterCrop, RandomCrop, Resize
+from gpuaug.transforms.elastic import ElasticTransform
 from gpuaug.transforms.erase import RandomErasing
 from gpuaug.transforms.function import LinearTransformation
 from gpuaug.transforms.mix import CutMix, MixUp
@@ -165,6 +167,7 @@ RULES: dict[str, Rule] = {
     "Resize": partial(same, Resize, size=edge),
     "RandomCrop": partial(same, RandomCrop, padding=padding),
     "RandomErasing": partial(same, RandomErasing, value=value_of),
+    "ElasticTransform": partial(same, ElasticTransform, fill=level),
     "MixUp": partial(same, MixUp, labels_getter=labels_getter),
     "CutMix": partial(same, CutMix, labels_getter=labels_getter),
     "SanitizeBoundingBoxes": _sanitize,
