@@ -48,6 +48,7 @@ __all__ = [
     "RandomGrayscale",
     "RandomHorizontalFlip",
     "RandomInvert",
+    "RandomIoUCrop",
     "RandomOrder",
     "RandomPerspective",
     "RandomPhotometricDistort",
@@ -85,6 +86,7 @@ MODULES = {
     "Opaque": "gpuaug.transforms.opaque",
     "Ragged": "gpuaug.ragged",
     "PadToLargest": "gpuaug.transforms.sizes",
+    "RandomIoUCrop": "gpuaug.transforms.iou",
     "RandomResize": "gpuaug.transforms.sizes",
     "RandomShortestSize": "gpuaug.transforms.sizes",
     "RandomZoomOut": "gpuaug.transforms.sizes",
@@ -111,6 +113,7 @@ if TYPE_CHECKING:
     from gpuaug.ragged import Ragged
     from gpuaug.transforms import *
     from gpuaug.transforms.base import OPS
+    from gpuaug.transforms.iou import RandomIoUCrop
     from gpuaug.transforms.opaque import Opaque
     from gpuaug.transforms.sizes import PadToLargest, RandomResize, RandomShortestSize, RandomZoomOut, ScaleJitter
     from gpuaug.transforms.targets import ClampBoundingBoxes, SanitizeBoundingBoxes

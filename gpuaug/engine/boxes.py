@@ -129,6 +129,12 @@ def clip(corners: Tensor, size: Tensor) -> None:
     torch.minimum(ends, size, out=ends)
 
 
+def _off_centre(corners: Tensor, size: Tensor, centred: Tensor) -> Tensor:
+    """Which boxes (4, ...) have their centre outside of images of `size` (2, ...), where `centred` is not 0."""
+    middle = (corners[:2] + corners[2:]) / 2
+    return ~((middle > 0) & (middle < size)).all(0) & (centred != 0)
+
+
 def follow_boxes(way: Route, boxes: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor | None]:
     """Boxes where the draw has moved them.
 
@@ -149,8 +155,11 @@ def follow_boxes(way: Route, boxes: Tensor, counts: Sequence[int]) -> tuple[Tens
         if isinstance(stage, Move):
             m = next(matrices)
             corners, size = around(m, corners, stage), m[WIDTH:]
+            outside = None if stage.centred is None else _off_centre(corners, size, rows.table(stage.centred, boxes))
             if stage.clips:
                 clip(corners, size)
+            if outside is not None:
+                corners = corners.masked_fill(outside, 0.0)
         elif isinstance(stage, Bend):
             corners = rows.laid(bent_boxes(stage, rows.back(corners), rows.owners))
             size = rows.table(stage.size.T[::-1].copy(), boxes)

@@ -131,7 +131,7 @@ class Call:
     def draw(self) -> Draw:
         """The parameters of every step."""
         keys = self.reservation.keys
-        params = self.pipeline.sample(keys, self.canvas)
+        params = self.pipeline.sample(keys, self.canvas, self.targets, self.output.exact)
         return Draw(keys, params, self.training, self.canvas, self.pipeline, self.output.exact)
 
     def items(self) -> list[Item]:

@@ -34,7 +34,8 @@ class Move:
 
     matrix: (B, 3, 3) float64. points: The same for key points, which differ at flips. size: (height, width) after it,
     (B, 2). clips: Whether what it moves out of the image is cut off there. projective: Whether it divides. straight:
-    Whether it only scales, shifts and mirrors, along the axes. mirrors: Whether it may mirror.
+    Whether it only scales, shifts and mirrors, along the axes. mirrors: Whether it may mirror. centred: (B,) bool, whose
+    boxes become empty if their centre is outside, after a crop that was chosen by them.
     """
 
     matrix: Array
@@ -44,6 +45,7 @@ class Move:
     projective: bool = False
     straight: bool = False
     mirrors: bool = False
+    centred: Array | None = None
 
     def then(self, other: Move) -> Move:
         """This move and another one as one."""
@@ -116,7 +118,7 @@ class RouteBuilder:
         matrix = np.zeros((len(box), 3, 3))
         matrix[:, 0, 0], matrix[:, 1, 1], matrix[:, 2, 2] = scale[:, 1], scale[:, 0], 1.0
         matrix[:, :2, 2] = (-box[:, :2] * scale - start)[:, ::-1]
-        self._add(Move(matrix, matrix, placement.size, clips=True, straight=True))
+        self._add(Move(matrix, matrix, placement.size, clips=True, straight=True, centred=placement.centred))
         self.canvas = Canvas(placement.size, self.canvas.channels)
 
     def instructions(self, instructions: list[Instruction], composable: bool = False) -> None:
@@ -148,7 +150,8 @@ class RouteBuilder:
     def _add(self, move: Move, flips: bool = False) -> None:
         """A further move. Mirroring joins what is before and after it: boxes stay boxes, and nothing is cut off."""
         self._warp = None
-        joins = bool(self.stages) and isinstance(self.stages[-1], Move) and (flips or self._flips)
+        last = self.stages[-1] if self.stages else None
+        joins = isinstance(last, Move) and (flips or self._flips) and last.centred is move.centred is None
         if joins:
             self.stages[-1], self._flips = self._last().then(move), flips and self._flips
         else:
