@@ -13,8 +13,8 @@ __all__ = [
     "BICUBIC", "BILINEAR", "CIRCULAR", "CONSTANT", "CUBIC", "EDGE", "ERASE_WORDS", "FILL_AT", "FRACTION", "KEY_WORDS",
     "LINE_FRACTION", "LUMA", "MATRIX_SIZE", "MIX_WORDS", "MOST_OPCODES", "NEAREST", "NEAREST_EXACT", "OPCODE_AT",
     "OPERANDS", "OPERANDS_AT", "Q14", "RAGGED_WORDS", "REFLECT", "SMALL", "SYMMETRIC", "TABLE_WORDS",
-    "WINDOW_WORDS", "Blur", "Box", "Branch", "Convolve", "Elastic", "Factor", "Feature", "Flip", "Hue", "Jpeg", "KeyWord",
-    "MixWord", "Noise", "Op", "Warp", "WindowWord", "bits", "instruction_words", "table_at",
+    "WINDOW_WORDS", "Blur", "Box", "Branch", "Convolve", "Elastic", "Factor", "Feature", "Flip", "Hue", "Jpeg",
+    "KeyWord", "MixWord", "Noise", "Op", "Warp", "WindowWord", "bits", "instruction_words", "table_at",
 ]  # fmt: skip
 
 NEAREST, NEAREST_EXACT, BILINEAR, BICUBIC = range(4)  # `Window.interpolation` and `Warp.INTERPOLATION`
@@ -116,7 +116,6 @@ class Elastic(IntEnum):
     TAPS = 5
     INTERPOLATION = 9
     HAS_FILL = 10
-
 
 
 class Flip(IntEnum):

@@ -34,8 +34,8 @@ class Move:
 
     matrix: (B, 3, 3) float64. points: The same for key points, which differ at flips. size: (height, width) after it,
     (B, 2). clips: Whether what it moves out of the image is cut off there. projective: Whether it divides. straight:
-    Whether it only scales, shifts and mirrors, along the axes. mirrors: Whether it may mirror. centred: (B,) bool, whose
-    boxes become empty if their centre is outside, after a crop that was chosen by them.
+    Whether it only scales, shifts and mirrors, along the axes. mirrors: Whether it may mirror. centred: (B,) bool, the
+    samples whose boxes become empty if their centre is outside, after a crop that was chosen by them.
     """
 
     matrix: Array

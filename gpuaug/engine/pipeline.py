@@ -117,9 +117,7 @@ class Pipeline:
         """The first steps as text, the same in every process."""
         return str(list(self.first_steps))
 
-    def sample(
-        self, keys: Keys, canvas: Canvas, targets: Targets | None = None, exact: bool = False
-    ) -> list[Params]:
+    def sample(self, keys: Keys, canvas: Canvas, targets: Targets | None = None, exact: bool = False) -> list[Params]:
         """Draw every step's parameters; raises an error if a step cannot run on the canvas that reaches it.
 
         Args:

@@ -23,8 +23,8 @@ __all__ = ["seen_by"]
 Array = NDArray[Any]
 
 WAITS = (
-    "Augment: boxes are on {device}, and {name}, which chooses its crop by them, waits for the device. Keep them on the "
-    "CPU: the images may be on another device."
+    "Augment: boxes are on {device}, and {name}, which chooses its crop by them, waits for the device. Keep them on "
+    "the CPU: the images may be on another device."
 )
 
 
@@ -53,8 +53,8 @@ def seen_by(
     if not entries:
         return None
     if len(entries) > 1:
-        found = ", ".join(f'"{entry.key}"' for entry in entries)
-        raise checks.argument_error("Augment", "labels", f"targets with one key of boxes for {name}", found)
+        names = ", ".join(f'"{entry.key}"' for entry in entries)
+        raise checks.argument_error("Augment", "labels", f"targets with one key of boxes for {name}", names)
     (entry,) = entries
     rows = entry.rows
     if rows.device.type != "cpu":
@@ -63,12 +63,12 @@ def seen_by(
     corners = to_corners(rows, box_format(entry.given if entry.dense else entry.given[0]))
     boxes, kept = follow_boxes(route(before, params, canvas, exact), corners, entry.counts)
     owners = np.repeat(np.arange(len(canvas)), entry.counts)
-    found = boxes.numpy()
+    present: Array = boxes.numpy()
     if kept is not None:
-        owners, found = owners[kept.numpy()], found[kept.numpy()]
+        owners, present = owners[kept.numpy()], present[kept.numpy()]
 
     def draw(samples: Array, first: int, count: int) -> Array:
         ops, blocks = np.full(count, op, np.uint64), np.arange(first, first + count, dtype=np.uint64)
         return uniforms(keys.key, keys.index[samples], keys.look[samples], ops, blocks)
 
-    return Seen(found, owners, draw)
+    return Seen(present, owners, draw)

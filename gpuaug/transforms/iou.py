@@ -19,6 +19,7 @@ __all__ = ["RandomIoUCrop"]
 Array = NDArray[Any]
 
 OPTIONS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9, 1.0)
+AT_FIRST = 6  # crops that are tried before the others, as one of them will often do
 ROUNDS = 200  # torchvision tries for ever; with the default options one image in 10**13 is still searched then
 
 
@@ -86,39 +87,26 @@ class RandomIoUCrop(DrawnSize, registered=False):
             uniforms = seen.draw(waiting, 1 + number * blocks, blocks)
             least = np.array(self._options)[np.floor(uniforms[:, 0] * len(self._options)).astype(np.int64)]
             waiting, uniforms, least = (part[least < 1] for part in (waiting, uniforms, least))
-            tried, found = self._search(seen, waiting, sizes[waiting], uniforms[:, 4:], least)
-            good = found.any(axis=1)
-            box[waiting[good]] = tried[good, found[good].argmax(axis=1)]
+            tried, fits = self._crops(sizes[waiting], uniforms[:, 4:])
+            taken = search(seen, waiting, tried, fits, least)
+            good = taken >= 0
+            box[waiting[good]] = tried[good, taken[good]]
             applied[waiting[good]] = True
             waiting = waiting[~good]
         return {"box": box, "size": box[:, 2:].copy(), "applied": applied, "op": op}
 
-    def _search(
-        self, seen: Seen, samples: Array, sizes: Array, uniforms: Array, least: Array
-    ) -> tuple[Array, Array]:
-        """The crops that are tried for each of `samples` (n,), (n, trials, 4), and which of them may be taken.
+    def _crops(self, sizes: Array, uniforms: Array) -> tuple[Array, Array]:
+        """The crops (n, trials, 4) that are tried for images of `sizes` (n, 2), and which of them are of good shape.
 
-        Args:
-            seen: Boxes of all samples.
-            samples: Numbers of the samples, ascending; each has boxes.
-            sizes: Their (height, width), (n, 2).
-            uniforms: (n, 4 * trials): width, height, left and top of each crop.
-            least: Least IoU, (n,).
+        uniforms: (n, 4 * trials): width, height, left and top of each crop.
         """
-        numbers = uniforms.reshape(len(samples), -1, 4)
+        numbers = uniforms.reshape(len(sizes), self.trials, 4)
         lengths = np.floor(sizes[:, None] * (self.min_scale + (self.max_scale - self.min_scale) * numbers[..., 1::-1]))
         start = np.floor((sizes[:, None] - lengths) * numbers[..., 3:1:-1])
-        crops = np.concatenate([start, lengths], axis=2).astype(np.int64)
         height, width = lengths[..., 0], lengths[..., 1]
         ratio = width / np.maximum(height, 1)
-        found = (height > 0) & (width > 0) & (ratio >= self.min_aspect_ratio) & (ratio <= self.max_aspect_ratio)
-        mine = np.isin(seen.owners, samples)
-        owners = np.searchsorted(samples, seen.owners[mine])
-        if len(samples):
-            ious = overlaps(seen.boxes[mine], crops[owners].astype(np.float64))
-            best = np.maximum.reduceat(ious, np.searchsorted(owners, np.arange(len(samples))), axis=0)
-            found &= (best >= 0) & (best >= least[:, None])
-        return crops, found
+        fits = (height > 0) & (width > 0) & (ratio >= self.min_aspect_ratio) & (ratio <= self.max_aspect_ratio)
+        return np.concatenate([start, lengths], axis=2).astype(np.int64), fits
 
     def placement(self, params: Params, canvas: Canvas) -> Placement:
         placed = Placement.cut(canvas.sizes, params["box"][:, :2], params["size"], may_pad=False)
@@ -128,10 +116,44 @@ class RandomIoUCrop(DrawnSize, registered=False):
         return "crop ({}, {})".format(*params["size"][sample])
 
 
+def search(seen: Seen, samples: Array, crops: Array, fits: Array, least: Array) -> Array:
+    """The number of the first crop of each sample that may be taken, (n,); -1: none.
+
+    Args:
+        seen: Boxes of all samples.
+        samples: Numbers of the samples, (n,), ascending; each has boxes.
+        crops: Crops that are tried, (n, trials, 4).
+        fits: Which of them are of good shape, (n, trials).
+        least: Least IoU, (n,).
+    """
+    taken = np.full(len(samples), -1)
+    first = np.searchsorted(seen.owners, samples)
+    counts = np.searchsorted(seen.owners, samples, side="right") - first
+    if not len(samples):
+        return taken
+    areas = (seen.boxes[:, 2] - seen.boxes[:, 0]) * (seen.boxes[:, 3] - seen.boxes[:, 1])
+    largest = np.maximum.reduceat(np.append(areas, 0.0), np.stack([first, first + counts], 1).reshape(-1))[::2]
+    # an IoU is at most the area of the box divided by that of the crop
+    fits = fits & (crops[..., 2] * crops[..., 3] * least[:, None] <= 1.0001 * largest[:, None])
+    for start, stop in ((0, AT_FIRST), (AT_FIRST, fits.shape[1])):
+        row, trial = np.nonzero(fits[:, start:stop] & (taken < 0)[:, None])
+        if not len(row):
+            continue
+        trial, number = trial + start, counts[row]
+        begin = np.cumsum(number) - number
+        boxes = np.arange(number.sum()) + np.repeat(first[row] - begin, number)
+        tried = np.repeat(crops[row, trial].astype(np.float64), number, axis=0)
+        best = np.maximum.reduceat(overlaps(seen.boxes[boxes], tried), begin)
+        good = (best >= 0) & (best >= least[row])
+        row, trial = row[good][::-1], trial[good][::-1]
+        taken[row] = trial  # the last one that is written is the first trial
+    return taken
+
+
 def overlaps(boxes: Array, crops: Array) -> Array:
-    """(M, n) IoU of each box (M, 4), x1, y1, x2, y2, with its crops (M, n, 4); -1 where its centre is outside."""
-    x1, y1, x2, y2 = boxes.T[:, :, None]
-    top, left, height, width = np.moveaxis(crops, 2, 0)
+    """(m,) IoU of each box (m, 4), x1, y1, x2, y2, with its crop (m, 4); -1 where its centre is outside."""
+    x1, y1, x2, y2 = np.ascontiguousarray(boxes.T)
+    top, left, height, width = np.ascontiguousarray(crops.T)
     bottom, right = top + height, left + width
     across = np.minimum(x2, right) - np.maximum(x1, left)
     down = np.minimum(y2, bottom) - np.maximum(y1, top)

@@ -10,7 +10,6 @@ import torch
 from torchvision.transforms import v2
 
 import gpuaug as ga
-from gpuaug.transforms.base import Canvas
 from tests.support.answers import displacement, drawn_displacement
 from tests.support.images import batch
 
@@ -61,8 +60,9 @@ def test_a_sample_has_its_own_draw_wherever_it_is(backend: str) -> None:
 def test_masks_and_pixels_move_together_and_only_where_it_is_applied(backend: str) -> None:
     images = batch("noise", 6, 1, (40, 48))
     images[:] = images[0]
-    steps = [ga.RandomChoice([ga.ElasticTransform(60, 1.5, "nearest", 7), ga.RandomHorizontalFlip(1), ga.RandomInvert(0)])]
-    augment = ga.Augment(steps, seed=2, backend=backend, mask_fill=7)
+    elastic = ga.ElasticTransform(60, 1.5, "nearest", 7)
+    step = ga.RandomChoice([elastic, ga.RandomHorizontalFlip(1), ga.RandomInvert(0)])
+    augment = ga.Augment([step], seed=2, backend=backend, mask_fill=7)
     result, targets = augment(images, {"masks": images[:, 0]})
     assert torch.equal(result[:, 0], targets["masks"])
     assert len({image.numpy().tobytes() for image in result}) > 3

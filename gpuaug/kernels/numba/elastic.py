@@ -90,7 +90,7 @@ def _down(lines: Array, y: Scalar, height: Scalar, weights: Array, scale: Scalar
 @inner
 def _draw(height: Scalar, width: Scalar, m: Array, weights: Array, memory: Array) -> tuple[Array, Array]:
     """Draw the noise of both planes, and smooth it along x: (2, H W) int16. The rest of the memory is free."""
-    count, start = height * width, 0
+    count = height * width
     blocks = (2 * count + 7) // 8
     words = memory[: 4 * blocks].view(np.uint32)
     philox_words(0, blocks, np.int64(m[KEY]), np.int64(m[KEY + 1]), np.int64(m[KEY + 2]), 0, 0, words)
@@ -102,11 +102,11 @@ def _draw(height: Scalar, width: Scalar, m: Array, weights: Array, memory: Array
     total, padded = rest[:width], rest[width:]
     for plane in range(2):
         taps = np.int64(m[TAPS + plane])
+        start = 2 * plane * np.int64(m[TAPS])
         across = weights[start : start + taps]
         for y in range(height):
             row = noise[plane * count + y * width : plane * count + (y + 1) * width]
             _across(row, across, padded, total, lines[plane, y * width : (y + 1) * width])
-        start += 2 * taps
     return lines, rest
 
 
@@ -149,7 +149,8 @@ def _cells(by_x: Array, by_y: Array, y: Scalar, height: Scalar, width: Scalar, a
 
 @kernel
 def nearest(
-    canvas: Array, height: int, width: int, m: Array, weights: Array, fill: Array, out: Array, scratch: Array, memory: Array
+    canvas: Array, height: int, width: int, m: Array, weights: Array, fill: Array, out: Array,
+    scratch: Array, memory: Array,
 ) -> None:  # fmt: skip
     """Args: canvas, out (C, H W) uint8; m, weights of `Op.ELASTIC`; fill (C,); scratch (C + 2 W, H W + 1) int32."""
     channels, size = canvas.shape
@@ -175,7 +176,8 @@ def nearest(
 
 @kernel
 def bilinear(
-    canvas: Array, height: int, width: int, m: Array, weights: Array, fill: Array, out: Array, scratch: Array, memory: Array
+    canvas: Array, height: int, width: int, m: Array, weights: Array, fill: Array, out: Array,
+    scratch: Array, memory: Array,
 ) -> None:  # fmt: skip
     """As `nearest`; scratch (10 W + C (H + 1) (W + 1),) int32."""
     channels, size = canvas.shape[0], (height + 1) * (width + 1)
@@ -194,7 +196,8 @@ def bilinear(
 
 @kernel
 def bicubic(
-    canvas: Array, height: int, width: int, m: Array, weights: Array, fill: Array, out: Array, scratch: Array, memory: Array
+    canvas: Array, height: int, width: int, m: Array, weights: Array, fill: Array, out: Array,
+    scratch: Array, memory: Array,
 ) -> None:  # fmt: skip
     """As `nearest`; scratch (24 W + C (H + 6) (W + 3),) int32."""
     channels, size = canvas.shape[0], (height + 6) * (width + 3)
@@ -215,7 +218,8 @@ KERNELS = {NEAREST: nearest, BILINEAR: bilinear, BICUBIC: bicubic}
 
 
 def elastic(
-    canvas: Array, height: int, width: int, m: Array, weights: Array, fill: Array, out: Array, scratch: Array, memory: Array
+    canvas: Array, height: int, width: int, m: Array, weights: Array, fill: Array, out: Array,
+    scratch: Array, memory: Array,
 ) -> None:  # fmt: skip
     """ELASTIC with the interpolation that the operands say. memory (scratch_size(H, W, m),) int32."""
     KERNELS[int(m[Elastic.INTERPOLATION])](canvas, height, width, m, weights, fill, out, scratch, memory)

@@ -25,7 +25,8 @@ CHUNK = 512  # blocks drawn together, for 4096 pixels
 
 @inner
 def philox_words(
-    block: Scalar, count: Scalar, one: Scalar, two: Scalar, three: Scalar, key_low: Scalar, key_high: Scalar, words: Array
+    block: Scalar, count: Scalar, one: Scalar, two: Scalar, three: Scalar, key_low: Scalar, key_high: Scalar,
+    words: Array,
 ) -> None:  # fmt: skip
     """Write `count` blocks, from `block` on, to `words` (4 count,) uint32; the counter is (block, one, two, three)."""
     low, high, age, counter = np.uint64(two), np.uint64(0), np.uint64(three), np.uint64(one)

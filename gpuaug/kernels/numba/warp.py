@@ -18,7 +18,8 @@ from gpuaug.kernels.numba.llvm.intrinsics import floor, rint
 from gpuaug.kernels.numba.runtime.jit import inner, kernel
 
 __all__ = [
-    "bicubic_row", "bilinear_row", "move", "nearest", "outside", "pack", "pack_line", "pack_taps", "read", "unpack", "warp",
+    "bicubic_row", "bilinear_row", "move", "nearest", "outside", "pack", "pack_line", "pack_taps", "read", "unpack",
+    "warp",
 ]  # fmt: skip
 
 Array = NDArray[Any]
@@ -194,7 +195,7 @@ def bilinear_row(
     cells: Array, y: Scalar, height: Scalar, width: Scalar, m: Array, fill: Array,
     sx: Array, sy: Array, near: Array, at: Array, line: Array, weights: Array, out: Array,
 ) -> None:  # fmt: skip
-    """Write row `y` of all channels from its source coordinates. cells (C, (H + 1) (W + 1)); weights (5, W): scratch."""
+    """Write row `y` of all channels from its source coordinates. cells (C, (H + 1) (W + 1)); weights (5, W)."""
     _weigh(sx, sy, near, height, width, at, weights)
     for c in range(cells.shape[0]):
         read(cells[c], at, line)

@@ -51,7 +51,7 @@ def shifts(operands: Array, kernel: Array, size: tuple[int, int], device: torch.
     weights, scale = upload(kernel.astype(np.int32), device), upload(operands, device)
     planes, start = [], 0
     for plane in range(2):
-        taps = int(operands[0, Elastic.TAPS + plane])
+        taps = int(operands[:, Elastic.TAPS + plane].max())
         across, down = weights[:, start : start + taps], weights[:, start + taps : start + 2 * taps]
         total = _smoothed(noise[:, plane], across, down).float()
         planes.append(total * scale[:, Elastic.SCALE + plane, None, None])

@@ -11,7 +11,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpuaug.instructions import MATRIX_SIZE, Blur, Box, Branch, Convolve, Elastic, Factor, Flip, Hue, Jpeg, Noise, Op, Warp
+from gpuaug.instructions import (
+    MATRIX_SIZE,
+    Blur,
+    Box,
+    Branch,
+    Convolve,
+    Elastic,
+    Factor,
+    Flip,
+    Hue,
+    Jpeg,
+    Noise,
+    Op,
+    Warp,
+)
 from gpuaug.kernels.torch.common import byte, chunks, fma, upload
 from gpuaug.kernels.torch.elastic import elastic
 from gpuaug.kernels.torch.filter import blur, convolve

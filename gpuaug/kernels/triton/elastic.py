@@ -143,7 +143,7 @@ def elastic(canvas: Tensor, layout: Layout, run: Run, params: Params) -> Tensor:
     )  # fmt: skip
     grid, sizes = tiling(height, width, batch, channels, run.tile)
     launch(
-        elastic_kernel, grid, canvas, lines, out, *params.arguments, instruction_at, weights_at, height, width, channels,
-        MAY=run.mask & RESAMPLE, **sizes,
+        elastic_kernel, grid, canvas, lines, out, *params.arguments, instruction_at, weights_at, height, width,
+        channels, MAY=run.mask & RESAMPLE, **sizes,
     )  # fmt: skip
     return out
