@@ -24,6 +24,7 @@ __all__ = [
     "CutMix",
     "DeviceLoader",
     "Draw",
+    "ElasticTransform",
     "FiveCrop",
     "GaussianBlur",
     "GaussianNoise",
@@ -52,6 +53,7 @@ __all__ = [
     "RandomGrayscale",
     "RandomHorizontalFlip",
     "RandomInvert",
+    "RandomIoUCrop",
     "RandomOrder",
     "RandomPerspective",
     "RandomPhotometricDistort",
@@ -106,6 +108,7 @@ MODULES = {
     "Opaque": "gpuaug.transforms.opaque",
     "Ragged": "gpuaug.ragged",
     "PadToLargest": "gpuaug.transforms.sizes",
+    "RandomIoUCrop": "gpuaug.transforms.iou",
     "RandomResize": "gpuaug.transforms.sizes",
     "RandomShortestSize": "gpuaug.transforms.sizes",
     "RandomZoomOut": "gpuaug.transforms.sizes",
@@ -159,6 +162,7 @@ if TYPE_CHECKING:
     from gpuaug.transforms import *
     from gpuaug.transforms.base import OPS
     from gpuaug.transforms.corners import CornerCrop, FiveCrop, TenCrop
+    from gpuaug.transforms.iou import RandomIoUCrop
     from gpuaug.transforms.opaque import Opaque
     from gpuaug.transforms.sizes import PadToLargest, RandomResize, RandomShortestSize, RandomZoomOut, ScaleJitter
     from gpuaug.transforms.targets import ClampBoundingBoxes, SanitizeBoundingBoxes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
 
 import numpy as np
 import torch
@@ -171,24 +171,24 @@ class Augment(ReplaceableModule):
         return self._call(images, plain, targets, self._numbering.take(images, index, mode, training), training)
 
     @overload
-    def sample(self, images: Images, *, index: Tensor | None = None) -> Draw: ...
+    def sample(self, images: Images, labels: Any = None, *, index: Tensor | None = None) -> Draw: ...
     @overload
-    def sample(self, images: Pictures, *, index: Tensor | None = None) -> dict[str, Draw]: ...
-    def sample(self, images: Images | Pictures, *, index: Tensor | None = None) -> Draw | dict[str, Draw]:
+    def sample(self, images: Pictures, labels: Any = None, *, index: Tensor | None = None) -> dict[str, Draw]: ...
+    def sample(self, images: Any, labels: Any = None, *, index: Tensor | None = None) -> Draw | dict[str, Draw]:
         """Draw the parameters for a batch of this shape. Everything random happens here.
 
         In training it uses up one look at each image, as a call does. A draw can be rendered any number of times. For a
-        mapping it returns a dict of draws.
+        mapping it returns a dict of draws. Only RandomIoUCrop needs labels: targets with boxes, by which it draws.
         """
         if self._schedule is not None:
             self._follow_schedule(self.epoch)
         if not isinstance(images, Tensor) and isinstance(images, Mapping):
             take = partial(self._numbering.take, index=index, mode=None, training=self.training)
-            with self._scene(images, None, self.training, take, mixes=False) as scene:
+            with self._scene(images, labels, self.training, take, mixes=False) as scene:
                 return scene.draw()
-        self._check(images, None, self.training, mixes=False)
+        _, targets = self._check(images, labels, self.training, mixes=False)
         taken = self._numbering.take(images, index, None, self.training)
-        with self._call(images, None, None, taken, self.training) as call:
+        with self._call(images, None, targets, taken, self.training) as call:
             return call.draw()
 
     def example_draw(self, images: Images, *, epoch: int | None = None) -> Draw:

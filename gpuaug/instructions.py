@@ -13,8 +13,8 @@ __all__ = [
     "BICUBIC", "BILINEAR", "CIRCULAR", "CONSTANT", "CUBIC", "EDGE", "ERASE_WORDS", "FILL_AT", "FRACTION", "KEY_WORDS",
     "LINE_FRACTION", "LUMA", "MATRIX_SIZE", "MIX_WORDS", "MOST_OPCODES", "NEAREST", "NEAREST_EXACT", "OPCODE_AT",
     "OPERANDS", "OPERANDS_AT", "Q14", "RAGGED_WORDS", "REFLECT", "SMALL", "SYMMETRIC", "TABLE_WORDS",
-    "WINDOW_WORDS", "Blur", "Box", "Branch", "Convolve", "Factor", "Feature", "Flip", "Hue", "Jpeg", "KeyWord",
-    "MixWord", "Noise", "Op", "Warp", "WindowWord", "bits", "instruction_words", "table_at",
+    "WINDOW_WORDS", "Blur", "Box", "Branch", "Convolve", "Elastic", "Factor", "Feature", "Flip", "Hue", "Jpeg",
+    "KeyWord", "MixWord", "Noise", "Op", "Warp", "WindowWord", "bits", "instruction_words", "table_at",
 ]  # fmt: skip
 
 NEAREST, NEAREST_EXACT, BILINEAR, BICUBIC = range(4)  # `Window.interpolation` and `Warp.INTERPOLATION`
@@ -57,6 +57,7 @@ class Op(IntEnum):
     BRANCH = 17  # `Branch`: keep the canvas as the base, total = WEIGHT * canvas
     JOIN = 18  # `Branch`: total += WEIGHT * canvas, then go back to the base
     MERGE = 19  # canvas = trunc(total)
+    ELASTIC = 20  # `Elastic`, fill, kernel: each pixel reads where the canvas shows it, moved by smoothed noise
 
 
 class Feature(IntEnum):
@@ -98,6 +99,23 @@ class Warp(IntEnum):
 
 
 MATRIX_SIZE = 9
+
+
+class Elastic(IntEnum):
+    """ELASTIC: three numbers of 24 bits that key the noise, how far a noise of 1 moves, in pixels, and the weights.
+
+    The noise of a plane (0: x, 1: y) is `element` plane * H * W + pixel of Philox's 16-bit halves: counter (element //
+    8, KEY, KEY + 1, KEY + 2), key (0, 0), n = half - 2**15. It is smoothed in integers along x, (sum of n * weight +
+    2**13) >> 14, then along y without a shift, with a reflected border; a shift is float32(sum) * SCALE, where SCALE
+    counts for 2**-29. `kernel`: the weights of plane 0 along x and along y, TAPS each, then those of plane 1, TAPS + 1
+    each. INTERPOLATION and HAS_FILL are as of WARP, and at the same places.
+    """
+
+    KEY = 0
+    SCALE = 3
+    TAPS = 5
+    INTERPOLATION = 9
+    HAS_FILL = 10
 
 
 class Flip(IntEnum):

@@ -29,7 +29,7 @@ from .ptx_code import Counts
 __all__ = ["AMD", "NVIDIA", "Launch", "distinct", "emulate", "launches", "recompiled", "resources"]
 
 PACKAGE = "gpuaug.kernels.triton"
-PASSES = ("crop", "filter", "finish", "jpeg", "instructions", "labels", "statistics")
+PASSES = ("crop", "elastic", "filter", "finish", "jpeg", "instructions", "labels", "statistics")
 TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 
 

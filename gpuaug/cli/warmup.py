@@ -86,6 +86,7 @@ def everything() -> "list[Augment]":
         ga.RandomRotation(9, interpolation="bicubic"), ga.RandomAffine(9),
         ga.MotionBlur(5, 9.0, (-1.0, 1.0)), ga.RandomEqualize(), ga.RandomAutocontrast(),
         ga.GaussianNoise(), ga.JPEG(50),
+        *(ga.ElasticTransform(9, 1, name) for name in ("nearest", "bilinear", "bicubic")),
     ]  # fmt: skip
     crop = ga.RandomResizedCrop(32)
     lists: list[list[Any]] = [[ga.RandomHorizontalFlip(), ga.RandomInvert()], [crop, *pixels]]

@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpuaug.engine.geometry import Move, Route
+from gpuaug.engine.bends import bent_boxes, bent_points
+from gpuaug.engine.geometry import Bend, Move, Route
 from gpuaug.instructions import MATRIX_SIZE
 from gpuaug.kernels.torch.common import upload
 
@@ -128,6 +129,12 @@ def clip(corners: Tensor, size: Tensor) -> None:
     torch.minimum(ends, size, out=ends)
 
 
+def _off_centre(corners: Tensor, size: Tensor, centred: Tensor) -> Tensor:
+    """Which boxes (4, ...) have their centre outside of images of `size` (2, ...), where `centred` is not 0."""
+    middle = (corners[:2] + corners[2:]) / 2
+    return ~((middle > 0) & (middle < size)).all(0) & (centred != 0)
+
+
 def follow_boxes(
     way: Route, boxes: Tensor, counts: Sequence[int], mode: str | None = "soft"
 ) -> tuple[Tensor, Tensor | None]:
@@ -151,7 +158,15 @@ def follow_boxes(
         if isinstance(stage, Move):
             m = next(matrices)
             corners, size = around(m, corners, stage), m[WIDTH:]
+            outside = None if stage.centred is None else _off_centre(corners, size, rows.table(stage.centred, boxes))
             if stage.clips and mode is not None:
+                clip(corners, size)
+            if outside is not None:
+                corners = corners.masked_fill(outside, 0.0)
+        elif isinstance(stage, Bend):
+            corners = rows.laid(bent_boxes(stage, rows.back(corners), rows.owners))
+            size = rows.table(stage.size.T[::-1].copy(), boxes)
+            if mode is not None:
                 clip(corners, size)
         else:
             size = rows.table(way.before.T[::-1].copy(), boxes) if size is None else size
@@ -177,6 +192,11 @@ def _shown(left: Tensor, given: Tensor, way: Route, place: int, rows: Rows) -> T
     return rows.back(torch.where(area > 0, left / area, torch.zeros_like(area))[None])[:, 0]
 
 
+def _inside(places: Tensor, size: Tensor) -> Tensor:
+    """Whether points (2, ...), x and y, are in images of `size` (2, ...), width and height."""
+    return ((places > -0.5) & (places < size - 0.5)).all(0)
+
+
 def follow_points(way: Route, points: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
     """Key points where the draw has moved them.
 
@@ -193,11 +213,20 @@ def follow_points(way: Route, points: Tensor, counts: Sequence[int]) -> tuple[Te
     number = points.shape[1]
     places = paired(rows.laid(points.transpose(1, 2).flatten(1)), number)  # (x and y, n, ...)
     inside = torch.ones_like(places[0], dtype=torch.bool)
-    matrices = rows.table(table_of(way.moves, points=True), points)[:, :, None] if way.moves else ()
-    for stage, m in zip(way.moves, matrices, strict=True):
-        places = moved(m, places, stage.projective)
-        if stage.clips:
-            inside = inside & ((places > -0.5) & (places < m[WIDTH:] - 0.5)).all(0)
+    matrices = iter(rows.table(table_of(way.moves, points=True), points)[:, :, None]) if way.moves else iter(())
+    for stage in way.stages:
+        if isinstance(stage, Move):
+            m = next(matrices)
+            places = moved(m, places, stage.projective)
+            if stage.clips:
+                inside = inside & _inside(places, m[WIDTH:])
+        elif isinstance(stage, Bend):
+            limits = rows.table(stage.size.T[::-1].copy(), points)[:, None]
+            inside = inside & _inside(places, limits)  # it takes what is outside for the nearest pixel
+            flat = rows.back(places.flatten(0, 1)).view(len(points), 2, number).transpose(1, 2)
+            flat = bent_points(stage, flat, rows.owners).transpose(1, 2).flatten(1)
+            places = paired(rows.laid(flat), number)
+            inside = inside & _inside(places, limits)
     mirrored = np.linalg.det(way.matrices()[:, :2, :2]) < 0
     turned = rows.table(mirrored.astype(np.float64), points).expand(*inside.shape[1:])
     result = rows.back(places.flatten(0, 1)).view(len(points), 2, number).transpose(1, 2)

@@ -51,7 +51,7 @@ class Draw:
         third component. What a crop cuts off lies outside the output.
 
         Raises:
-            ValueError: If a step moves pixels otherwise than by a matrix: AugMix, or an opaque step.
+            ValueError: If a step moves pixels otherwise than by a matrix: AugMix, ElasticTransform, or an opaque step.
         """
         return route_of(self).matrices()
 
@@ -74,7 +74,10 @@ def route_of(draw: Draw) -> Route:
     for step in draw.pipeline.steps:
         if step.kind is Kind.OPAQUE and step.moves:
             raise checks.argument_error("Draw", "pipeline", "of steps that move pixels by a matrix", step.title)
-    return route(draw.pipeline.steps, draw.params, draw.canvas, draw.exact)
+    way = route(draw.pipeline.steps, draw.params, draw.canvas, draw.exact)
+    if way.bends:
+        raise checks.argument_error("Draw", "pipeline", "of steps that move pixels by a matrix", "ElasticTransform")
+    return way
 
 
 class Reserved:
@@ -157,7 +160,7 @@ class Call(Reserved):
     def draw(self) -> Draw:
         """The parameters of every step."""
         keys = self.reservation.keys
-        params = self.pipeline.sample(keys, self.canvas)
+        params = self.pipeline.sample(keys, self.canvas, self.targets, self.output.exact)
         return Draw(keys, params, self.training, self.canvas, self.pipeline, self.output.exact)
 
     def items(self) -> list[Item]:

@@ -24,6 +24,7 @@ from gpuaug.kernels.torch.common import upload
 from gpuaug.program import Keys, Mix
 from gpuaug.ragged import Ragged
 from gpuaug.transforms.base import Canvas, Kind, Params
+from gpuaug.transforms.elastic import ElasticTransform
 from gpuaug.transforms.mix import MixUp, check_labels
 from gpuaug.transforms.opaque import Opaque
 from gpuaug.transforms.policy import AugMix
@@ -83,6 +84,15 @@ def _check_clips(owner: object, pipeline: Pipeline) -> None:
             raise checks.argument_error(owner, "images", expected, "clips", remedy)
 
 
+def _check_rotated(owner: object, pipeline: Pipeline) -> None:
+    """Raise an error if a step cannot move rotated boxes."""
+    for step in pipeline.steps:
+        if any(isinstance(one, ElasticTransform) or one.sees_boxes for one in walk([step])):
+            remedy = "Pass key points of the corners, or leave the step out."
+            expected = f"boxes with sides along the axes with {step.title}"
+            raise checks.argument_error(owner, "labels", expected, "rotated boxes", remedy)
+
+
 def check_list(owner: object, pipeline: Pipeline, targets: Targets, following: Following) -> None:
     """Raise an error if a list cannot move these targets."""
     if pipeline.mix is not None and isinstance(targets.given, (list, tuple)):
@@ -92,6 +102,8 @@ def check_list(owner: object, pipeline: Pipeline, targets: Targets, following: F
     if not kinds:
         return
     names = ", ".join(f'"{entry.key}"' for entry in targets.entries if entry.kind in kinds)
+    if any(entry.rotated for entry in targets.entries):
+        _check_rotated(owner, pipeline)
     for step in pipeline.steps:
         if step.kind is Kind.OPAQUE and step.moves:
             remedy = "Use gpuaug's own transform in its place, or give it moves=False if it moves nothing."

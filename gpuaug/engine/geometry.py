@@ -21,7 +21,7 @@ from gpuaug.program import Erase, Instruction, Mix, Op
 from gpuaug.transforms.base import Canvas, Convert, Params, Placement, Transform
 from gpuaug.transforms.targets import TargetStep
 
-__all__ = ["Move", "Route", "inverted", "route"]
+__all__ = ["Bend", "Move", "Route", "inverted", "route"]
 
 Array = NDArray[Any]
 
@@ -36,7 +36,8 @@ class Move:
     (B, 2). clips: Whether what it moves out of the image is cut off there. projective: Whether it divides. straight:
     Whether it only scales, shifts and mirrors, along the axes. mirrors: Whether it may mirror. applied: (B,) bool,
     samples that it changes; None: all. squares: (B,) bool, samples whose rotated boxes it makes rectangles of; None: no
-    one. Both are known of moves that are kept apart.
+    one. Both are known of moves that are kept apart. centred: (B,) bool, the samples whose boxes become empty if their
+    centre is outside, after a crop that was chosen by them.
     """
 
     matrix: Array
@@ -48,6 +49,7 @@ class Move:
     mirrors: bool = False
     applied: Array | None = None
     squares: Array | None = None
+    centred: Array | None = None
 
     def then(self, other: Move) -> Move:
         """This move and another one as one."""
@@ -68,13 +70,24 @@ def _either(one: Array | None, other: Array | None) -> Array | None:
 
 
 @dataclass
+class Bend:
+    """A shift of each pixel by an amount of its own, which no matrix says: an ELASTIC.
+
+    instruction: One for each sample. size: (height, width) of the images, (B, 2).
+    """
+
+    instruction: Instruction
+    size: Array
+
+
+@dataclass
 class Route:
     """The moves of a draw in order, and the steps for boxes between them.
 
     before, size: (height, width) of the input and of the output, (B, 2).
     """
 
-    stages: list[Move | TargetStep]
+    stages: list[Move | Bend | TargetStep]
     before: Array
     size: Array
 
@@ -82,8 +95,12 @@ class Route:
     def moves(self) -> list[Move]:
         return [stage for stage in self.stages if isinstance(stage, Move)]
 
+    @property
+    def bends(self) -> bool:
+        return any(isinstance(stage, Bend) for stage in self.stages)
+
     def total(self) -> Move:
-        """All moves as one."""
+        """All moves as one, without the bends."""
         matrix = np.tile(np.eye(3), (len(self.size), 1, 1))
         total = Move(matrix, matrix, self.before, clips=False)
         for move in self.moves:
@@ -105,7 +122,7 @@ class RouteBuilder:
 
     def __init__(self, canvas: Canvas, exact: bool, apart: bool = False) -> None:
         self.canvas, self.exact, self.apart = canvas, exact, apart
-        self.stages: list[Move | TargetStep] = []
+        self.stages: list[Move | Bend | TargetStep] = []
         self._flips = False  # whether the last stage only mirrors
         self._warp: Instruction | None = None  # the last stage, if a warp may join it
 
@@ -118,7 +135,7 @@ class RouteBuilder:
         matrix = np.zeros((len(box), 3, 3))
         matrix[:, 0, 0], matrix[:, 1, 1], matrix[:, 2, 2] = scale[:, 1], scale[:, 0], 1.0
         matrix[:, :2, 2] = (-box[:, :2] * scale - start)[:, ::-1]
-        self._add(Move(matrix, matrix, placement.size, clips=True, straight=True))
+        self._add(Move(matrix, matrix, placement.size, clips=True, straight=True, centred=placement.centred))
         self.canvas = Canvas(placement.size, self.canvas.channels)
 
     def _windows(self, placement: Placement) -> None:
@@ -162,6 +179,9 @@ class RouteBuilder:
                     self._add(self._flipped(instruction), flips=True)
             elif Op.FLIP in possible:
                 self._add(self._flipped(instruction), flips=True)
+            if Op.ELASTIC in possible:
+                self.stages.append(Bend(instruction, self.canvas.sizes))
+                self._warp = None
 
     def _last(self) -> Move:
         last = self.stages[-1]
@@ -171,7 +191,9 @@ class RouteBuilder:
     def _add(self, move: Move, flips: bool = False) -> None:
         """A further move. Mirroring joins what is before and after it: boxes stay boxes, and nothing is cut off."""
         self._warp = None
-        joins = bool(self.stages) and isinstance(self.stages[-1], Move) and (flips or self._flips) and not self.apart
+        last = self.stages[-1] if self.stages else None
+        joins = isinstance(last, Move) and (flips or self._flips) and last.centred is move.centred is None
+        joins = joins and not self.apart
         if joins:
             self.stages[-1], self._flips = self._last().then(move), flips and self._flips
         else:

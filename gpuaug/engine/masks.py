@@ -52,7 +52,7 @@ class MaskBuilder(ProgramBuilder):
 
     def instructions(self, instructions: list[Instruction], composable: bool = False) -> None:
         for instruction in instructions:
-            kinds = instruction.possible & ({Op.WARP, Op.FLIP} | ({Op.ERASE} if self.erases else set()))
+            kinds = instruction.possible & ({Op.WARP, Op.ELASTIC, Op.FLIP} | ({Op.ERASE} if self.erases else set()))
             if not kinds:
                 continue
             masked = self._masked(instruction, kinds)
@@ -72,10 +72,11 @@ class MaskBuilder(ProgramBuilder):
         if kinds == {Op.FLIP}:
             return Instruction(possible, opcode, instruction.operands)
         operands = instruction.operands.copy()
-        warps = opcode == Op.WARP
+        warps = (opcode == Op.WARP) | (opcode == Op.ELASTIC)
         operands[warps, Warp.INTERPOLATION], operands[warps, Warp.HAS_FILL] = NEAREST, 1.0
         fill = np.broadcast_to(self.fill.astype(np.float32), (len(opcode), len(self.fill)))
-        return Instruction(possible, opcode, operands, fill=fill)
+        kernel = instruction.kernel if Op.ELASTIC in kinds else None
+        return Instruction(possible, opcode, operands, fill=fill, kernel=kernel)
 
     def convert(self, step: Convert) -> None:
         """Names of classes stay as they are."""

@@ -16,6 +16,8 @@ from torch import nn
 from gpuaug import checks
 from gpuaug.engine.builder import Item, ProgramBuilder
 from gpuaug.engine.order import check_order
+from gpuaug.engine.seen import seen_by
+from gpuaug.engine.targets import Targets
 from gpuaug.interop.torchvision import in_a_list, theirs
 from gpuaug.philox import uniforms
 from gpuaug.program import VIEW, Alike, Keys, Program
@@ -131,6 +133,8 @@ class Pipeline:
         """
         count = 0
         for number, step in enumerate(self.steps):
+            if step.sees_boxes:
+                return ()  # nobody knows the boxes before the call
             if step.kind is Kind.CROP:
                 count = number + 1
             elif type(step) not in FLIPS and step.kind is not Kind.TARGET:
@@ -151,13 +155,24 @@ class Pipeline:
         numbers = self._first_numbers()
         return Pipeline(self.first_steps, "train", first=self, number=lambda *_: numbers) if numbers else None
 
-    def sample(self, keys: Keys, canvas: Canvas) -> list[Params]:
-        """Draw every step's parameters; raises an error if a step cannot run on the canvas that reaches it."""
-        draws = self._streams.draw(keys)
-        params = []
-        for step in self.steps:
+    def sample(self, keys: Keys, canvas: Canvas, targets: Targets | None = None, exact: bool = False) -> list[Params]:
+        """Draw every step's parameters; raises an error if a step cannot run on the canvas that reaches it.
+
+        Args:
+            keys: Keys of the batch.
+            canvas: Sizes and channels of its images.
+            targets: Its targets, of which a step may see the boxes.
+            exact: Whether each warp is a step by itself, for where boxes have moved to.
+        """
+        draws, given = self._streams.draw(keys), canvas
+        params: list[Params] = []
+        for number, step in enumerate(self.steps):
             step.check(canvas)
-            params.append(step.sample(draws, canvas))
+            if step.sees_boxes and targets is not None:
+                seen = seen_by(step, targets, self.steps[:number], params, given, exact, keys, self._ops[number])
+                params.append(step.sample(draws, replace(canvas, seen=seen)))
+            else:
+                params.append(step.sample(draws, canvas))
             canvas = step.after(canvas, params[-1])
         if self.mix is not None:
             _part_copies(params, keys.index)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpuaug.engine.boxes import ROWS, WIDTH, Rows, moved, table_of
-from gpuaug.engine.geometry import Move, Route
+from gpuaug.engine.geometry import Bend, Move, Route
 
 __all__ = ["follow_rotated", "from_quads", "to_quads"]
 
@@ -198,6 +198,7 @@ def follow_rotated(
             size = m[WIDTH:ROWS]
             quads = _stepped(quads, m, stage, format_, mode)
             continue
+        assert not isinstance(stage, Bend), "refused before the draw"
         size = rows.table(way.before.T[::-1].copy(), quads) if size is None else size
         own = mode if stage.clamping_mode == "auto" else stage.clamping_mode
         if stage.clips and own is not None:

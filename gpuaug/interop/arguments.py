@@ -15,7 +15,7 @@ from gpuaug import checks
 from gpuaug.transforms import arguments
 
 __all__ = [
-    "FORMS", "edge", "even", "interpolation", "labels_getter", "of_images", "padding", "plain", "value_of",
+    "FORMS", "edge", "even", "interpolation", "labels_getter", "level", "of_images", "padding", "plain", "value_of",
 ]  # fmt: skip
 
 
@@ -56,6 +56,7 @@ FORMS: dict[str, Callable[[Any], Any]] = {  # arguments by name; the others are 
     "size": even,
     "padding": even,
     "kernel_size": even,
+    "alpha": even,
     "sigma": even,
     "quality": even,
     "degrees": _around_zero,
@@ -77,6 +78,12 @@ def padding(step: Any) -> Any:
         return even(step.padding)
     left, right, top, bottom = step.padding
     return even((left, top, right, bottom))
+
+
+def level(step: Any) -> Any:
+    """The `fill` of ElasticTransform: v1 stores a number as a list of it."""
+    value = of_images(step.fill)
+    return value[0] if isinstance(value, tuple) and len(value) == 1 else value
 
 
 def value_of(step: Any) -> Any:

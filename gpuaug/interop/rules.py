@@ -18,6 +18,7 @@ from gpuaug.interop.arguments import (
     edge,
     interpolation,
     labels_getter,
+    level,
     of_images,
     padding,
     plain,
@@ -27,8 +28,10 @@ from gpuaug.transforms.base import OPS, Pixel, Transform
 from gpuaug.transforms.container import Compose, RandomApply, RandomChoice, RandomOrder
 from gpuaug.transforms.convert import Normalize, ToDtype
 from gpuaug.transforms.crop import CenterCrop, RandomCrop, Resize
+from gpuaug.transforms.elastic import ElasticTransform
 from gpuaug.transforms.erase import RandomErasing
 from gpuaug.transforms.function import LinearTransformation
+from gpuaug.transforms.iou import OPTIONS, RandomIoUCrop
 from gpuaug.transforms.mix import CutMix, MixUp
 from gpuaug.transforms.sizes import RandomResize, RandomShortestSize, RandomZoomOut, ScaleJitter
 from gpuaug.transforms.targets import ClampBoundingBoxes, SanitizeBoundingBoxes
@@ -145,6 +148,12 @@ def _clamp(step: Any, read: Read) -> list[Transform]:
     return [] if mode in (None, "none") else [ClampBoundingBoxes(mode)]
 
 
+def _options(step: Any) -> Any:
+    """The `sampler_options` of RandomIoUCrop, which v2 calls `options`."""
+    options = plain(step.options)
+    return None if options == OPTIONS else options
+
+
 def _refused(reason: str, step: Any, read: Read) -> list[Transform]:
     raise ValueError(reason)
 
@@ -155,7 +164,6 @@ OF_TARGETS = {
     "SanitizeKeyPoints": "key points outside the image get visibility 0; leave it out, and drop them after the call",
     "ConvertBoundingBoxFormat": "boxes come back in the format they had; leave it out, and convert them after the call",
     "SetClampingMode": "boxes are clipped as their own clamping_mode says; leave it out, and set that of the boxes",
-    "RandomIoUCrop": "its crop depends on the boxes; use RandomResizedCrop with SanitizeBoundingBoxes",
 }
 
 # classes that are not simply an op of the same name with the same arguments; see `rule_of`
@@ -172,6 +180,8 @@ RULES: dict[str, Rule] = {
     "Resize": partial(same, Resize, size=edge),
     "RandomCrop": partial(same, RandomCrop, padding=padding),
     "RandomErasing": partial(same, RandomErasing, value=value_of),
+    "ElasticTransform": partial(same, ElasticTransform, fill=level),
+    "RandomIoUCrop": partial(same, RandomIoUCrop, sampler_options=_options),
     "MixUp": partial(same, MixUp, labels_getter=labels_getter),
     "CutMix": partial(same, CutMix, labels_getter=labels_getter),
     "SanitizeBoundingBoxes": _sanitize,

@@ -8,6 +8,7 @@ from gpuaug.transforms.container import *
 from gpuaug.transforms.convert import *
 from gpuaug.transforms.crop import *
 from gpuaug.transforms.distort import *
+from gpuaug.transforms.elastic import *
 from gpuaug.transforms.erase import *
 from gpuaug.transforms.function import *
 from gpuaug.transforms.geometric import *

@@ -113,6 +113,7 @@ class Transform(abc.ABC):
     makes_floats: bool = False  # whether pixels are floats after it
     size_is_drawn: bool = False  # whether the size of its result depends on the draw
     must_be_first: bool = False  # whether no other step may change pixels before it
+    sees_boxes: ClassVar[bool] = False  # whether its draw depends on the boxes, which `canvas.seen` then holds
     # what it does, if `for_evaluation` is None, that the default evaluation list cannot do
     no_counterpart: ClassVar[str] = "changes the shape of images and has no fixed counterpart"
     # name of its counterpart in torchvision.transforms.v2, by default the name of the class; None: there is none

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gpuaug import program
 
-__all__ = ["Canvas", "Placement", "repeated", "whole_boxes"]
+__all__ = ["Canvas", "Placement", "Seen", "repeated", "whole_boxes"]
 
 Array = NDArray[Any]
 
@@ -31,11 +31,29 @@ def whole_boxes(sizes: Array) -> Array:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What a step that chooses by the boxes (`Transform.sees_boxes`) knows of them, and further draws for its search.
+
+    boxes: (M, 4) float64, x1, y1, x2, y2 in pixels of the images at this step. owners: The sample of each, (M,),
+    ascending. draw: Function of (rows (n,), first block, number of blocks) that returns (n, 4 * blocks) uniforms of
+    these samples; blocks of the step count from 1.
+    """
+
+    boxes: Array
+    owners: Array
+    draw: Callable[[Array, int, int], Array]
+
+
+@dataclass(frozen=True)
 class Canvas:
-    """The images at a step: sizes (B, 2) int, (height, width) in pixels, and number of channels."""
+    """The images at a step: sizes (B, 2) int, (height, width) in pixels, and number of channels.
+
+    seen: Their boxes, for a step that chooses by them.
+    """
 
     sizes: Array
     channels: int
+    seen: Seen | None = None
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -100,6 +118,7 @@ class Placement:
     may_pad: bool = False  # reach outside of the image
     min_resized: Array | None = None  # (2,) the smallest `resized` of any draw; None: that of this draw
     kinds: Array | None = None  # (B,) interpolation of each sample; None: `interpolation` for all
+    centred: Array | None = None  # (B,) bool, whose boxes become empty if their centre is outside; None: none
 
     @classmethod
     def cut(

@@ -32,6 +32,7 @@ CASES: dict[str, list[Any]] = {
     "tones": [ga.RandomAutocontrast(1.0), ga.RandomEqualize(1.0), ga.RandomAdjustSharpness(2.0, 1.0)],
     "noise": [ga.GaussianNoise(), FLOATS, ga.RandomErasing(1.0, value="random"), ga.MixUp(num_classes=4)],
     "filters": [ga.GaussianBlur(5), ga.MotionBlur(3, 40.0, 0.5), ga.JPEG((20, 90))],
+    "elastic": [ga.ElasticTransform(40, 1), ga.ElasticTransform((30, 9), (1, 2), "bicubic", 9)],
     "augmix twice": [ga.AugMix(mixture_width=1, chain_depth=1), ga.AugMix(mixture_width=1, chain_depth=1)],
     "augmix": [ga.AugMix(mixture_width=2, chain_depth=1), FLOATS],
 }

@@ -161,6 +161,7 @@ PIXELS: list[tuple[list[Any], tuple[int, ...]]] = [
     ),
     *(([ga.RandomRotation(45, name, fill=fill)], (5 if fill else 1,)) for name in WARPS for fill in (77, None)),
     *(([ga.RandomPerspective(0.7, 1, name), ga.RandomAffine(30, (0.3, 0.3), fill=5)], (3,)) for name in WARPS),
+    *(([ga.RandomApply([ga.ElasticTransform(30, 0.7, name, fill=77)], 0.7)], (3, 1)) for name in WARPS),
     ([ga.RandAugment(3, 30, fill=(124, 116, 104))], (3,)),
     ([ga.AugMix(chain_depth=2)], (3,)),
     ([ga.AugMix(interpolation="nearest", all_ops=False, chain_depth=1)], (1,)),

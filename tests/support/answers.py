@@ -22,6 +22,8 @@ from torchvision.transforms.v2.functional import _geometry as geometry
 
 import gpuaug as ga
 from gpuaug import philox
+from gpuaug.kernels.torch.elastic import shifts
+from gpuaug.transforms.base import Canvas
 from gpuaug.transforms.policy import NAMES
 
 Sample = dict[str, Any]
@@ -120,6 +122,35 @@ def perspective(op: ga.RandomPerspective, image: Tensor, sample: Sample) -> Tens
         grid = geometry._perspective_grid(coefficients, width, height, torch.float32, torch.device("cpu"))
         return sampled(op, image, grid)
     return F.perspective(image, start, end, mode(op), fill(op))
+
+
+def bent(op: ga.ElasticTransform, image: Tensor, sample: Sample) -> Tensor:
+    moved = displacement(op, sample, *F.get_size(image))
+    if op.interpolation == "bicubic":  # torchvision's has no clamp, and wraps around
+        return sampled(op, image, geometry._create_identity_grid(F.get_size(image), moved.device, moved.dtype) + moved)
+    return F.elastic(image, moved, mode(op), fill(op))
+
+
+def displacement(op: ga.ElasticTransform, sample: Sample, height: int, width: int) -> Tensor:
+    """(1, H, W, 2) in torchvision's units, of which 2 are the width or height; test_elastic.py compares it."""
+    params = {"noise": np.asarray(sample["noise"])[None]}
+    (instruction,) = op.replace(fill=0).instructions(params, Canvas(np.array([[height, width]]), 1))
+    moved = shifts(instruction.operands, instruction.kernel, (height, width), torch.device("cpu"))
+    return moved.permute(0, 2, 3, 1) * 2 / torch.tensor([width, height])
+
+
+def drawn_displacement(op: ga.ElasticTransform, sample: Sample, height: int, width: int) -> Tensor:
+    """(1, H, W, 2) as torchvision makes it of the noise of one sample, which is from the numpy Philox."""
+    count = 2 * height * width
+    counter = np.arange(-(-count // 8), dtype=np.uint64)
+    key = [np.full_like(counter, number) for number in sample["noise"].tolist()]
+    words = np.stack(philox.philox(counter, *key, 0), axis=1)
+    halves = np.stack([words & np.uint64(0xFFFF), words >> np.uint64(16)], axis=-1).reshape(-1)[:count]
+    uniforms = torch.from_numpy(halves.astype(np.float32) / 2**16).reshape(2, 1, 1, height, width)
+    theirs = v2.ElasticTransform(*([*each] if isinstance(each, tuple) else each for each in (op.alpha, op.sigma)))
+    with mock.patch("torch.rand", side_effect=list(uniforms)):
+        found: Tensor = theirs.make_params([torch.empty(1, height, width)])["displacement"]
+    return found
 
 
 def jitter(op: ga.ColorJitter, image: Tensor, sample: Sample) -> Tensor:

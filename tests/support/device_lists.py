@@ -85,6 +85,7 @@ CASES: dict[str, Case] = {
     "RandomErasing": Case([ga.RandomErasing(0.7, value=9), *tail(), ga.RandomErasing(0.7, value="random")]),
     "warps": Case([ROTATE, ga.RandomAffine(9, (0.1, 0.2), interpolation="bilinear", fill=9), *tail()]),
     "perspective": Case([ga.RandomPerspective(0.4, 0.6), ga.RandomAffine(9, interpolation="bicubic"), *tail()]),
+    "elastic": Case([ga.RandomApply([ga.ElasticTransform(30, 2)], p=0.6), ga.RandomInvert(), *tail()]),
     "two segments": Case([ga.Resize(30), ga.Pad(3, padding_mode="reflect"), ga.RandomResizedCrop(20), *tail()]),
     "segments and filters": Case([ga.GaussianBlur(3), ga.RandomCrop(30), ga.RandAugment(1), ga.Resize(20), *tail()]),
     "evaluation": Case([ga.RandomResizedCrop(24), ga.RandAugment(), *tail()], training=False),

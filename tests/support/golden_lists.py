@@ -63,6 +63,10 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
         *("0, translate=(0.3, 0.3)", "30, scale=(0.5, 2), center=(0, 5)", "0, shear=20"),
     ),
     "RandomPerspective": (*(f"0.5, 0.7, {name}, 9" for name in WARPS), "1.0, 1.0", "0.3, 0.0"),
+    "ElasticTransform": (
+        *(f"60, 2.5, {name}, fill={fill}" for name in WARPS for fill in ("None", "(200, 3, 90)")),
+        *("(40, -20), (1.5, 0.7)", "9, 0", ""),
+    ),
     "Resize": (
         *(f"(20, 31), {name}" for name in FILTERS),
         *("(61, 29), antialias=False", "24", "30, max_size=33", "None, max_size=30", "(5, 90), 'bicubic'"),
@@ -203,7 +207,7 @@ ERRORS = (
 
 CROPS = ("CenterCrop", "Pad", "RandomCrop", "RandomResizedCrop", "Resize")
 ENDS = ("Compose", "Grayscale", "MixUp", "CutMix", "ToDtype", "Normalize")  # not in the middle of any list
-LATER = ("Identity", "RGB", "RandomPhotometricDistort")  # not in the random lists, whose names would change
+LATER = ("ElasticTransform", "Identity", "RGB", "RandomPhotometricDistort")  # not in the random lists, whose names would change
 POOL = [
     f"{name}({text})"
     for name, texts in ARGUMENTS.items()

@@ -18,6 +18,8 @@ from torch import Tensor
 from gpuaug.instructions import OPERANDS, Jpeg, Op
 from gpuaug.kernels.defaults import drawn
 from gpuaug.kernels.numba.crop import make_scratch
+from gpuaug.kernels.numba.elastic import elastic
+from gpuaug.kernels.numba.elastic import scratch_size as elastic_scratch_size
 from gpuaug.kernels.numba.filter import blur, convolve
 from gpuaug.kernels.numba.group import crop_group, cut_group, finish_group, finish_group_by_table, run_group
 from gpuaug.kernels.numba.instructions import needs_own_kernel, scratch_size
@@ -288,6 +290,11 @@ class _Batch:
                 jpeg(flat.reshape(shape), int(operands[Jpeg.QUALITY]), flat_out.reshape(shape), space)
             elif opcode == Op.WARP:
                 warp(flat, self.height, self.width, operands, self.fills[b, k], flat_out, memory)
+            elif opcode == Op.ELASTIC:
+                assert instruction.kernel is not None
+                space = scratch("elastic", (elastic_scratch_size(*shape[1:], operands),), np.int32)
+                weights = instruction.kernel[b]
+                elastic(flat, *shape[1:], operands, weights, self.fills[b, k], flat_out, memory, space)
             else:
                 assert instruction.kernel is not None
                 kernel = blur if opcode == Op.BLUR else convolve

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuaug.instructions import LUMA, Blur, Box, Branch, Convolve, Factor, Flip, Hue, Jpeg, Noise, Op, Warp
+from gpuaug.instructions import LUMA, Blur, Box, Branch, Convolve, Elastic, Factor, Flip, Hue, Jpeg, Noise, Op, Warp
 from gpuaug.kernels.numba.llvm.intrinsics import floor, fma
 from gpuaug.kernels.numba.runtime.jit import inner
 
@@ -20,11 +20,13 @@ IDENTITY, TABLE, CONTRAST, AUTOCONTRAST = int(Op.IDENTITY), int(Op.TABLE), int(O
 EQUALIZE, SATURATION, GRAYSCALE, HUE = int(Op.EQUALIZE), int(Op.SATURATION), int(Op.GRAYSCALE), int(Op.HUE)
 PERMUTE, SHARPNESS, WARP, FLIP = int(Op.PERMUTE), int(Op.SHARPNESS), int(Op.WARP), int(Op.FLIP)
 ERASE, BRANCH, JOIN, MERGE = int(Op.ERASE), int(Op.BRANCH), int(Op.JOIN), int(Op.MERGE)
+ELASTIC = int(Op.ELASTIC)
 
 FACTOR, REST = int(Factor.FACTOR), int(Factor.REST)
 TURN = int(Hue.TURN)
 MATRIX, INTERPOLATION = int(Warp.MATRIX), int(Warp.INTERPOLATION)
 HAS_FILL, PROJECTIVE = int(Warp.HAS_FILL), int(Warp.PROJECTIVE)
+KEY, SCALE, TAPS = int(Elastic.KEY), int(Elastic.SCALE), int(Elastic.TAPS)
 HORIZONTAL, VERTICAL = int(Flip.HORIZONTAL), int(Flip.VERTICAL)
 WEIGHTS_ACROSS, WEIGHTS_DOWN = int(Blur.WIDTH), int(Blur.HEIGHT)
 SIZE, BORDER = int(Convolve.SIZE), int(Convolve.BORDER)

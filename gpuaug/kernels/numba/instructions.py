@@ -54,7 +54,7 @@ Scalar = Any  # typed by Numba
 
 ZERO, ONE = np.float32(0), np.float32(1)
 COMMUTE = (TABLE, AUTOCONTRAST, EQUALIZE, FLIP)  # need no table applied first: they compose with it, or use a histogram
-OWN_KERNEL = (Op.BLUR, Op.CONVOLVE, Op.NOISE, Op.JPEG)
+OWN_KERNEL = (Op.BLUR, Op.CONVOLVE, Op.NOISE, Op.JPEG, Op.ELASTIC)
 
 
 def needs_own_kernel(opcodes: Array, operands: Array) -> Array:

@@ -13,7 +13,7 @@ from gpuaug.kernels.numba.philox import HALF, LOW, M0, M1, W0, W1
 from gpuaug.kernels.numba.runtime.jit import inner, kernel
 from gpuaug.philox import ROUNDS
 
-__all__ = ["noise", "pixel_words"]
+__all__ = ["noise", "philox_words", "pixel_words"]
 
 Array = NDArray[Any]
 Scalar = Any  # typed by Numba
@@ -21,6 +21,27 @@ Scalar = Any  # typed by Numba
 ZERO, FULL = np.int32(0), np.int32(255)
 PIXELS = np.uint64(philox.PIXELS)
 CHUNK = 512  # blocks drawn together, for 4096 pixels
+
+
+@inner
+def philox_words(
+    block: Scalar, count: Scalar, one: Scalar, two: Scalar, three: Scalar, key_low: Scalar, key_high: Scalar,
+    words: Array,
+) -> None:  # fmt: skip
+    """Write `count` blocks, from `block` on, to `words` (4 count,) uint32; the counter is (block, one, two, three)."""
+    low, high, age, counter = np.uint64(two), np.uint64(0), np.uint64(three), np.uint64(one)
+    key_0, key_1 = np.uint64(key_low), np.uint64(key_high)
+    for i in range(count):
+        c0, c1, c2, c3 = np.uint64(block + i), counter, low, age
+        k0, k1 = key_0, key_1
+        for _ in range(ROUNDS):
+            p0, p1 = c0 * M0, c2 * M1
+            high = (p1 >> HALF) ^ c1 ^ k0
+            c2 = (p0 >> HALF) ^ c3 ^ k1
+            c0, c1, c3 = high, p1 & LOW, p0 & LOW
+            k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
+        words[4 * i], words[4 * i + 1] = np.uint32(c0), np.uint32(c1)
+        words[4 * i + 2], words[4 * i + 3] = np.uint32(c2), np.uint32(c3)
 
 
 @inner
@@ -36,19 +57,7 @@ def pixel_words(
 ) -> None:
     """Write `count` blocks, from `block` on, to `words` (4 count,) uint32. As uint16, half j is element 8 block + j."""
     counter = np.uint64(op) | PIXELS | ((np.uint64(index) >> HALF) << np.uint64(16))
-    low, high, age = np.uint64(index) & LOW, np.uint64(0), np.uint64(look)
-    key_0, key_1 = np.uint64(seed_lo), np.uint64(seed_hi)
-    for i in range(count):
-        c0, c1, c2, c3 = np.uint64(block + i), counter, low, age
-        k0, k1 = key_0, key_1
-        for _ in range(ROUNDS):
-            p0, p1 = c0 * M0, c2 * M1
-            high = (p1 >> HALF) ^ c1 ^ k0
-            c2 = (p0 >> HALF) ^ c3 ^ k1
-            c0, c1, c3 = high, p1 & LOW, p0 & LOW
-            k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
-        words[4 * i], words[4 * i + 1] = np.uint32(c0), np.uint32(c1)
-        words[4 * i + 2], words[4 * i + 3] = np.uint32(c2), np.uint32(c3)
+    philox_words(block, count, counter, np.uint64(index) & LOW, np.uint64(look), seed_lo, seed_hi, words)
 
 
 @inner

@@ -17,7 +17,10 @@ from gpuaug.kernels.numba.common import HAS_FILL, MATRIX, PROJECTIVE, copy
 from gpuaug.kernels.numba.llvm.intrinsics import floor, rint
 from gpuaug.kernels.numba.runtime.jit import inner, kernel
 
-__all__ = ["move", "nearest", "warp"]
+__all__ = [
+    "bicubic_row", "bilinear_row", "move", "nearest", "outside", "pack", "pack_line", "pack_taps", "read", "unpack",
+    "warp",
+]  # fmt: skip
 
 Array = NDArray[Any]
 Scalar = Any  # typed by Numba
@@ -35,12 +38,12 @@ def _level(x: Scalar) -> Scalar:
 
 
 @inner
-def _outside(fill: Scalar, has_fill: bool) -> Scalar:
+def outside(fill: Scalar, has_fill: bool) -> Scalar:
     return np.uint32(_level(fill) if has_fill else 0)
 
 
 @inner
-def _read(cells: Array, at: Array, line: Array) -> None:
+def read(cells: Array, at: Array, line: Array) -> None:
     for x in range(line.size):
         line[x] = cells[np.uint32(at[x])]
 
@@ -61,7 +64,7 @@ def move(canvas: Array, height: Scalar, width: Scalar, m: Array, fill: Array, ou
         begin, end = min(max(-by, 0), width), max(min(width, width - by), 0)
         source = np.int64(sy) * width + by if reads else 0
         for c in range(canvas.shape[0]):
-            level = np.uint8(_outside(fill[c], m[HAS_FILL] != ZERO))
+            level = np.uint8(outside(fill[c], m[HAS_FILL] != ZERO))
             target = out[c, y * width : (y + 1) * width]
             if begin > 0 or end < width:
                 target[:] = level
@@ -71,13 +74,13 @@ def move(canvas: Array, height: Scalar, width: Scalar, m: Array, fill: Array, ou
 
 
 @inner
-def _pack(a: Array, b: Array, c: Array, cells: Array) -> None:
+def pack(a: Array, b: Array, c: Array, cells: Array) -> None:
     for i in range(a.size):
         cells[i] = np.uint32(a[i]) | np.uint32(b[i]) << np.uint32(8) | np.uint32(c[i]) << np.uint32(16)
 
 
 @inner
-def _unpack(line: Array, a: Array, b: Array, c: Array) -> None:
+def unpack(line: Array, a: Array, b: Array, c: Array) -> None:
     for x in range(line.size):
         a[x] = np.uint8(line[x])
         b[x] = np.uint8(line[x] >> 8)
@@ -109,14 +112,14 @@ def nearest(canvas: Array, height: Scalar, width: Scalar, m: Array, fill: Array,
     has_fill = m[HAS_FILL] != ZERO
     for a in range(0, channels, 3):  # with fewer than three channels, the last one is read and written more than once
         b, c = min(a + 1, channels - 1), min(a + 2, channels - 1)
-        _pack(canvas[a], canvas[b], canvas[c], cells)
-        level_b, level_c = _outside(fill[b], has_fill), _outside(fill[c], has_fill)
-        cells[size] = _outside(fill[a], has_fill) | level_b << np.uint32(8) | level_c << np.uint32(16)
+        pack(canvas[a], canvas[b], canvas[c], cells)
+        level_b, level_c = outside(fill[b], has_fill), outside(fill[c], has_fill)
+        cells[size] = outside(fill[a], has_fill) | level_b << np.uint32(8) | level_c << np.uint32(16)
         for y in range(height):
             _nearest_cells(m, np.float32(y), height, width, at)
-            _read(cells, at, line)
+            read(cells, at, line)
             start, end = y * width, (y + 1) * width
-            _unpack(line, out[a, start:end], out[b, start:end], out[c, start:end])
+            unpack(line, out[a, start:end], out[b, start:end], out[c, start:end])
 
 
 @inner
@@ -139,7 +142,7 @@ def _coordinates(
 
 
 @inner
-def _pack_taps(plane: Array, height: Scalar, width: Scalar, cells: Array) -> None:
+def pack_taps(plane: Array, height: Scalar, width: Scalar, cells: Array) -> None:
     """Cell (y, x) of (H + 1, W + 1) holds the 2 x 2 taps around (y - 1/2, x - 1/2); zeros outside the image."""
     cells[: (height + 1) * (width + 1)] = 0
     for y in range(height):
@@ -187,6 +190,18 @@ def _sum_taps(line: Array, weights: Array, fill: Scalar, has_fill: bool, out: Ar
         out[x] = _level((total - fill) * mask[x] + fill if has_fill else total)
 
 
+@inner
+def bilinear_row(
+    cells: Array, y: Scalar, height: Scalar, width: Scalar, m: Array, fill: Array,
+    sx: Array, sy: Array, near: Array, at: Array, line: Array, weights: Array, out: Array,
+) -> None:  # fmt: skip
+    """Write row `y` of all channels from its source coordinates. cells (C, (H + 1) (W + 1)); weights (5, W)."""
+    _weigh(sx, sy, near, height, width, at, weights)
+    for c in range(cells.shape[0]):
+        read(cells[c], at, line)
+        _sum_taps(line, weights, fill[c], m[HAS_FILL] != ZERO, out[c, y * width : (y + 1) * width])
+
+
 @kernel
 def bilinear(canvas: Array, height: int, width: int, m: Array, fill: Array, out: Array, scratch: Array) -> None:
     """Args: canvas, out (C, H W) uint8; m of `Op.WARP`; fill (C,); scratch (10 W + C (H + 1) (W + 1),) int32."""
@@ -196,13 +211,10 @@ def bilinear(canvas: Array, height: int, width: int, m: Array, fill: Array, out:
     sx, sy, near, weights = floats[0], floats[1], floats[2], floats[3:]
     cells = scratch[10 * width : 10 * width + channels * size].view(np.uint32).reshape(channels, size)
     for c in range(channels):
-        _pack_taps(canvas[c], height, width, cells[c])
+        pack_taps(canvas[c], height, width, cells[c])
     for y in range(height):
         _coordinates(m, np.float32(y), ONE, height, width, sx, sy, near)
-        _weigh(sx, sy, near, height, width, at, weights)
-        for c in range(channels):
-            _read(cells[c], at, line)
-            _sum_taps(line, weights, fill[c], m[HAS_FILL] != ZERO, out[c, y * width : (y + 1) * width])
+        bilinear_row(cells, y, height, width, m, fill, sx, sy, near, at, line, weights, out)
 
 
 @inner
@@ -232,7 +244,7 @@ def _coefficients(s: Array, near: Array, size: Scalar, weights: Array, inside: A
 
 
 @inner
-def _pack_line(plane: Array, height: Scalar, width: Scalar, cells: Array) -> None:
+def pack_line(plane: Array, height: Scalar, width: Scalar, cells: Array) -> None:
     """Cell (y + 3, x + 3) of (H + 6, W + 3) holds pixels x to x + 3 of row y; zeros outside the image."""
     cells[:] = 0
     for y in range(height):
@@ -253,34 +265,42 @@ def _add_line(line: Array, across: Array, down: Array, first: bool, total: Array
         total[x] = value if first else total[x] + value
 
 
+@inner
+def bicubic_row(
+    cells: Array, y: Scalar, height: Scalar, width: Scalar, m: Array, fill: Array,
+    sx: Array, sy: Array, near: Array, at: Array, line: Array, floats: Array, out: Array,
+) -> None:  # fmt: skip
+    """As `bilinear_row`; cells (C, (H + 6) (W + 3)), floats (18, W): scratch."""
+    mask, total = floats[0], floats[1]
+    across, across_in, down, down_in = floats[2:6], floats[6:10], floats[10:14], floats[14:18]
+    _coefficients(sx, near, width, across, across_in)
+    _coefficients(sy, near, height, down, down_in)
+    for x in range(width):
+        at[x] = np.int32(np.int32(np.int32(floor(sy[x]) + TWO) * np.int32(width + 3)) + np.int32(floor(sx[x]) + TWO))
+        ones = ((across_in[0, x] + across_in[1, x]) + across_in[2, x]) + across_in[3, x]
+        mask[x] = ((ones * down_in[0, x] + ones * down_in[1, x]) + ones * down_in[2, x]) + ones * down_in[3, x]
+    for c in range(cells.shape[0]):
+        for j in range(4):
+            read(cells[c, j * (width + 3) :], at, line)
+            _add_line(line, across, down[j], j == 0, total)
+        target = out[c, y * width : (y + 1) * width]
+        for x in range(width):
+            target[x] = _level((total[x] - fill[c]) * mask[x] + fill[c] if m[HAS_FILL] != ZERO else total[x])
+
+
 @kernel
 def bicubic(canvas: Array, height: int, width: int, m: Array, fill: Array, out: Array, scratch: Array) -> None:
     """As `bilinear`; scratch (24 W + C (H + 6) (W + 3),) int32."""
     channels, size = canvas.shape[0], (height + 6) * (width + 3)
     at, line = scratch[:width], scratch[width : 2 * width].view(np.uint32)
     floats = scratch[2 * width : 23 * width].view(np.float32).reshape(21, width)
-    sx, sy, near, mask, total = floats[0], floats[1], floats[2], floats[3], floats[4]
-    across, across_in, down, down_in = floats[5:9], floats[9:13], floats[13:17], floats[17:21]
+    sx, sy, near = floats[0], floats[1], floats[2]
     cells = scratch[24 * width : 24 * width + channels * size].view(np.uint32).reshape(channels, size)
     for c in range(channels):
-        _pack_line(canvas[c], height, width, cells[c])
+        pack_line(canvas[c], height, width, cells[c])
     for y in range(height):
         _coordinates(m, np.float32(y), TWO, height, width, sx, sy, near)
-        _coefficients(sx, near, width, across, across_in)
-        _coefficients(sy, near, height, down, down_in)
-        for x in range(width):
-            at[x] = np.int32(
-                np.int32(np.int32(floor(sy[x]) + TWO) * np.int32(width + 3)) + np.int32(floor(sx[x]) + TWO)
-            )
-            ones = ((across_in[0, x] + across_in[1, x]) + across_in[2, x]) + across_in[3, x]
-            mask[x] = ((ones * down_in[0, x] + ones * down_in[1, x]) + ones * down_in[2, x]) + ones * down_in[3, x]
-        for c in range(channels):
-            for j in range(4):
-                _read(cells[c, j * (width + 3) :], at, line)
-                _add_line(line, across, down[j], j == 0, total)
-            target = out[c, y * width : (y + 1) * width]
-            for x in range(width):
-                target[x] = _level((total[x] - fill[c]) * mask[x] + fill[c] if m[HAS_FILL] != ZERO else total[x])
+        bicubic_row(cells, y, height, width, m, fill, sx, sy, near, at, line, floats[3:], out)
 
 
 def warp(canvas: Array, height: int, width: int, m: Array, fill: Array, out: Array, scratch: Array) -> None:

@@ -11,8 +11,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gpuaug.instructions import MATRIX_SIZE, Blur, Box, Branch, Convolve, Factor, Flip, Hue, Jpeg, Noise, Op, Warp
+from gpuaug.instructions import (
+    MATRIX_SIZE,
+    Blur,
+    Box,
+    Branch,
+    Convolve,
+    Elastic,
+    Factor,
+    Flip,
+    Hue,
+    Jpeg,
+    Noise,
+    Op,
+    Warp,
+)
 from gpuaug.kernels.torch.common import byte, chunks, fma, upload
+from gpuaug.kernels.torch.elastic import elastic
 from gpuaug.kernels.torch.filter import blur, convolve
 from gpuaug.kernels.torch.jpeg import jpeg
 from gpuaug.kernels.torch.noise import noise, pixel_normals
@@ -76,6 +91,7 @@ STATIC: dict[int, list[int]] = {  # operands that decide which code runs
     Op.BLUR: list(Blur),
     Op.CONVOLVE: list(Convolve),
     Op.NOISE: [Noise.OP],
+    Op.ELASTIC: [Elastic.TAPS, Elastic.TAPS + 1, Elastic.INTERPOLATION, Elastic.HAS_FILL],
 }
 
 
@@ -138,6 +154,13 @@ def _noise(images: Tensor, group: Group, _: Tensor) -> Tensor:
     return noise(images, normals, mean, sigma, clip)
 
 
+def _elastic(images: Tensor, group: Group, _: Tensor) -> Tensor:
+    has_fill, interpolation = (group.operands[0, place] for place in (Elastic.HAS_FILL, Elastic.INTERPOLATION))
+    fill = group.part("fill", images.device) if has_fill else None
+    assert group.instruction.kernel is not None
+    return elastic(images, group.operands, group.instruction.kernel[group.rows], fill, int(interpolation))
+
+
 def _branch(images: Tensor, group: Group, canvas: Tensor) -> Tensor:
     branches = group.branches
     if branches.base is None or branches.total is None:
@@ -183,4 +206,5 @@ OPS: dict[int, Callable[[Tensor, Group, Tensor], Tensor]] = {
     Op.BRANCH: _branch,
     Op.JOIN: _join,
     Op.MERGE: _merge,
+    Op.ELASTIC: _elastic,
 }

@@ -14,12 +14,12 @@ from gpuaug.kernels.torch.common import upload
 from gpuaug.philox import MASK, MULTIPLIER_0, MULTIPLIER_1, PIXELS, ROUNDS, WEYL_0, WEYL_1, normal_table
 from gpuaug.program import Keys
 
-__all__ = ["noise", "pixel_normals"]
+__all__ = ["noise", "philox", "pixel_normals"]
 
 Array = NDArray[Any]
 
 
-def _philox(c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, seed: int) -> list[Tensor]:
+def philox(c0: Tensor, c1: Tensor, c2: Tensor, c3: Tensor, seed: int) -> list[Tensor]:
     """`gpuaug.philox.philox` on int64 tensors: products wrap, and a masked shift gives the high word."""
     k0, k1 = seed & MASK, (seed >> 32) & MASK
     for _ in range(ROUNDS):
@@ -37,7 +37,7 @@ def pixel_normals(keys: Keys, rows: Array, op: int, shape: Sequence[int], device
     c1 = upload((index >> np.uint64(32) << np.uint64(16) | np.uint64(op | PIXELS)).astype(np.int64), device)[:, None]
     c2 = upload((index & np.uint64(MASK)).astype(np.int64), device)[:, None]
     c3 = upload(keys.look[rows].astype(np.int64), device)[:, None]
-    words = _philox(blocks, c1.expand_as(blocks), c2.expand_as(blocks), c3.expand_as(blocks), keys.key)
+    words = philox(blocks, c1.expand_as(blocks), c2.expand_as(blocks), c3.expand_as(blocks), keys.key)
     halves = torch.stack([half for word in words for half in (word & 0xFFFF, word >> 16)], dim=-1)
     table = upload(normal_table().copy(), device)
     return table[halves.flatten(1)[:, :count]].view(len(rows), *shape)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gpuaug.instructions import BICUBIC, CUBIC, MATRIX_SIZE, NEAREST
 
-__all__ = ["warp"]
+__all__ = ["sampled", "warp"]
 
 
 def warp(images: Tensor, inverse: Tensor, fill: Tensor | None, interpolation: int, projective: bool) -> Tensor:
@@ -24,6 +24,11 @@ def warp(images: Tensor, inverse: Tensor, fill: Tensor | None, interpolation: in
     if projective:
         depth = g * x + (h * y + i)
         sx, sy = sx / depth, sy / depth
+    return sampled(images, sx, sy, fill, interpolation)
+
+
+def sampled(images: Tensor, sx: Tensor, sy: Tensor, fill: Tensor | None, interpolation: int) -> Tensor:
+    """Images (n, C, H, W) uint8 read at positions (n, H, W), in indices of pixels; `fill` as of `warp`."""
     fill = None if fill is None else fill[:, :, None, None]
     if interpolation == NEAREST:
         return _nearest(images, sx, sy, fill)

@@ -19,6 +19,7 @@ from gpuaug import compat
 from gpuaug.instructions import KEY_WORDS, Op
 from gpuaug.kernels.defaults import each
 from gpuaug.kernels.triton.crop import crop
+from gpuaug.kernels.triton.elastic import elastic
 from gpuaug.kernels.triton.filter import blur
 from gpuaug.kernels.triton.finish import finish
 from gpuaug.kernels.triton.instructions import Branches, run_fused
@@ -198,10 +199,12 @@ def _canvas(layout: Layout, params: Params, source: Tensor | Ragged) -> Tensor:
 
 
 def _filtered(layout: Layout, run: Run, params: Params, canvas: Tensor, source: Tensor | Ragged) -> Tensor:
-    """The canvas after the filters before a run. They work in place, so the caller's tensor is copied first."""
-    if run.filters and canvas is source:
-        canvas = clone(canvas)
+    """The canvas after the filters before a run. BLUR and JPEG work in place, so they get no tensor of the caller."""
     for opcode in run.filters:
+        if opcode == Op.ELASTIC:
+            canvas = elastic(canvas, layout, run, params)
+            continue
+        canvas = clone(canvas) if canvas is source else canvas
         (blur if opcode == Op.BLUR else jpeg)(canvas, layout, run, params)
     return canvas
 

@@ -18,6 +18,7 @@ from gpuaug.instructions import (
     Box,
     Branch,
     Convolve,
+    Elastic,
     Factor,
     Feature,
     Flip,
@@ -54,6 +55,7 @@ ERASE = tl.constexpr(int(Op.ERASE))
 BRANCH = tl.constexpr(int(Op.BRANCH))
 JOIN = tl.constexpr(int(Op.JOIN))
 MERGE = tl.constexpr(int(Op.MERGE))
+ELASTIC = tl.constexpr(int(Op.ELASTIC))
 # bits of MAY. They are the left operand of `&`: in the interpreter MAY is an int, which has no `&` for a constexpr
 HAS_TABLE = tl.constexpr(bits([Op.TABLE]))
 HAS_CONTRAST = tl.constexpr(bits([Op.CONTRAST]))
@@ -82,6 +84,7 @@ FACTOR, REST = tl.constexpr(int(Factor.FACTOR)), tl.constexpr(int(Factor.REST))
 TURN = tl.constexpr(int(Hue.TURN))
 MATRIX, INTERPOLATION = tl.constexpr(int(Warp.MATRIX)), tl.constexpr(int(Warp.INTERPOLATION))
 HAS_FILL, PROJECTIVE = tl.constexpr(int(Warp.HAS_FILL)), tl.constexpr(int(Warp.PROJECTIVE))
+KEY, SCALE, TAPS = tl.constexpr(int(Elastic.KEY)), tl.constexpr(int(Elastic.SCALE)), tl.constexpr(int(Elastic.TAPS))
 HORIZONTAL, VERTICAL = tl.constexpr(int(Flip.HORIZONTAL)), tl.constexpr(int(Flip.VERTICAL))
 WEIGHTS_ACROSS, WEIGHTS_DOWN = tl.constexpr(int(Blur.WIDTH)), tl.constexpr(int(Blur.HEIGHT))
 SIZE, BORDER = tl.constexpr(int(Convolve.SIZE)), tl.constexpr(int(Convolve.BORDER))

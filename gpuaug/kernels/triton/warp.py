@@ -22,7 +22,7 @@ from gpuaug.kernels.triton.common import (
     rint,
 )
 
-__all__ = ["warp"]
+__all__ = ["sampled", "warp"]
 
 
 @triton.jit
@@ -48,6 +48,12 @@ def _source(instruction, x, y, MAY: tl.constexpr):
 def warp(canvas, instruction, fill, x, y, mask, height, width, C: tl.constexpr, MAY: tl.constexpr):
     """Levels of the tile after the WARP at `instruction`; `fill` points to the channel's levels, float32 bits."""
     sx, sy = _source(instruction, x, y, MAY)
+    return sampled(canvas, instruction, fill, sx, sy, mask, height, width, C, MAY)
+
+
+@triton.jit
+def sampled(canvas, instruction, fill, sx, sy, mask, height, width, C: tl.constexpr, MAY: tl.constexpr):
+    """Levels of the tile read at (sx, sy), with the interpolation and the fill of a WARP or ELASTIC."""
     has_fill = operand(instruction, HAS_FILL) != 0
     f0 = tl.where(has_fill, float_at(fill), 0.0)
     f1 = f0

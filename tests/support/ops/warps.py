@@ -10,7 +10,7 @@ import gpuaug as ga
 
 from .. import answers as tv
 from .drawn import Integers, Uniform
-from .row import Drawn, Pixels, Row, Timed, moved, other_gate
+from .row import Drawn, Pixels, Row, Timed, instead, moved, other_gate
 
 __all__ = ["ROWS"]
 
@@ -142,5 +142,28 @@ ROWS: dict[type, Row] = {
         same=[{}, {"distortion_scale": 0.3, "p": 0.9, "interpolation": "nearest", "fill": 7}],
         timed=[Timed(lambda v: v.RandomPerspective(0.5, p=1.0))],
         pixels=[Pixels.of("RandomPerspective", {"p": 0.4}, {"distortion_scale": 0.4})],
+    ),
+    ga.ElasticTransform: Row(
+        group=GROUP,
+        example=ga.ElasticTransform(20.0, 0.5),
+        ops=[ga.ElasticTransform(20, 1.2, name, fill) for name in WARPS for fill in (0, None, (1, 200, 30))]
+        + [ga.ElasticTransform((25, -15), (1.0, 0.6), name, 9) for name in WARPS]
+        + [ga.ElasticTransform(9, 0), ga.ElasticTransform(30, 2)],
+        answer=tv.bent,
+        wrong=instead(lambda op: op.replace(alpha=4)),
+        tolerance=tv.warp_tolerance,
+        neutral=lambda height, width: ga.ElasticTransform(0, 0.5),
+        bad_numbers={
+            "alpha": [1e9, (), (1, 2, 3), "ab"],
+            "sigma": [-1, 101, (0, 1), (1, 0), (), (1, 2, 3), "ab"],
+            "fill": [-1, 256],
+        },
+        drawn=[Drawn(ga.ElasticTransform(), {"noise": Uniform(0, 2**24)}, (64, 64))],
+        same=[
+            {},
+            {"alpha": (30.0, 60.0), "sigma": (3.0, 4.0), "interpolation": "nearest", "fill": 7.0},
+        ],
+        timed=[Timed(lambda v: v.ElasticTransform(50.0, 5.0))],
+        pixels=[Pixels.of("ElasticTransform", {"alpha": 30.0}, {"sigma": 1.0}, alpha=60.0, sigma=1.5)],
     ),
 }  # fmt: skip

@@ -41,7 +41,7 @@ __all__ = ["Layout", "Params", "Run", "lay_out", "runs", "write", "write_keys"]
 Array = NDArray[Any]
 
 GATHERS = frozenset({Op.WARP, Op.FLIP, Op.SHARPNESS, Op.CONVOLVE})
-FILTERS = frozenset({Op.BLUR, Op.JPEG})
+FILTERS = frozenset({Op.BLUR, Op.JPEG, Op.ELASTIC})
 WINDOW_STATICS = ("size", "interpolation", "antialias", "padding_mode", "may_resample", "min_resized", "is_identity")
 STATISTICS = frozenset({Op.CONTRAST, Op.AUTOCONTRAST, Op.EQUALIZE})
 BRANCHES = frozenset({Op.BRANCH, Op.JOIN})
@@ -64,7 +64,7 @@ class Params:
 class Run:
     """Instructions that one launch evaluates: the first may read neighbours, the others are point instructions.
 
-    `filters` (BLUR, JPEG) run before it, in place, for the samples whose first instruction is one of them.
+    `filters` (BLUR, JPEG, ELASTIC) run before it for the samples whose first instruction is one of them.
     """
 
     first: int
