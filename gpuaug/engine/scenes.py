@@ -110,7 +110,8 @@ def views_of(owner: object, images: Mapping[str, Images], labels: Any) -> Views:
     elif labels is not None and is_structured(labels):
         expected = "class labels, or a mapping with the targets of each picture under its name"
         remedy = f'Pass {{"{next(iter(images))}": targets}}.'
-        raise checks.argument_error(owner, "labels", expected, checks.describe(labels), remedy)
+        got = "an empty mapping" if isinstance(labels, Mapping) else type(labels).__name__
+        raise checks.argument_error(owner, "labels", expected, got, remedy)
     return Views(dict(images), labels, common=not named)
 
 

@@ -172,7 +172,7 @@ WRONG = {
     "a key": ({3: front()}, None, "got the key 3"),
     "fewer": ({"front": front(), "wrist": wrist()[:3]}, None, "must be as many as the others, 5, got uint8"),
     "floats": ({"front": front(), "wrist": wrist().float()}, None, r"got float32 .* This is about \"wrist\"\.$"),
-    "whose targets": ({"front": front()}, {"masks": torch.zeros(B, *SIZE)}, r'keys masks\. Pass {"front": targets}'),
+    "whose targets": ({"front": front()}, {"masks": torch.zeros(B, *SIZE)}, r'name of a picture, .* Pass {"front":'),
     "a list of whom": ({"front": front()}, [{}] * B, "got list"),
     "masks": ({"front": front()}, {"front": {"masks": torch.zeros(B, 2, 2)}}, r"as its image, .* about \"front\"\.$"),
     "labels": ({"front": front()}, torch.zeros(B, 2, 2), r"`labels` must be \(5,\).*about \"front\"\.$"),
