@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar, cast, overload
+from typing import TYPE_CHECKING, TypeVar, cast, overload
 
 import numpy as np
 import torch
@@ -171,10 +171,14 @@ class Augment(ReplaceableModule):
         return self._call(images, plain, targets, self._numbering.take(images, index, mode, training), training)
 
     @overload
-    def sample(self, images: Images, labels: Any = None, *, index: Tensor | None = None) -> Draw: ...
+    def sample(self, images: Images, labels: Labels | None = None, *, index: Tensor | None = None) -> Draw: ...
     @overload
-    def sample(self, images: Pictures, labels: Any = None, *, index: Tensor | None = None) -> dict[str, Draw]: ...
-    def sample(self, images: Any, labels: Any = None, *, index: Tensor | None = None) -> Draw | dict[str, Draw]:
+    def sample(
+        self, images: Pictures, labels: Labels | None = None, *, index: Tensor | None = None
+    ) -> dict[str, Draw]: ...
+    def sample(
+        self, images: Images | Pictures, labels: Labels | None = None, *, index: Tensor | None = None
+    ) -> Draw | dict[str, Draw]:
         """Draw the parameters for a batch of this shape. Everything random happens here.
 
         In training it uses up one look at each image, as a call does. A draw can be rendered any number of times. For a
