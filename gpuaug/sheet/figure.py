@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
@@ -67,7 +67,7 @@ def show(
     rows = checks.integer("show", "rows", rows, 1, MOST)
     columns = checks.integer("show", "columns", columns, 1, MOST)
     module, found = described("show", "augment", augment), as_images("show", images)
-    if isinstance(images, (str, Path, Image.Image)) or (isinstance(images, Tensor) and images.ndim == 3):
+    if isinstance(images, (str, os.PathLike, Image.Image)) or (isinstance(images, Tensor) and images.ndim == 3):
         targets = alone(targets, module.train_pipeline.mix is not None)
     versions = rows * columns if len(found) == 1 else columns
     made = [row[1:] for row in tiles("show", module, found, versions, targets=targets, epoch=epoch)]
