@@ -91,7 +91,8 @@ class DeviceLoader:
         fields: Mapping[str, str] | None = None,
     ) -> None:  # fmt: skip
         if not isinstance(augment, (Augment, MultiView)):
-            raise checks.argument_error("DeviceLoader", "augment", "an Augment or MultiView", checks.describe(augment))
+            given = checks.describe(augment)
+            raise checks.argument_error("DeviceLoader", "augment", "a gpuaug.Augment or MultiView", given)
         if not hasattr(loader, "__iter__"):
             raise checks.argument_error("DeviceLoader", "loader", "a DataLoader", checks.describe(loader))
         if train not in (None, True, False):
@@ -216,9 +217,8 @@ class DeviceLoader:
         Not augmented with an opaque step: it uses torch's global generator, which the consumer may use meanwhile.
         """
         moved = self._moved(batches, mapped, fetch=fetch)
-        if moved is None or self.augment.draws_globally(mode.training):
-            return moved
-        return self._augmented(moved, mode)
+        late = moved is None or self.augment.draws_globally(mode.training)
+        return moved if moved is None or late else self._augmented(moved, mode)
 
     def _taken_back(self, coming: Future[DeviceBatch | AugmentedBatch | None]) -> None:
         """Give back the draws of the batch that was prepared ahead, when the iteration has ended early."""

@@ -120,7 +120,7 @@ def test_device_loader_gives_views_and_labels() -> None:
     (views,) = ga.DeviceLoader(DataLoader(plain, B), "cpu", dino().eval())
     assert [tuple(view.shape) for view in views] == [(B, 3, 24, 24)]
     assert "MultiView(" in repr(batches)
-    with pytest.raises(ValueError, match="`augment` must be an Augment or MultiView, got 3"):
+    with pytest.raises(ValueError, match=r"`augment` must be a gpuaug\.Augment or MultiView, got 3"):
         ga.DeviceLoader(loader(), "cpu", 3)  # type: ignore[arg-type]
 
 
