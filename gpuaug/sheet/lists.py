@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from typing import Any
 
 from gpuaug import checks
@@ -47,18 +46,9 @@ class Lists:
 
 
 def recipes() -> dict[str, Callable[..., Any]]:
-    """The functions of `gpuaug.recipes` that make a list for a size, by name.
+    """The functions of `gpuaug.recipes` that make a list for a size, by name."""
+    from gpuaug import recipes as module
 
-    Raises:
-        ValueError: If this version has no recipes.
-    """
-    try:
-        module = import_module("gpuaug.recipes")
-    except ModuleNotFoundError as error:
-        if error.name != "gpuaug.recipes":
-            raise
-        expected = "left out in this version of gpuaug, which has no recipes"
-        raise checks.argument_error("preview", "--recipe", expected, "one", "Use --list FILE.py:NAME.") from None
     found = ((name, getattr(module, name)) for name in module.__all__)
     return {name: value for name, value in found if "size" in _arguments(value)}
 
