@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from gpuaug import checks, compat
 from gpuaug.engine.batch import Images, canvas_of, check_images
-from gpuaug.engine.call import Call, Draw, Output, check_drawn, render_draw
+from gpuaug.engine.call import Call, Draw, Draws, Output, check_drawn, render_draw
 from gpuaug.engine.capture import Captured
 from gpuaug.engine.evaluation import DefaultEvaluation
 from gpuaug.engine.export import EvalModule
@@ -137,9 +137,8 @@ class Augment(NumberedModule):
 
         Returns:
             (B, C, h, w) in the dtype of ToDtype and the module's memory format, (B, T, C, h, w) for clips, a dict of
-            them for a mapping; with labels, (images, labels). A mix
-            turns labels into (B, classes) float weights, which torch.nn.functional.cross_entropy accepts directly.
-            Targets come back in the form they had.
+            them for a mapping; with labels, (images, labels). A mix turns labels into (B, classes) float weights, which
+            torch.nn.functional.cross_entropy accepts directly. Targets come back in the form they had.
 
         Raises:
             RuntimeError: If the call is traced or exported; see `eval_module`.
@@ -213,14 +212,15 @@ class Augment(NumberedModule):
         return Output(self.exact, self.memory_format, self._dtype, self.backend, *targets)
 
     @overload
-    def sample(self, images: Images, labels: Any = None, *, index: Tensor | None = None) -> Draw: ...
+    def sample(self, images: Images, labels: Labels | None = None, *, index: Tensor | None = None) -> Draw: ...
     @overload
-    def sample(self, images: Pictures, labels: Any = None, *, index: Tensor | None = None) -> dict[str, Draw]: ...
-    def sample(self, images: Any, labels: Any = None, *, index: Tensor | None = None) -> Draw | dict[str, Draw]:
-        """Draw the parameters for a batch of this shape. Everything random happens here.
+    def sample(self, images: Pictures, labels: Labels | None = None, *, index: Tensor | None = None) -> Draws: ...
+    def sample(
+        self, images: Images | Pictures, labels: Labels | None = None, *, index: Tensor | None = None
+    ) -> Draw | Draws:
+        """Draw the parameters for a batch of this shape; of a mapping, a dict of draws. Everything random happens here.
 
-        In training it uses up one look at each image, as a call does. A draw can be rendered any number of times. For a
-        mapping it returns a dict of draws. Only RandomIoUCrop needs labels: targets with boxes, by which it draws.
+        In training it uses up a look at each image. Only RandomIoUCrop needs labels: targets with boxes, as for a call.
         """
         if not isinstance(images, Tensor) and isinstance(images, Mapping):
             with self._scene(images, labels, index, None, self.training, mixes=False) as scene:

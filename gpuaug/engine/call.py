@@ -23,7 +23,7 @@ from gpuaug.engine.targets import Targets
 from gpuaug.program import Keys
 from gpuaug.transforms.base import Canvas, Kind, Params
 
-__all__ = ["Call", "Draw", "Output", "check_drawn", "render_draw", "route_of"]
+__all__ = ["Call", "Draw", "Draws", "Output", "check_drawn", "render_draw", "route_of"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,9 @@ class Draw:
             ValueError: If a step moves pixels otherwise than by a matrix: AugMix, ElasticTransform, or an opaque step.
         """
         return route_of(self).matrices()
+
+
+Draws = dict[str, Draw]  # of a mapping of several pictures, by their names
 
 
 def check_drawn(owner: object, draw: Draw, images: Images) -> None:

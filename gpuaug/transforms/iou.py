@@ -71,7 +71,11 @@ class RandomIoUCrop(DrawnSize, registered=False):
         return ()
 
     def sample(self, draws: Draws, canvas: Canvas) -> Params:
-        """`box` (B, 4), top, left, height and width of the crop; `applied`, which images are cropped."""
+        """`box` (B, 4), top, left, height and width of the crop; `applied`, which images are cropped.
+
+        Raises:
+            ValueError: If the call has no boxes.
+        """
         op, _ = next(draws)
         seen, sizes = canvas.seen, canvas.sizes
         if seen is None:

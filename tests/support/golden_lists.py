@@ -207,7 +207,7 @@ ERRORS = (
 
 CROPS = ("CenterCrop", "Pad", "RandomCrop", "RandomResizedCrop", "Resize")
 ENDS = ("Compose", "Grayscale", "MixUp", "CutMix", "ToDtype", "Normalize")  # not in the middle of any list
-LATER = ("ElasticTransform", "Identity", "RGB", "RandomPhotometricDistort")  # not in the random lists, whose names would change
+LATER = ("ElasticTransform", "Identity", "RGB", "RandomPhotometricDistort")  # added since: the random lists stay
 POOL = [
     f"{name}({text})"
     for name, texts in ARGUMENTS.items()
