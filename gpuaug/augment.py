@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gpuaug import checks, compat
 from gpuaug.engine.batch import Images, canvas_of
-from gpuaug.engine.call import Call, Draw
+from gpuaug.engine.call import Call, Draw, Draws
 from gpuaug.engine.capture import Captured
 from gpuaug.engine.config import to_dict
 from gpuaug.engine.explain import explain
@@ -173,16 +173,13 @@ class Augment(ReplaceableModule):
     @overload
     def sample(self, images: Images, labels: Labels | None = None, *, index: Tensor | None = None) -> Draw: ...
     @overload
-    def sample(
-        self, images: Pictures, labels: Labels | None = None, *, index: Tensor | None = None
-    ) -> dict[str, Draw]: ...
+    def sample(self, images: Pictures, labels: Labels | None = None, *, index: Tensor | None = None) -> Draws: ...
     def sample(
         self, images: Images | Pictures, labels: Labels | None = None, *, index: Tensor | None = None
-    ) -> Draw | dict[str, Draw]:
-        """Draw the parameters for a batch of this shape. Everything random happens here.
+    ) -> Draw | Draws:
+        """Draw the parameters for a batch of this shape; of a mapping, a dict of draws. Everything random happens here.
 
-        In training it uses up one look at each image, as a call does. A draw can be rendered any number of times. For a
-        mapping it returns a dict of draws. Only RandomIoUCrop needs labels: targets with boxes, by which it draws.
+        In training it uses up a look at each image. Only RandomIoUCrop needs labels: targets with boxes, as for a call.
         """
         if self._schedule is not None:
             self._follow_schedule(self.epoch)

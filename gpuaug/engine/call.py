@@ -26,7 +26,7 @@ from gpuaug.transforms.base import Canvas, Kind, Params
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Call", "Draw", "Output", "Reserved", "check_drawn", "render_draw", "route_of"]
+__all__ = ["Call", "Draw", "Draws", "Output", "Reserved", "check_drawn", "render_draw", "route_of"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,9 @@ class Draw:
             ValueError: If a step moves pixels otherwise than by a matrix: AugMix, ElasticTransform, or an opaque step.
         """
         return route_of(self).matrices()
+
+
+Draws = dict[str, Draw]  # of a mapping of several pictures, by their names
 
 
 def check_drawn(owner: object, draw: Draw, images: Images) -> None:

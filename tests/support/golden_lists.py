@@ -116,7 +116,10 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "AutoAugment": ("'imagenet'", "'cifar10', fill=128", "'svhn', fill=(1, 2, 200)", "'imagenet', 'bilinear'"),
     "TrivialAugmentWide": ("", "11, fill=9", "interpolation='bilinear'"),
     "AugMix": ("", "10, 2, 2, alpha=0.5", "all_ops=False", "5, 4, interpolation='nearest', fill=30"),
-    "TimmRandAugment": ("", "9, 3, 0.9, 0.5, interpolation='nearest'", "7, 2, 0.5, 'uniform', interpolation='bicubic', fill=9"),
+    "TimmRandAugment": (
+        *("", "9, 3, 0.9, 0.5, interpolation='nearest'"),
+        "7, 2, 0.5, 'uniform', interpolation='bicubic', fill=9",
+    ),
     "TimmAutoAugment": ("", "'3a', fill=90", "'originalr', 0.5, interpolation='nearest'"),
     "TimmAugMix": ("", "5, 2, 3", "3, alpha=0.4, magnitude_std=0.5, interpolation='bilinear'"),
     "Compose": ("[RandomInvert(), RandomCrop(30)]", "[Compose([RandomEqualize()]), ColorJitter(0.4)]"),
@@ -210,12 +213,10 @@ ERRORS = (
 
 CROPS = ("CenterCrop", "Pad", "RandomCrop", "RandomResizedCrop", "Resize")
 ENDS = ("Compose", "Grayscale", "MixUp", "CutMix", "ToDtype", "Normalize")  # not in the middle of any list
-LATER = (
-    "ElasticTransform",
-    "Identity",
-    "RGB",
-    "RandomPhotometricDistort",
-)  # not in the random lists, whose names would change
+LATER = (  # added since: the random lists stay
+    "ElasticTransform", "Identity", "RGB", "RandomPhotometricDistort", "TimmAugMix", "TimmAutoAugment",
+    "TimmRandAugment",
+)  # fmt: skip
 POOL = [
     f"{name}({text})"
     for name, texts in ARGUMENTS.items()
