@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from torchvision.models import ResNet50_Weights
 from torchvision.transforms import v2
 
 import gpuaug as ga
-from gpuaug.advice.entry import RULES
+from gpuaug.advice.entry import DOMAINS, RULES
 from gpuaug.advice.facts import Facts, Finding, steps_of
 from gpuaug.advice.names import are_characters, colours, flipped_left_right, flipped_up_down, turned
 from gpuaug.advice.training import clean_share
@@ -162,6 +163,25 @@ def test_every_rule_has_a_case() -> None:
     page = (Path(__file__).parents[2] / "docs" / "advice.md").read_text(encoding="utf-8")
     tested = {name for name, _, _ in CASES} | {name for name, *_ in LOADERS}
     assert tested == set(re.findall(r"^\| `([\w-]+)`", page, re.M))
+
+
+RECIPES = [
+    name
+    for name in ga.recipes.__all__
+    if inspect.isfunction(getattr(ga.recipes, name))
+    and "size" in inspect.signature(getattr(ga.recipes, name)).parameters
+]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_nothing_is_found_in_a_recipe(name: str) -> None:
+    """Of its own domain, of photographs, and where nothing is known."""
+    recipe = getattr(ga.recipes, name)
+    more = {"num_classes": 10} if "num_classes" in inspect.signature(recipe).parameters else {}
+    made = recipe(64, **more)
+    views = made if isinstance(made[0], list) else [made]
+    for domain in (None, name if name in DOMAINS else "natural"):
+        assert [ids(view, domain=domain) for view in views] == [[]] * len(views)
 
 
 # ---- loaders ---------------------------------------------------------------------------------------------------------
