@@ -7,6 +7,7 @@ what the first window will read. `PartFinder` is what a data set holds; the batc
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ __all__ = ["Cut", "OtherDrawError", "PartFinder", "check_parts"]
 Array = NDArray[Any]
 
 PASS, TRAINING, KEY, WHOLE = range(4)
+CHANGES = -1  # number of the pass while it and its key are being written
 OTHER_DRAW = (
     "Augment: `images` must be drawn as their parts were cut, got another {what}. With regions=..., iterate the data "
     "set by a DeviceLoader of this module, and change nothing during a pass."
@@ -86,7 +88,9 @@ class PartFinder:
             whole: True decodes whole images in this pass.
         """
         self._passes += 1
-        self._words[:] = torch.tensor([0, training, key - 2**64 if key >= 2**63 else key, whole], device="cpu")
+        signed = key - 2**64 if key >= 2**63 else key
+        self._words[PASS] = CHANGES  # another thread or process may read meanwhile
+        self._words[TRAINING:] = torch.tensor([training, signed, whole], device="cpu")
         self._words[PASS] = self._passes
         return self._passes
 
@@ -114,9 +118,17 @@ class PartFinder:
         first, self._asked = not self._asked, True
         return first
 
+    def _read(self) -> list[int]:
+        """The words of one pass, not of two that follow one another."""
+        found = self._words.tolist()
+        while found[PASS] == CHANGES or found != (again := self._words.tolist()):
+            time.sleep(0)
+            found = self._words.tolist()
+        return again
+
     def cut(self) -> Cut | None:
         """The draw of the present pass; None if there is no pass, or its list reads all of each image."""
-        number, training, key, whole = self._words.tolist()
+        number, training, key, whole = self._read()
         if not number or whole or self._first[bool(training)] is None:
             return None
         return Cut(self._names[bool(training)], bool(training), key % 2**64)

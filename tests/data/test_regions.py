@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import threading
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -261,6 +262,27 @@ def test_two_passes_over_one_data_set_at_once_are_refused_with_the_cause(train: 
     if not train:
         assert same(seen, show(plain, ga.data.ImageFolder(root), epochs=1, train=False)[0])
     assert len(list(first)) == len(list(second)) == len(first)
+
+
+def test_a_pass_that_begins_is_read_whole_or_not_at_all() -> None:
+    """By a thread of another pass: never no pass, and never the key of one with the list of another."""
+    augment = module()
+    finder = augment.part_finder()
+    finder.follow(False, 0)
+    found, ended = [], threading.Event()
+
+    def read() -> None:
+        while not ended.is_set():
+            found.append(finder.cut())
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for number in range(2000):
+        finder.follow(number % 2 == 1, number)
+    ended.set()
+    thread.join()
+    assert len(found) > 100
+    assert all(cut is not None and cut.training == (cut.key % 2 == 1) for cut in found)
 
 
 def test_after_a_pass_images_are_whole(root: Path) -> None:
