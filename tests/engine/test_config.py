@@ -219,7 +219,7 @@ def test_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         ga.from_file(tmp_path / "d.yaml")
 
 
-class Mine(ga.RandomInvert):
+class Mine(ga.RandomInvert, registered=False):
     """A user's transform."""
 
 
