@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.support.backends import INTERPRETED, runnable  # isort: skip  # before torchvision, which imports Triton
 from gpuaug.engine.render import BACKENDS
-from tests.support.backends import INTERPRETED, runnable
 from tests.support.browser import browser  # noqa: F401  # a fixture
 from tests.support.device_faults import pytest_runtest_logfinish, pytest_runtest_teardown  # noqa: F401  # hooks
 from tests.support.packs import make, packed
