@@ -173,7 +173,7 @@ WRONG = {
     "a key": ({3: front()}, None, "got the key 3"),
     "fewer": ({"front": front(), "wrist": wrist()[:3]}, None, "must be as many as the others, 5, got uint8"),
     "floats": ({"front": front(), "wrist": wrist().float()}, None, r"got float32 .* This is about \"wrist\"\.$"),
-    "a mask": ({"front": front(), "mask": front()[:, :1]}, None, r'images\["mask"\]` must be a picture, as .* beside images'),
+    "a mask": ({"front": front(), "mask": front()[:, :1]}, None, r'"mask"\]` must be a picture, .* beside images'),
     "masks typed": ({"front": front(), "a": tv_tensors.Mask(front())}, None, r'images\["a"\]` must be a picture, as'),
     "whose targets": ({"front": front()}, {"masks": torch.zeros(B, *SIZE)}, r'name of a picture, .* Pass {"front":'),
     "a list of whom": ({"front": front()}, [{}] * B, "got list"),
