@@ -192,20 +192,22 @@ class Augment(ReplaceableModule):
         with self._call(images, None, targets, taken, self.training) as call:
             return call.draw()
 
-    def example_draw(self, images: Images, *, epoch: int | None = None) -> Draw:
+    def example_draw(self, images: Images, labels: Labels | None = None, *, epoch: int | None = None) -> Draw:
         """The training list's draw for the first samples, 0, 1, ..., of an epoch, in either mode.
 
         Nothing is used up: the next call draws what it would have drawn without this one.
 
         Args:
             images: As for `forward`.
+            labels: Only RandomIoUCrop needs them: targets with boxes, as for a call.
             epoch: Number of the epoch, in [0, 2**32 - 1]. None: the module's current epoch.
         """
-        self._check(images, None, training=True, mixes=False)
-        keys, canvas = self._keys(len(images)), canvas_of(images)
+        _, targets = self._check(images, labels, training=True, mixes=False)
+        keys, canvas, pipeline = self._keys(len(images)), canvas_of(images), self.train_pipeline
         if epoch is not None:
             keys = replace(keys, epoch=checks.integer(self, "epoch", epoch, 0, 2**32 - 1))
-        return Draw(keys, self.train_pipeline.sample(keys, canvas), True, canvas, self.train_pipeline, self.exact)
+        params = pipeline.sample(keys, canvas, targets, self.exact)
+        return Draw(keys, params, True, canvas, pipeline, self.exact)
 
     @overload
     def render(self, images: Images, draw: Draw, labels: None = None) -> Tensor: ...

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gpuaug import checks
 from gpuaug.data.transport.encoded import Encoded
+from gpuaug.engine.target_checks import is_other_name, kind_of
 from gpuaug.ragged import Ragged
 
 __all__ = ["Fields", "checked_fields"]
@@ -49,9 +50,15 @@ class Fields:
             raise checks.argument_error(owner, "loader", f"one with a tensor in {self.index!r}", type(index).__name__)
         return images, None if self.label is None else batch.get(self.label), index
 
-    def rest(self, batch: Any) -> dict[str, Any]:
-        """The other fields of a batch that `split` has taken."""
-        return {name: value for name, value in batch.items() if name not in (self.image, self.label, self.index)}
+    def rest(self, owner: object, batch: Any) -> dict[str, Any]:
+        """The other fields of a batch that `split` has taken; raises an error if one holds what has to move."""
+        rest = {name: value for name, value in batch.items() if name not in (self.image, self.label, self.index)}
+        for name, value in rest.items():
+            if kind_of(name, value) in ("masks", "boxes", "keypoints") or is_other_name(name, value):
+                expected = f"one without targets in {name!r}, which would not be moved with the pixels"
+                remedy = 'Put targets into one field, {"boxes": ..., "masks": ...}, and name it as "label" in `fields`.'
+                raise checks.argument_error(owner, "loader", expected, checks.describe(value), remedy)
+        return rest
 
     def join(self, result: Any, rest: Mapping[str, Any]) -> dict[str, Any]:
         """What `Augment` returned, as fields of their old names, beside the others; the index is left out."""

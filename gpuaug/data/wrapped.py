@@ -156,7 +156,7 @@ def split_batch(
 ) -> tuple[Any, Any, Tensor | None, Any]:
     """Images, labels or targets, and index of a batch that a loader yields; the other fields of a mapping."""
     if fields is not None:
-        return (*fields.split(owner, batch), fields.rest(batch))
+        return (*fields.split(owner, batch), fields.rest(owner, batch))
     parts = tuple(batch) if isinstance(batch, (tuple, list)) else (batch,)
     good = 1 <= len(parts) <= 3 and (isinstance(parts[0], (Tensor, Ragged, Encoded)) or are_pictures(parts[0]))
     targets = len(parts) > 1 and are_targets(parts[1])

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gpuaug.engine.bends import bent_boxes, bent_points
-from gpuaug.engine.geometry import Bend, Move, Route
+from gpuaug.engine.geometry import Bend, Move, Route, Stage
 from gpuaug.instructions import MATRIX_SIZE
 from gpuaug.kernels.torch.common import upload
+from gpuaug.transforms.targets import TargetStep
 
 __all__ = ["follow_boxes", "follow_points", "from_corners", "to_corners"]
 
@@ -154,6 +155,8 @@ def follow_boxes(
     matrices, kept = iter(rows.table(table_of(way.moves), boxes)) if way.moves else iter(()), None
     given = corners = rows.laid(boxes)
     size: Tensor | None = None
+    first, left = 0, None  # the stage after the last bend, and the share of each box that was left there
+    asked = any(isinstance(stage, TargetStep) and stage.asks_what_is_shown for stage in way.stages)
     for place, stage in enumerate(way.stages):
         if isinstance(stage, Move):
             m = next(matrices)
@@ -164,10 +167,13 @@ def follow_boxes(
             if outside is not None:
                 corners = corners.masked_fill(outside, 0.0)
         elif isinstance(stage, Bend):
+            if asked:
+                left = _shown(corners, given, way.stages[first:place], way, rows, left)
             corners = rows.laid(bent_boxes(stage, rows.back(corners), rows.owners))
             size = rows.table(stage.size.T[::-1].copy(), boxes)
             if mode is not None:
                 clip(corners, size)
+            first, given = place + 1, corners  # it changes areas and cuts nothing off
         else:
             size = rows.table(way.before.T[::-1].copy(), boxes) if size is None else size
             if stage.clips and (mode if stage.clamping_mode == "auto" else stage.clamping_mode) is not None:
@@ -175,21 +181,35 @@ def follow_boxes(
                 clip(corners, size)
             if stage.drops:
                 sides = corners[2:] - corners[:2]
-                shown = _shown(sides[0] * sides[1], given, way, place, rows) if stage.asks_what_is_shown else None
+                shown = None
+                if stage.asks_what_is_shown:
+                    shown = rows.back(_shown(corners, given, way.stages[first:place], way, rows, left)[None])[:, 0]
                 inside = ((corners >= 0) & (corners <= torch.cat([size, size]))).all(0, keepdim=True)
                 found = stage.keep(rows.back(sides), rows.back(inside)[:, 0], shown)
                 kept = found if kept is None else kept & found
     return rows.back(corners), kept
 
 
-def _shown(left: Tensor, given: Tensor, way: Route, place: int, rows: Rows) -> Tensor:
-    """(M,) share that the area `left` is of the area of the whole box, moved as far as stage `place` without a cut."""
-    whole = Route(way.stages[:place], way.before, way.size).total()
+def _shown(
+    corners: Tensor, given: Tensor, stages: Sequence[Stage], way: Route, rows: Rows, before: Tensor | None
+) -> Tensor:
+    """Share that the areas of boxes are of those of the whole boxes, moved by `stages` without a cut, times `before`.
+
+    Args:
+        corners: The boxes (4, ...) after the stages.
+        given: The boxes before them.
+        stages: Stages of `way`, none of which is a bend.
+        way: Moves of the draw.
+        rows: How the boxes lie beside their samples.
+        before: Share that was left before these stages; None: all.
+    """
+    whole = Route(list(stages), way.before, way.size).total()
     whole.projective = True
     (m,) = rows.table(table_of([whole]), given)
-    corners = around(m, given, whole)
-    area = (corners[2] - corners[0]) * (corners[3] - corners[1])
-    return rows.back(torch.where(area > 0, left / area, torch.zeros_like(area))[None])[:, 0]
+    moved_whole = around(m, given, whole)
+    area, left = ((each[2] - each[0]) * (each[3] - each[1]) for each in (moved_whole, corners))
+    share = torch.where(area > 0, left / area, torch.zeros_like(area))
+    return share if before is None else share * before
 
 
 def _inside(places: Tensor, size: Tensor) -> Tensor:

@@ -195,11 +195,12 @@ def _mixed(entry: Entry, moved: Tensor, mix: Mix, pipeline: Pipeline, size: Arra
 def _drop(pipeline: Pipeline, targets: Targets, changed: dict[str, Any], kept: Tensor) -> None:
     """Leave out the rows of dropped boxes, in every key that belongs to boxes."""
     (boxes,) = targets.of_kind("boxes")
-    flags = kept.cpu()
+    flags = np.split(kept.cpu().numpy(), np.cumsum(boxes.counts)[:-1])  # the host looks once, not once for each image
+    rows, counts = np.concatenate([np.flatnonzero(own) for own in flags]), [int(own.sum()) for own in flags]
     for entry in [boxes, *belonging("Augment", pipeline, targets)]:
         values = changed.get(entry.key, entry.given)
-        on = flags.to(values[0].device)
-        parts = [value[flag] for value, flag in zip(values, torch.split(on, boxes.counts), strict=True)]
+        on = torch.split(upload(rows, values[0].device), counts)
+        parts = [value.index_select(0, own) for value, own in zip(values, on, strict=True)]
         if entry.typed:
             sizes = [np.array(getattr(value, "canvas_size", (0, 0))) for value in values]
             parts = [like(*each) for each in zip(parts, values, sizes, strict=True)]

@@ -21,7 +21,7 @@ from gpuaug.program import Erase, Instruction, Mix, Op
 from gpuaug.transforms.base import Canvas, Convert, Params, Placement, Transform
 from gpuaug.transforms.targets import TargetStep
 
-__all__ = ["Bend", "Move", "Route", "inverted", "route"]
+__all__ = ["Bend", "Move", "Route", "Stage", "inverted", "route"]
 
 Array = NDArray[Any]
 
@@ -80,6 +80,9 @@ class Bend:
     size: Array
 
 
+Stage = Move | Bend | TargetStep
+
+
 @dataclass
 class Route:
     """The moves of a draw in order, and the steps for boxes between them.
@@ -87,7 +90,7 @@ class Route:
     before, size: (height, width) of the input and of the output, (B, 2).
     """
 
-    stages: list[Move | Bend | TargetStep]
+    stages: list[Stage]
     before: Array
     size: Array
 
@@ -122,7 +125,7 @@ class RouteBuilder:
 
     def __init__(self, canvas: Canvas, exact: bool, apart: bool = False) -> None:
         self.canvas, self.exact, self.apart = canvas, exact, apart
-        self.stages: list[Move | Bend | TargetStep] = []
+        self.stages: list[Stage] = []
         self._flips = False  # whether the last stage only mirrors
         self._warp: Instruction | None = None  # the last stage, if a warp may join it
 

@@ -14,7 +14,7 @@ from gpuaug.transforms.base import Kind
 from gpuaug.transforms.elastic import ElasticTransform
 from gpuaug.transforms.mix import MixUp
 from gpuaug.transforms.opaque import Opaque
-from gpuaug.transforms.policy import AugMix
+from gpuaug.transforms.policy import AugMix, TimmAugMix
 from gpuaug.transforms.targets import TargetStep
 
 __all__ = ["belonging", "blends", "check_clips", "check_list"]
@@ -54,9 +54,10 @@ def check_list(owner: object, pipeline: Pipeline, targets: Targets, following: F
             remedy = "Use gpuaug's own transform in its place, or give it moves=False if it moves nothing."
             expected = f"class labels with {step.title}, which may move pixels"
             raise checks.argument_error(owner, "labels", expected, names, remedy)
-        if any(isinstance(node, AugMix) for node in walk([step])):
-            remedy = "Leave AugMix out: it averages copies of an image that are moved differently."
-            raise checks.argument_error(owner, "labels", "class labels with AugMix", names, remedy)
+        mixed = next((type(node).__name__ for node in walk([step]) if isinstance(node, (AugMix, TimmAugMix))), None)
+        if mixed is not None:
+            remedy = f"Leave {mixed} out: it averages copies of an image that are moved differently."
+            raise checks.argument_error(owner, "labels", f"class labels with {mixed}", names, remedy)
     if pipeline.mix is not None:
         _check_mix(owner, pipeline, targets)
     for entry in targets.of_kind("masks"):

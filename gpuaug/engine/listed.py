@@ -112,9 +112,11 @@ class ListedModule(nn.Module):
         return self.train_pipeline if training else self.eval_pipeline
 
     def _check(
-        self, images: Images, labels: Labels | None, training: bool, mixes: bool = True
+        self, images: Images, labels: Labels | None, training: bool, mixes: bool = True, drawn: Pipeline | None = None
     ) -> tuple[Tensor | None, Targets | None]:
         """Raise an error if the batch cannot be augmented; reads metadata only, before anything changes.
+
+        drawn: The list of a draw that is rendered, which may have been replaced since. None: the module's own.
 
         Returns:
             Class labels, and the targets that follow the images, or None.
@@ -122,7 +124,8 @@ class ListedModule(nn.Module):
         check_images(self, images)
         if not training and self._default_eval:
             self._default_eval.check(canvas_of(images))
-        return understood(self, self.train_pipeline if training else self.eval_pipeline, images, labels, mixes)
+        pipeline = drawn or (self.train_pipeline if training else self.eval_pipeline)
+        return understood(self, pipeline, images, labels, mixes)
 
     def _rendered(self, images: Images | Pictures, draw: Draw | Mapping[str, Draw], labels: Labels | None) -> Any:
         """The images of a draw, or the pictures of a mapping of draws; with labels, (images, labels)."""
@@ -130,9 +133,9 @@ class ListedModule(nn.Module):
             return render_scene(self, images, draw, labels, self._rendered)
         if not isinstance(draw, Draw):
             raise checks.argument_error(self, "draw", "what `sample` returned", checks.describe(draw))
-        plain, targets = self._check(images, labels, draw.training, mixes=labels is not None)
-        check_drawn(self, draw, images)
         pipeline = self._pipeline(draw.training).of_draw(draw.pipeline)
+        plain, targets = self._check(images, labels, draw.training, labels is not None, pipeline)
+        check_drawn(self, draw, images)
         if isinstance(images, Ragged):
             check_parts(images, pipeline, self.exact, draw.training, draw.keys)
         if self._cast:

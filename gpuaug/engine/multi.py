@@ -196,14 +196,16 @@ class MultiView(NumberedModule):
         """Whether each view has labels of its own."""
         return is_structured(labels) or any(view.mixes(training) for view in self._active(training))
 
-    def sample(self, images: Images | Pictures, *, index: Tensor | None = None) -> list[Draw] | list[dict[str, Draw]]:
+    def sample(
+        self, images: Images | Pictures, labels: Labels | None = None, *, index: Tensor | None = None
+    ) -> list[Draw] | list[dict[str, Draw]]:
         """Draw the parameters of each view for a batch of this shape, as `Augment.sample` does.
 
         Args:
-            images, index: As for `Augment.sample`.
+            images, labels, index: As for `Augment.sample`.
         """
-        taken = self._numbering.take(self._first(images, None), index, None, self.training)
-        with self._prepared(images, None, taken, self.training, mixes=False) as call:
+        taken = self._numbering.take(self._first(images, labels), index, None, self.training)
+        with self._prepared(images, labels, taken, self.training, mixes=False) as call:
             return call.draw()
 
     def render(

@@ -75,6 +75,7 @@ class Pipeline:
         self.numbers = list(range(len(nodes)))  # of the nodes, in the order of `walk`: by place, in a first list
         if first is not None and number is not None:
             self.numbers = number(self.steps, first.steps, first.numbers)
+        self._shared = shared
         self._streams = _Streams(nodes, self.numbers, len(list(walk(self.steps[:shared]))))
         counts = [len(list(walk([step]))) for step in self.steps]
         self._ops = [self.numbers[sum(counts[:place])] for place in range(len(counts))]
@@ -169,7 +170,8 @@ class Pipeline:
         for number, step in enumerate(self.steps):
             step.check(canvas)
             if step.sees_boxes and targets is not None:
-                seen = seen_by(step, targets, self.steps[:number], params, given, exact, keys, self._ops[number])
+                own = replace(keys, view=keys.view & ~VIEW) if number < self._shared else keys
+                seen = seen_by(step, targets, self.steps[:number], params, given, exact, own, self._ops[number])
                 params.append(step.sample(draws, replace(canvas, seen=seen)))
             else:
                 params.append(step.sample(draws, canvas))

@@ -14,7 +14,7 @@ from gpuaug.engine.batch import Images
 from gpuaug.engine.call import Call, Draw, Reserved
 from gpuaug.engine.numbering import NAMED, Reservation
 from gpuaug.engine.pipeline import Pipeline
-from gpuaug.engine.target_checks import check_name, kind_of
+from gpuaug.engine.target_checks import check_name, is_other_name, kind_of
 from gpuaug.engine.targets import is_structured
 from gpuaug.program import Keys
 from gpuaug.ragged import Ragged
@@ -97,6 +97,10 @@ def views_of(owner: object, images: Mapping[str, Images], labels: Any) -> Views:
             remedy = "Keep what is no image, such as states and actions, beside the mapping."
             got = checks.describe(value) if isinstance(name, str) else f"the key {name!r}"
             raise checks.argument_error(owner, f'images["{name}"]', "a batch of images or clips", got, remedy)
+        if kind_of(name, value) in ("masks", "boxes", "keypoints") or is_other_name(name, value):
+            remedy = 'Pass targets beside images: augment(images, {"masks": ...}), see docs/targets.md.'
+            expected = "a picture, as targets under such a name would have a draw of their own"
+            raise checks.argument_error(owner, f'images["{name}"]', expected, checks.describe(value), remedy)
         count = len(value) if count is None else count
         if len(value) != count:
             expected = f"as many as the others, {count}"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from gpuaug import checks
 from gpuaug.engine.boxes import follow_boxes, to_corners
 from gpuaug.engine.geometry import route
-from gpuaug.engine.targets import Targets, box_format
+from gpuaug.engine.targets import Targets
 from gpuaug.philox import uniforms
 from gpuaug.program import Keys
 from gpuaug.transforms.base import Canvas, Params, Transform
@@ -46,7 +46,7 @@ def seen_by(
         before: Steps before it, with their parameters `params`.
         canvas: Images of the batch before the first step.
         exact: Whether each warp is a step by itself.
-        keys: Keys of the batch.
+        keys: Keys of the batch; those of view 0 for a step whose draw all views share.
         op: Number of the step, for its further draws.
     """
     entries, name = targets.of_kind("boxes"), type(step).__name__
@@ -60,8 +60,8 @@ def seen_by(
     if rows.device.type != "cpu":
         warnings.warn(WAITS.format(device=rows.device, name=name), stacklevel=2)
         rows = rows.cpu()
-    corners = to_corners(rows, box_format(entry.given if entry.dense else entry.given[0]))
-    boxes, kept = follow_boxes(route(before, params, canvas, exact), corners, entry.counts)
+    corners = to_corners(rows, entry.format)
+    boxes, kept = follow_boxes(route(before, params, canvas, exact), corners, entry.counts, entry.clamping_mode)
     owners = np.repeat(np.arange(len(canvas)), entry.counts)
     present: Array = boxes.numpy()
     if kept is not None:

@@ -17,7 +17,7 @@ from gpuaug.engine.rotated import to_quads
 from gpuaug.engine.targets import ROTATED, Entry, Targets, box_format, clamping_mode
 from gpuaug.transforms.base import Canvas
 
-__all__ = ["check_name", "kind_of", "parse"]
+__all__ = ["check_name", "is_other_name", "kind_of", "parse"]
 
 Array = NDArray[Any]
 
@@ -115,8 +115,8 @@ def check_name(owner: object, key: object, value: object, kind: str | None) -> N
         remedy = f'Pass pictures that belong together as augment({{"image": images, "{key}": ...}}).'
         expected = "a mask, boxes or key points, as it would not be moved with the pixels"
         raise checks.argument_error(owner, f'labels["{key}"]', expected, type(first).__name__, remedy)
-    name = OTHERS.get(str(key).lower())
-    if name is not None and _has_numbers(value):
+    if is_other_name(key, value):
+        name = OTHERS[str(key).lower()]
         remedy = f'It would not be moved with the pixels. Rename it to "{name}", or use torchvision\'s tv_tensors.'
         expected = "under a name that says what it is"
         raise checks.argument_error(owner, f'labels["{key}"]', expected, checks.describe(value), remedy)
@@ -124,6 +124,11 @@ def check_name(owner: object, key: object, value: object, kind: str | None) -> N
     if inner is not None:
         remedy = f'Put "{inner}" beside "{key}": what is in a mapping inside it is not moved with the pixels.'
         raise checks.argument_error(owner, f'labels["{key}"]', "without targets in it", f'"{inner}" in it', remedy)
+
+
+def is_other_name(key: object, value: object) -> bool:
+    """Whether a key is a name of targets in other libraries, and holds numbers."""
+    return str(key).lower() in OTHERS and _has_numbers(value)
 
 
 def _has_numbers(value: object) -> bool:

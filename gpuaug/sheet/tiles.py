@@ -13,6 +13,7 @@ from torch import Tensor
 from gpuaug import checks
 from gpuaug.augment import Augment, Draw
 from gpuaug.engine.explain import drawn_mix
+from gpuaug.engine.follow import understood
 from gpuaug.engine.pipeline import Pipeline
 from gpuaug.ragged import Ragged
 from gpuaug.sheet.marks import Marks, marks_of, repeated
@@ -78,20 +79,22 @@ def tiles(
     many = [*images] * times
     batch = torch.stack(many) if len({tuple(image.shape) for image in images}) == 1 else Ragged.from_images(many)
     beside = None if targets is None else repeated(targets, len(images), times)
-    draw = augment.example_draw(batch, epoch=epoch)
+    draw = augment.example_draw(batch, beside, epoch=epoch)
     for number in range(columns // times):
-        for sample, tile in enumerate(_versions(owner, augment, batch, _shifted(draw, number), beside, len(images))):
+        shifted = _shifted(augment, batch, draw, number, beside)
+        for sample, tile in enumerate(_versions(owner, augment, batch, shifted, beside, len(images))):
             rows[sample % len(images)].append(tile)
     return rows
 
 
-def _shifted(draw: Draw, batches: int) -> Draw:
+def _shifted(augment: Augment, batch: Tensor | Ragged, draw: Draw, batches: int, targets: Any) -> Draw:
     """The draw of a batch that comes `batches` after the one of `draw`."""
     assert draw.pipeline is not None
     if batches == 0:
         return draw
     keys = replace(draw.keys, index=draw.keys.index + np.uint64(batches * len(draw.canvas)))
-    return replace(draw, keys=keys, params=draw.pipeline.sample(keys, draw.canvas))
+    _, seen = understood(augment, draw.pipeline, batch, targets, mixes=False)
+    return replace(draw, keys=keys, params=draw.pipeline.sample(keys, draw.canvas, seen, draw.exact))
 
 
 def _versions(

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader
+from torchvision import tv_tensors
 
 import gpuaug as ga
 from tests.support.helpers import noise
@@ -150,4 +151,12 @@ def test_batches_of_another_form() -> None:
     with pytest.raises(ValueError, match="one with a tensor in 'index', got list"):
         next(batches_of({"pixel_values": images, "labels": torch.zeros(2).long(), "index": [0, 1]}))
     with pytest.raises(ValueError, match=r"got mappings with 'pixel_values'.* Name their fields: DeviceLoader"):
-        next(batches_of({"pixel_values": images}, None))
+        next(batches_of({"pixel_values": images, "labels": torch.zeros(2).long()}, None))
+
+
+@pytest.mark.parametrize("name", ["masks", "mask", "bboxes", "typed"])
+def test_a_field_of_targets_that_nobody_would_move_is_refused(name: str) -> None:
+    value: Any = tv_tensors.Mask(torch.zeros(2, 8, 8)) if name == "typed" else torch.zeros(2, 1, 8, 8)
+    batch = {"pixel_values": noise(2, 3, 8, 8), "labels": torch.zeros(2).long(), name: value}
+    with pytest.raises(ValueError, match=f"DeviceLoader: `loader` must be one without targets in '{name}'"):
+        next(batches_of(batch))

@@ -12,6 +12,8 @@ from torch.utils.data import DataLoader, Dataset
 
 import gpuaug as ga
 from gpuaug.data.transport.pictures import Pictures
+from gpuaug.interop.adapters.batches import augmented
+from tests.support.helpers import noise
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process")  # Python 3.12 and later, of fork beside threads
 
@@ -184,3 +186,12 @@ class TestErrors:
         pictures, labels = self.augment(scene, {"action": boxes})
         assert labels["action"] is boxes
         assert list(pictures) == ["a"]
+
+
+def test_a_dict_of_pictures_goes_through_a_frameworks_hook() -> None:
+    scenes = {"front": noise(2, 3, 24, 20), "wrist": noise(2, 3, 16, 16)}
+    one, two = (ga.Augment([ga.RandomCrop(12)], seed=3, backend="torch") for _ in range(2))
+    result, labels = augmented("hook", one, (scenes, torch.arange(2)), True, None, torch.device("cpu"))
+    expected = two(scenes)
+    assert all(torch.equal(result[name], expected[name]) for name in scenes)
+    assert labels.tolist() == [0, 1]

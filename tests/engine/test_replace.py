@@ -168,6 +168,18 @@ def test_a_draw_is_rendered_by_the_list_that_it_is_of() -> None:
     assert torch.equal(augment.render(noise(5), draw), expected)
 
 
+def test_targets_of_a_draw_are_checked_by_the_list_that_it_is_of() -> None:
+    images, boxes = noise(5), {"boxes": torch.tensor([[0.0, 0, 8, 8]]).repeat(5, 1, 1)}
+    augment = ga.Augment([CROP, ga.MixUp(num_classes=3)], seed=0, backend="torch")
+    draw = augment.sample(images)
+    augment.replace(train=[CROP])
+    with pytest.raises(ValueError, match="class labels and masks of whole images with MixUp"):
+        augment.render(images, draw, boxes)
+    plain = augment.sample(images)
+    augment.replace(train=[CROP, ga.SanitizeBoundingBoxes()])
+    assert augment.render(images, plain, boxes)[1]["boxes"].shape == (5, 1, 4)
+
+
 def test_a_prepared_batch_keeps_its_list() -> None:
     augment, other = made(), made()
     with augment.prepare(noise(5), index=INDEX) as prepared:

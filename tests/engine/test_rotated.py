@@ -13,12 +13,16 @@ from torchvision.transforms.v2 import functional
 from torchvision.transforms.v2.functional import _meta
 
 import gpuaug as ga
+from gpuaug.engine.pipeline import walk
 from tests.support.images import ragged
 from tests.support.targets import COUNT, SIZE, SIZES, drawn, plain_lists, replayed, rotated_of, same_boxes
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 FORMATS = ("XYWHR", "CXCYWHR", "XYXYXYXY")
+LISTS = [  # all but those that are refused
+    case for case in plain_lists() if not any(isinstance(op, ga.ElasticTransform) for op in walk(case.values[0]))
+]
 
 
 def leftmost_first(boxes: Tensor, indices: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -45,7 +49,7 @@ def mended(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("mended")
 @pytest.mark.parametrize("format_", FORMATS)
 @pytest.mark.parametrize("mode", ["soft", "hard", None])
-@pytest.mark.parametrize("steps", plain_lists())
+@pytest.mark.parametrize("steps", LISTS)
 def test_rotated_boxes_equal_torchvisions(steps: list[Any], format_: str, mode: str | None) -> None:
     if mode == "hard" and np.min(getattr(steps[-1], "padding", None) or 0) < 0:
         pytest.skip("torchvision cuts twice, once for the padding, and each time keeps the largest box that fits")
@@ -237,3 +241,13 @@ def test_boxes_without_a_format_and_of_several_modes_raise() -> None:
     rows = [{"boxes": rotated_of([SIZE], "XYWHR", mode)[0]} for mode in ("soft", None)]
     with pytest.raises(ValueError, match="of one clamping_mode for all images, got None and soft"):
         augment(images, rows)
+
+
+@pytest.mark.parametrize(
+    "step", [ga.ElasticTransform(9, 1), ga.RandomApply([ga.ElasticTransform(9, 1)]), ga.RandomIoUCrop()], ids=repr
+)
+def test_steps_that_cannot_move_them_are_refused(step: Any) -> None:
+    augment = ga.Augment([step, ga.Resize((9, 9))], backend="torch")
+    rows = [{"boxes": each} for each in rotated_of([SIZE] * 2, "CXCYWHR")]
+    with pytest.raises(ValueError, match=f"sides along the axes with {type(step).__name__}, got rotated boxes"):
+        augment(torch.zeros(2, 3, *SIZE, dtype=torch.uint8), rows)

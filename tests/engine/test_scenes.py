@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torchvision import tv_tensors
 
 import gpuaug as ga
 from gpuaug.program import Keys
@@ -172,6 +173,8 @@ WRONG = {
     "a key": ({3: front()}, None, "got the key 3"),
     "fewer": ({"front": front(), "wrist": wrist()[:3]}, None, "must be as many as the others, 5, got uint8"),
     "floats": ({"front": front(), "wrist": wrist().float()}, None, r"got float32 .* This is about \"wrist\"\.$"),
+    "a mask": ({"front": front(), "mask": front()[:, :1]}, None, r'"mask"\]` must be a picture, .* beside images'),
+    "masks typed": ({"front": front(), "a": tv_tensors.Mask(front())}, None, r'images\["a"\]` must be a picture, as'),
     "whose targets": ({"front": front()}, {"masks": torch.zeros(B, *SIZE)}, r'name of a picture, .* Pass {"front":'),
     "a list of whom": ({"front": front()}, [{}] * B, "got list"),
     "masks": ({"front": front()}, {"front": {"masks": torch.zeros(B, 2, 2)}}, r"as its image, .* about \"front\"\.$"),

@@ -298,6 +298,7 @@ MIXED: dict[str, tuple[list[Any], Any, str]] = {
     "a mask alone": ([ga.MixUp()], tv_tensors.Mask(MASKS), "`labels` must be a mapping, as MixUp gives two masks"),
     "AugMix": ([ga.AugMix()], {"masks": MASKS},
         r"`labels` must be class labels with AugMix, got \"masks\"\. Leave AugMix out"),
+    "timm's AugMix": ([ga.TimmAugMix()], {"masks": MASKS}, "class labels with TimmAugMix.* Leave TimmAugMix out"),
     "AugMix inside": ([ga.RandomApply([ga.AugMix()])], {"masks": MASKS}, "must be class labels with AugMix"),
     "few labels": ([], {"masks": MASKS, "labels": [1, 2]},
         r'`labels\["labels"\]` must be as many as the images, 4, got 2'),

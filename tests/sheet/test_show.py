@@ -54,6 +54,18 @@ def test_one_image_is_shown_rows_times_columns_times() -> None:
         assert caption.endswith("flip") == flipped
 
 
+@pytest.mark.parametrize("columns", [1, 3])
+def test_a_crop_that_is_chosen_by_the_boxes_is_shown(columns: int) -> None:
+    images, boxes = noise(2, height=40, width=60), torch.tensor([[5.0, 5, 40, 30]]).repeat(2, 1, 1)
+    augment = ga.Augment([ga.RandomIoUCrop(sampler_options=[0.3]), ga.Resize((32, 32))], seed=5, backend="torch")
+    figure = ga.show(augment, images, columns=columns, targets={"boxes": boxes})
+    shown = torch.stack([pixels(place) for place in figure.axes])
+    draw = augment.example_draw(images, {"boxes": boxes})
+    assert torch.equal(shown[::columns], augment.render(images, draw))
+    assert (draw.params[0]["size"] < 60).any()
+    assert len({place.numpy().tobytes() for place in shown}) == 2 * columns
+
+
 @pytest.mark.parametrize("form", ["batch", "list", "ragged", "pillow", "paths"])
 def test_several_images_have_a_row_each(form: str) -> None:
     files = photographs.paths()[:2]

@@ -44,6 +44,7 @@ SIZES = [(33, 47), (48, 36), (36, 36), (64, 90), (37, 40), (50, 53)]
 CLOSE: dict[str, Any] = {"atol": 1e-3, "rtol": 0}  # pixels
 WARPS = range(1, 6)  # numbers of the geometric ops of a policy
 POLICIES = (ga.AutoAugment, ga.RandAugment, ga.TrivialAugmentWide)
+NOT_TORCHVISIONS = (ga.AugMix, ga.TimmAugMix, ga.TimmAutoAugment, ga.TimmRandAugment)  # nor have they functionals there
 
 
 def moving_lists() -> list[Any]:
@@ -75,7 +76,7 @@ def drawn(steps: list[Any], backend: str = "torch", **arguments: Any) -> tuple[g
 def follows(op: Any) -> bool:
     """Whether torchvision can say where this op moves targets."""
     children = getattr(op, "children", ())
-    known = op.kind in ("pixel", "crop") and op.moves and not isinstance(op, ga.AugMix)
+    known = op.kind in ("pixel", "crop") and op.moves and not isinstance(op, NOT_TORCHVISIONS)
     return known and all(follows(child) or not child.moves for child in children)
 
 

@@ -87,6 +87,23 @@ def test_a_smoothed_step_of_noise_is_found_where_boxes_and_points_are() -> None:
     assert (targets["boxes"] - boxes).abs().max() > 1
 
 
+def test_a_box_of_another_area_is_still_shown_as_a_whole() -> None:
+    """`min_visibility` is about what crops and borders cut off, before and after the deformation, and not about it."""
+    images = torch.zeros(16, 1, 60, 60, dtype=torch.uint8)
+    rows = [{"boxes": torch.tensor([[15.0, 20, 35, 40], [30, 30, 55, 55]])} for _ in range(16)]
+    elastic, drop = ga.ElasticTransform(90.0, 3.0), ga.SanitizeBoundingBoxes(min_visibility=0.99)
+    # a crop behind it may cut off some of what it has moved
+    for steps, kept, least in (
+        ([elastic], 2, 16), ([ga.CenterCrop(40), elastic], 1, 16), ([elastic, ga.CenterCrop(40)], 1, 12),
+    ):  # fmt: skip
+        for some in ([*steps, drop], [ga.Identity(), *steps, ga.RandomHorizontalFlip(), drop]):
+            _, moved = ga.Augment(some, seed=4, backend="torch")(images, rows)
+            assert [len(row["boxes"]) for row in moved].count(kept) >= least, steps
+    _, changed = ga.Augment([elastic], seed=4, backend="torch")(images, rows)
+    areas = torch.stack([(row["boxes"][:, 2:] - row["boxes"][:, :2]).prod(1) for row in changed])
+    assert (areas[:, 0] < 0.95 * 400).any()
+
+
 def test_no_matrix_says_where_pixels_go() -> None:
     images = torch.zeros(2, 3, 40, 48, dtype=torch.uint8)
     draw = ga.Augment([ga.RandomHorizontalFlip(), ga.ElasticTransform(9, 1)], seed=0, backend="torch").sample(images)

@@ -212,6 +212,44 @@ def test_what_it_needs_is_said() -> None:
     assert not augment.train_pipeline.first_steps  # data sets cannot know what it will read
 
 
+def test_views_share_the_crop_if_it_is_shared() -> None:
+    images, rows = batch("photo", 8, 3, (100, 120)), [{"boxes": box} for box in one_box(8)["boxes"]]
+    steps: list[Any] = [ga.RandomHorizontalFlip(), ga.RandomIoUCrop(), END]
+    multi = ga.MultiView([[], []], shared=steps, seed=3, backend="torch")
+    (first, second), (own, other) = multi(images, rows)
+    assert torch.equal(first, second)
+    assert all(torch.equal(one["boxes"], two["boxes"]) for one, two in zip(own, other, strict=True))
+    assert torch.equal(first, ga.Augment(steps, seed=3, backend="torch")(images, rows)[0])
+    apart = ga.MultiView([steps, steps], seed=3, backend="torch")
+    (first, second), _ = apart(images, rows)
+    assert not torch.equal(first, second)
+
+
+def test_views_can_be_sampled_with_their_boxes() -> None:
+    images, rows = batch("photo", 4, 3, (100, 120)), [{"boxes": box} for box in one_box(4)["boxes"]]
+    one, two = (ga.MultiView([[ga.RandomIoUCrop(), END], [END]], seed=3, backend="torch") for _ in range(2))
+    result, moved = one.render(images, one.sample(images, rows), rows)
+    straight, targets = two(images, rows)
+    assert all(map(torch.equal, result, straight))
+    assert all(torch.equal(a["boxes"], b["boxes"]) for a, b in zip(moved[0], targets[0], strict=True))
+
+
+def test_boxes_that_are_not_clipped_are_seen_as_they_are() -> None:
+    """torchvision's search sees boxes outside of the image too, if their clamping_mode is None."""
+    boxes = tv_tensors.BoundingBoxes([[5.0, 5, 30, 44]], format="XYXY", canvas_size=SIZE, clamping_mode=None)
+    augment = ga.Augment([ga.CenterCrop(20), ga.RandomIoUCrop(), END], seed=1, backend="torch")
+    seen: list[Any] = []
+
+    def search(found: Any, rows: Any, *_: Any) -> Any:
+        seen.append(found.boxes)
+        return np.zeros(len(rows), int)
+
+    with mock.patch("gpuaug.transforms.iou.search", search):
+        augment.sample(torch.zeros(1, 3, *SIZE, dtype=torch.uint8), [{"boxes": boxes}])
+    assert np.allclose(seen[0], F.center_crop(boxes, [20, 20]))
+    assert seen[0].max() > 20
+
+
 @pytest.mark.parametrize(
     ("arguments", "name"),
     [

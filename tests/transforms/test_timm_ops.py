@@ -163,3 +163,23 @@ def test_augmix_adds_up_as_timms(width: int) -> None:
             expected = np.asarray(mix._apply_basic(picture, weights, np.float32(1 - own)))
     result = augment.render(image, draw)[0].permute(1, 2, 0).numpy()
     assert np.abs(result.astype(int) - expected).max() <= 2
+
+
+@pytest.mark.parametrize("policy", [ga.TimmRandAugment(), ga.TimmAutoAugment()], ids=repr)
+def test_masks_boxes_and_points_follow_the_policies(policy: Any) -> None:
+    """The middle of a painted square, through the pixels of the mask and through the matrices."""
+    count = 60
+    masks = torch.zeros(count, 80, 100, dtype=torch.uint8)
+    masks[:, 25:55, 30:70] = 255
+    box, point = torch.tensor([30.0, 25, 70, 55]), torch.tensor([49.5, 39.5])
+    given = {"masks": masks, "boxes": box.repeat(count, 1, 1), "keypoints": point.repeat(count, 1, 1)}
+    _, moved = ga.Augment([policy], seed=1, backend="torch")(masks[:, None], given)
+    changed = 0
+    for mask, (own,), (middle,) in zip(moved["masks"], moved["boxes"], moved["keypoints"], strict=True):
+        y, x = (mask > 0).nonzero().double().T
+        if min(x.min(), y.min()) > 0 and x.max() < 99 and y.max() < 79:  # not cut off
+            assert (torch.stack([x.mean(), y.mean()]) - middle).abs().max() < 0.6
+            around = torch.stack([x.min(), y.min(), x.max() + 1, y.max() + 1])
+            assert (torch.cat([own[:2], -own[2:]]) <= torch.cat([around[:2], -around[2:]]) + 1).all()
+            changed += int((middle != point).any())
+    assert changed > 5

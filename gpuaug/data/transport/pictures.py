@@ -84,9 +84,10 @@ def packed(images: Sequence[Any], empty: Callable[[int], Tensor]) -> Ragged | En
 
 
 def are_pictures(images: object) -> bool:
-    """Whether images are a mapping of batches of pictures."""
-    good = isinstance(images, Mapping) and len(images) > 0
-    return good and all(isinstance(value, (Tensor, Ragged)) for value in images.values())  # type: ignore[attr-defined]
+    """Whether images are a mapping of batches of pictures, and not of fields such as images and labels."""
+    if not isinstance(images, Mapping) or not images:
+        return False
+    return all(isinstance(value, Ragged) or (isinstance(value, Tensor) and value.ndim > 3) for value in images.values())
 
 
 def buffers(images: Any) -> list[Tensor]:

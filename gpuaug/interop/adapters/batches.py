@@ -13,6 +13,7 @@ from gpuaug import checks
 from gpuaug.augment import Augment
 from gpuaug.data import wrapped
 from gpuaug.data.fields import Fields
+from gpuaug.data.transport import pictures
 from gpuaug.data.transport import targets as travel
 from gpuaug.data.transport.collate import collate
 from gpuaug.data.transport.encoded import Encoded
@@ -67,7 +68,7 @@ def augmented(
     if isinstance(images, Encoded):
         images, shown = images.decode(device)
         labels, rest = travel.shown(labels, shown), travel.shown(rest, shown)
-    images, labels = images.to(device, non_blocking=True), travel.moved(labels, device, non_blocking=True)
+    images, labels = pictures.moved(images, device, True), travel.moved(labels, device, non_blocking=True)
     augment.train(training)
     augment.opaque.to(device)
     result = augment(images, labels, index=index)
