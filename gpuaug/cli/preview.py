@@ -31,7 +31,11 @@ def command(
     ] = None,
     list_: Annotated[
         str | None,
-        typer.Option("--list", metavar="FILE.py:NAME", help="An Augment, a list, or a function of strength and size."),
+        typer.Option(
+            "--list",
+            metavar="FILE.py:NAME|FILE.yaml",
+            help="An Augment, a list, or a function of strength and size; or a configuration, also .json.",
+        ),
     ] = None,
     strength: Annotated[float, typer.Option(help="Strength of the recipe or function.")] = 1.0,
     size: Annotated[int, typer.Option(min=1, max=4096, help="Size of the images for the model, in pixels.")] = 224,
@@ -81,14 +85,16 @@ def command(
 
 def _lists(recipe: str | None, target: str | None, size: int, mixes: bool, view: int | None) -> "Lists":
     from gpuaug import checks
-    from gpuaug.cli.target import named
+    from gpuaug.cli.target import LIST, configured, is_configuration, named
     from gpuaug.sheet.lists import of_object, of_recipe
 
     if target is None:
         return of_recipe(recipe or "standard", size, mixes, view)
     if recipe is not None:
         raise checks.argument_error("preview", "--recipe", "left out with --list", repr(recipe))
-    found = named(target, "--list", "preview")
+    if is_configuration(target):
+        return of_object(Path(target).name, configured(target, "--list", "preview"), size, view)
+    found = named(target, "--list", "preview", LIST)
     return of_object(f"{Path(target.rpartition(':')[0]).name}:{target.rpartition(':')[2]}", found, size, view)
 
 

@@ -21,7 +21,10 @@ SIZE = (560, 520)  # of the images that the lists run on: a RandomCrop must fit
 def command(
     target: Annotated[
         str | None,
-        typer.Argument(metavar="[FILE.py:NAME]", help="An Augment, MultiView, or list of transforms; default: all."),
+        typer.Argument(
+            metavar="[FILE.py:NAME|FILE.yaml]",
+            help="An Augment, MultiView, list of transforms, or configuration; default: all kernels.",
+        ),
     ] = None,
 ) -> None:
     """Compile the kernels for the CPU now, and keep them on disk: for images of containers, and for clusters."""
@@ -43,11 +46,11 @@ def command(
 
 
 def _module(target: str) -> "Augment | MultiView":
-    """The module that FILE.py:NAME names."""
+    """The module that FILE.py:NAME names, or that of a configuration."""
     from gpuaug import Augment, MultiView
-    from gpuaug.cli.target import made
+    from gpuaug.cli.target import listed
 
-    found = made(target, "target", "warmup")
+    found = listed(target, "target", "warmup")
     return found if isinstance(found, (Augment, MultiView)) else Augment(found, seed=0)
 
 
