@@ -13,6 +13,7 @@ from torch import Tensor
 from gpuaug import checks
 from gpuaug.augment import Augment, Draw
 from gpuaug.engine.explain import drawn_mix
+from gpuaug.engine.multi import MultiView
 from gpuaug.engine.pipeline import Pipeline
 from gpuaug.ragged import Ragged
 from gpuaug.sheet.marks import Marks, marks_of, repeated
@@ -150,5 +151,8 @@ def described(owner: str, name: str, value: object) -> Augment:
     if isinstance(value, Transform):
         value = [value]
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise checks.argument_error(owner, name, "an Augment or a list of transforms", checks.describe(value))
+        several = isinstance(value, MultiView)
+        got = "a MultiView" if several else checks.describe(value)
+        remedy = "Pass the list of one view." if several else ""
+        raise checks.argument_error(owner, name, "an Augment or a list of transforms", got, remedy)
     return Augment(value, seed=0, backend="torch")  # the same pixels as on every backend, and nothing to compile
