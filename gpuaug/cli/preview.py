@@ -27,22 +27,26 @@ SHOWN = 6  # images
 def command(
     images: Annotated[list[Path], typer.Argument(metavar="FILES|FOLDER...", help="Images, or folders of images.")],
     recipe: Annotated[
-        str | None, typer.Option(help="Recipe of gpuaug.recipes; standard if there is no --list.")
+        str | None, typer.Option(metavar="NAME", help="Recipe of gpuaug.recipes; standard if there is no --list.")
     ] = None,
     list_: Annotated[
         str | None,
         typer.Option(
             "--list",
-            metavar="FILE.py:NAME|FILE.yaml",
-            help="An Augment, a list, or a function of strength and size; or a configuration, also .json.",
+            metavar="FILE",
+            help="FILE.py:NAME, an Augment, a list, or a function of strength and size; or a configuration, FILE.yaml.",
         ),
     ] = None,
     strength: Annotated[float, typer.Option(help="Strength of the recipe or function.")] = 1.0,
-    size: Annotated[int, typer.Option(min=1, max=4096, help="Size of the images for the model, in pixels.")] = 224,
+    size: Annotated[
+        int, typer.Option(min=1, max=4096, metavar="N", help="Size of the images for the model, in pixels.")
+    ] = 224,
     out: Annotated[Path, typer.Option(help="File of the picture, .png or .jpg.")] = Path("preview.png"),
     html: Annotated[Path | None, typer.Option(help="File of a page, with a slider if the list has a strength.")] = None,
-    columns: Annotated[int, typer.Option(min=1, max=8, help="Versions of each image.")] = 4,
-    count: Annotated[int, typer.Option("--images", min=1, max=64, help="Most images to show, evenly chosen.")] = SHOWN,
+    columns: Annotated[int, typer.Option(min=1, max=8, metavar="N", help="Versions of each image.")] = 4,
+    count: Annotated[
+        int, typer.Option("--images", min=1, max=64, metavar="N", help="Most images to show, evenly chosen.")
+    ] = SHOWN,
     mix: Annotated[bool, typer.Option("--mix/--no-mix", help="Whether a recipe mixes, as with class labels.")] = True,
     view: Annotated[int | None, typer.Option(help="Which view to show, if there are several; from 1.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the draws; 0, or the one of the Augment.")] = None,

@@ -22,12 +22,12 @@ def command(
     target: Annotated[
         str | None,
         typer.Argument(
-            metavar="[FILE.py:NAME|FILE.yaml]",
+            metavar="FILE.py:NAME|FILE.yaml",
             help="An Augment, MultiView, list of transforms, or configuration; default: all kernels.",
         ),
     ] = None,
 ) -> None:
-    """Compile the kernels for the CPU now, and keep them on disk: for images of containers, and for clusters."""
+    """Compile the kernels for the CPU now and keep them on disk, for example in a container image or on a cluster."""
     require("cpu", NEEDED)
     with one_line_errors():
         from gpuaug.kernels.numba.runtime.jit import kept

@@ -83,7 +83,8 @@ def test_several_processes_at_once(script: Path, tmp_path: Path) -> None:
     [
         ("lists.py", "warmup: `target` must be FILE.py:NAME"),
         ("no.py:steps", "there is no file"),
-        ("{}:other", "which does not have 'other'. It defines steps, large, module, made, number."),
+        ("no.yaml", "warmup: `target` must name a file, and there is no file no.yaml"),
+        ("{}:other", "which does not have 'other'. It defines steps, large, module, views, made, number."),
         ("{}:number", "Augment: `train` must be a list of transforms or a Compose, got 3"),
     ],
 )
