@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -79,20 +78,11 @@ def tiles(
     many = [*images] * times
     batch = torch.stack(many) if len({tuple(image.shape) for image in images}) == 1 else Ragged.from_images(many)
     beside = None if targets is None else repeated(targets, len(images), times)
-    draw = augment.example_draw(batch, epoch=epoch)
     for number in range(columns // times):
-        for sample, tile in enumerate(_versions(owner, augment, batch, _shifted(draw, number), beside, len(images))):
+        draw = augment.example_draw(batch, beside, epoch=epoch, first=number * len(batch))
+        for sample, tile in enumerate(_versions(owner, augment, batch, draw, beside, len(images))):
             rows[sample % len(images)].append(tile)
     return rows
-
-
-def _shifted(draw: Draw, batches: int) -> Draw:
-    """The draw of a batch that comes `batches` after the one of `draw`."""
-    assert draw.pipeline is not None
-    if batches == 0:
-        return draw
-    keys = replace(draw.keys, index=draw.keys.index + np.uint64(batches * len(draw.canvas)))
-    return replace(draw, keys=keys, params=draw.pipeline.sample(keys, draw.canvas))
 
 
 def _versions(

@@ -152,6 +152,19 @@ def test_targets_of_a_batch_of_lists_and_of_types() -> None:
         assert shares == pytest.approx([0, 0, 1 / 3, 1 / 3])
 
 
+def test_a_crop_chosen_by_the_boxes_gets_them() -> None:
+    augment = ga.Augment([ga.RandomIoUCrop(), ga.Resize((24, 24))], seed=3, backend="torch")
+    images, boxes = noise(2), {"boxes": torch.tensor([[[4.0, 4, 20, 20]], [[2.0, 6, 12, 18]]])}
+    figure = ga.show(augment, images, columns=2, targets=boxes)
+    batch = torch.stack(list(images))
+    for first, column in ((0, 0), (2, 1)):
+        draw = augment.example_draw(batch, boxes, first=first)
+        shown = torch.stack([pixels(place) for place in figure.axes[column::2]])
+        assert torch.equal(shown, augment.render(batch, draw, boxes)[0])
+    with pytest.raises(ValueError, match="with boxes, as RandomIoUCrop"):
+        ga.show(augment, images)
+
+
 def test_masks_of_a_mix_are_both_drawn() -> None:
     masks = torch.zeros(2, 8, 8, dtype=torch.int64)
     masks[0, :4], masks[1, 4:] = 1, 2
