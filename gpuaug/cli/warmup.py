@@ -71,7 +71,9 @@ def warm(augment: "Augment | MultiView") -> None:
         views: Any = getattr(twin, "views", [twin])  # of a MultiView
         lists = [view.train_pipeline if training else view.eval_pipeline for view in views]
         mix = next((one.mix for one in lists if one.mix is not None), None)
-        labels = None if mix is None else torch.arange(4) % (mix.num_classes or 4)
+        labels: Any = None if mix is None else torch.arange(4) % (mix.num_classes or 4)
+        if any(step.sees_boxes for one in lists for step in one.steps):  # which draw by the boxes
+            labels = [{"boxes": torch.tensor([[100.0, 90, 400, 300]]), "labels": torch.zeros(1)} for _ in range(4)]
         twin.train(training)
         twin(images) if labels is None else twin(images, labels)
 

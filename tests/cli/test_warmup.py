@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 
 pytest.importorskip("numba")
 pytest.importorskip("typer")
@@ -69,6 +70,16 @@ def test_the_lists_of_a_multi_view_are_compiled(script: Path, tmp_path: Path) ->
 
 def test_a_crop_of_a_usual_size_fits(script: Path, tmp_path: Path) -> None:
     assert counts(start(tmp_path, f"{script}:large"))[0] > 0
+
+
+def test_a_crop_chosen_by_boxes_gets_some() -> None:
+    import gpuaug as ga
+    from gpuaug.cli.warmup import warm
+
+    augment = ga.Augment([ga.RandomIoUCrop(), ga.SanitizeBoundingBoxes(), ga.Resize((32, 32))], seed=0)
+    state = augment.state_dict()["_extra_state"].clone()
+    warm(augment)
+    assert torch.equal(augment.state_dict()["_extra_state"], state)
 
 
 def test_several_processes_at_once(script: Path, tmp_path: Path) -> None:
