@@ -17,6 +17,8 @@ from torchvision import tv_tensors
 
 import gpuaug as ga
 from gpuaug.demo import photographs
+from gpuaug.sheet.marks import picture
+from gpuaug.sheet.tiles import tiles
 from tests.support.helpers import noise, used
 
 pytest.importorskip("matplotlib")
@@ -163,6 +165,18 @@ def test_a_crop_chosen_by_the_boxes_gets_them() -> None:
         assert torch.equal(shown, augment.render(batch, draw, boxes)[0])
     with pytest.raises(ValueError, match="with boxes, as RandomIoUCrop"):
         ga.show(augment, images)
+
+
+def test_rotated_boxes_are_drawn_by_their_corners() -> None:
+    box = tv_tensors.BoundingBoxes([[20.0, 10, 16, 8, 90]], format="CXCYWHR", canvas_size=(32, 40))
+    image = torch.zeros(3, 32, 40, dtype=torch.uint8)
+    figure = ga.show([ga.RandomHorizontalFlip(1.0)], image, 1, 1, targets={"boxes": box})
+    (place,) = figure.axes
+    corners = {tuple(np.round(corner).astype(int).tolist()) for corner in place.patches[0].get_xy()}
+    assert corners == {(16, 2), (24, 2), (24, 18), (16, 18)}
+    (row,) = tiles("show", ga.Augment([ga.RandomHorizontalFlip(1.0)]), [image], 1, targets=[{"boxes": box}])
+    drawn = np.asarray(picture(row[1].image, row[1].marks, 32, 40))
+    assert drawn[10, 16].max() > 0 == drawn[10, 20].max()  # its side, and its middle
 
 
 def test_masks_of_a_mix_are_both_drawn() -> None:
