@@ -14,6 +14,7 @@ from gpuaug.augment import Augment, Draw
 from gpuaug.engine.explain import drawn_mix
 from gpuaug.engine.multi import MultiView
 from gpuaug.engine.pipeline import Pipeline
+from gpuaug.engine.views import is_nested
 from gpuaug.ragged import Ragged
 from gpuaug.sheet.marks import Marks, marks_of, repeated
 from gpuaug.transforms.base import BETWEEN, Convert, Params, Transform
@@ -140,9 +141,14 @@ def described(owner: str, name: str, value: object) -> Augment:
         return value
     if isinstance(value, Transform):
         value = [value]
+    expected, remedy = "an Augment or a list of transforms", "Pass the list of one view."
+    if isinstance(value, MultiView):
+        raise checks.argument_error(owner, name, expected, "a MultiView", remedy)
     if not isinstance(value, Sequence) or isinstance(value, str):
-        several = isinstance(value, MultiView)
-        got = "a MultiView" if several else checks.describe(value)
-        remedy = "Pass the list of one view." if several else ""
-        raise checks.argument_error(owner, name, "an Augment or a list of transforms", got, remedy)
-    return Augment(value, seed=0, backend="torch")  # the same pixels as on every backend, and nothing to compile
+        raise checks.argument_error(owner, name, expected, checks.describe(value))
+    try:
+        return Augment(value, seed=0, backend="torch")  # the same pixels as on every backend, and nothing to compile
+    except ValueError:
+        if len(value) < 2 or not is_nested(value):
+            raise
+    raise checks.argument_error(owner, name, expected, f"{len(value)} lists", remedy)

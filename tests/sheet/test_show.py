@@ -233,6 +233,7 @@ def test_captions_fit_under_their_picture() -> None:
         ({"columns": 65}, r"`columns` must be an integer in \[1, 64\], got 65"),
         ({"augment": 3}, "`augment` must be an Augment or a list of transforms, got 3"),
         ({"augment": ga.MultiView([[ga.RandomInvert()]])}, r"got a MultiView\. Pass the list of one view"),
+        ({"augment": ga.recipes.simclr(8)}, r"show: `augment` must be .*, got 2 lists\. Pass the list of one view"),
         ({"targets": [{"boxes": torch.zeros(1, 3)}]}, r"show: `labels\[0\]\[\"boxes\"\]` must be"),
         ({"epoch": -1}, "`epoch` must be an integer"),
     ],
