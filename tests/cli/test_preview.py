@@ -134,6 +134,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     vars(module).update(__all__=["NAMES", "at_strength", "standard", "plain"], NAMES={}, standard=standard)
     vars(module).update(plain=lambda size: [ga.Resize((size, size))], at_strength=lambda steps, strength: steps)
     monkeypatch.setitem(sys.modules, "gpuaug.recipes", module)
+    monkeypatch.setattr(ga, "recipes", module, raising=False)  # also if another test has imported it
 
 
 def test_a_recipe_by_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
