@@ -192,22 +192,27 @@ class Augment(ReplaceableModule):
         with self._call(images, None, targets, taken, self.training) as call:
             return call.draw()
 
-    def example_draw(self, images: Images, labels: Labels | None = None, *, epoch: int | None = None) -> Draw:
-        """The training list's draw for the first samples, 0, 1, ..., of an epoch, in either mode.
+    def example_draw(
+        self, images: Images, labels: Labels | None = None, *, epoch: int | None = None, first: int = 0
+    ) -> Draw:
+        """The training list's draw for the samples `first`, `first` + 1, ... of an epoch, in either mode.
 
         Nothing is used up: the next call draws what it would have drawn without this one.
 
         Args:
             images: As for `forward`.
-            labels: Only RandomIoUCrop needs them: targets with boxes, as for a call.
+            labels: As for `sample`: targets with boxes, for RandomIoUCrop.
             epoch: Number of the epoch, in [0, 2**32 - 1]. None: the module's current epoch.
+            first: Number of the first sample, in [0, 2**47].
         """
         _, targets = self._check(images, labels, training=True, mixes=False)
-        keys, canvas, pipeline = self._keys(len(images)), canvas_of(images), self.train_pipeline
+        keys, canvas = self._keys(len(images)), canvas_of(images)
+        first = checks.integer(self, "first", first, 0, 2**47)
+        keys = replace(keys, index=keys.index + np.uint64(first)) if first else keys
         if epoch is not None:
             keys = replace(keys, epoch=checks.integer(self, "epoch", epoch, 0, 2**32 - 1))
-        params = pipeline.sample(keys, canvas, targets, self.exact)
-        return Draw(keys, params, True, canvas, pipeline, self.exact)
+        params = self.train_pipeline.sample(keys, canvas, targets, self.exact)
+        return Draw(keys, params, True, canvas, self.train_pipeline, self.exact)
 
     @overload
     def render(self, images: Images, draw: Draw, labels: None = None) -> Tensor: ...

@@ -10,6 +10,8 @@ from gpuaug.advice import pixels, training
 from gpuaug.advice.facts import Facts, Findings, Rule, steps_of
 from gpuaug.augment import Augment
 from gpuaug.engine.evaluation import evaluation
+from gpuaug.engine.multi import MultiView
+from gpuaug.engine.views import is_nested
 
 __all__ = ["DOMAINS", "RULES", "advise"]
 
@@ -45,7 +47,7 @@ def advise(
     Raises:
         ValueError: If an argument has another form.
     """
-    module = augment if isinstance(augment, Augment) else Augment(augment, seed=0)
+    module = augment if isinstance(augment, Augment) else _module(augment)
     if domain is not None:
         domain = checks.one_of("advise", "domain", domain, DOMAINS)
     smoothing = checks.number("advise", "label_smoothing", label_smoothing, 0, 1)
@@ -61,6 +63,19 @@ def advise(
         smoothing,
     )
     return Findings(finding for rule in RULES for finding in rule(facts))
+
+
+def _module(given: Any) -> Augment:
+    """The module of a training list."""
+    expected, remedy = "an Augment or its training list", "Pass the list of one view."
+    if isinstance(given, MultiView):
+        raise checks.argument_error("advise", "augment", expected, "a MultiView", remedy)
+    try:
+        return Augment(given, seed=0)
+    except ValueError:
+        if not isinstance(given, Sequence) or len(given) < 2 or not is_nested(given):
+            raise
+    raise checks.argument_error("advise", "augment", expected, f"{len(given)} lists", remedy)
 
 
 def _names(classes: Any, loader: Any) -> tuple[str, ...]:

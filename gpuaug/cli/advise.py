@@ -13,7 +13,13 @@ __all__ = ["command"]
 
 
 def command(
-    target: Annotated[str, typer.Argument(metavar="FILE.py:NAME", help="An Augment, or a list of transforms.")],
+    target: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE.py:NAME|FILE.yaml",
+            help="An Augment or a list of transforms; or a configuration, also .json.",
+        ),
+    ],
     weights: Annotated[
         str | None, typer.Option(help="Weights of torchvision, such as ResNet50_Weights.DEFAULT.")
     ] = None,
@@ -30,10 +36,10 @@ def command(
     """Say what in a list is likely to cost accuracy or time, a sentence each; nothing is trained."""
     with one_line_errors():
         import gpuaug as ga
-        from gpuaug.cli.target import made
+        from gpuaug.cli.target import listed, made
 
         found = ga.advise(
-            made(target, "target", "advise"),
+            listed(target, "target", "advise"),
             weights=_weights(weights),
             domain=domain,
             classes=_classes(classes),

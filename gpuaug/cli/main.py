@@ -19,6 +19,7 @@ COMMANDS = {
     "demo": "demo",
     "advise": "pack",
     "preview": "demo",
+    "show": "config",
     "pack": "pack",
     "verify": "pack",
     "profile": "profile",
@@ -26,7 +27,6 @@ COMMANDS = {
     "whatif": "profile",
     "compare": "profile",
     "doctor": "profile",
-    "show": "config",
     "warmup": "cpu",
     "bench": "bench",
 }

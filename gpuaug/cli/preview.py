@@ -27,18 +27,26 @@ SHOWN = 6  # images
 def command(
     images: Annotated[list[Path], typer.Argument(metavar="FILES|FOLDER...", help="Images, or folders of images.")],
     recipe: Annotated[
-        str | None, typer.Option(help="Recipe of gpuaug.recipes; standard if there is no --list.")
+        str | None, typer.Option(metavar="NAME", help="Recipe of gpuaug.recipes; standard if there is no --list.")
     ] = None,
     list_: Annotated[
         str | None,
-        typer.Option("--list", metavar="FILE.py:NAME", help="An Augment, a list, or a function of strength and size."),
+        typer.Option(
+            "--list",
+            metavar="FILE",
+            help="FILE.py:NAME, an Augment, a list, or a function of strength and size; or a configuration, FILE.yaml.",
+        ),
     ] = None,
     strength: Annotated[float, typer.Option(help="Strength of the recipe or function.")] = 1.0,
-    size: Annotated[int, typer.Option(min=1, max=4096, help="Size of the images for the model, in pixels.")] = 224,
+    size: Annotated[
+        int, typer.Option(min=1, max=4096, metavar="N", help="Size of the images for the model, in pixels.")
+    ] = 224,
     out: Annotated[Path, typer.Option(help="File of the picture, .png or .jpg.")] = Path("preview.png"),
     html: Annotated[Path | None, typer.Option(help="File of a page, with a slider if the list has a strength.")] = None,
-    columns: Annotated[int, typer.Option(min=1, max=8, help="Versions of each image.")] = 4,
-    count: Annotated[int, typer.Option("--images", min=1, max=64, help="Most images to show, evenly chosen.")] = SHOWN,
+    columns: Annotated[int, typer.Option(min=1, max=8, metavar="N", help="Versions of each image.")] = 4,
+    count: Annotated[
+        int, typer.Option("--images", min=1, max=64, metavar="N", help="Most images to show, evenly chosen.")
+    ] = SHOWN,
     mix: Annotated[bool, typer.Option("--mix/--no-mix", help="Whether a recipe mixes, as with class labels.")] = True,
     view: Annotated[int | None, typer.Option(help="Which view to show, if there are several; from 1.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the draws; 0, or the one of the Augment.")] = None,
@@ -81,14 +89,16 @@ def command(
 
 def _lists(recipe: str | None, target: str | None, size: int, mixes: bool, view: int | None) -> "Lists":
     from gpuaug import checks
-    from gpuaug.cli.target import named
+    from gpuaug.cli.target import LIST, configured, is_configuration, named
     from gpuaug.sheet.lists import of_object, of_recipe
 
     if target is None:
         return of_recipe(recipe or "standard", size, mixes, view)
     if recipe is not None:
         raise checks.argument_error("preview", "--recipe", "left out with --list", repr(recipe))
-    found = named(target, "--list", "preview")
+    if is_configuration(target):
+        return of_object(Path(target).name, configured(target, "--list", "preview"), size, view)
+    found = named(target, "--list", "preview", LIST)
     return of_object(f"{Path(target.rpartition(':')[0]).name}:{target.rpartition(':')[2]}", found, size, view)
 
 

@@ -1,4 +1,4 @@
-"""The FILE.py:NAME that `gpuaug profile` measures, and the file that `--apply` writes beside it."""
+"""The FILE.py:NAME or configuration that a command is about, and the file that `--apply` writes beside a script."""
 
 from __future__ import annotations
 
@@ -15,20 +15,47 @@ import typer
 from gpuaug.cli.errors import writing
 
 if TYPE_CHECKING:
+    from gpuaug import Augment
     from gpuaug.profiler import Report
 
-__all__ = ["appliable", "made", "named", "tuned"]
+__all__ = ["LIST", "appliable", "configured", "is_configuration", "listed", "made", "named", "tuned"]
+
+CONFIGURATIONS = (".json", ".yaml", ".yml")  # endings of files that `gpuaug.from_file` reads
+LIST = ("FILE.py:NAME, or a configuration (.json, .yaml or .yml)", "train.py:augment")  # what is expected, an example
+LOADER = ("FILE.py:NAME", "train.py:make_loader")
 
 
-def named(target: str, what: str, command: str) -> Any:
-    """The object that FILE.py:NAME names."""
+def listed(target: str, what: str, command: str) -> Any:
+    """The module of a configuration, or the object that FILE.py:NAME names; of a function, what it returns."""
+    return configured(target, what, command) if is_configuration(target) else made(target, what, command, LIST)
+
+
+def is_configuration(target: str) -> bool:
+    """Whether this names a file that `gpuaug.from_file` reads."""
+    return Path(target).suffix.lower() in CONFIGURATIONS
+
+
+def configured(target: str, what: str, command: str) -> Augment:
+    """The module of a configuration."""
+    from gpuaug import from_file
+
+    if not Path(target).is_file():
+        raise ValueError(f"{command}: `{what}` must name a file, and there is no file {target}.")
+    try:
+        return from_file(target)
+    except ImportError as error:
+        raise ValueError(str(error)) from None
+
+
+def named(target: str, what: str, command: str, form: tuple[str, str] = LOADER) -> Any:
+    """The object that FILE.py:NAME names. `form`: what the error says is expected, and its example."""
     file, colon, name = target.rpartition(":")
     path = Path(file)
     if not colon or not name.isidentifier() or path.suffix != ".py":
-        raise ValueError(f"{command}: `{what}` must be FILE.py:NAME, got {target!r}. For example train.py:make_loader.")
+        raise ValueError(f"{command}: `{what}` must be {form[0]}, got {target!r}. For example {form[1]}.")
     if not path.is_file():
         raise ValueError(f"{command}: `{what}` must name a file, and there is no file {path}.")
-    module = imported(path)
+    module = imported(path, command)
     if not hasattr(module, name):
         own = [name_ for name_, value in vars(module).items() if _is_own(module, name_, value)]
         raise ValueError(
@@ -38,9 +65,9 @@ def named(target: str, what: str, command: str) -> Any:
     return getattr(module, name)
 
 
-def made(target: str, what: str, command: str = "profile") -> Any:
+def made(target: str, what: str, command: str = "profile", form: tuple[str, str] = LOADER) -> Any:
     """The object that FILE.py:NAME names; of a function, what it returns."""
-    found = named(target, what, command)
+    found = named(target, what, command, form)
     if not callable(found) or hasattr(found, "__iter__") or hasattr(found, "forward"):  # a loader, or a module
         return found
     try:
@@ -58,7 +85,7 @@ def _is_own(module: Any, name: str, value: Any) -> bool:
     return not isinstance(value, (type, FunctionType)) or value.__module__ == module.__name__
 
 
-def imported(path: Path) -> Any:
+def imported(path: Path, command: str = "profile") -> Any:
     """A script as a module, under its own name, so that spawned workers can import it."""
     path = path.resolve()
     if str(path.parent) not in sys.path:  # as `python FILE` does: the user's script may import files beside it
@@ -78,7 +105,7 @@ def imported(path: Path) -> Any:
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         traceback.print_exc()
-        raise ValueError(f"profile: {path} could not be imported: {type(error).__name__}: {error}.") from None
+        raise ValueError(f"{command}: {path} could not be imported: {type(error).__name__}: {error}.") from None
     return module
 
 

@@ -21,10 +21,13 @@ SIZE = (560, 520)  # of the images that the lists run on: a RandomCrop must fit
 def command(
     target: Annotated[
         str | None,
-        typer.Argument(metavar="[FILE.py:NAME]", help="An Augment, MultiView, or list of transforms; default: all."),
+        typer.Argument(
+            metavar="FILE.py:NAME|FILE.yaml",
+            help="An Augment, MultiView, list of transforms, or configuration; default: all kernels.",
+        ),
     ] = None,
 ) -> None:
-    """Compile the kernels for the CPU now, and keep them on disk: for images of containers, and for clusters."""
+    """Compile the kernels for the CPU now and keep them on disk, for example in a container image or on a cluster."""
     require("cpu", NEEDED)
     with one_line_errors():
         from gpuaug.kernels.numba.runtime.jit import kept
@@ -43,11 +46,11 @@ def command(
 
 
 def _module(target: str) -> "Augment | MultiView":
-    """The module that FILE.py:NAME names."""
+    """The module that FILE.py:NAME names, or that of a configuration."""
     from gpuaug import Augment, MultiView
-    from gpuaug.cli.target import made
+    from gpuaug.cli.target import listed
 
-    found = made(target, "target", "warmup")
+    found = listed(target, "target", "warmup")
     return found if isinstance(found, (Augment, MultiView)) else Augment(found, seed=0)
 
 
@@ -68,7 +71,9 @@ def warm(augment: "Augment | MultiView") -> None:
         views: Any = getattr(twin, "views", [twin])  # of a MultiView
         lists = [view.train_pipeline if training else view.eval_pipeline for view in views]
         mix = next((one.mix for one in lists if one.mix is not None), None)
-        labels = None if mix is None else torch.arange(4) % (mix.num_classes or 4)
+        labels: Any = None if mix is None else torch.arange(4) % (mix.num_classes or 4)
+        if any(step.sees_boxes for one in lists for step in one.steps):  # which draw by the boxes
+            labels = [{"boxes": torch.tensor([[100.0, 90, 400, 300]]), "labels": torch.zeros(1)} for _ in range(4)]
         twin.train(training)
         twin(images) if labels is None else twin(images, labels)
 

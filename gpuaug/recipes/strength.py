@@ -10,6 +10,7 @@ from gpuaug.engine.evaluation import evaluation
 from gpuaug.transforms.base import Convert, Crop, Transform
 from gpuaug.transforms.blur import GaussianBlur, MotionBlur
 from gpuaug.transforms.color import (
+    RGB,
     ColorJitter,
     Grayscale,
     RandomAdjustSharpness,
@@ -25,6 +26,7 @@ from gpuaug.transforms.container import RandomApply, RandomChoice, RandomOrder, 
 from gpuaug.transforms.crop import RandomCrop, RandomResizedCrop
 from gpuaug.transforms.degrade import JPEG, GaussianNoise
 from gpuaug.transforms.distort import RandomPhotometricDistort
+from gpuaug.transforms.elastic import ElasticTransform
 from gpuaug.transforms.erase import RandomErasing
 from gpuaug.transforms.function import Identity
 from gpuaug.transforms.geometric import (
@@ -36,6 +38,7 @@ from gpuaug.transforms.geometric import (
 )
 from gpuaug.transforms.mix import CutMix, MixUp
 from gpuaug.transforms.policy import AugMix, AutoAugment, RandAugment, TrivialAugmentWide
+from gpuaug.transforms.policy.timm import TimmAugMix, TimmAutoAugment, TimmRandAugment
 
 __all__ = ["RULES", "at_strength", "table"]
 
@@ -90,6 +93,7 @@ RULES: dict[type[Transform], dict[str, Rule]] = {
     RandomRotation: {"degrees": ANGLE},
     RandomAffine: {"degrees": ANGLE, "translate": TIMES, "shear": TIMES, "scale": FACTOR},
     RandomPerspective: {"distortion_scale": TIMES, "p": CHANCE},
+    ElasticTransform: {"alpha": TIMES},
     RandomHorizontalFlip: {"p": CHANCE},
     RandomVerticalFlip: {"p": CHANCE},
     RandomGrayscale: {"p": CHANCE},
@@ -111,9 +115,11 @@ RULES: dict[type[Transform], dict[str, Rule]] = {
     MixUp: {"alpha": ALPHA},
     CutMix: {"alpha": ALPHA},
 }
-GATED = (TrivialAugmentWide, AutoAugment, AugMix, RandomChannelPermutation)  # their magnitudes cannot be scaled
+GATED = (  # their magnitudes cannot be scaled, or, as some of timm's, are stronger the smaller they are
+    TrivialAugmentWide, AutoAugment, AugMix, TimmRandAugment, TimmAutoAugment, TimmAugMix, RandomChannelPermutation,
+)  # fmt: skip
 CONTAINERS = (RandomApply, RandomOrder, RandomChoice)
-FIXED = (Identity, Grayscale)  # at every strength, besides conversions and crops such as Resize
+FIXED = (Identity, Grayscale, RGB)  # at every strength, besides conversions and crops such as Resize
 
 
 def at_strength(transforms: Sequence[object], strength: float) -> list[Transform]:

@@ -95,7 +95,7 @@ def _figure(rows: Sequence[Sequence[Tile]], captions: bool) -> Figure:
 
 def _draw(place: Any, tile: Tile, captions: bool) -> None:
     """Draw a tile on axes, whose coordinates are pixels of the image."""
-    from matplotlib.patches import Rectangle
+    from matplotlib.patches import Polygon, Rectangle
 
     height, width = tile.image.shape[1:]
     extent = (0, width, height, 0)
@@ -106,6 +106,9 @@ def _draw(place: Any, tile: Tile, captions: bool) -> None:
         for colour, line in ((DARK, 3.0), (COLOURS[number % len(COLOURS)], 1.5)):
             box = Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=colour, linewidth=line)
             place.add_patch(box)
+    for number, quad in enumerate(tile.marks.quads, len(tile.marks.boxes)):
+        for colour, line in ((DARK, 3.0), (COLOURS[number % len(COLOURS)], 1.5)):
+            place.add_patch(Polygon(quad.reshape(4, 2), fill=False, edgecolor=colour, linewidth=line))
     if len(tile.marks.points):
         x, y = tile.marks.points.T
         place.scatter(x, y, s=18, color=COLOURS[0], edgecolors=DARK, linewidths=0.6)

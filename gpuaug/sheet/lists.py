@@ -8,6 +8,7 @@ from typing import Any
 
 from gpuaug import checks
 from gpuaug.augment import Augment
+from gpuaug.engine.multi import MultiView
 from gpuaug.sheet.tiles import described
 from gpuaug.transforms.container import Compose
 
@@ -87,7 +88,7 @@ def of_object(name: str, value: Any, size: int, view: int | None) -> Lists:
         size: Size of the images in pixels.
         view: Which of several lists to show, from 1; None: the first.
     """
-    if isinstance(value, (Augment, Compose, Sequence)) or not callable(value):
+    if isinstance(value, (Augment, MultiView, Compose, Sequence)) or not callable(value):
         return Lists(name, lambda strength: value, False, view)
     takes = _arguments(value)
 

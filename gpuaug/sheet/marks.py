@@ -15,6 +15,7 @@ from torchvision.transforms.v2 import functional
 
 from gpuaug import checks
 from gpuaug.engine.boxes import to_corners
+from gpuaug.engine.rotated import to_quads
 from gpuaug.engine.target_checks import parse
 from gpuaug.engine.targets import Entry, box_format
 from gpuaug.sheet.inputs import visible
@@ -35,12 +36,13 @@ class Marks:
     """What is drawn on an image.
 
     boxes: (N, 4) XYXY in pixels. points: (M, 2), x and y in pixels. layers: Masks as numbers (H, W), of which 0 is
-    not coloured, each with its opacity in [0, 1].
+    not coloured, each with its opacity in [0, 1]. quads: Rotated boxes, (K, 8), x and y of their corners in pixels.
     """
 
     boxes: Array = field(default_factory=lambda: np.zeros((0, 4)))
     points: Array = field(default_factory=lambda: np.zeros((0, 2)))
     layers: Sequence[tuple[Array, float]] = ()
+    quads: Array = field(default_factory=lambda: np.zeros((0, 8)))
 
 
 # ---- reading ---------------------------------------------------------------------------------------------------------
@@ -90,11 +92,14 @@ def marks_of(owner: str, targets: Any, images: Sequence[Tensor], classes: int | 
         partners, weights = targets["masks_partner"], targets["masks_weight"]
         targets = {key: value for key, value in targets.items() if key not in ("masks_partner", "masks_weight")}
     parsed = parse(owner, targets, canvas)
-    boxes, points = [np.zeros((0, 4))] * len(images), [np.zeros((0, 2))] * len(images)
+    boxes, points, quads = ([np.zeros((0, columns))] * len(images) for columns in (4, 2, 8))
     layers: list[list[tuple[Array, float]]] = [[] for _ in images]
     for entry in parsed.entries:
         if entry.kind == "boxes":
             given = entry.given if entry.dense else entry.given[0]
+            if entry.rotated:
+                quads = _joined(quads, _split(to_quads(entry.rows, box_format(given)).cpu().numpy(), entry))
+                continue
             rows = to_corners(entry.rows, box_format(given)).cpu().numpy()
             boxes = _joined(boxes, _split(rows, entry))
         elif entry.kind == "keypoints":
@@ -105,7 +110,7 @@ def marks_of(owner: str, targets: Any, images: Sequence[Tensor], classes: int | 
                 layers[number].append((_numbers(mask, classes), own))
                 if partners is not None:
                     layers[number].append((_numbers(partners[number], classes), 1 - own))
-    return [Marks(*each) for each in zip(boxes, points, layers, strict=True)]
+    return [Marks(*each) for each in zip(boxes, points, layers, quads, strict=True)]
 
 
 def _split(rows: Array, entry: Entry) -> list[Array]:
@@ -156,7 +161,7 @@ def overlay(numbers: Array, opacity: float) -> Array:
 def picture(image: Tensor, marks: Marks, height: int, width: int) -> Image.Image:
     """The image (C, H, W), resized to fit into (height, width), with its marks drawn on it."""
     fitted = functional.to_pil_image(fit(image, height, width))
-    if not (len(marks.layers) or len(marks.boxes) or len(marks.points)):
+    if not (len(marks.layers) or len(marks.boxes) or len(marks.points) or len(marks.quads)):
         return fitted
     for numbers, opacity in marks.layers:
         colours = Image.fromarray(overlay(numbers, opacity)).resize(fitted.size, Image.Resampling.NEAREST)
@@ -169,6 +174,10 @@ def picture(image: Tensor, marks: Marks, height: int, width: int) -> Image.Image
         pen.rectangle(ends, outline=DARK, width=4)
         pen.rectangle([ends[0] + 1, ends[1] + 1, max(ends[2] - 1, ends[0] + 1), max(ends[3] - 1, ends[1] + 1)],
                       outline=COLOURS[number % len(COLOURS)], width=2)  # fmt: skip
+    for number, quad in enumerate(marks.quads, len(marks.boxes)):
+        corners = [tuple(corner) for corner in (quad.reshape(4, 2) * [across, down]).tolist()]
+        pen.line([*corners, *corners[:2]], fill=DARK, width=4, joint="curve")
+        pen.line([*corners, *corners[:2]], fill=COLOURS[number % len(COLOURS)], width=2, joint="curve")
     for x, y in marks.points * [across, down]:
         pen.ellipse((x - 4, y - 4, x + 4, y + 4), fill=COLOURS[0], outline=DARK, width=1)
     return fitted

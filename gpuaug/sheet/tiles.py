@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gpuaug import checks
 from gpuaug.augment import Augment, Draw
 from gpuaug.engine.explain import drawn_mix
-from gpuaug.engine.follow import understood
+from gpuaug.engine.multi import MultiView
 from gpuaug.engine.pipeline import Pipeline
+from gpuaug.engine.views import is_nested
 from gpuaug.ragged import Ragged
 from gpuaug.sheet.marks import Marks, marks_of, repeated
 from gpuaug.transforms.base import BETWEEN, Convert, Params, Transform
@@ -79,22 +79,11 @@ def tiles(
     many = [*images] * times
     batch = torch.stack(many) if len({tuple(image.shape) for image in images}) == 1 else Ragged.from_images(many)
     beside = None if targets is None else repeated(targets, len(images), times)
-    draw = augment.example_draw(batch, beside, epoch=epoch)
     for number in range(columns // times):
-        shifted = _shifted(augment, batch, draw, number, beside)
-        for sample, tile in enumerate(_versions(owner, augment, batch, shifted, beside, len(images))):
+        draw = augment.example_draw(batch, beside, epoch=epoch, first=number * len(batch))
+        for sample, tile in enumerate(_versions(owner, augment, batch, draw, beside, len(images))):
             rows[sample % len(images)].append(tile)
     return rows
-
-
-def _shifted(augment: Augment, batch: Tensor | Ragged, draw: Draw, batches: int, targets: Any) -> Draw:
-    """The draw of a batch that comes `batches` after the one of `draw`."""
-    assert draw.pipeline is not None
-    if batches == 0:
-        return draw
-    keys = replace(draw.keys, index=draw.keys.index + np.uint64(batches * len(draw.canvas)))
-    _, seen = understood(augment, draw.pipeline, batch, targets, mixes=False)
-    return replace(draw, keys=keys, params=draw.pipeline.sample(keys, draw.canvas, seen, draw.exact))
 
 
 def _versions(
@@ -152,6 +141,14 @@ def described(owner: str, name: str, value: object) -> Augment:
         return value
     if isinstance(value, Transform):
         value = [value]
+    expected, remedy = "an Augment or a list of transforms", "Pass the list of one view."
+    if isinstance(value, MultiView):
+        raise checks.argument_error(owner, name, expected, "a MultiView", remedy)
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise checks.argument_error(owner, name, "an Augment or a list of transforms", checks.describe(value))
-    return Augment(value, seed=0, backend="torch")  # the same pixels as on every backend, and nothing to compile
+        raise checks.argument_error(owner, name, expected, checks.describe(value))
+    try:
+        return Augment(value, seed=0, backend="torch")  # the same pixels as on every backend, and nothing to compile
+    except ValueError:
+        if len(value) < 2 or not is_nested(value):
+            raise
+    raise checks.argument_error(owner, name, expected, f"{len(value)} lists", remedy)

@@ -272,6 +272,15 @@ def test_wrong_arguments(arguments: dict[str, Any], words: Sequence[str]) -> Non
     assert all(word in str(caught.value) for word in words)
 
 
+@pytest.mark.parametrize("given", [ga.MultiView([[CROP], [CROP, FLIP]]), ga.recipes.simclr(224)])
+def test_several_lists_are_refused(given: Any) -> None:
+    with pytest.raises(
+        ValueError, match=r"^advise: `augment` must be .*, got (a MultiView|2 lists)\. Pass the list of one"
+    ):
+        ga.advise(given)
+    assert ga.advise([[CROP], [FLIP]]) == ga.advise([CROP, FLIP])  # a list that is opened, as by Augment
+
+
 def test_nothing_is_drawn_or_changed() -> None:
     augment = ga.Augment(MIXED, seed=5)
     images, labels = torch.zeros(4, 3, 40, 40, dtype=torch.uint8), torch.arange(4) % 3

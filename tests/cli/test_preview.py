@@ -87,6 +87,15 @@ def test_without_a_strength_there_is_one_version(folder: Path, name: str) -> Non
     assert Path("page.html").read_text(encoding="utf-8").count("<img ") == 4
 
 
+def test_a_configuration_is_shown(folder: Path) -> None:
+    Path("list.json").write_text('{"train": [{"RandomResizedCrop": {"size": 40}}, "RandomInvert"]}', encoding="utf-8")
+    result = invoke("images", "--list", "list.json", "--images", 1, "--seed", 0, "--html", "page.html")
+    assert result.exit_code == 0, result.output
+    assert "Wrote preview.png: list.json, 4 versions of 1 image." in result.output
+    assert "RandomInvert" in Path("page.html").read_text(encoding="utf-8")
+    assert "preview: `--list` must name a file, and there is no file" in invoke("images", "--list", "no.yaml").output
+
+
 def test_the_seed_is_that_of_the_module_unless_one_is_given(folder: Path) -> None:
     module = ga.Augment([ga.RandomHorizontalFlip()], seed=7)
     assert of_object("m", module, 40, None).at(1.0, None).seed == 7
@@ -125,6 +134,7 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     vars(module).update(__all__=["NAMES", "at_strength", "standard", "plain"], NAMES={}, standard=standard)
     vars(module).update(plain=lambda size: [ga.Resize((size, size))], at_strength=lambda steps, strength: steps)
     monkeypatch.setitem(sys.modules, "gpuaug.recipes", module)
+    monkeypatch.setattr(ga, "recipes", module, raising=False)  # also if another test has imported it
 
 
 def test_a_recipe_by_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

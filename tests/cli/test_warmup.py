@@ -12,6 +12,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import pytest
+import torch
 
 pytest.importorskip("numba")
 pytest.importorskip("typer")
@@ -71,6 +72,16 @@ def test_a_crop_of_a_usual_size_fits(script: Path, tmp_path: Path) -> None:
     assert counts(start(tmp_path, f"{script}:large"))[0] > 0
 
 
+def test_a_crop_chosen_by_boxes_gets_some() -> None:
+    import gpuaug as ga
+    from gpuaug.cli.warmup import warm
+
+    augment = ga.Augment([ga.RandomIoUCrop(), ga.SanitizeBoundingBoxes(), ga.Resize((32, 32))], seed=0)
+    state = augment.state_dict()["_extra_state"].clone()
+    warm(augment)
+    assert torch.equal(augment.state_dict()["_extra_state"], state)
+
+
 def test_several_processes_at_once(script: Path, tmp_path: Path) -> None:
     processes = [start(tmp_path, f"{script}:steps") for _ in range(3)]
     found = [counts(process) for process in processes]
@@ -83,7 +94,8 @@ def test_several_processes_at_once(script: Path, tmp_path: Path) -> None:
     [
         ("lists.py", "warmup: `target` must be FILE.py:NAME"),
         ("no.py:steps", "there is no file"),
-        ("{}:other", "which does not have 'other'. It defines steps, large, module, made, number."),
+        ("no.yaml", "warmup: `target` must name a file, and there is no file no.yaml"),
+        ("{}:other", "which does not have 'other'. It defines steps, large, module, views, made, number."),
         ("{}:number", "Augment: `train` must be a list of transforms or a Compose, got 3"),
     ],
 )

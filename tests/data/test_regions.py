@@ -266,8 +266,7 @@ def test_two_passes_over_one_data_set_at_once_are_refused_with_the_cause(train: 
 
 def test_a_pass_that_begins_is_read_whole_or_not_at_all() -> None:
     """By a thread of another pass: never no pass, and never the key of one with the list of another."""
-    augment = module()
-    finder = augment.part_finder()
+    finder = module().part_finder()
     finder.follow(False, 0)
     found, ended = [], threading.Event()
 

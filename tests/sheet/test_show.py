@@ -17,6 +17,8 @@ from torchvision import tv_tensors
 
 import gpuaug as ga
 from gpuaug.demo import photographs
+from gpuaug.sheet.marks import picture
+from gpuaug.sheet.tiles import tiles
 from tests.support.helpers import noise, used
 
 pytest.importorskip("matplotlib")
@@ -164,6 +166,31 @@ def test_targets_of_a_batch_of_lists_and_of_types() -> None:
         assert shares == pytest.approx([0, 0, 1 / 3, 1 / 3])
 
 
+def test_a_crop_chosen_by_the_boxes_gets_them() -> None:
+    augment = ga.Augment([ga.RandomIoUCrop(), ga.Resize((24, 24))], seed=3, backend="torch")
+    images, boxes = noise(2), {"boxes": torch.tensor([[[4.0, 4, 20, 20]], [[2.0, 6, 12, 18]]])}
+    figure = ga.show(augment, images, columns=2, targets=boxes)
+    batch = torch.stack(list(images))
+    for first, column in ((0, 0), (2, 1)):
+        draw = augment.example_draw(batch, boxes, first=first)
+        shown = torch.stack([pixels(place) for place in figure.axes[column::2]])
+        assert torch.equal(shown, augment.render(batch, draw, boxes)[0])
+    with pytest.raises(ValueError, match="with boxes, as RandomIoUCrop"):
+        ga.show(augment, images)
+
+
+def test_rotated_boxes_are_drawn_by_their_corners() -> None:
+    box = tv_tensors.BoundingBoxes([[20.0, 10, 16, 8, 90]], format="CXCYWHR", canvas_size=(32, 40))
+    image = torch.zeros(3, 32, 40, dtype=torch.uint8)
+    figure = ga.show([ga.RandomHorizontalFlip(1.0)], image, 1, 1, targets={"boxes": box})
+    (place,) = figure.axes
+    corners = {tuple(np.round(corner).astype(int).tolist()) for corner in place.patches[0].get_xy()}
+    assert corners == {(16, 2), (24, 2), (24, 18), (16, 18)}
+    (row,) = tiles("show", ga.Augment([ga.RandomHorizontalFlip(1.0)]), [image], 1, targets=[{"boxes": box}])
+    drawn = np.asarray(picture(row[1].image, row[1].marks, 32, 40))
+    assert drawn[10, 16].max() > 0 == drawn[10, 20].max()  # its side, and its middle
+
+
 def test_masks_of_a_mix_are_both_drawn() -> None:
     masks = torch.zeros(2, 8, 8, dtype=torch.int64)
     masks[0, :4], masks[1, 4:] = 1, 2
@@ -217,6 +244,8 @@ def test_captions_fit_under_their_picture() -> None:
         ({"rows": 0}, r"`rows` must be an integer in \[1, 64\], got 0"),
         ({"columns": 65}, r"`columns` must be an integer in \[1, 64\], got 65"),
         ({"augment": 3}, "`augment` must be an Augment or a list of transforms, got 3"),
+        ({"augment": ga.MultiView([[ga.RandomInvert()]])}, r"got a MultiView\. Pass the list of one view"),
+        ({"augment": ga.recipes.simclr(8)}, r"show: `augment` must be .*, got 2 lists\. Pass the list of one view"),
         ({"targets": [{"boxes": torch.zeros(1, 3)}]}, r"show: `labels\[0\]\[\"boxes\"\]` must be"),
         ({"epoch": -1}, "`epoch` must be an integer"),
     ],

@@ -194,8 +194,11 @@ HALVES: list[tuple[Any, Any]] = [
     (ga.JPEG((20, 90)), ga.JPEG((60, 95))),
     (ga.RandAugment(3, 9), ga.RandAugment(3, 4)),
     *((step, ga.RandomApply([step], 0.5)) for step in (
-        ga.TrivialAugmentWide(), ga.AutoAugment(), ga.AugMix(), ga.RandomChannelPermutation()
+        ga.TrivialAugmentWide(), ga.AutoAugment(), ga.AugMix(), ga.RandomChannelPermutation(),
+        ga.TimmRandAugment(), ga.TimmAutoAugment(), ga.TimmAugMix(),
     )),
+    (ga.ElasticTransform(40, 4), ga.ElasticTransform(20, 4)),
+    (ga.ElasticTransform((40, 8)), ga.ElasticTransform((20, 4))),
     (ga.RandomErasing(0.5, (0.1, 0.2)), ga.RandomErasing(0.25, (0.05, 0.1))),
     (ga.MixUp(alpha=0.2, num_classes=3), ga.MixUp(alpha=0.1, num_classes=3)),
     (ga.CutMix(alpha=0.01, num_classes=3), ga.CutMix(alpha=0.01, num_classes=3)),
@@ -208,7 +211,7 @@ HALVES: list[tuple[Any, Any]] = [
     (ga.RandomChoice([ga.RandomCrop(9, 2), ga.CenterCrop(9)], [0.5, 0.5]), ga.RandomChoice(
         [ga.RandomCrop(9, 1), ga.CenterCrop(9)], [0.5, 0.5])),
     *((step, step) for step in (
-        ga.Resize(9), ga.CenterCrop(9), ga.Pad(2), ga.Grayscale(3), ga.Identity(), ga.ToDtype(torch.float32),
+        ga.Resize(9), ga.CenterCrop(9), ga.Pad(2), ga.Grayscale(3), ga.RGB(), ga.Identity(), ga.ToDtype(torch.float32),
         ga.Normalize((0.5,), (0.5,)),
     )),
 ]  # fmt: skip
