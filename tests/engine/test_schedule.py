@@ -282,3 +282,33 @@ def test_a_wrong_ramp(options: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError) as caught:
         Ramp(**{"transforms": FULL, "epochs": 10} | options)
     assert str(caught.value).startswith(text)
+
+
+# ---- what a Ramp takes -----------------------------------------------------------------------------------------------
+
+
+def test_a_ramp_takes_steps_of_other_libraries_to_its_last_epoch() -> None:
+    """They have no kind; the epochs without mixing come last, so an error there would end a training near its end."""
+    transforms = pytest.importorskip("torchvision.transforms.v2")
+    foreign = transforms.RandomHorizontalFlip()
+    ramp = Ramp([foreign, MIX], 3, no_mixing=2)
+    assert [len(ramp(epoch)) for epoch in range(3)] == [2, 1, 1]
+    augment = ga.Augment([ga.Identity()], seed=1, backend="torch")
+    schedule = ga.Schedule(augment, ramp)
+    for epoch in range(3):
+        schedule.set_epoch(epoch)
+        assert augment(IMAGES, LABELS)[1].ndim == (2 if epoch == 0 else 1)
+
+
+def test_a_ramp_of_a_mix_alone_ends_without_it() -> None:
+    augment = ga.Augment([MIX], seed=1, backend="torch")
+    ga.Schedule(augment, Ramp([MIX], 2, no_mixing=1)).set_epoch(1)
+    images, labels = augment(IMAGES, LABELS)
+    assert torch.equal(images, IMAGES)
+    assert torch.equal(labels, LABELS)
+
+
+@pytest.mark.parametrize("wrong", [None, [], "flip", [None], [ga.Normalize((0,), (1,)), ga.RandomHorizontalFlip()]])
+def test_a_ramp_refuses_a_wrong_list_when_it_is_made(wrong: Any) -> None:
+    with pytest.raises(ValueError, match="^Ramp: `transforms` must be "):
+        Ramp(wrong, 3)
