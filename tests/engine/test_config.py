@@ -216,7 +216,7 @@ def test_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     for name, text in said.items():
         with pytest.raises(ValueError, match=re.escape(text)):
             ga.from_file(tmp_path / name)
-    with pytest.raises(FileNotFoundError, match="from_file: `path` must be a file that can be read, got .*none.json"):
+    with pytest.raises(FileNotFoundError, match=r"from_file: `path` must be a file that can be read, got .*none.json"):
         ga.from_file(tmp_path / "none.json")
     (tmp_path / "h.yaml").write_bytes(b"train: [] # \xff")
     with pytest.raises(ValueError, match=r"must be a file of UTF-8, got .*h.yaml, whose byte 12 is 0xff. Save it as"):

@@ -310,5 +310,5 @@ def test_a_ramp_of_a_mix_alone_ends_without_it() -> None:
 
 @pytest.mark.parametrize("wrong", [None, [], "flip", [None], [ga.Normalize((0,), (1,)), ga.RandomHorizontalFlip()]])
 def test_a_ramp_refuses_a_wrong_list_when_it_is_made(wrong: Any) -> None:
-    with pytest.raises(ValueError, match="^Ramp: `transforms` must be "):
+    with pytest.raises(ValueError, match=r"^Ramp: `transforms` must be "):
         Ramp(wrong, 3)

@@ -128,7 +128,7 @@ BAD: dict[str, tuple[Any, str]] = {
         {"train": [], "replace": {"train": [{"ToDtype": {"dtype": "float32"}}, "RandomInvert"]}},
         "`replace.train` must be with pixel work before ToD",
     ),
-    "nothing replaced": ({"train": [], "replace": {}}, "`replace.train` must be a list of transforms, got None, and no"),
+    "nothing replaced": ({"train": [], "replace": {}}, "`replace.train` must be a list of transforms, got None, and"),
     "a word for false": ({"train": [], "exact": "false"}, "`exact` must be true or false, got 'false'"),
     "a word for false in a step": (
         {"train": [{"ToDtype": {"dtype": "float32", "scale": "no"}}]},
