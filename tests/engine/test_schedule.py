@@ -284,6 +284,33 @@ def test_a_wrong_ramp(options: dict[str, Any], text: str) -> None:
     assert str(caught.value).startswith(text)
 
 
+def test_a_loaded_state_brings_its_list_before_the_first_call() -> None:
+    """`example_draw`, `ga.show`, `print` and `ga.advise` show the list without a call."""
+    augment, other = scheduled(), scheduled()
+    augment.set_epoch(3)
+    other.load_state_dict(augment.state_dict())
+    assert degrees(other) == degrees(augment) == 20
+    assert other.example_draw(IMAGES).pipeline.steps[0] == augment.train_pipeline.steps[0]  # type: ignore[union-attr]
+
+
+def test_a_loaded_state_without_a_list_is_loaded_and_the_first_call_says_so() -> None:
+    def ends(epoch: int) -> list[Any]:
+        if epoch > 2:
+            raise KeyError(epoch)
+        return lists(epoch)
+
+    augment, other = scheduled(), scheduled(ends)
+    augment.set_epoch(3)
+    model = torch.nn.ModuleList([other, torch.nn.Linear(2, 2)])
+    model.load_state_dict(
+        {"0._extra_state": augment.state_dict()["_extra_state"]}
+        | torch.nn.ModuleList([torch.nn.Identity(), torch.nn.Linear(2, 2)]).state_dict()
+    )
+    assert (other.epoch, degrees(other)) == (3, 5)
+    with pytest.raises(ValueError, match="list of epoch 3, got KeyError"):
+        other(IMAGES)
+
+
 # ---- what a Ramp takes -----------------------------------------------------------------------------------------------
 
 
