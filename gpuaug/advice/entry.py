@@ -10,6 +10,7 @@ from gpuaug.advice import pixels, training
 from gpuaug.advice.facts import Facts, Findings, Rule, asked, dataset_of, steps_of
 from gpuaug.augment import Augment
 from gpuaug.engine.evaluation import evaluation
+from gpuaug.engine.multi import MultiView
 
 __all__ = ["DOMAINS", "RULES", "advise"]
 
@@ -45,6 +46,9 @@ def advise(
     Raises:
         ValueError: If an argument has another form.
     """
+    if isinstance(augment, MultiView):
+        remedy = "Ask about each of its lists."
+        raise checks.argument_error("advise", "augment", "an Augment or a list of transforms", "a MultiView", remedy)
     module = augment if isinstance(augment, Augment) else Augment(augment, seed=0)
     if domain is not None:
         domain = checks.one_of("advise", "domain", domain, DOMAINS)

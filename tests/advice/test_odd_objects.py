@@ -98,3 +98,10 @@ def test_weights_without_numbers(wrong: dict[str, Any]) -> None:
     weights = SimpleNamespace(**{"mean": [0.5], "std": [0.5], "crop_size": [224]} | wrong)
     with pytest.raises(ValueError, match=r"^advise: `weights` must be weights of a classification model"):
         ga.advise(FLIP, weights=weights)
+
+
+def test_a_multi_view_is_refused_with_what_to_do() -> None:
+    with pytest.raises(
+        ValueError, match=r"^advise: `augment` must be .*, got a MultiView\. Ask about each of its lists\."
+    ):
+        ga.advise(ga.MultiView([FLIP, FLIP]))  # type: ignore[arg-type]
