@@ -199,7 +199,7 @@ class Augment(ReplaceableModule):
 
         Args:
             images: As for `forward`.
-            epoch: Number of the epoch, in [0, 2**32 - 1]. None: the module's current epoch.
+            epoch: Number of the epoch, in [0, 2**32 - 1]; the list stays the present one. None: the current epoch.
         """
         self._check(images, None, training=True, mixes=False)
         keys, canvas = self._keys(len(images)), canvas_of(images)
