@@ -142,7 +142,7 @@ def test_the_views_of_a_multi_view(folder: Path) -> None:
 
 def test_a_folder_whose_name_ends_like_an_image_is_none(folder: Path) -> None:
     Path("images/thumbnails.jpg").mkdir()
-    result = invoke("images", "--size", 40, "--columns", 1, "--images", 64)
+    result = invoke("images", "--list", "script.py:LIST", "--columns", 1, "--images", 64)
     assert result.exit_code == 0, result.output
 
 
