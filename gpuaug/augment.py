@@ -202,7 +202,7 @@ class Augment(ReplaceableModule):
         Args:
             images: As for `forward`.
             labels: As for `sample`: targets with boxes, for RandomIoUCrop.
-            epoch: Number of the epoch, in [0, 2**32 - 1]. None: the module's current epoch.
+            epoch: Number of the epoch, in [0, 2**32 - 1]; the list stays the present one. None: the current epoch.
             first: Number of the first sample, in [0, 2**47].
         """
         _, targets = self._check(images, labels, training=True, mixes=False)

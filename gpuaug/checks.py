@@ -52,7 +52,12 @@ def describe(value: object) -> str:
 
 def is_number(value: object) -> bool:
     """Whether a value is a real number of at most LARGEST, and not a bool."""
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and abs(float(value)) <= LARGEST
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return False
+    try:
+        return abs(float(value)) <= LARGEST
+    except OverflowError:  # an integer of more than 308 digits
+        return False
 
 
 def is_integer(value: object) -> bool:

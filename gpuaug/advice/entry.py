@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from gpuaug import checks
 from gpuaug.advice import pixels, training
-from gpuaug.advice.facts import Facts, Findings, Rule, steps_of
+from gpuaug.advice.facts import Facts, Findings, Rule, asked, dataset_of, steps_of
 from gpuaug.augment import Augment
 from gpuaug.engine.evaluation import evaluation
 from gpuaug.engine.multi import MultiView
@@ -81,11 +81,9 @@ def _module(given: Any) -> Augment:
 def _names(classes: Any, loader: Any) -> tuple[str, ...]:
     """Names of the classes, as given, or those of the loader's data set."""
     if classes is None:
-        dataset = getattr(getattr(loader, "loader", loader), "dataset", None)
-        while dataset is not None and not hasattr(dataset, "classes") and hasattr(dataset, "dataset"):
-            dataset = dataset.dataset
-        found = getattr(dataset, "classes", ())
-        return tuple(found) if all(isinstance(name, str) for name in found) else ()
+        found = asked(dataset_of(loader, "classes"), "classes", ())
+        named = isinstance(found, Iterable) and not isinstance(found, (str, Iterator))
+        return tuple(found) if named and all(isinstance(name, str) for name in found) else ()
     if isinstance(classes, str) or not isinstance(classes, Sequence) or not all(isinstance(n, str) for n in classes):
         raise checks.argument_error("advise", "classes", "a list of names, str", checks.describe(classes))
     return tuple(classes)
@@ -96,7 +94,14 @@ def _preset(weights: Any) -> Any:
     if weights is None:
         return None
     made = weights.transforms() if callable(getattr(weights, "transforms", None)) else weights
-    if not all(hasattr(made, name) for name in ("mean", "std", "crop_size")):
+    if not all(_are_numbers(getattr(made, name, None)) for name in ("mean", "std", "crop_size")):
         expected = "weights of a classification model of torchvision, or an object with mean, std and crop_size"
         raise checks.argument_error("advise", "weights", expected, checks.describe(weights))
     return made
+
+
+def _are_numbers(values: Any) -> bool:
+    try:
+        return bool(list(map(float, values)))
+    except (TypeError, ValueError):
+        return False

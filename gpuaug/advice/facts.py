@@ -11,7 +11,9 @@ from gpuaug.transforms.base import Kind, Transform
 from gpuaug.transforms.container import RandomChoice
 from gpuaug.transforms.degrade import GaussianNoise
 
-__all__ = ["Facts", "Finding", "Findings", "Rule", "Step", "is_random", "steps_of"]
+__all__ = ["Facts", "Finding", "Findings", "Rule", "Step", "asked", "dataset_of", "is_random", "steps_of"]
+
+DEEPEST = 16  # data sets that wrap one another
 
 
 class Finding(NamedTuple):
@@ -109,3 +111,23 @@ def is_random(step: Step) -> bool:
     if step.p == 0 or transform.kind not in (Kind.PIXEL, Kind.CROP, Kind.MIX):
         return False
     return bool(transform.draws) or step.p < 1 or isinstance(transform, GaussianNoise)
+
+
+def asked(owner: Any, name: str, default: Any = None) -> Any:
+    """An attribute of a user's object; the default if there is none, or if a property cannot say it yet."""
+    try:
+        return getattr(owner, name, default)
+    except Exception:  # of the user's code: what is not known is no finding
+        return default
+
+
+def dataset_of(loader: Any, name: str) -> Any:
+    """The first data set of a loader, from the outside, that has an attribute: below a DeviceLoader, Subset or other
+    wrappers. Of none that has it, the innermost; None if there is no data set."""
+    dataset = asked(asked(loader, "loader", loader), "dataset")
+    for _ in range(DEEPEST):
+        inner = asked(dataset, "dataset")
+        if inner is None or asked(dataset, name) is not None:
+            break
+        dataset = inner
+    return dataset

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch.utils.data import BatchSampler, SequentialSampler
 
-from gpuaug.advice.facts import Facts, Finding
+from gpuaug.advice.facts import Facts, Finding, asked, dataset_of
 from gpuaug.interop.torchvision import theirs
 from gpuaug.transforms.mix import Mix
 from gpuaug.transforms.quantile import beta_quantile
@@ -56,17 +56,16 @@ def smoothed_twice(facts: Facts) -> Iterator[Finding]:
 def loader(facts: Facts) -> Iterator[Finding]:
     """A loader that is slow, or whose order or steps spoil the draws."""
     given: Any = facts.loader
-    given = getattr(given, "loader", given)  # of a DeviceLoader
+    given = asked(given, "loader", given)  # of a DeviceLoader
     if given is None:
         return
-    if getattr(given, "num_workers", None) == 0 and _decodes(given):
+    if asked(given, "num_workers") == 0 and _decodes(given):
         reason = "num_workers=0 decodes images in the process that trains, which waits for them"
         yield Finding("no-workers", reason, "use num_workers=4, or as many as there are cores for each device")
-    elsewhere = str(getattr(facts.loader, "device", "cpu"))
-    if elsewhere.startswith("cuda") and getattr(given, "pin_memory", True) is False:
+    elsewhere = str(asked(facts.loader, "device", "cpu"))
+    if elsewhere.startswith("cuda") and asked(given, "pin_memory", True) is False:
         yield Finding("not-pinned", "the copy of a batch to the device waits for it", "use pin_memory=True")
-    sampler = getattr(given, "sampler", None)
-    batches = getattr(given, "batch_sampler", None)
+    sampler, batches = asked(given, "sampler"), asked(given, "batch_sampler")
     if isinstance(batches, BatchSampler):
         sampler = batches.sampler
     if isinstance(sampler, SequentialSampler) and any(facts.trained(Mix)):
@@ -75,7 +74,7 @@ def loader(facts: Facts) -> Iterator[Finding]:
     for name, transform in _random_in_workers(given):
         reason = f"the data set's `{name}` augments too ({transform}), on the CPU and before the list does"
         yield Finding("augmented-twice", reason, "leave decoding to the workers: ga.data.ImageFolder, or PILToTensor")
-    if getattr(given, "worker_init_fn", None) is not None and _random_in_workers(given):
+    if asked(given, "worker_init_fn") is not None and _random_in_workers(given):
         reason = "worker_init_fn may give all workers and epochs the same seed"
         yield Finding("workers-seeded-alike", reason, "leave it out: torch seeds each worker, and the list needs none")
 
@@ -88,24 +87,22 @@ RULES = (nothing_clean, smoothed_twice, loader)
 
 def _decodes(loader: Any) -> bool:
     """Whether a data set reads files: one of tensors in memory needs no workers."""
-    dataset = getattr(loader, "dataset", None)
-    return not isinstance(dataset, torch.utils.data.TensorDataset) and hasattr(dataset, "__getitem__")
+    dataset = asked(loader, "dataset")
+    return not isinstance(dataset, torch.utils.data.TensorDataset) and asked(dataset, "__getitem__") is not None
 
 
 def _random_in_workers(loader: Any) -> list[tuple[str, str]]:
     """The random transforms of a data set of torchvision's kind: (attribute, name of the transform)."""
-    dataset: Any = getattr(loader, "dataset", None)
-    while hasattr(dataset, "dataset"):  # a Subset
-        dataset = dataset.dataset
     found = []
     for name in ("transform", "transforms"):
-        found += [(name, type(leaf).__name__) for leaf in _leaves(getattr(dataset, name, None)) if _is_random(leaf)]
+        given = asked(dataset_of(loader, name), name)
+        found += [(name, type(leaf).__name__) for leaf in _leaves(given) if _is_random(leaf)]
     return list(dict.fromkeys(found))
 
 
 def _leaves(transform: Any) -> Iterator[Any]:
-    inner = getattr(transform, "transforms", None)
-    if isinstance(transform, (list, tuple)) or inner is not None:
+    inner = asked(transform, "transforms")
+    if isinstance(transform, (list, tuple)) or isinstance(inner, (list, tuple, torch.nn.Module)):
         for child in transform if inner is None else inner:
             yield from _leaves(child)
     elif transform is not None:

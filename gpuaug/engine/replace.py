@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -104,6 +105,14 @@ class ReplaceableModule(NumberedModule, ListedModule):
         return super().begin_pass(train, shared)
 
     begin_pass.__doc__ = NumberedModule.begin_pass.__doc__
+
+    def set_extra_state(self, state: Any) -> None:
+        super().set_extra_state(state)
+        if self._schedule is not None:  # for what shows the list before the first call, such as `example_draw`
+            with suppress(ValueError):  # which the first call raises
+                self._follow_schedule(self.epoch)
+
+    set_extra_state.__doc__ = NumberedModule.set_extra_state.__doc__
 
     def _follow_schedule(self, epoch: int) -> None:
         """Put in the list of an epoch that began elsewhere: in another process, or by loading a state."""

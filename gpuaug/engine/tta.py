@@ -114,7 +114,13 @@ class TTA:
         Raises:
             ValueError: If the model returns something else, or predictions that `merge` is not for.
         """
-        draws = cast("list[Draw]", self.multi.sample(images))
+        if isinstance(images, Mapping):
+            remedy = "Predict for each picture by itself."
+            raise checks.argument_error(self, "images", "a batch of images, or Ragged", "a mapping of several", remedy)
+        try:
+            draws = cast("list[Draw]", self.multi.sample(images))
+        except ValueError as error:
+            raise ValueError(re.sub("^(MultiView|Augment): ", "TTA: ", str(error))) from error
         with evaluating(self.model):
             found = list(self._predictions(images, draws))
         if isinstance(found[0], list):
@@ -146,9 +152,10 @@ class TTA:
 
     def _checked(self, output: Any, images: Tensor) -> Any:
         """The predictions of a forward pass: a tensor, or a list of mappings."""
-        if isinstance(output, Mapping) and "out" in output:  # torchvision's segmentation
-            output = output["out"]
-        output = getattr(output, "logits", output)  # transformers
+        if isinstance(output, Mapping):
+            for name in ("out", "logits"):  # torchvision's segmentation, transformers
+                output = output[name] if isinstance(output, Mapping) and name in output else output
+        output = getattr(output, "logits", output)
         if isinstance(output, Tensor) and output.ndim in (2, 4) and len(output) == len(images):
             if output.ndim == 4 and output.shape[2:] != images.shape[2:]:
                 expected = f"a model whose class maps have the size of its images, {tuple(images.shape[2:])}"
@@ -229,7 +236,7 @@ def _named(owner: object, views: Any, size: Any) -> Sequence[Any] | CropViews:
     if name == FLIPS:
         return [[], [RandomHorizontalFlip(p=1.0)]]
     if name == "resized crops":
-        side = checks.integer(owner, "size", size, 1)
+        side = checks.integer(owner, "size", size, 1, int(32767 / max(ZOOMS)))
         return [[Resize(round(side * zoom)), CenterCrop(side)] for zoom in ZOOMS]
     checks.size(owner, size)
     return FiveCrop(size) if name == "five crops" else TenCrop(size)

@@ -14,6 +14,7 @@ from gpuaug.interop.arguments import even
 from gpuaug.interop.fidelity import of_pillow, of_tensors, weakest
 from gpuaug.interop.report import Conversion, Line, Report
 from gpuaug.interop.timm import DEVICE_MODES, FILL, mix_fidelity, mixes, of_timms, policy_fidelity, resampling
+from gpuaug.interop.timm_values import check_hparams, wrong_forms
 from gpuaug.interop.torchvision import converted
 from gpuaug.transforms.base import Transform
 from gpuaug.transforms.blur import GaussianBlur
@@ -98,16 +99,20 @@ def policy_of(who: tuple[str, str], config: str, hparams: Mapping[str, Any]) -> 
     Raises:
         ValueError: If the string or a value is wrong.
     """
+    check_hparams(who[0], hparams)
     unknown = [name for name in hparams if name not in HPARAMS]
     if unknown:
         raise checks.argument_error(who[0], "hparams", f"of {', '.join(HPARAMS)}", repr(unknown[0]))
     first, *parts = config.split("-")
+    word = hparams.get("interpolation", "random")
+    try:
+        word = word if word == "random" else resampling(word).removesuffix("-exact")
+    except ValueError as error:
+        raise checks.argument_error(who[0], "interpolation", "one of timm's", f"{word!r} ({error})") from None
     common: dict[str, Any] = {
         "fill": tuple(hparams.get("img_mean", FILL)),
         "translate": hparams.get("translate_pct", 0.45),
-        "interpolation": resampling(hparams["interpolation"]).removesuffix("-exact")
-        if hparams.get("interpolation", "random") != "random"
-        else "random",
+        "interpolation": word,
     }
     if first == "rand":
         given = sections(who, config, parts, RAND, sets=True)
@@ -181,7 +186,7 @@ MIXUP: dict[str, Any] = {
 # arguments that gpuaug has no counterpart of: what is accepted, and what to do
 REFUSED: dict[str, tuple[Callable[[Any], bool], str]] = {
     "train_crop_mode": (lambda value: value in (None, "rrc"), "use 'rrc'"),
-    "re_mode": (lambda value: value in DEVICE_MODES, "use 'const' or 'pixel'"),
+    "re_mode": (lambda value: not isinstance(value, str) or value in DEVICE_MODES, "use 'const' or 'pixel'"),
     "re_num_splits": (lambda value: value in (0, 1), "erase in one Augment, and pass clean images to another"),
     "crop_mode": (lambda value: value in (None, "center", "squash"), "use 'center' or 'squash'"),
     "crop_border_pixels": (lambda value: not value, "cut the border off in the worker"),
@@ -218,18 +223,21 @@ def from_timm_args(**arguments: object) -> Conversion:
         raise TypeError(f"{who}: {', '.join(map(repr, unknown))} are not arguments of timm's, only {known}.")
     given: dict[str, Any] = {name: arguments.get(name, default) for name, default in CREATE.items()}
     mixing = any(name in MIXUP for name in arguments)
+    forms = wrong_forms(given | {name: arguments[name] for name in arguments if name in MIXUP})
     wrong = [f"{name}={given[name]!r} ({remedy})" for name, (good, remedy) in REFUSED.items() if not good(given[name])]
+    wrong += forms
     if mixing and not given["is_training"]:
         wrong.append("Mixup's arguments with is_training=False (leave them out for the evaluation list)")
     lines: list[tuple[str, list[Transform], tuple[str, str]]] = []
     size = given["input_size"]
     size = tuple(size)[-2:] if isinstance(size, (tuple, list)) else size
-    for build in (_train if given["is_training"] and not given["no_aug"] else _evaluation, _floats):
+    builders = (_train if given["is_training"] and not given["no_aug"] else _evaluation, _floats)
+    for build in builders if not forms else ():
         try:
             lines += build(given, size)
         except (ValueError, TypeError) as error:
             wrong.append(str(error).removeprefix(f"{who}: ").rstrip("."))
-    if mixing:
+    if mixing and not forms:
         try:
             steps = mixes({name: arguments.get(name, default) for name, default in MIXUP.items()})
             lines.append(("Mixup", steps, mix_fidelity(steps[0])))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from gpuaug import checks
 from gpuaug.recipes.common import IMAGENET_MEAN, IMAGENET_STD, Size, Values, finished, mixing
 from gpuaug.transforms.base import Transform
@@ -198,6 +200,10 @@ def torchvision_reference(
         random_erase_prob: Chance of RandomErasing.
         mixup_alpha, cutmix_alpha: 0 leaves the mix out; both are equally likely if both are given.
     """
+    for name, chance in (("hflip_prob", hflip_prob), ("random_erase_prob", random_erase_prob)):
+        checks.number("recipes", name, chance, 0, 1, "a probability")
+    for name, alpha in (("mixup_alpha", mixup_alpha), ("cutmix_alpha", cutmix_alpha)):
+        checks.number("recipes", name, alpha, 0, math.inf)
     words = [*POLICIES, "imagenet", "cifar10", "svhn"]
     steps: list[Transform] = [RandomResizedCrop(size, interpolation=interpolation)]
     if hflip_prob > 0:

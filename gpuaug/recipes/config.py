@@ -57,7 +57,14 @@ def from_dict(config: Mapping[str, object]) -> Augment:
     Raises:
         ValueError: If a key is unknown or a value wrong; it names the place, such as `train[2].scale`.
     """
-    arguments = _mapping(config, "config")
+    try:
+        return _module(_mapping(config, "config"))
+    except RecursionError:
+        expected = "nested less deeply than Python can follow"
+        raise _error("config", expected, "lists inside one another, or one inside itself") from None
+
+
+def _module(arguments: dict[str, Any]) -> Augment:
     target = arguments.pop(TARGET, "gpuaug.Augment")
     if target not in ("gpuaug.Augment", "gpuaug.augment.Augment"):
         raise _error(TARGET, '"gpuaug.Augment"', repr(target))
@@ -73,11 +80,11 @@ def from_dict(config: Mapping[str, object]) -> Augment:
         if word not in MEMORY_FORMATS:
             raise _error("memory_format", "one of " + ", ".join(map(repr, MEMORY_FORMATS)), repr(word))
         arguments["memory_format"] = MEMORY_FORMATS[word]
-    augment = _called(Augment, {name: _value(name, value) for name, value in arguments.items()}, "")
+    augment = _called(Augment, _values(Augment, arguments, ""), "")
     if replaced is not None:
         lists = _mapping(replaced, "replace")
         _known(lists, ["train", "eval"], "replace", "replace")
-        augment.replace(**{name: _list(steps, f"replace.{name}") for name, steps in lists.items()})
+        _called(augment.replace, {name: _list(steps, f"replace.{name}") for name, steps in lists.items()}, "replace.")
     return augment
 
 
@@ -88,7 +95,9 @@ def from_file(path: str | PathLike[str]) -> Augment:
         path: Path of a file that ends in .json, .yaml or .yml. YAML needs PyYAML.
 
     Raises:
-        ValueError: If the file has another ending, cannot be parsed, or holds no configuration.
+        ValueError: If the file has another ending, cannot be parsed, has a key twice in one mapping, or holds no
+            configuration.
+        OSError: If it cannot be read; FileNotFoundError if there is none.
         ImportError: If PyYAML is missing.
     """
     return from_dict(read(checks.path("from_file", "path", path)))
@@ -99,21 +108,57 @@ def read(path: Path) -> Any:
     ending = path.suffix.lower()
     if ending not in (".json", ".yaml", ".yml"):
         raise checks.argument_error("from_file", "path", "a .json, .yaml or .yml file", str(path))
-    text = path.read_text(encoding="utf-8")
-    if ending == ".json":
-        try:
-            return json.loads(text)
-        except json.JSONDecodeError as error:
-            raise checks.argument_error("from_file", "path", "a file of JSON", f"{path}, where {error}") from None
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        got = f"{path} ({error.strerror})"
+        raise type(error)(str(checks.argument_error("from_file", "path", "a file that can be read", got))) from None
+    except UnicodeDecodeError as error:
+        got = f"{path}, whose byte {error.start} is {error.object[error.start]:#x}"
+        raise checks.argument_error("from_file", "path", "a file of UTF-8", got, "Save it as UTF-8.") from None
+    kind, parse = ("JSON", _json) if ending == ".json" else ("YAML", _yaml)
+    try:
+        return parse(text)
+    except RecursionError:
+        raise checks.argument_error("from_file", "path", f"a file of {kind}", f"{path}, which is too deep") from None
+    except ValueError as error:
+        got = f"{path}, where {' '.join(str(error).split())}"
+        raise checks.argument_error("from_file", "path", f"a file of {kind}", got) from None
+
+
+def _json(text: str) -> Any:
+    """What a text of JSON holds; a key that stands twice in a mapping, of which json drops one, is an error."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            names = [name for name, _ in pairs]
+            raise ValueError(f"the key {next(name for name in names if names.count(name) > 1)!r} stands twice")
+        return found
+
+    return json.loads(text, object_pairs_hook=unique)
+
+
+def _yaml(text: str) -> Any:
+    """The same for YAML."""
     try:
         import yaml
     except ImportError:
         raise ImportError("from_file: YAML needs PyYAML. Run pip install pyyaml, or use JSON.") from None
+
+    class Unique(yaml.SafeLoader):  # type: ignore[misc]
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            node, seen = super().compose_mapping_node(anchor), set()
+            for key, _ in node.value:
+                if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                    raise ValueError(f"the key {key.value!r} stands twice, in line {key.start_mark.line + 1}")
+                seen.add(key.value if isinstance(key, yaml.ScalarNode) else id(key))
+            return node
+
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Unique)
     except yaml.YAMLError as error:
-        got = f"{path}, where {' '.join(str(error).split())}"
-        raise checks.argument_error("from_file", "path", "a file of YAML", got) from None
+        raise ValueError(str(error)) from None
 
 
 def _error(path: str, expected: str, got: str, remedy: str = "") -> ValueError:
@@ -211,7 +256,7 @@ def _built(function: Any, name: str, arguments: dict[str, Any], path: str) -> An
             raise _error(f"{path}.{key}", f"given, since {name} has no default for it", "no such key")
     if "transforms" in arguments:
         arguments["transforms"] = _children(arguments["transforms"], f"{path}.transforms")
-    return _called(function, {key: _value(key, value) for key, value in arguments.items()}, f"{path}.")
+    return _called(function, _values(function, arguments, f"{path}."), f"{path}.")
 
 
 def _children(value: Any, path: str) -> list[Any]:
@@ -222,6 +267,19 @@ def _children(value: Any, path: str) -> list[Any]:
         _list(entry, f"{path}[{number}]") if _is_list(entry) else _step(entry, f"{path}[{number}]")
         for number, entry in enumerate(value)
     ]
+
+
+def _values(function: Any, arguments: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """The arguments as a constructor or a recipe takes them.
+
+    Raises:
+        ValueError: If a word stands for true or false: Python takes every word, also "false", as true.
+    """
+    parameters = inspect.signature(function).parameters
+    for name, value in arguments.items():
+        if isinstance(parameters[name].default, bool) and not (isinstance(value, bool) or value in (0, 1)):
+            raise _error(f"{path}{name}", "true or false", checks.describe(value))
+    return {name: _value(name, value) for name, value in arguments.items()}
 
 
 def _value(name: str, value: Any) -> Any:

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping, Sequence
 
 from gpuaug import checks
 from gpuaug.augment import Augment
+from gpuaug.engine.pipeline import Pipeline
 from gpuaug.engine.state import State
 from gpuaug.recipes.strength import at_strength
 from gpuaug.transforms.base import Kind, Transform
 from gpuaug.transforms.container import flatten
+from gpuaug.transforms.function import Identity
 
 __all__ = ["Ramp", "Schedule"]
 
@@ -37,7 +39,13 @@ class Ramp:
         self.epochs = checks.integer(self, "epochs", epochs, 1)
         self.warm_up = checks.integer(self, "warm_up", warm_up, 0, epochs)
         self.no_mixing = checks.integer(self, "no_mixing", no_mixing, 0, epochs)
-        self(0)  # raises here, not in the first epoch
+        if not self.transforms:
+            raise checks.argument_error(self, "transforms", "a list of at least one transform", repr(transforms))
+        try:  # here, not in one of the epochs
+            Pipeline(self.transforms, "transforms")
+        except ValueError as error:
+            raise ValueError(str(error).replace("Augment: ", "Ramp: ", 1)) from None
+        self(0)
 
     def strength(self, epoch: int) -> float:
         """The strength of an epoch."""
@@ -46,8 +54,10 @@ class Ramp:
     def __call__(self, epoch: int) -> list[Transform]:
         """The list of an epoch."""
         steps = at_strength(self.transforms, self.strength(epoch)) if self.warm_up else self.transforms
-        mixes = epoch < self.epochs - self.no_mixing
-        return [step for step in steps if mixes or step.kind is not Kind.MIX]
+        if epoch < self.epochs - self.no_mixing:
+            return list(steps)
+        # steps of other libraries have no kind, and do not mix; a Schedule takes no empty list
+        return [step for step in steps if getattr(step, "kind", None) is not Kind.MIX] or [Identity()]
 
     def __repr__(self) -> str:
         steps = "".join(f"    {step!r},\n" for step in self.transforms)

@@ -54,7 +54,8 @@ def show(
         columns: Number of columns, in [1, 64].
         targets: Masks, boxes and key points in a form that `Augment` takes, drawn where the draw moves them. Of one
             image also a mapping of its own, such as {"boxes": (N, 4), "masks": (H, W)}.
-        epoch: Epoch of the draws, in [0, 2**32 - 1]. None: the module's current epoch.
+        epoch: Epoch of the draws, in [0, 2**32 - 1]. None: the module's current epoch. The list is the present one,
+            also with a Schedule; `set_epoch` puts in another.
         captions: Whether to write under each image what was done to it.
 
     Returns:

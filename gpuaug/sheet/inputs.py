@@ -80,7 +80,7 @@ def images_in(owner: str, argument: str, folder: Path) -> list[Path]:
     Raises:
         ValueError: If there is none.
     """
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS)
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in ENDINGS and not path.is_dir())
     if not files:
         raise checks.argument_error(owner, argument, "a folder that contains images", str(folder))
     return files

@@ -35,9 +35,11 @@ class Lists:
             ValueError: If there is no list at this strength, or no such view.
         """
         made = self._make(strength)
+        if isinstance(made, MultiView):
+            made = [list(view.train_pipeline.steps) for view in made.views]
         several = isinstance(made, (list, tuple)) and bool(made) and all(isinstance(one, (list, tuple)) for one in made)
         if several:
-            made = made[checks.integer("preview", "--view", self._view or 1, 1, len(made)) - 1]
+            made = made[checks.integer("preview", "--view", 1 if self._view is None else self._view, 1, len(made)) - 1]
         elif self._view is not None:
             raise checks.argument_error("preview", "--view", "left out for a single list", self._view)
         augment = described("preview", "--list", made)
@@ -84,7 +86,8 @@ def of_object(name: str, value: Any, size: int, view: int | None) -> Lists:
 
     Args:
         name: Name of the object.
-        value: The object. Of a function, arguments `size` and `strength` are filled in.
+        value: The object. Of a function, arguments `size` and `strength` are filled in; of a MultiView, its lists are
+            taken, and seed 0.
         size: Size of the images in pixels.
         view: Which of several lists to show, from 1; None: the first.
     """

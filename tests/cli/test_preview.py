@@ -41,6 +41,7 @@ def broken(strength):
 LIST = fixed()
 MODULE = ga.Augment([ga.RandomResizedCrop(40), ga.RandomHorizontalFlip()], seed=7)
 NUMBER = 3
+MULTI = ga.MultiView([[ga.RandomResizedCrop(40)], [ga.RandomResizedCrop(40), ga.RandomInvert(p=1.0)]], seed=7)
 """
 
 
@@ -135,6 +136,24 @@ def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     vars(module).update(plain=lambda size: [ga.Resize((size, size))], at_strength=lambda steps, strength: steps)
     monkeypatch.setitem(sys.modules, "gpuaug.recipes", module)
     monkeypatch.setattr(ga, "recipes", module, raising=False)  # also if another test has imported it
+
+
+def test_the_views_of_a_multi_view(folder: Path) -> None:
+    for number, step in ((1, "RandomResizedCrop"), (2, "RandomInvert")):
+        options = ("--list", "script.py:MULTI", "--view", number, "--size", 40, "--columns", 1, "--html", "page.html")
+        result = invoke("images", *options)
+        assert result.exit_code == 0, result.output
+        assert step in Path("page.html").read_text(encoding="utf-8")
+    for number in (0, 3):
+        result = invoke("images", "--list", "script.py:MULTI", "--view", number, "--size", 40)
+        assert result.exit_code == 1
+        assert f"preview: `--view` must be an integer in [1, 2], got {number}." in result.output
+
+
+def test_a_folder_whose_name_ends_like_an_image_is_none(folder: Path) -> None:
+    Path("images/thumbnails.jpg").mkdir()
+    result = invoke("images", "--list", "script.py:LIST", "--columns", 1, "--images", 64)
+    assert result.exit_code == 0, result.output
 
 
 def test_a_recipe_by_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -193,7 +193,15 @@ def test_wrong_values_of_every_op_name_their_place(kind: type) -> None:
 
 
 def test_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bad = {"a.txt": "", "b.json": "{", "c.yaml": "train: [", "d.yaml": "- 3"}
+    bad = {
+        "a.txt": "",
+        "b.json": "{",
+        "c.yaml": "train: [",
+        "d.yaml": "- 3",
+        "e.json": '{"train": ["RandomInvert"], "seed": 1, "train": []}',
+        "f.yaml": "train:\n- RandomInvert: {p: 0.1, p: 0.9}\n",
+        "g.json": '{"train": ' + "[" * 100_000 + "]" * 100_000 + "}",
+    }
     for name, text in bad.items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     said = {
@@ -201,12 +209,20 @@ def test_files_that_are_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         "b.json": "from_file: `path` must be a file of JSON, got",
         "c.yaml": "from_file: `path` must be a file of YAML, got",
         "d.yaml": "from_dict: `config` must be a mapping with names as keys, got [3]",
+        "e.json": "where the key 'train' stands twice.",
+        "f.yaml": "where the key 'p' stands twice, in line 2.",
+        "g.json": "which is too deep.",
     }
     for name, text in said.items():
         with pytest.raises(ValueError, match=re.escape(text)):
             ga.from_file(tmp_path / name)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"from_file: `path` must be a file that can be read, got .*none.json"):
         ga.from_file(tmp_path / "none.json")
+    (tmp_path / "h.yaml").write_bytes(b"train: [] # \xff")
+    with pytest.raises(ValueError, match=r"must be a file of UTF-8, got .*h.yaml, whose byte 12 is 0xff. Save it as"):
+        ga.from_file(tmp_path / "h.yaml")
+    (tmp_path / "i.json").write_text('{"train": []}', encoding="utf-8-sig")  # as editors on Windows write it
+    assert not ga.from_file(tmp_path / "i.json").train_pipeline.steps
     imported = builtins.__import__
 
     def without(name: str, *arguments: Any) -> Any:

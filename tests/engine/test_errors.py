@@ -479,3 +479,10 @@ def test_images_of_16_bits_and_of_views_get_hints_of_their_own() -> None:
         augment(views)
     code = str(caught.value).split("with ")[1].split(", and")[0]
     assert augment(eval(code, {"images": views})).shape == (8, 5, 3, 8, 8)
+
+
+@pytest.mark.parametrize("make", [ga.RandomHorizontalFlip, ga.RandomRotation, ga.ColorJitter, ga.RandomErasing])
+def test_integers_that_no_float_holds_are_out_of_range(make: Any) -> None:
+    """float() of them raises an OverflowError, which says neither who nor what."""
+    with pytest.raises(ValueError, match=f"^{make.__name__}: `"):
+        make(10**400)

@@ -282,3 +282,60 @@ def test_a_wrong_ramp(options: dict[str, Any], text: str) -> None:
     with pytest.raises(ValueError) as caught:
         Ramp(**{"transforms": FULL, "epochs": 10} | options)
     assert str(caught.value).startswith(text)
+
+
+def test_a_loaded_state_brings_its_list_before_the_first_call() -> None:
+    """`example_draw`, `ga.show`, `print` and `ga.advise` show the list without a call."""
+    augment, other = scheduled(), scheduled()
+    augment.set_epoch(3)
+    other.load_state_dict(augment.state_dict())
+    assert degrees(other) == degrees(augment) == 20
+    assert other.example_draw(IMAGES).pipeline.steps[0] == augment.train_pipeline.steps[0]  # type: ignore[union-attr]
+
+
+def test_a_loaded_state_without_a_list_is_loaded_and_the_first_call_says_so() -> None:
+    def ends(epoch: int) -> list[Any]:
+        if epoch > 2:
+            raise KeyError(epoch)
+        return lists(epoch)
+
+    augment, other = scheduled(), scheduled(ends)
+    augment.set_epoch(3)
+    model = torch.nn.ModuleList([other, torch.nn.Linear(2, 2)])
+    model.load_state_dict(
+        {"0._extra_state": augment.state_dict()["_extra_state"]}
+        | torch.nn.ModuleList([torch.nn.Identity(), torch.nn.Linear(2, 2)]).state_dict()
+    )
+    assert (other.epoch, degrees(other)) == (3, 5)
+    with pytest.raises(ValueError, match="list of epoch 3, got KeyError"):
+        other(IMAGES)
+
+
+# ---- what a Ramp takes -----------------------------------------------------------------------------------------------
+
+
+def test_a_ramp_takes_steps_of_other_libraries_to_its_last_epoch() -> None:
+    """They have no kind; the epochs without mixing come last, so an error there would end a training near its end."""
+    transforms = pytest.importorskip("torchvision.transforms.v2")
+    foreign = transforms.RandomHorizontalFlip()
+    ramp = Ramp([foreign, MIX], 3, no_mixing=2)
+    assert [len(ramp(epoch)) for epoch in range(3)] == [2, 1, 1]
+    augment = ga.Augment([ga.Identity()], seed=1, backend="torch")
+    schedule = ga.Schedule(augment, ramp)
+    for epoch in range(3):
+        schedule.set_epoch(epoch)
+        assert augment(IMAGES, LABELS)[1].ndim == (2 if epoch == 0 else 1)
+
+
+def test_a_ramp_of_a_mix_alone_ends_without_it() -> None:
+    augment = ga.Augment([MIX], seed=1, backend="torch")
+    ga.Schedule(augment, Ramp([MIX], 2, no_mixing=1)).set_epoch(1)
+    images, labels = augment(IMAGES, LABELS)
+    assert torch.equal(images, IMAGES)
+    assert torch.equal(labels, LABELS)
+
+
+@pytest.mark.parametrize("wrong", [None, [], "flip", [None], [ga.Normalize((0,), (1,)), ga.RandomHorizontalFlip()]])
+def test_a_ramp_refuses_a_wrong_list_when_it_is_made(wrong: Any) -> None:
+    with pytest.raises(ValueError, match=r"^Ramp: `transforms` must be "):
+        Ramp(wrong, 3)

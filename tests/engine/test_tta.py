@@ -294,7 +294,7 @@ WRONG: dict[str, tuple[tuple[Any, ...], dict[str, Any], str]] = {
     ),
     "size": ((pixels, "flips"), {"size": 3}, "`size` must be None for 'flips', got 3"),
     "size of lists": ((pixels, [[]]), {"size": 3}, "`size` must be None, as `views` are lists, got 3"),
-    "zero": ((pixels, "resized crops"), {"size": 0}, "`size` must be an integer of at least 1, got 0"),
+    "zero": ((pixels, "resized crops"), {"size": 0}, "`size` must be an integer in \\[1, 25205\\], got 0"),
     "pair": ((pixels, "resized crops"), {"size": (3, 4)}, "`size` must be an integer"),
     "merge": ((pixels,), {"merge": "mean"}, "`merge` must be one of 'mean probabilities'"),
     "max_images": ((pixels,), {"max_images": 0}, "`max_images` must be an integer of at least 1, got 0"),

@@ -6,6 +6,9 @@ from typing import Any
 
 __all__ = ["BAD"]
 
+DEEP: dict[str, Any] = {"train": []}
+DEEP["train"].append(DEEP["train"])  # as a YAML file may have it: train: &again [*again]
+
 BAD: dict[str, tuple[Any, str]] = {
     "no mapping": ([], "`config` must be a mapping with names as keys, got []"),
     "no train": ({}, "`train` must be given, got no such key"),
@@ -121,4 +124,15 @@ BAD: dict[str, tuple[Any, str]] = {
         {"train": [], "replace": {"train": ["Flip"]}},
         "`replace.train[0]` must be the name of a transform of",
     ),
+    "replaced order": (
+        {"train": [], "replace": {"train": [{"ToDtype": {"dtype": "float32"}}, "RandomInvert"]}},
+        "`replace.train` must be with pixel work before ToD",
+    ),
+    "nothing replaced": ({"train": [], "replace": {}}, "`replace.train` must be a list of transforms, got None, and"),
+    "a word for false": ({"train": [], "exact": "false"}, "`exact` must be true or false, got 'false'"),
+    "a word for false in a step": (
+        {"train": [{"ToDtype": {"dtype": "float32", "scale": "no"}}]},
+        "`train[0].scale` must be true or false, got 'no'",
+    ),
+    "too deep": (DEEP, "`config` must be nested less deeply than Python can follow, got lists inside one another"),
 }

@@ -220,3 +220,35 @@ def test_what_has_no_counterpart_is_refused(build: Any, why: str) -> None:
     with pytest.raises(ValueError) as error:
         build()
     assert why in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("input_size", None), ("input_size", "224"), ("input_size", ()), ("input_size", 10**400), ("hflip", None),
+        ("vflip", "0.5"), ("scale", 5), ("ratio", "ab"), ("crop_pct", "0.9"), ("crop_pct", float("nan")),
+        ("color_jitter", "0.4"), ("color_jitter_prob", "a"), ("auto_augment", 5), ("re_prob", None),
+        ("re_mode", ["pixel"]), ("mixup_alpha", None), ("mixup_alpha", float("nan")), ("cutmix_alpha", "1"),
+    ],
+)  # fmt: skip
+def test_a_value_of_another_form_is_named(name: str, value: Any) -> None:
+    """Not what Python says when it computes with it, such as "unsupported operand type(s)"."""
+    with pytest.raises(
+        ValueError, match=rf"^from_timm_args: `arguments` must be .*, got {name}=.* \(must be "
+    ) as caught:
+        ga.from_timm_args(**{"is_training": True, name: value})
+    assert "is_training" not in str(caught.value)
+    if name in CREATE:
+        both = {name: value, "naflex": True}
+        with pytest.raises(ValueError, match=rf"naflex=True .*; {name}="):
+            ga.from_timm_args(**both)
+
+
+@pytest.mark.parametrize(
+    "hparams", [5, [], "m", {"img_mean": None}, {"img_mean": 5}, {"magnitude_std": None}, {"magnitude_std": "1"}]
+)
+def test_hparams_of_another_form_are_refused(hparams: Any) -> None:
+    with pytest.raises(ValueError, match=r"^from_timm: `hparams` must be "):
+        ga.from_timm("rand-m9", hparams=hparams)
+    with pytest.raises(ValueError, match=r"^from_timm: `interpolation` must be one of timm's, got 99"):
+        ga.from_timm("rand-m9", hparams={"interpolation": 99})

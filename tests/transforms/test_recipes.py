@@ -263,6 +263,18 @@ def test_a_picture_can_be_drawn_again(name: str, tmp_path: Path) -> None:
             "recipes: `auto_augment_policy` must be one of 'ra', 'ta_wide', 'augmix'",
         ),
         (
+            lambda: ga.recipes.torchvision_reference(64, random_erase_prob=None),  # type: ignore[arg-type]
+            "recipes: `random_erase_prob` must be a probability in [0, 1], got None",
+        ),
+        (
+            lambda: ga.recipes.torchvision_reference(64, hflip_prob=-0.5),  # not silently no flip
+            "recipes: `hflip_prob` must be a probability in [0, 1], got -0.5",
+        ),
+        (
+            lambda: ga.recipes.torchvision_reference(64, mixup_alpha=-1),
+            "recipes: `mixup_alpha` must be a number of at least 0, got -1",
+        ),
+        (
             lambda: at_strength([ga.RandomChoice([ga.RandomInvert()]), ga.Lambda(abs)], 0.5),
             "recipes: `transforms` must be of transforms that have a rule for strength (docs/recipes.md), got Lambda(",
         ),
