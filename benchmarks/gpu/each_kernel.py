@@ -37,6 +37,7 @@ def lists() -> dict[str, tuple[list[Any], bool, bool]]:
         "tones, erasing, CutMix": ([*tones, *tail, noise, ga.CutMix(num_classes=CLASSES)], True, False),
         "blur, JPEG": ([*filters, *tail], False, False),
         "warps, sharpness, noise": ([*warps, ga.RandomAdjustSharpness(2.0), ga.GaussianNoise(), *tail], False, False),
+        "elastic": ([ga.ElasticTransform(9.0, 1.5), *crop, *tail], False, False),
         "AugMix of images of their own sizes": ([*crop, ga.AugMix(), *tail], False, True),
     }
 

@@ -315,6 +315,7 @@ EVERYTHING = [
     ga.RandAugment(1),
     ga.GaussianBlur(3),
     ga.RandomApply([ga.JPEG(50)]),
+    ga.ElasticTransform(9.0, 0.7),
     ga.AugMix(chain_depth=1, mixture_width=1),
     ga.ToDtype(torch.bfloat16, scale=True),
     ga.RandomErasing(0.8, value="random"),

@@ -401,9 +401,9 @@ def test_a_call_in_between_never_shares_draws() -> None:
     seen = []
     original = module.train_pipeline.sample
 
-    def sample(keys: Any, canvas: Any) -> Any:
+    def sample(keys: Any, *more: Any) -> Any:
         seen.extend(keys.index.tolist())
-        return original(keys, canvas)
+        return original(keys, *more)
 
     module.train_pipeline.sample = sample  # type: ignore[method-assign]
     for number, _ in enumerate(ga.DeviceLoader(plain(), "cpu", module)):

@@ -78,10 +78,10 @@ def module() -> tuple[ga.Augment, list[list[Look]]]:
     augment, seen = ga.Augment([ga.Resize((4, 4))], seed=5, backend="torch"), []
     original = augment.train_pipeline.sample
 
-    def sample(keys: Any, canvas: Any) -> Any:
+    def sample(keys: Any, *more: Any) -> Any:
         assert keys.stream == ()
         seen.append([(keys.epoch, *pair) for pair in zip(keys.index.tolist(), keys.look.tolist(), strict=True)])
-        return original(keys, canvas)
+        return original(keys, *more)
 
     augment.train_pipeline.sample = sample  # type: ignore[method-assign]
     return augment, seen
@@ -195,9 +195,9 @@ def streams(loader: Any, told: bool) -> list[tuple[int, ...]]:
     augment = ga.Augment([ga.Resize((4, 4))], seed=5, backend="torch")
     found, original = [], augment.train_pipeline.sample
 
-    def sample(keys: Any, canvas: Any) -> Any:
+    def sample(keys: Any, *more: Any) -> Any:
         found.append(keys.stream)
-        return original(keys, canvas)
+        return original(keys, *more)
 
     augment.train_pipeline.sample = sample  # type: ignore[method-assign]
     batches = ga.DeviceLoader(loader, "cpu", augment)

@@ -96,6 +96,7 @@ def chosen(watch: Watch) -> dict[str, Callable[[], None]]:
         "ones": ones,
         "RandAugment, MixUp": partial(equal, CASES["RandAugment, MixUp"], "triton"),
         "JPEG": partial(equal, CASES["JPEG"], "triton"),
+        "elastic": partial(equal, CASES["elastic"], "triton"),
         "ragged": partial(equal, Case([size, *device_lists.tail()], ragged=True), "triton"),
         "streams": partial(gpu_checks.streams_do_not_disturb_one_another, float16, 2),
         "a stream of its own": partial(beside, CASES["GaussianBlur"]),
