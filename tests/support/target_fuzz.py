@@ -22,6 +22,7 @@ __all__ = ["case", "check", "disagreements"]
 TYPES = (torch.uint8, torch.bool, torch.int16, torch.int32, torch.int64, torch.float32)
 REFUSED = (
     "with AugMix",
+    "with TimmAugMix",
     "at this step",
     "at least",
     "smaller than the image",

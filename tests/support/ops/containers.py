@@ -21,7 +21,7 @@ __all__ = ["ROWS"]
 
 GROUP = "Containers"
 NOT_LISTS = [[], None, "ab", 3, ga.RandomInvert()]  # what `transforms` must refuse
-NOT_OURS = [[3], [v2.ElasticTransform()]]
+NOT_OURS = [[3], [v2.RandomRotation(9, expand=True)]]
 ELSEWHERE = "tests/transforms/test_interop.py, with what they hold"
 NOT_TIMED = "it takes the time of what it holds"
 
