@@ -102,6 +102,6 @@ def test_weights_without_numbers(wrong: dict[str, Any]) -> None:
 
 def test_a_multi_view_is_refused_with_what_to_do() -> None:
     with pytest.raises(
-        ValueError, match=r"^advise: `augment` must be .*, got a MultiView\. Ask about each of its lists\."
+        ValueError, match=r"^advise: `augment` must be .*, got a MultiView\. Pass the list of one view\."
     ):
         ga.advise(ga.MultiView([FLIP, FLIP]))  # type: ignore[arg-type]
