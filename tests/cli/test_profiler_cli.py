@@ -150,13 +150,13 @@ def test_the_tuned_loader(done: subprocess.CompletedProcess[str], folder: Path) 
 
 def test_whatif(done: subprocess.CompletedProcess[str], folder: Path) -> None:
     raw = json.loads((folder / "a.json").read_text())
-    (folder / "a.json").write_text(json.dumps({**raw, "cores": 2.0}))  # other tests may take them
-    found = gpuaug("whatif", "a.json", "--workers", 2, cwd=folder)
+    (folder / "free.json").write_text(json.dumps({**raw, "cores": 2.0}))  # other tests may take them
+    found = gpuaug("whatif", "free.json", "--workers", 2, cwd=folder)
     assert found.returncode == 0, found.stderr
     assert 1.5 < float(found.stdout.split("x")[0]) < 2.2
-    found = gpuaug("whatif", "a.json", "--augment", "device", "--device-ms", 1, "--scale", "getitem=0", cwd=folder)
+    found = gpuaug("whatif", "free.json", "--augment", "device", "--device-ms", 1, "--scale", "getitem=0", cwd=folder)
     assert float(found.stdout.split("x")[0]) > 3
-    report = load(folder / "a.json")
+    report = load(folder / "free.json")
     assert report.whatif(workers=2).times == pytest.approx(1.8, rel=0.2)
     assert report.whatif().times == 1.0
 
@@ -206,14 +206,8 @@ def test_a_saved_report_is_shown_again(done: subprocess.CompletedProcess[str], f
     again = gpuaug("report", "a.json", "--html", "again.html", "--png", "again.png", cwd=folder)
     assert again.returncode == 0
     assert again.stderr == "Wrote again.html.\nWrote again.png.\n"
-    shown = " ".join(again.stdout.replace("│", " ").split())
-    assert load(folder / "a.json").verdict.text in shown
-    stages = [
-        line for line in done.stdout.splitlines() if line.endswith(")") and "(" in line and "-" in line.split()[-1]
-    ]
-    assert stages
-    assert set(stages) <= set(again.stdout.splitlines())
-    assert load(folder / "a.json").verdict.text in (folder / "again.html").read_text()
+    assert again.stdout in done.stdout
+    assert (folder / "again.html").read_text() == (folder / "a.html").read_text()
     raw = json.loads((folder / "a.json").read_text())
     one = {"id": "prefetch", "title": "", "gain": None, "how": "loader = 3", "change": None, "settings": None}
     (folder / "c.json").write_text(json.dumps(raw | {"advice": [one]}))  # what is recommended depends on the machine
