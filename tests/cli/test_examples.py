@@ -80,8 +80,10 @@ def test_profile_imagefolder(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "report.json").read_text())
     assert {"decode", "RandomResizedCrop", "RandAugment", "Normalize"} <= {one["name"] for one in found["stages"]}
-    assert "augment-on-device" in {one["id"] for one in found["advice"]}, done.stdout
-    assert found["receipt"] is not None
+    moved = "augment-on-device" in {one["id"] for one in found["advice"]}
+    if not moved:  # other programs used the cores that it would need: then it is said
+        assert found["skipped"]["augment on the device"].startswith("no gain, as a batch takes "), done.stdout
+    assert (found["receipt"] is None) == ("receipt" in found["skipped"]), done.stdout
 
 
 def losses(printed: str) -> list[float]:
