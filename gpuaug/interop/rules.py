@@ -37,7 +37,7 @@ from gpuaug.transforms.sizes import RandomResize, RandomShortestSize, RandomZoom
 from gpuaug.transforms.targets import ClampBoundingBoxes, SanitizeBoundingBoxes
 
 __all__ = [
-    "COMPOSES", "MODULES", "TARGETS_ONLY", "TO_TENSOR", "Read", "Rule", "nothing", "rule_of", "same", "to_tensor",
+    "COMPOSES", "MODULES", "NO_BATCH", "TO_TENSOR", "Read", "Rule", "nothing", "rule_of", "same", "to_tensor",
 ]  # fmt: skip
 
 SEVERAL = ("FiveCrop", "TenCrop")  # they make several images of one
@@ -204,7 +204,8 @@ TABLE: dict[type, Rule] = {cls: RULES[name] for cls, name in _classes(*RULES).it
 TABLE[_presets.ImageClassification] = _preset
 TO_TENSOR = _classes("ToTensor", "PILToTensor", "ToImage")  # steps before the first of these get Pillow images
 COMPOSES = {Compose, *_classes("Compose")}
-TARGETS_ONLY = _classes(*OF_TARGETS, *SEVERAL)  # they would do nothing to a batch of images, or make several of it
+# They would do nothing to a batch of images, or make no batch of it
+NO_BATCH = _classes(*OF_TARGETS, *SEVERAL, "ToPILImage")
 MODULES = {nn.Sequential, nn.ModuleList}
 
 

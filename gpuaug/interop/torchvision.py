@@ -24,7 +24,7 @@ from gpuaug.interop.arguments import interpolation
 from gpuaug.interop.fidelity import of_pillow, of_tensors, weakest
 from gpuaug.interop.lists import levels_first
 from gpuaug.interop.report import UNSUPPORTED, Conversion, Line, Report, shortened
-from gpuaug.interop.rules import COMPOSES, MODULES, TARGETS_ONLY, TO_TENSOR, Rule, rule_of
+from gpuaug.interop.rules import COMPOSES, MODULES, NO_BATCH, TO_TENSOR, Rule, rule_of
 from gpuaug.interop.timm import TIMM, of_timm, of_timms
 from gpuaug.transforms.base import Transform
 from gpuaug.transforms.container import READERS, RandomApply, RandomChoice, RandomOrder
@@ -144,7 +144,7 @@ def in_a_list(transform: Any, stacklevel: int) -> list[Transform]:
         converted = _convert(leaf, "", False, refused)
         if not refused:
             steps += converted
-        elif is_foreign(leaf) and type(leaf) not in TARGETS_ONLY:
+        elif is_foreign(leaf) and type(leaf) not in NO_BATCH:
             name, step = leaf.__class__.__name__, Opaque(leaf)
             warnings.warn(
                 f"Augment: torchvision's {'; '.join(refused)} draws once for the whole batch. Use gpuaug's or "

@@ -85,6 +85,7 @@ LISTS: dict[str, tuple[Any, str]] = {
     "torchvision normalize on uint8": ([v2.Normalize((0.5,), (0.5,))], "train"),
     "torchvision pixels after floats": ([v2.ToDtype(torch.float32, scale=True), v2.RandomInvert()], "train"),
     "torchvision v1 that is not ours": ([v1.ToPILImage()], "transforms"),
+    "torchvision v2 that makes PIL images": ([v2.ToPILImage()], "transforms"),
 }
 
 
