@@ -118,8 +118,15 @@ def _files(given: Sequence[Path], most: int) -> list[Path]:
 
 
 def _targets(masks: Path | None, boxes: Path | None, files: list[Path], images: "list[Tensor]") -> Any:
+    from gpuaug import checks
     from gpuaug.sheet.inputs import boxes_of, masks_of
 
+    names = [file.stem if masks is not None else file.name for file in files]
+    alike = sorted({name for name in names if names.count(name) > 1})
+    if alike and (masks is not None or boxes is not None):  # which mask is whose, nobody could say
+        argument = "--masks" if masks is not None else "--boxes"
+        remedy = "Give the files of one folder."
+        raise checks.argument_error("preview", argument, "for images of different names", f"several of {alike[0]}", remedy)
     found: list[dict[str, Any]] = [{} for _ in files]
     if masks is not None:
         found = [own | more for own, more in zip(found, masks_of("preview", masks, files, images), strict=True)]

@@ -242,6 +242,8 @@ def test_marks_are_drawn_in_their_colours() -> None:
         (["images", "--list", "script.py:broken"], "preview: script.py:broken raised at strength 1: RuntimeError: no"),
         (["images", "--masks", "empty"], "preview: `--masks` must be a folder with a PNG of the same name"),
         (["images", "--masks", "coloured"], "preview: `--masks` must be class numbers of"),
+        (["images", "images", "--masks", "coloured"], "preview: `--masks` must be for images of different names"),
+        (["images", "images", "--boxes", "wrong.json"], "preview: `--boxes` must be for images of different names"),
         (["images", "--boxes", "script.py"], "preview: `--boxes` must be JSON such as"),
         (["images", "--boxes", "others.json"], "preview: `--boxes` must be boxes by the names of the images"),
         (["images", "--boxes", "wrong.json"], "preview: `--boxes` must be JSON such as"),
