@@ -16,6 +16,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+os.environ["TRITON_INTERPRET"] = "1"  # before torchvision, which imports Triton
+
 import torch
 from rich.console import Console
 

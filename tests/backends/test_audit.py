@@ -191,6 +191,12 @@ def test_a_peer_that_does_not_run_is_reported(command: tuple[str, Path]) -> None
     assert shown.count("absent: ImportError: broken on purpose") == 3
 
 
+def test_triton_is_interpreted_however_the_command_is_started() -> None:
+    """torchvision imports Triton, which reads the environment variable once."""
+    code = "import benchmarks.evidence.audit, triton; print(type(triton.language.sum).__name__)"
+    assert python("-c", code, TRITON_INTERPRET="").strip() == "InterpretedFunction"
+
+
 SHOW = """
 import json, sys
 from rich.console import Console

@@ -27,6 +27,7 @@ REFUSED = (
     "at least",
     "smaller than the image",
     "less than twice the image",
+    "use a smaller sigma",
 )  # by lists, in words
 
 

@@ -41,7 +41,7 @@ __all__ = ["Job", "drawn", "each", "prepare", "render"]
 
 Array = NDArray[Any]
 
-STREAMED = 1 << 24  # bytes of a result from which on it is written past the caches, if its memory is not new
+STREAMED = 6 << 20  # bytes of a result from which on it is written past the caches, if its memory is not new
 _memory = threading.local()  # scratch arrays of each thread, by name; reused while the shape is the same
 
 
