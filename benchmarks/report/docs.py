@@ -1,8 +1,7 @@
 """The tables of the documentation, from the stored runs: python -m benchmarks.report.docs writes them.
 
     python -m benchmarks --full --data FOLDER --json benchmarks/results/full.json --plot benchmarks/results
-    python -m benchmarks turns --full --data FOLDER --json benchmarks/results/turns.json  # one regime again
-    python -m benchmarks targets --full --data FOLDER --json benchmarks/results/targets.json
+    python -m benchmarks ops --full --data FOLDER --json benchmarks/results/ops.json  # one regime again, of any name
     python -m benchmarks.evidence.accuracy --data CIFAR --json benchmarks/results/accuracy.json
     python -m benchmarks.evidence.crop_only FOLDER --json benchmarks/results/crop_only.json
     python -m benchmarks.evidence.bottleneck_validation --json benchmarks/results/planted.json
@@ -71,13 +70,6 @@ def _regime(name: str) -> Callable[[Run], str]:
         return "\n\n".join([*tables, "\n".join([*(f"- {note}" for note in notes), *about])])
 
     return block
-
-
-def _targets(run: Run) -> str:
-    """Targets have a run of their own, with its losing rows and its machine."""
-    missing = "\n".join(f"- Absent: {line}" for line in absences(run) if line.startswith("targets"))
-    machine = "- " + _machine(run).replace("-m benchmarks ", "-m benchmarks targets ")
-    return "\n\n".join(part for part in (_regime("targets")(run), missing, _losses(run), machine) if part)
 
 
 def _short(run: Run) -> str:
@@ -216,8 +208,7 @@ BLOCKS: dict[str, Callable[[Run], str]] = {
     "short": _short,
     "machine": _machine,
     "marks": _marks,
-    **{name: _regime(name) for name in ("ops", "recipes", "loaders", "training", "scaling", "turns")},
-    "targets": _targets,
+    **{name: _regime(name) for name in ("ops", "recipes", "targets", "views", "loaders", "training", "scaling", "turns")},
     "losses": _losses,
     "absent": _absent,
     "audit": _audit,
@@ -243,7 +234,12 @@ def stored() -> dict[str, Run]:
     again = [name for name in REGIMES if (RESULTS / f"{name}.json").exists()]
     names = ("full", "accuracy", "planted", "crop_only", *again)
     runs: dict[str, Run] = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in names}
-    return {name: run for name, run in runs.items() if name not in again or run["created"] > runs["full"]["created"]}
+    full = runs["full"]
+    runs = {name: run for name, run in runs.items() if name not in again or run["created"] > full["created"]}
+    newest = {name: runs.get(name, full)["regimes"][name] for name in full["regimes"]}
+    every = {**full, "regimes": newest}
+    others = {"losses": every, "absent": every, "short": runs.get("recipes", full), "bounds": runs.get("audit", full)}
+    return runs | others
 
 
 def main(arguments: list[str] | None = None) -> int:
