@@ -35,13 +35,12 @@ def composed(instructions: Sequence[Instruction], size: int, channels: int) -> A
     """
     if any(not instruction.possible <= {Op.IDENTITY, Op.TABLE} for instruction in instructions):
         return None
-    if not instructions:
+    own = [(one.opcode == Op.TABLE, one.table) for one in instructions if one.table is not None]
+    if not own:
         return _levels(size, channels)
-    found = np.tile(LEVELS, (size, 1))
-    for instruction in instructions:
-        if instruction.table is not None:
-            rows = instruction.opcode == Op.TABLE
-            found[rows] = np.take_along_axis(instruction.table[rows], found[rows].astype(np.intp), axis=1)
+    found = np.where(own[0][0][:, None], own[0][1], LEVELS)
+    for rows, table in own[1:]:
+        found[rows] = np.take_along_axis(table[rows], found[rows].astype(np.intp), axis=1)
     return np.repeat(found[:, None], channels, axis=1)
 
 
