@@ -28,8 +28,8 @@ __all__ = ["Runs", "Step"]
 
 Step = Callable[[Any], object]
 
-# Fractions of the usable part of the budget
-WHOLE, ALONE, LOADER, COLD, STARTS, PROOF = 0.40, 0.10, 0.10, 0.05, 0.05, 0.30
+# Fractions of the usable part of the budget; PROBE: what is left for it before the receipt
+WHOLE, ALONE, LOADER, COLD, STARTS, PROBE, PROOF = 0.40, 0.10, 0.10, 0.05, 0.05, 0.35, 0.30
 SLACK = 0.25  # by which the whole loop may take longer than its fraction, as a fraction of that
 TURNS = 2  # untraced runs, and traced runs
 PLENTY = 20.0  # seconds of a usable budget, from which on the first run is untraced
@@ -110,9 +110,9 @@ class Runs:
         self.drift.look()
         self.passes += [*plain, *(run for run, _ in traced)]
         if self.length is not None:
-            trace = self.with_starts(trace, self.length)
+            trace = self.with_starts(trace, self.length, traced[-1][0].pace)
         if not plain:
-            self.skipped["cost of tracing"] = self.budget.why_not()
+            self.skipped["cost of tracing"] = self.budget.why_not(each)
             return None, trace
         middle = statistics.median(run.pace for run in plain)
         return statistics.median(run.pace for run, _ in traced) / middle - 1, trace
@@ -126,7 +126,7 @@ class Runs:
         self.inner = repeated(self.own, length)
         self.loader = self.inner if self.given is self.own else rewrapped(self.given, self.inner)
 
-    def with_starts(self, trace: Trace, length: int) -> Trace:
+    def with_starts(self, trace: Trace, length: int, pace: float) -> Trace:
         """The trace of a loader that does not end, with the starts and the length of the user's own epochs."""
         many = f"{length} batches" if length > 1 else "1 batch"
         why = f"each has {many}, so batches were timed without a new start"
@@ -135,9 +135,9 @@ class Runs:
             self.report("the starts of epochs")
             whole = passes.starts(self.given, self.step, seconds, self.origin)
             trace.starts, trace.ends = whole.starts, whole.ends
-            why += "; their starts were timed by themselves"
+            why += f"; a whole epoch takes {epoch_seconds(whole):.3g} s, its batches without the start {length * pace:.3g} s"
         else:
-            why += f"; to time their starts {self.budget.why_not(passes.EPOCHS[0])}"
+            why += f"; to time their starts {self.budget.why_not(STARTS, passes.EPOCHS[0])}"
         self.skipped["whole epochs"] = why
         trace.loader = replace(trace.loader, length=length)
         return trace
@@ -149,7 +149,7 @@ class Runs:
         if self.step is None:
             self.skipped["model alone"] = "no step was given"
         elif not self.budget.fits(seconds, 2):
-            self.skipped["model alone"] = self.budget.why_not(2)
+            self.skipped["model alone"] = self.budget.why_not(ALONE, 2)
         else:
             self.report("the step alone, on batches in memory")
             batches = passes.batches_of(self.loader)
@@ -159,7 +159,7 @@ class Runs:
             self.report("the loader alone")
             self.passes.append(self.timed("loader alone", None, LOADER))
         elif self.step is not None:
-            self.skipped["loader alone"] = self.budget.why_not()
+            self.skipped["loader alone"] = self.budget.why_not(LOADER)
         if self.given is not self.own:
             reason = "its own work on a batch has no row, and counts as waiting for data"
             self.skipped[f"inside {type(self.given).__name__}"] = reason
@@ -169,7 +169,7 @@ class Runs:
         """The loader alone, with its files in the page cache and outside of it."""
         seconds = self.budget.share(COLD)
         if not self.budget.fits(seconds, 2):
-            self.skipped["cold"] = self.budget.why_not(2)
+            self.skipped["cold"] = self.budget.why_not(COLD, 2)
             return
         self.report("the loader alone, files outside of the page cache")
         files = passes.cold_files(self.own.dataset)
@@ -191,7 +191,7 @@ class Runs:
         needed = PROBED * max((batch.fetch[1] - batch.fetch[0] for batch in trace.batches), default=0.0)
         needed += 0.0 if "gpuaug.augment" in sys.modules else ENGINE
         if needed > self.budget.left:
-            self.skipped["augment on the device"] = self.budget.why_not(seconds=needed)
+            self.skipped["augment on the device"] = self.budget.why_not(PROBE, seconds=needed)
             return None, None
         self.report("augmentation on the device")
         try:
@@ -222,7 +222,7 @@ class Runs:
                 result.skipped["receipt"] = f"{one.id} needs runs of {EPOCHS} epochs each; pass --budget {needed:.0f}s"
                 continue
             if not self.budget.fits(seconds / RUNS, RUNS):
-                result.skipped["receipt"] = self.budget.why_not(RUNS)
+                result.skipped["receipt"] = self.budget.why_not(PROOF, RUNS)
                 return
             self.report(f"the receipt of {one.id}")
             settings = one.settings or {}
@@ -236,7 +236,14 @@ class Runs:
                 result.skipped["receipt"] = f"{type(error).__name__}: {error}"
                 return
             if (turns := len(result.receipt.before)) < receipt.TURNS:
-                result.skipped["receipt, all turns"] = f"{turns} of {receipt.TURNS}; " + self.budget.why_not(2)
+                result.skipped["receipt, all turns"] = f"{turns} of {receipt.TURNS}; " + self.budget.why_not(PROOF, RUNS)
             return
         why = "you must apply each recommendation yourself" if result.advice else "there is no recommendation"
         result.skipped.setdefault("receipt", why)
+
+
+def epoch_seconds(trace: Trace) -> float:
+    """Median time of an epoch, from the begin of its iteration to its end."""
+    last = {batch.epoch: batch.done for batch in trace.batches}
+    begun = [start for start, _, _ in trace.starts]
+    return statistics.median(last[k] - begun[k] + end for k, end in enumerate(trace.ends))

@@ -61,9 +61,9 @@ class Budget:
         """Whether so many runs over the loader, of so many seconds each or of the least possible, still fit."""
         return runs * max(seconds, self.least) <= self.left
 
-    def why_not(self, runs: int = 1, seconds: float = 0.0) -> str:
-        """Why so many runs do not fit, and the budget that would do."""
+    def why_not(self, fraction: float, runs: int = 1, seconds: float = 0.0) -> str:
+        """Why so many runs do not fit, and the budget that would do, where they have this fraction of it."""
         each = max(self.least, seconds)
-        needed = math.ceil(self.seconds + runs * each - max(0.0, self.left) + 1)
+        needed = math.ceil(runs * each / (fraction * (1 - KEPT)) + LEAST_KEPT)
         many = f"{runs} runs of {each:.1f} s" if runs > 1 else f"{each:.1f} s"
         return f"{many} did not fit the budget, of which {max(0.0, self.left):.1f} s were left; pass --budget {needed}s"
