@@ -231,7 +231,7 @@ def stage_of(frames: Sequence[Frame]) -> str | None:
         path = file.replace("\\", "/")
         if any(part in path for part in DECODERS) or (path.endswith("/PIL/Image.py") and name in ("open", "load")):
             return "decode"
-        if any(part in path for part in READERS) and name not in SAMPLES:
+        if any(part in path for part in READERS):
             return "storage"
         if COLLATE in path:
             return "collate"

@@ -212,7 +212,7 @@ def test_a_frame_decides_from_inside() -> None:
     fetch: Frame = ("fetch", "/x/torch/utils/data/_utils/fetch.py")
     item: Frame = ("__getitem__", "/job/data.py")
     assert stage_of([fetch, item, ("open", "/x/PIL/Image.py")]) == "decode"
-    assert stage_of([fetch, item, ("__getitem__", "/x/h5py/_hl/dataset.py")]) == "getitem"
+    assert stage_of([fetch, item, ("__getitem__", "/x/h5py/_hl/dataset.py")]) == "storage"
     assert stage_of([fetch, item, ("read", "/usr/lib/zipfile.py")]) == "storage"
     assert stage_of([fetch, item, ("forward", "/x/torchvision/transforms/transforms.py")]) == "transforms (transform)"
     assert stage_of([item]) is None
