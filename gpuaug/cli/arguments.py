@@ -95,7 +95,7 @@ def holds(report: Report, rule: tuple[str, str, float]) -> bool:
 
 
 def since_start() -> float:
-    """Seconds since this process started, imports included; where the system does not tell, since this file was imported."""
+    """Seconds since this process started, with imports; where the system does not tell, since this file was read."""
     loaded = time.perf_counter() - LOADED
     try:
         ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])

@@ -83,7 +83,7 @@ def command(
                 loader, step, budget=left, cold=cold, proof=receipt, ignore=ignore or (), device=device, report=say
             )
         if left == LEAST and seconds > LEAST:
-            found.skipped["most passes"] = f"imports and making the loader took most of the {seconds:g} s; raise --budget"
+            found.skipped["most passes"] = f"imports and making the loader took the {seconds:g} s; raise --budget"
         write(found, **outputs)
         show(found, quiet)
         if apply:

@@ -23,7 +23,7 @@ __all__ = ["LIST", "appliable", "configured", "is_configuration", "listed", "mad
 
 CONFIGURATIONS = (".json", ".yaml", ".yml")  # endings of files that `gpuaug.from_file` reads
 LIST = ("FILE.py:NAME, or a configuration (.json, .yaml or .yml)", "train.py:augment")  # what is expected, an example
-HOW_TO_PASS = "If it parses arguments, write them behind --, as in gpuaug profile train.py:make_loader -- --batch-size 64."
+HOW_TO_PASS = "Write arguments of the script behind --, as in gpuaug profile train.py:make_loader -- --batch-size 64."
 LOADER = ("FILE.py:NAME", "train.py:make_loader")
 
 

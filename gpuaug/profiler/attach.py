@@ -31,7 +31,9 @@ TRANSFORMS = (
     "/torchvision/transforms/", "/albumentations/", "/kornia/", "/imgaug/", "/timm/data/auto_augment",
     "/timm/data/transforms", "/timm/data/random_erasing", "/gpuaug/transforms/", "/gpuaug/engine/",
 )  # fmt: skip
-DECODERS = ("/PIL/ImageFile.", "ImagePlugin.", "/torchvision/io/image", "/gpuaug/data/decode", "/imageio/", "/tifffile/")
+DECODERS = (
+    "/PIL/ImageFile.", "ImagePlugin.", "/torchvision/io/image", "/gpuaug/data/decode", "/imageio/", "/tifffile/",
+)  # fmt: skip
 READERS = ("/h5py/", "/zarr/", "/zipfile", "/tarfile", "/fsspec/", "/lmdb/", "/pathlib", "/webdataset/gopen")
 GENERIC = ("forward", "wrapper", "inner", "transform", "apply", "call", "compose")  # names that say nothing
 
@@ -89,8 +91,8 @@ class Sampled:
         group, part = max(groups.items(), key=lambda item: item[1])
         what = WORDS[group]
         return (
-            f"{what[0].upper()}{what[1:]} limits the job: {much} waits for data, and {part:.0%} of the time of fetching is "
-            f"{what}."
+            f"{what[0].upper()}{what[1:]} limits the job: {much} waits for data, and {part:.0%} of the time of "
+            f"fetching is {what}."
         )
 
     def __str__(self) -> str:
@@ -104,8 +106,8 @@ class Sampled:
             f"{'stage':<34}of the time of fetching",
             *(f"{stage:<34}{share:>6.1%}" for stage, share in self.stages.items()),
             "",
-            f"{self.samples:,} stacks of process {self.pid} and its children in {self.seconds:.0f} s, by py-spy. Shares of "
-            "time do not say what a change would gain: `gpuaug profile FILE.py:NAME` predicts that and measures it.",
+            f"{self.samples:,} stacks of process {self.pid} and its children in {self.seconds:.0f} s, by py-spy.",
+            "Shares of time do not say what a change would gain: `gpuaug profile FILE.py:NAME` does.",
         ]
         return "\n".join(lines)
 
@@ -147,7 +149,8 @@ def _recorded(pid: int, seconds: float) -> str:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "stacks"
         options = ["--format", "raw", "--subprocesses", "--idle", "--full-filenames", "--nolineno", "--rate", str(RATE)]
-        command = [program, "record", "--pid", str(pid), "--duration", str(round(seconds)), "--output", str(out), *options]
+        options += ["--duration", str(round(seconds)), "--output", str(out)]
+        command = [program, "record", "--pid", str(pid), *options]
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + PATIENCE, check=False)
         if not out.is_file():
             lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
@@ -192,8 +195,8 @@ def sampled(found: Iterable[tuple[str, list[Frame], int]], pid: int, seconds: fl
             main.setdefault(process, Counter())[what] += count
     if not loops:
         raise ValueError(
-            f"profile: `--attach` must be the id of a job that loops over a DataLoader of torch, but in {seconds:.0f} s process "
-            f"{pid} and its children did not. Try again later, or for longer (--budget 30s)."
+            f"profile: `--attach` must be the id of a job that loops over a DataLoader of torch, but in "
+            f"{seconds:.0f} s process {pid} and its children did not. Try again later, or for longer (--budget 30s)."
         )
     total = sum((main[process] for process in loops), Counter[str]())
     whole, fetched = sum(total.values()), sum(stages.values())

@@ -135,7 +135,8 @@ class Runs:
             self.report("the starts of epochs")
             whole = passes.starts(self.given, self.step, seconds, self.origin)
             trace.starts, trace.ends = whole.starts, whole.ends
-            why += f"; a whole epoch takes {epoch_seconds(whole):.3g} s, its batches without the start {length * pace:.3g} s"
+            took = epoch_seconds(whole)
+            why += f"; a whole epoch takes {took:.3g} s, its batches without the start {length * pace:.3g} s"
         else:
             why += f"; to time their starts {self.budget.why_not(STARTS, passes.EPOCHS[0])}"
         self.skipped["whole epochs"] = why
@@ -213,7 +214,9 @@ class Runs:
                 continue
             ends = one.id == "persistent-workers"  # which needs epochs that end
             before, inner = (self.given, self.own) if ends else (self.loader, self.inner)
-            after = receipt.changed(inner, one, moved) if self.given is self.own else None
+            after = receipt.changed(inner, one, moved)
+            if self.given is not self.own:  # a device may be more than the wrapper expects: only settings
+                after = rewrapped(self.given, after) if after is not None and one.settings else None
             if after is None:
                 continue
             seconds = min(self.budget.left, self.budget.share(PROOF))
@@ -236,7 +239,8 @@ class Runs:
                 result.skipped["receipt"] = f"{type(error).__name__}: {error}"
                 return
             if (turns := len(result.receipt.before)) < receipt.TURNS:
-                result.skipped["receipt, all turns"] = f"{turns} of {receipt.TURNS}; " + self.budget.why_not(PROOF, RUNS)
+                why = self.budget.why_not(PROOF, RUNS)
+                result.skipped["receipt, all turns"] = f"{turns} of {receipt.TURNS}; {why}"
             return
         why = "you must apply each recommendation yourself" if result.advice else "there is no recommendation"
         result.skipped.setdefault("receipt", why)

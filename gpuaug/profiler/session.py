@@ -88,8 +88,8 @@ class Profile(Recorder):
         if self._report is None or self._report.trace.batches[-1:] != trace.batches[-1:]:
             if not trace.batches:
                 raise ValueError(
-                    "profile: the loop must read from the loader that the profile has, which gave no batch. Iterate over it, or "
-                    "pass the loader that you iterate over: others, such as accelerator.prepare, may make a new one."
+                    "profile: the loop must read from the loader of the profile, which gave no batch. Iterate over it, "
+                    "or pass the loader that you iterate over: accelerator.prepare, for one, makes a new loader."
                 )
             self._report = conclude(trace, self.inner, cores=self._cores, drift=self._drift)
         return self._report

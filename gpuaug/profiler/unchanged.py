@@ -29,9 +29,9 @@ __all__ = ["VARIABLE", "Watch", "start", "stop"]
 VARIABLE = "GPUAUG_PROFILE"
 MOST_LOADERS = 8  # loaders that are traced: a job that makes a new one for every epoch must not keep them all
 NOTHING = (
-    f"{VARIABLE}: no loop over a DataLoader of torch ran in this process, so there is nothing to report. Loops of fastai, and "
-    "over torchdata's StatefulDataLoader, which keeps its own state, are not traced. Use `gpuaug profile FILE.py:NAME` with "
-    "a function that makes your loader."
+    f"{VARIABLE}: no loop over a DataLoader of torch ran in this process, so there is nothing to report. Loops of "
+    "fastai, and over torchdata's StatefulDataLoader, which keeps its own state, are not traced. Use `gpuaug profile "
+    "FILE.py:NAME` with a function that makes your loader."
 )
 
 _watch: Watch | None = None

@@ -84,7 +84,7 @@ def test_arguments_of_the_script(folder: Path) -> None:
     without = run("-m", "gpuaug", "profile", target, "--budget", "1s", cwd=folder)
     assert without.returncode == 1
     assert "the following arguments are required: --batch-size" in without.stderr
-    assert "write them behind --" in without.stderr.splitlines()[-1]
+    assert "Write arguments of the script behind --" in without.stderr.splitlines()[-1]
 
 
 # ---- a script that is not changed ------------------------------------------------------------------------------------
@@ -162,23 +162,27 @@ def test_what_an_unchanged_job_has_besides(tmp_path: Path, word: str, printed: s
 
 # ---- a job that runs -------------------------------------------------------------------------------------------------
 
-SITE = "/venv/lib/python3.11/site-packages"
+SITE = "/venv/site-packages"
 MAIN = "<module> (/job/train.py)"
 NEXT = f"{MAIN};__next__ ({SITE}/torch/utils/data/dataloader.py);_get_data ({SITE}/torch/utils/data/dataloader.py)"
-LOOP = f"{MAIN};__iter__ ({SITE}/torch/utils/data/dataloader.py);_worker_loop ({SITE}/torch/utils/data/_utils/worker.py)"
-ITEM = f"{LOOP};fetch ({SITE}/torch/utils/data/_utils/fetch.py);__getitem__ (/job/train.py)"
+UTILS = f"{SITE}/torch/utils/data/_utils"
+LOOP = f"{MAIN};__iter__ ({SITE}/torch/utils/data/dataloader.py);_worker_loop ({UTILS}/worker.py)"
+FETCH = f"{LOOP};fetch ({UTILS}/fetch.py)"
+ITEM = f"{FETCH};__getitem__ (/job/train.py)"
 SECOND = 'process 10:"python -c a; b (x.py)";process 11:"python train.py";'
+START = f"{MAIN};__iter__ ({SITE}/torch/utils/data/dataloader.py);start (/usr/lib/process.py)"
+TRANSFORM = f"{SITE}/torchvision/transforms/v2"
 RAW = f"""process 10:"python -c a; b (x.py)";{NEXT} 70
 process 10:"python -c a; b (x.py)";{MAIN};step (/job/train.py) 20
-process 10:"python -c a; b (x.py)";{MAIN};__iter__ ({SITE}/torch/utils/data/dataloader.py);start (/usr/lib/process.py) 10
+process 10:"python -c a; b (x.py)";{START} 10
 process 10:"python -c a; b (x.py)";_bootstrap (/usr/lib/python3.11/threading.py);_pin_memory_loop (/pin_memory.py) 100
 {SECOND}{LOOP};get (/usr/lib/python3.11/multiprocessing/queues.py) 20
 {SECOND}{ITEM};open (/job/reader.py) 4
 {SECOND}{ITEM};load ({SITE}/PIL/ImageFile.py) 40
-{SECOND}{ITEM};forward ({SITE}/torchvision/transforms/v2/_container.py);resized_crop ({SITE}/torchvision/transforms/v2/functional/_geometry.py) 16
-{SECOND}{ITEM};__call__ ({SITE}/torchvision/transforms/v2/_transform.py);load ({SITE}/PIL/ImageFile.py) 8
-{SECOND}{LOOP};fetch ({SITE}/torch/utils/data/_utils/fetch.py);default_collate ({SITE}/torch/utils/data/_utils/collate.py) 8
-{SECOND}{LOOP};fetch ({SITE}/torch/utils/data/_utils/fetch.py);mine (/job/train.py) 4
+{SECOND}{ITEM};forward ({TRANSFORM}/_container.py);resized_crop ({TRANSFORM}/functional/_geometry.py) 16
+{SECOND}{ITEM};__call__ ({TRANSFORM}/_transform.py);load ({SITE}/PIL/ImageFile.py) 8
+{SECOND}{FETCH};default_collate ({UTILS}/collate.py) 8
+{SECOND}{FETCH};mine (/job/train.py) 4
 {SECOND}_bootstrap (/usr/lib/python3.11/threading.py);_feed (/usr/lib/python3.11/multiprocessing/queues.py) 100
 """
 
@@ -192,14 +196,15 @@ def test_stacks_are_summed_up() -> None:
         "decode": 0.6, "resized_crop (transform)": 0.2, "collate": 0.15, "getitem": 0.05,
     }  # fmt: skip
     assert found.verdict == (
-        "Decoding limits the job: 80% of the time of the loop waits for data, and 60% of the time of fetching is decoding."
+        "Decoding limits the job: 80% of the time of the loop waits for data, and 60% of the time of fetching is "
+        "decoding."
     )
     for part in ("70% waits for a batch", "1 workers, which fetch 80%", "resized_crop (transform)"):
         assert part in str(found)
 
 
 def test_a_loop_without_workers_and_a_step_that_limits() -> None:
-    own = f"{MAIN};__next__ (/x/torch/utils/data/dataloader.py);fetch (/x/torch/utils/data/_utils/fetch.py);__getitem__ (/job/a.py)"
+    own = f"{MAIN};__next__ ({SITE}/torch/utils/data/dataloader.py);fetch ({UTILS}/fetch.py);__getitem__ (/job/a.py)"
     found = sampled(stacks(f"{own} 3\n{MAIN};step (/job/train.py) 97\n"), 1, 2.0)
     assert found.verdict == "The step limits the job: only 3% of the time of the loop waits for data."
     assert found.stages == {"getitem": 1.0}

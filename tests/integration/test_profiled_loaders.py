@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +139,6 @@ def test_lightning() -> None:
     from lightning.pytorch.utilities import CombinedLoader
 
     check(CombinedLoader(plain_loader(), "max_size_cycle"), ROWS)
-    check(CombinedLoader({"train": plain_loader()}, "min_size").flattened[0], ROWS)
     both = CombinedLoader([plain_loader(), plain_loader()], "min_size")
     with pytest.raises(ValueError, match="got CombinedLoader with 2. Profile each of them by itself"):
         data_loader(both)
@@ -179,7 +177,7 @@ def test_a_fit_that_is_not_changed() -> None:
         max_epochs=3, accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False,
         enable_model_summary=False,
     )  # fmt: skip
-    watch = Watch()
+    plain, watch = DataLoader.__iter__, Watch()
     watch.install()
     try:
         trainer.fit(Model(), plain_loader())
@@ -189,7 +187,7 @@ def test_a_fit_that_is_not_changed() -> None:
     assert sum(len(recorder.trace.batches) for recorder in watch.recorders) == 18
     assert "Verdict" in text
     assert "RandomHorizontalFlip" in text
-    assert DataLoader.__iter__.__qualname__ == "DataLoader.__iter__"
+    assert DataLoader.__iter__ is plain
 
 
 # ---- fastai ----------------------------------------------------------------------------------------------------------
@@ -221,9 +219,7 @@ def test_fastai(workers: int) -> None:
             assert all(torch.equal(images[:, 0, 0, 0], labels.float()) for images, labels in batches)
     assert {stage.name for stage in profile.report.stages} >= {"Double", "collate"}
     assert [type(step).__name__ for step in train.after_item.fs] == ["Double"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        report = measure(loaders, budget=3.0, proof=False)
+    report = measure(loaders, budget=3.0, proof=False)
     assert report.samples == BATCH
     assert sorted(label for _, labels in train for label in labels.tolist()) == [2 * n for n in range(COUNT)]
 

@@ -29,7 +29,7 @@ class Machine:
         return self.now
 
     def run(self, name: str, seconds: float, start: float | None = None) -> Pass:
-        """As `passes.run` with `wall`: half of the time for the start and the warm-up, and then a few batches at least."""
+        """As `passes.run` with `wall`: the start, and then what is left of the time, but a few batches at least."""
         start = self.start if start is None else start
         timed = max(FEWEST * self.pace, seconds - start)
         self.now += start + timed
@@ -68,7 +68,8 @@ def profile(monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setattr(receipt, "timed", timed)
         monkeypatch.setattr(runs.passes, "alone", alone)
         monkeypatch.setattr(runs.passes, "batches_of", lambda loader: machine.advance(start + 4 * pace))
-        monkeypatch.setattr(runs, "join", lambda traces: SimpleNamespace(batches=[b for t in traces for b in t.batches]))
+        joined = lambda traces: SimpleNamespace(batches=[b for t in traces for b in t.batches])  # noqa: E731
+        monkeypatch.setattr(runs, "join", joined)
         monkeypatch.setattr(runs, "steady", lambda trace: (1, trace.batches[1:]))
         monkeypatch.setattr(runs, "effective_cores", lambda: machine.advance(0.5) or 2.0)
         monkeypatch.setattr(runs.Drift, "look", lambda self: machine.advance(0.1))

@@ -21,7 +21,7 @@ def is_data_loader(value: Any) -> bool:
 def training_loader(given: Any) -> Any:
     """The loader that trains: of a DataModule, a Trainer and fastai's DataLoaders; anything else as it is.
 
-    The hooks of a DataModule are called as a Lightning Trainer calls them: prepare_data, setup("fit"), train_dataloader.
+    The hooks of a DataModule are called as by a Trainer of Lightning: prepare_data, setup("fit"), train_dataloader.
 
     Raises:
         ValueError: If there are several.
