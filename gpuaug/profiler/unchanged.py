@@ -12,6 +12,7 @@ import functools
 import multiprocessing
 import os
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Iterator
@@ -19,7 +20,7 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from gpuaug.profiler.conclude import conclude
+from gpuaug.profiler.conclude import conclude, join
 from gpuaug.profiler.machine import Drift, effective_cores
 from gpuaug.profiler.measure.recorder import Recorder
 from gpuaug.profiler.measure.tracing import TracedCollate
@@ -85,6 +86,7 @@ class Watch:
         self.batches = batches
         self.json: str | None = None
         self.process = os.getpid()
+        self.origin = time.perf_counter_ns()
         self.seen = 0
         self.over = False
         self.left_out = 0  # loops over loaders that are too many
@@ -134,7 +136,7 @@ class Watch:
             self.drift.look()
         recorder: Recorder | None = None
         try:
-            recorder = Recorder(loader).__enter__()
+            recorder = Recorder(loader, self.origin).__enter__()
         except ValueError as error:
             warnings.warn(f"{error} Its loops are not in the report of {VARIABLE}.", stacklevel=3)
         self._recorders[id(loader)] = loader, recorder
@@ -161,7 +163,11 @@ class Watch:
 
     def text(self) -> str:
         """The report as text, or a sentence that says why there is none."""
-        traces = [(recorder, recorder.trace) for recorder in self.recorders]
+        groups: dict[Any, list[Recorder]] = {}
+        for recorder in self.recorders:  # a job may make a new loader of the same data for every epoch
+            key = id(recorder.inner.dataset), recorder.inner.batch_size, recorder.inner.num_workers
+            groups.setdefault(key, []).append(recorder)
+        traces = [(group[-1], join([recorder.trace for recorder in group])) for group in groups.values()]
         traces = [(recorder, trace) for recorder, trace in traces if trace.batches]
         if not traces:
             return NOTHING
