@@ -6,7 +6,6 @@ import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -216,5 +215,3 @@ def measure(
     run.drift.look()
     result.drift, result.reliable = run.drift.change, run.drift.reliable
     return result
-
-

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from gpuaug.profiler.attach import Frame, doing, sampled, stage_of, stacks
+from gpuaug.profiler.attach import Frame, doing, sampled, stacks, stage_of
 from gpuaug.profiler.report import load
 
 ROOT = Path(__file__).parents[2]

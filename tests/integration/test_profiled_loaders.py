@@ -93,7 +93,7 @@ def test_accelerate_skips_batches() -> None:
     accelerate = framework("accelerate")
     accelerator = accelerate.Accelerator(cpu=True)
     skipping = accelerator.skip_first_batches(accelerator.prepare(DataLoader(Stream(), BATCH)), 2)
-    with pytest.raises(ValueError, match="which skips 2. Pass the loader from before skip_first_batches"):
+    with pytest.raises(ValueError, match=r"which skips 2. Pass the loader from before skip_first_batches"):
         data_loader(skipping)
     map_style = accelerator.skip_first_batches(accelerator.prepare(plain_loader()), 2)
     with Recorder(map_style) as recorder:
@@ -140,7 +140,7 @@ def test_lightning() -> None:
 
     check(CombinedLoader(plain_loader(), "max_size_cycle"), ROWS)
     both = CombinedLoader([plain_loader(), plain_loader()], "min_size")
-    with pytest.raises(ValueError, match="got CombinedLoader with 2. Profile each of them by itself"):
+    with pytest.raises(ValueError, match=r"got CombinedLoader with 2. Profile each of them by itself"):
         data_loader(both)
 
     class Module(lightning.LightningDataModule):

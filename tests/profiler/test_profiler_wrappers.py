@@ -21,7 +21,7 @@ from gpuaug.profiler.measure.wrappers import training_loader
 from tests.support import profiler_cases as cases
 
 IMAGES, IMAGE = torch.zeros(8, 3, 4, 4), torch.zeros(3, 4, 4)
-RAGGED = ga.Ragged([torch.zeros(3, 4, 5, dtype=torch.uint8) for _ in range(8)])
+RAGGED = ga.Ragged.from_images([torch.zeros(3, 4, 5, dtype=torch.uint8) for _ in range(8)])
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_module_makes_its_loader() -> None:
     assert training_loader(module) is loader
     assert module.called == ["prepare_data", "setup fit", "train_dataloader"]
     assert training_loader(loader) is loader
-    with pytest.raises(ValueError, match="got Module with 2. Profile each of them by itself"):
+    with pytest.raises(ValueError, match=r"got Module with 2. Profile each of them by itself"):
         training_loader(Module(loader, loader))
     with pytest.raises(ValueError, match="pass the loader that you iterate over"):
         ga.profile(module)
@@ -184,7 +184,7 @@ def test_a_loader_that_does_not_end_gives_the_epochs_one_after_the_other(kind: s
             return DataLoader(cases.Stream(8), 4)
         data = cases.Numbers(8)
         if kind == "map":
-            return DataLoader(data, 4, shuffle=True, generator=generator())
+            return DataLoader(data, 4, sampler=RandomSampler(data, generator=generator()))
         return DataLoader(data, batch_size=None, sampler=RandomSampler(data, generator=generator()))
 
     plain, other = make(), make()
@@ -192,17 +192,17 @@ def test_a_loader_that_does_not_end_gives_the_epochs_one_after_the_other(kind: s
     epochs = [batch[0].tolist() for _ in range(3) for batch in plain]
     found = [batch[0].tolist() for _, batch in zip(range(3 * length), repeated(other, length), strict=False)]
     assert found == epochs
-    assert len(other) == length
+    assert kind == "iterable" or len(other) == length
 
 
 @pytest.mark.parametrize("batches", [1, 3])
 def test_short_epochs_have_a_verdict(batches: int) -> None:
     data = cases.Images(cases.TRANSFORM, 4 * batches)
     loader = DataLoader(data, 4, shuffle=True, num_workers=1)
-    report = measure(loader, cases.step, budget=4.0, proof=False)
+    report = measure(loader, cases.step, budget=7.0, proof=False)
     assert report.verdict.text
     assert report.trace.loader.length == batches
-    assert len(report.trace.batches) > 20
+    assert len(report.trace.batches) > 6 * batches
     assert f"each has {batches} batch" in report.skipped["whole epochs"]
     assert "a whole epoch takes" in report.skipped["whole epochs"]
     assert report.edge > 0  # starting a worker

@@ -34,7 +34,10 @@ class _Proxy:
     loader: Any
 
     def __len__(self) -> int:
-        return len(self.loader)
+        try:
+            return len(self.loader)
+        except RuntimeError as error:  # of Lightning, before the first epoch
+            raise TypeError(str(error)) from None
 
     def __getattr__(self, name: str) -> Any:
         if name == "loader":  # not set yet
