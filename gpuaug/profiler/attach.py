@@ -35,13 +35,15 @@ DECODERS = (
     "/PIL/ImageFile.", "ImagePlugin.", "/torchvision/io/image", "/gpuaug/data/decode", "/imageio/", "/tifffile/",
 )  # fmt: skip
 READERS = ("/h5py/", "/zarr/", "/zipfile", "/tarfile", "/fsspec/", "/lmdb/", "/pathlib", "/webdataset/gopen")
-GENERIC = ("forward", "wrapper", "inner", "transform", "apply", "call", "compose")  # names that say nothing
+GENERIC = ("forward", "wrapper", "inner", "transform", "apply", "call", "compose")  # functions that say nothing
+OUTER = ("Compose", "Transform", "Sequential", "Module", "BaseCompose", "BasicTransform")  # classes that say nothing
+OUTER = ("Compose", "Transform", "Sequential", "Module", "BaseCompose", "BasicTransform")  # classes that say nothing
 
 WORKER, FETCH = "torch/utils/data/_utils/worker", "torch/utils/data/_utils/fetch"
 LOADER, COLLATE = "torch/utils/data/dataloader", "torch/utils/data/_utils/collate"
-SAMPLES = ("__getitem__", "__getitems__", "__next__", "__iter__", "<listcomp>")  # called by a fetch, before collating
+SAMPLES = {"__getitem__", "__getitems__", "__next__", "__iter__", "<listcomp>"}  # called by a fetch, before collating
 
-Frame = tuple[str, str]  # (function, file)
+Frame = tuple[str, str]  # (function, with its class before a dot where Python tells it, file)
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Sampled:
         pid: Id of the process.
         seconds: Duration of sampling.
         samples: Number of stacks in the processes that loop over a loader.
-        workers: Number of worker processes that were seen.
+        workers: Number of worker processes that were seen; each epoch may have its own.
         waiting: Fraction of the time in which the loop waits for a batch.
         starting: Fraction of the time in which a loader starts its workers.
         fetching: Fraction of the time in which the loop fetches by itself, without workers.
@@ -97,7 +99,8 @@ class Sampled:
 
     def __str__(self) -> str:
         lines = [f"Verdict  {self.verdict}", ""]
-        who = f"{self.workers} workers, which fetch {self.busy:.0%} of the time" if self.workers else "no workers"
+        seen = f"{self.workers} worker processes were seen; they fetch {self.busy:.0%} of their time"
+        who = seen if self.workers else "no worker processes were seen"
         lines += [
             f"Loop     {self.waiting:.0%} waits for a batch, {self.fetching:.0%} fetches by itself, "
             f"{self.starting:.0%} starts workers, {max(0.0, 1 - self.exposed):.0%} is the step and all else",
@@ -216,7 +219,7 @@ def sampled(found: Iterable[tuple[str, list[Frame], int]], pid: int, seconds: fl
 
 def doing(frames: Sequence[Frame]) -> str:
     """What a main thread does: waiting for a batch, fetching one by itself, starting workers, or the step."""
-    inside = [name for name, file in frames if LOADER in file]
+    inside = [_function(name) for name, file in frames if LOADER in file]
     if any(FETCH in file for _, file in frames):
         return "fetching"
     if "__next__" in inside:
@@ -231,7 +234,7 @@ def stage_of(frames: Sequence[Frame]) -> str | None:
         return None
     inner = frames[at + 1 :]
     for name, file in reversed(inner):
-        path = file.replace("\\", "/")
+        name, path = _function(name), file.replace("\\", "/")
         if any(part in path for part in DECODERS) or (path.endswith("/PIL/Image.py") and name in ("open", "load")):
             return "decode"
         if any(part in path for part in READERS):
@@ -240,17 +243,29 @@ def stage_of(frames: Sequence[Frame]) -> str | None:
             return "collate"
         if any(part in path for part in TRANSFORMS):
             return _transform(inner)
-    at_samples = frames[at][0] in SAMPLES or not inner or inner[0][0] in SAMPLES
-    return "getitem" if at_samples else "collate"
+    sampling = not inner or SAMPLES & {_function(frames[at][0]), _function(inner[0][0])}
+    return "getitem" if sampling else "collate"
 
 
 def _transform(frames: Sequence[Frame]) -> str:
-    """The name of a transform: the outermost function of its library whose name says something, else its file."""
+    """The name of a transform: of the outermost class or function of its library that says something, else its file."""
     own = [(name, file) for name, file in frames if any(part in file.replace("\\", "/") for part in TRANSFORMS)]
     for name, _ in own:
-        if not name.startswith(("_", "<")) and name not in GENERIC:
-            return f"{name} (transform)"
+        kind, _, function = name.rpartition(".")
+        says = kind not in OUTER if kind else function not in GENERIC
+        if says and not name.startswith(("_", "<")):
+            return f"{kind or function} (transform)"
     return f"{Path(own[-1][1]).stem.lstrip('_')} (transform)"
+
+
+def _function(name: str) -> str:
+    """The name of a function without its class."""
+    return name.rpartition(".")[2]
+
+
+def _function(name: str) -> str:
+    """The name of a function without its class."""
+    return name.rpartition(".")[2]
 
 
 def group_of(stage: str) -> str:

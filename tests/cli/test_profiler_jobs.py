@@ -166,13 +166,13 @@ def test_what_an_unchanged_job_has_besides(tmp_path: Path, word: str, printed: s
 
 SITE = "/venv/site-packages"
 MAIN = "<module> (/job/train.py)"
-NEXT = f"{MAIN};__next__ ({SITE}/torch/utils/data/dataloader.py);_get_data ({SITE}/torch/utils/data/dataloader.py)"
+NEXT = f"{MAIN};_BaseDataLoaderIter.__next__ ({SITE}/torch/utils/data/dataloader.py);_get_data ({SITE}/torch/utils/data/dataloader.py)"
 UTILS = f"{SITE}/torch/utils/data/_utils"
-LOOP = f"{MAIN};__iter__ ({SITE}/torch/utils/data/dataloader.py);_worker_loop ({UTILS}/worker.py)"
-FETCH = f"{LOOP};fetch ({UTILS}/fetch.py)"
+LOOP = f"{MAIN};DataLoader.__iter__ ({SITE}/torch/utils/data/dataloader.py);_worker_loop ({UTILS}/worker.py)"
+FETCH = f"{LOOP};_MapDatasetFetcher.fetch ({UTILS}/fetch.py)"
 ITEM = f"{FETCH};__getitem__ (/job/train.py)"
 SECOND = 'process 10:"python -c a; b (x.py)";process 11:"python train.py";'
-START = f"{MAIN};__iter__ ({SITE}/torch/utils/data/dataloader.py);start (/usr/lib/process.py)"
+START = f"{MAIN};DataLoader.__iter__ ({SITE}/torch/utils/data/dataloader.py);start (/usr/lib/process.py)"
 TRANSFORM = f"{SITE}/torchvision/transforms/v2"
 RAW = f"""process 10:"python -c a; b (x.py)";{NEXT} 70
 process 10:"python -c a; b (x.py)";{MAIN};step (/job/train.py) 20
@@ -181,7 +181,7 @@ process 10:"python -c a; b (x.py)";_bootstrap (/usr/lib/python3.11/threading.py)
 {SECOND}{LOOP};get (/usr/lib/python3.11/multiprocessing/queues.py) 20
 {SECOND}{ITEM};open (/job/reader.py) 4
 {SECOND}{ITEM};load ({SITE}/PIL/ImageFile.py) 40
-{SECOND}{ITEM};forward ({TRANSFORM}/_container.py);resized_crop ({TRANSFORM}/functional/_geometry.py) 16
+{SECOND}{ITEM};Compose.forward ({TRANSFORM}/_container.py);RandomCrop.transform ({TRANSFORM}/_geometry.py);crop ({TRANSFORM}/functional/_geometry.py) 16
 {SECOND}{ITEM};__call__ ({TRANSFORM}/_transform.py);load ({SITE}/PIL/ImageFile.py) 8
 {SECOND}{FETCH};default_collate ({UTILS}/collate.py) 8
 {SECOND}{FETCH};mine (/job/train.py) 4
@@ -195,22 +195,22 @@ def test_stacks_are_summed_up() -> None:
     assert found.workers == 1
     assert found.busy == 0.8
     assert found.stages == {
-        "decode": 0.6, "resized_crop (transform)": 0.2, "collate": 0.15, "getitem": 0.05,
+        "decode": 0.6, "RandomCrop (transform)": 0.2, "collate": 0.15, "getitem": 0.05,
     }  # fmt: skip
     assert found.verdict == (
         "Decoding limits the job: 80% of the time of the loop waits for data, and 60% of the time of fetching is "
         "decoding."
     )
-    for part in ("70% waits for a batch", "1 workers, which fetch 80%", "resized_crop (transform)"):
+    for part in ("70% waits for a batch", "1 worker processes were seen; they fetch 80%", "RandomCrop (transform)"):
         assert part in str(found)
 
 
 def test_a_loop_without_workers_and_a_step_that_limits() -> None:
-    own = f"{MAIN};__next__ ({SITE}/torch/utils/data/dataloader.py);fetch ({UTILS}/fetch.py);__getitem__ (/job/a.py)"
+    own = f"{MAIN};__next__ ({SITE}/torch/utils/data/dataloader.py);_MapDatasetFetcher.fetch ({UTILS}/fetch.py);__getitem__ (/job/a.py)"
     found = sampled(stacks(f"{own} 3\n{MAIN};step (/job/train.py) 97\n"), 1, 2.0)
     assert found.verdict == "The step limits the job: only 3% of the time of the loop waits for data."
     assert found.stages == {"getitem": 1.0}
-    assert "no workers" in str(found)
+    assert "no worker processes" in str(found)
     with pytest.raises(ValueError, match="must be the id of a job that loops over a DataLoader"):
         sampled(stacks(f"{MAIN};step (/job/train.py) 97\n"), 1, 2.0)
 
@@ -256,5 +256,5 @@ def test_a_running_job_is_looked_at(folder: Path) -> None:
         pytest.skip(done.stderr)
     assert done.returncode == 0, done.stderr
     assert "The data set's own code limits the job" in done.stdout
-    assert "1 workers" in done.stdout
+    assert "worker processes were seen" in done.stdout
     assert "getitem" in done.stdout
