@@ -15,12 +15,15 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from textwrap import wrap
 
 from gpuaug.profiler.judge.verdict import FINE, WORDS
 
 __all__ = ["Frame", "Sampled", "attach", "sampled", "stacks"]
 
 RATE = 50  # samples per second
+WIDTH = 80  # characters of a line
+MOST_FUNCTIONS = 10  # functions that are listed
 PYSPY = "py-spy"
 PATIENCE = 60  # seconds that py-spy may take beyond the duration, to find the processes and to end
 INSTALL = "profile: `--attach` needs the program py-spy, which is not installed. Run pip install py-spy."
@@ -60,6 +63,7 @@ class Sampled:
         fetching: Fraction of the time in which the loop fetches by itself, without workers.
         busy: Fraction of the workers' time in which they fetch; 0 without workers.
         stages: {stage: fraction of the time of fetching}, the largest first.
+        functions: The same for the innermost functions, at most ten.
     """
 
     pid: int
@@ -71,6 +75,7 @@ class Sampled:
     fetching: float
     busy: float
     stages: dict[str, float]
+    functions: dict[str, float]
 
     @property
     def exposed(self) -> float:
@@ -98,16 +103,20 @@ class Sampled:
         )
 
     def __str__(self) -> str:
-        lines = [f"Verdict  {self.verdict}", ""]
+        lines = [*wrap(self.verdict, WIDTH, initial_indent="Verdict  ", subsequent_indent=" " * 9), ""]
         seen = f"{self.workers} worker processes were seen; they fetch {self.busy:.0%} of their time"
         who = seen if self.workers else "no worker processes were seen"
         lines += [
             f"Loop     {self.waiting:.0%} waits for a batch, {self.fetching:.0%} fetches by itself, "
-            f"{self.starting:.0%} starts workers, {max(0.0, 1 - self.exposed):.0%} is the step and all else",
+            f"{self.starting:.0%} starts workers",
+            f"         {max(0.0, 1 - self.exposed):.0%} is the step and all else",
             f"Data     {who}",
             "",
             f"{'stage':<34}of the time of fetching",
             *(f"{stage:<34}{share:>6.1%}" for stage, share in self.stages.items()),
+            "",
+            "innermost function",
+            *(f"{name:<34}{share:>6.1%}" for name, share in self.functions.items()),
             "",
             f"{self.samples:,} stacks of process {self.pid} and its children in {self.seconds:.0f} s, by py-spy.",
             "Shares of time do not say what a change would gain: `gpuaug profile FILE.py:NAME` does.",
@@ -182,17 +191,22 @@ def sampled(found: Iterable[tuple[str, list[Frame], int]], pid: int, seconds: fl
     workers: set[str] = set()
     loops: set[str] = set()
     main: dict[str, Counter[str]] = {}  # process -> what its main thread does
-    idle, stages = 0, Counter[str]()
+    idle, stages, functions = 0, Counter[str](), Counter[str]()
     for process, frames, count in found:
         files = [file for _, file in frames]
         if any(WORKER in file for file in files):
             workers.add(process)
             stage = stage_of(frames)
-            idle, stages = idle + count * (stage is None), stages + Counter({stage: count} if stage else {})
+            if stage is None:
+                idle += count
+            else:
+                stages[stage] += count
+                functions[_named(frames[-1])] += count
         elif process not in workers and files and not files[0].endswith("threading.py"):
             what = doing(frames)
             if what == "fetching":
                 stages[stage_of(frames) or "getitem"] += count
+                functions[_named(frames[-1])] += count
             if what != "step":
                 loops.add(process)
             main.setdefault(process, Counter())[what] += count
@@ -214,6 +228,7 @@ def sampled(found: Iterable[tuple[str, list[Frame], int]], pid: int, seconds: fl
         fetching=own / whole,
         busy=(fetched - own) / max(1, fetched - own + idle),
         stages={stage: count / fetched for stage, count in stages.most_common()},
+        functions={name: count / fetched for name, count in functions.most_common(MOST_FUNCTIONS)},
     )
 
 
@@ -256,6 +271,11 @@ def _transform(frames: Sequence[Frame]) -> str:
         if says and not name.startswith(("_", "<")):
             return f"{kind or function} (transform)"
     return f"{Path(own[-1][1]).stem.lstrip('_')} (transform)"
+
+
+def _named(frame: Frame) -> str:
+    """A function with its file."""
+    return f"{frame[0]} ({Path(frame[1]).name})"
 
 
 def _function(name: str) -> str:

@@ -28,8 +28,9 @@ __all__ = ["Runs", "Step"]
 
 Step = Callable[[Any], object]
 
-# Fractions of the usable part of the budget; PROBE: what is left for it before the receipt
-WHOLE, ALONE, LOADER, COLD, STARTS, PROBE, PROOF = 0.40, 0.10, 0.10, 0.05, 0.05, 0.35, 0.30
+# Fractions of the usable part of the budget
+WHOLE, ALONE, LOADER, COLD, STARTS, PROOF = 0.40, 0.10, 0.10, 0.05, 0.05, 0.30
+AFTER_FIRST, AFTER_WHOLE, AFTER_PARTS = 0.50, 0.50, 0.30  # left of it after the first run, the whole loop, its parts
 SLACK = 0.25  # by which the whole loop may take longer than its fraction, as a fraction of that
 TURNS = 2  # untraced runs, and traced runs
 PLENTY = 20.0  # seconds of a usable budget, from which on the first run is untraced
@@ -112,7 +113,7 @@ class Runs:
         if self.length is not None:
             trace = self.with_starts(trace, self.length, traced[-1][0].pace)
         if not plain:
-            self.skipped["cost of tracing"] = self.budget.why_not(each)
+            self.skipped["cost of tracing"] = self.budget.why_not(AFTER_FIRST)
             return None, trace
         middle = statistics.median(run.pace for run in plain)
         return statistics.median(run.pace for run, _ in traced) / middle - 1, trace
@@ -138,7 +139,7 @@ class Runs:
             took = epoch_seconds(whole)
             why += f"; a whole epoch takes {took:.3g} s, its batches without the start {length * pace:.3g} s"
         else:
-            why += f"; to time their starts {self.budget.why_not(STARTS, passes.EPOCHS[0])}"
+            why += f"; to time their starts {self.budget.why_not(AFTER_WHOLE, passes.EPOCHS[0])}"
         self.skipped["whole epochs"] = why
         trace.loader = replace(trace.loader, length=length)
         return trace
@@ -150,7 +151,7 @@ class Runs:
         if self.step is None:
             self.skipped["model alone"] = "no step was given"
         elif not self.budget.fits(seconds, 2):
-            self.skipped["model alone"] = self.budget.why_not(ALONE, 2)
+            self.skipped["model alone"] = self.budget.why_not(AFTER_WHOLE, 2)
         else:
             self.report("the step alone, on batches in memory")
             batches = passes.batches_of(self.loader)
@@ -160,7 +161,7 @@ class Runs:
             self.report("the loader alone")
             self.passes.append(self.timed("loader alone", None, LOADER))
         elif self.step is not None:
-            self.skipped["loader alone"] = self.budget.why_not(LOADER)
+            self.skipped["loader alone"] = self.budget.why_not(AFTER_WHOLE)
         if self.given is not self.own:
             reason = "its own work on a batch has no row, and counts as waiting for data"
             self.skipped[f"inside {type(self.given).__name__}"] = reason
@@ -170,7 +171,7 @@ class Runs:
         """The loader alone, with its files in the page cache and outside of it."""
         seconds = self.budget.share(COLD)
         if not self.budget.fits(seconds, 2):
-            self.skipped["cold"] = self.budget.why_not(COLD, 2)
+            self.skipped["cold"] = self.budget.why_not(AFTER_PARTS, 2)
             return
         self.report("the loader alone, files outside of the page cache")
         files = passes.cold_files(self.own.dataset)
@@ -192,7 +193,7 @@ class Runs:
         needed = PROBED * max((batch.fetch[1] - batch.fetch[0] for batch in trace.batches), default=0.0)
         needed += 0.0 if "gpuaug.augment" in sys.modules else ENGINE
         if needed > self.budget.left:
-            self.skipped["augment on the device"] = self.budget.why_not(PROBE, seconds=needed)
+            self.skipped["augment on the device"] = self.budget.why_not(AFTER_PARTS, seconds=needed)
             return None, None
         self.report("augmentation on the device")
         try:

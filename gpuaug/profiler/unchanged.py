@@ -145,11 +145,11 @@ class Watch:
     def loop(self, recorder: Recorder) -> Iterator[Any]:
         """One epoch of a loader."""
         for batch in recorder:
+            if self.seen == self.batches:  # the steps of all of them are over
+                self.end()
+            self.seen += 1
             yield batch
             del batch
-            self.seen += 1
-            if self.seen == self.batches:
-                self.end()
 
     def end(self) -> None:
         """Print the report, and write it if there is a file for it. The job goes on as without this."""
