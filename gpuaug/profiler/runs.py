@@ -14,7 +14,7 @@ import torch
 from gpuaug.profiler.conclude import join
 from gpuaug.profiler.judge import receipt
 from gpuaug.profiler.judge.apply import MovedLoader, Probe, move, probe
-from gpuaug.profiler.machine import Drift, effective_cores
+from gpuaug.profiler.machine import Drift, cores, effective_cores
 from gpuaug.profiler.measure import passes
 from gpuaug.profiler.measure.budget import Budget
 from gpuaug.profiler.measure.epochs import is_short, length_of, repeated
@@ -63,6 +63,7 @@ class Runs:
         self.drift.look()
         report("cores")
         self.free = effective_cores()
+        budget.keep(cores() / max(self.free, 0.1))
 
     def timed(self, name: str, step: Step | None, fraction: float) -> Pass:
         """A run over the loader, of a fraction of the budget."""

@@ -71,7 +71,7 @@ def test_profile_imagefolder(tmp_path: Path) -> None:
     """The profiler on a stock pipeline: augmentation is found, its move is predicted, done and measured."""
     pytest.importorskip("pydantic")
     script = EXAMPLES / "profile_imagefolder.py"
-    arguments = ["--model", f"{script}:make_step", "--budget", "6s", "--json", "report.json", "--device", "cpu"]
+    arguments = ["--model", f"{script}:make_step", "--budget", "30s", "--json", "report.json", "--device", "cpu"]
     done = subprocess.run(
         [sys.executable, "-m", "gpuaug", "profile", f"{script}:make_loader", *arguments],
         cwd=tmp_path, capture_output=True, text=True, check=False,

@@ -77,7 +77,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(folder: Path) -> subprocess.CompletedProcess[str]:
     """One profile, with everything it can write."""
     return gpuaug(
-        "profile", "train.py:make_loader", "--model", "train.py:make_step", "--budget", "6s", "--json", "a.json",
+        "profile", "train.py:make_loader", "--model", "train.py:make_step", "--budget", "20s", "--json", "a.json",
         "--html", "a.html", "--trace", "a.json.gz", "--png", "a.png", "--apply", "--cold", cwd=folder,
     )  # fmt: skip
 

@@ -71,6 +71,7 @@ def profile(monkeypatch: pytest.MonkeyPatch) -> Any:
         joined = lambda traces: SimpleNamespace(batches=[b for t in traces for b in t.batches])  # noqa: E731
         monkeypatch.setattr(runs, "join", joined)
         monkeypatch.setattr(runs, "steady", lambda trace: (1, trace.batches[1:]))
+        monkeypatch.setattr(runs, "cores", lambda: 2.0)
         monkeypatch.setattr(runs, "effective_cores", lambda: machine.advance(0.5) or 2.0)
         monkeypatch.setattr(runs.Drift, "look", lambda self: machine.advance(0.1))
         budget_ = Budget(budget, machine.clock)
@@ -139,6 +140,9 @@ def test_the_shortest_run_is_learnt() -> None:
     machine = Machine(2.0, 0.1)
     budget = Budget(20, machine.clock)
     assert budget.usable == 18
+    budget.keep(3.0)  # other programs have two thirds of the cores
+    assert budget.usable == 14
+    budget.keep(1.0)
     assert budget.fits(18)
     begun = budget.spent
     found = machine.run("", 4.0)

@@ -30,9 +30,15 @@ class Budget:
 
     def __init__(self, seconds: float, clock: Callable[[], float] = time.perf_counter) -> None:
         self.seconds, self.clock = seconds, clock
-        self.usable = seconds - min(seconds / 2, max(LEAST_KEPT, KEPT * seconds))
+        self.usable = seconds
+        self.keep(1.0)
         self.least = 0.0
         self._begun = clock()
+
+    def keep(self, slowness: float) -> None:
+        """Keep time for the conclusions, which take so many times as long as on a machine without other programs."""
+        kept = max(LEAST_KEPT, KEPT * self.seconds) * max(1.0, slowness)
+        self.usable = self.seconds - min(self.seconds / 2, kept)
 
     @property
     def spent(self) -> float:
