@@ -82,7 +82,8 @@ def test_profile_imagefolder(tmp_path: Path) -> None:
     assert {"decode", "RandomResizedCrop", "RandAugment", "Normalize"} <= {one["name"] for one in found["stages"]}
     moved = "augment-on-device" in {one["id"] for one in found["advice"]}
     if not moved:  # other programs used the cores that it would need: then it is said
-        assert found["skipped"]["augment on the device"].startswith("no gain, as a batch takes "), done.stdout
+        why = found["skipped"]["augment on the device"]
+        assert why.startswith("no gain, as a batch takes ") or "did not fit the budget" in why, done.stdout
     assert (found["receipt"] is None) == ("receipt" in found["skipped"]), done.stdout
 
 
