@@ -283,11 +283,6 @@ def _function(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def _function(name: str) -> str:
-    """The name of a function without its class."""
-    return name.rpartition(".")[2]
-
-
 def group_of(stage: str) -> str:
     """The group of a stage, as in a report."""
     if stage.endswith(" (transform)"):

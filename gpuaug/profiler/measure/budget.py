@@ -68,8 +68,9 @@ class Budget:
         return runs * max(seconds, self.least) <= self.left
 
     def why_not(self, fraction: float, runs: int = 1, seconds: float = 0.0) -> str:
-        """Why so many runs do not fit, and the budget that would do, where they have this fraction of it."""
+        """Why so many runs do not fit, and how much more would do, where they have this fraction of the budget."""
         each = max(self.least, seconds)
-        needed = math.ceil(runs * each / (fraction * (1 - KEPT)) + LEAST_KEPT)
+        needed = runs * each / (fraction * (1 - KEPT)) + LEAST_KEPT
+        more = math.ceil(max(needed - self.seconds, runs * each - self.left, 1.0))
         many = f"{runs} runs of {each:.1f} s" if runs > 1 else f"{each:.1f} s"
-        return f"{many} did not fit the budget, of which {max(0.0, self.left):.1f} s were left; pass --budget {needed}s"
+        return f"{many} did not fit the budget, of which {max(0.0, self.left):.1f} s were left; raise it by {more} s"
