@@ -110,6 +110,8 @@ class Watch:
 
     def remove(self) -> None:
         """Put DataLoader's own `__iter__` back; loops that are running go on."""
+        if self.over:
+            return
         self.over = True
         atexit.unregister(self.end)
         if DataLoader.__iter__ is self._iterate:
