@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from os import environ
 from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
@@ -180,3 +181,7 @@ else:  # a type checker then reports names that are not there
 
 def __dir__() -> list[str]:
     return sorted({*__all__, *(name for name in globals() if name.startswith("__"))})
+
+
+if environ.get("GPUAUG_PROFILE"):  # `GPUAUG_PROFILE=1 python train.py` reports on the loaders of a script
+    import_module("gpuaug.profiler.unchanged").start(environ["GPUAUG_PROFILE"])

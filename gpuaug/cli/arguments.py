@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
+import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from gpuaug.profiler import Report
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    pass
+__all__ = ["METRICS", "duration", "fraction", "holds", "metric", "number", "pair", "since_start", "threshold"]
 
-__all__ = ["METRICS", "duration", "fraction", "holds", "metric", "number", "pair", "threshold"]
-
+LOADED = time.perf_counter()
+MOST = 120.0  # seconds from the start of the process until this file is imported, at most
 SHARES = ("exposed", "overhead")  # metrics that are a share of 1
 METRICS = {
     "exposed": "share of a step that waits for data",
@@ -29,7 +30,10 @@ def duration(text: str) -> float:
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(s|m|min)?\s*", text)
     if match is None:
         raise ValueError(f"profile: `--budget` must be a time such as 60s or 2m, got {text!r}.")
-    return float(match[1]) * (60 if match[2] in ("m", "min") else 1)
+    found = float(match[1]) * (60 if match[2] in ("m", "min") else 1)
+    if found < 1:
+        raise ValueError(f"profile: `--budget` must be at least 1 second, got {text!r}.")
+    return found
 
 
 def fraction(text: str) -> float:
@@ -88,3 +92,14 @@ def holds(report: Report, rule: tuple[str, str, float]) -> bool:
     """Whether the report passes the threshold."""
     found = metric(report, rule[0])
     return found > rule[2] if rule[1] == ">" else found < rule[2]
+
+
+def since_start() -> float:
+    """Seconds since this process started, with imports; where the system does not tell, since this file was read."""
+    loaded = time.perf_counter() - LOADED
+    try:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        found = float(Path("/proc/uptime").read_text().split()[0]) - ticks / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return loaded
+    return found if loaded <= found <= loaded + MOST else loaded

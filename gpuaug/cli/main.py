@@ -40,6 +40,8 @@ def main() -> None:
     require(COMMANDS.get(name, "pack"), BASE)
     if name in ("report", "whatif", "compare"):
         require("profile", REPORTS)
+    if "gpuaug.profiler.unchanged" in sys.modules:  # GPUAUG_PROFILE is for the jobs, not for the command
+        import_module("gpuaug.profiler.unchanged").stop()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     app()()
 

@@ -15,11 +15,13 @@ from gpuaug.cli.errors import writing
 if TYPE_CHECKING:
     from gpuaug.profiler import Report
 
-__all__ = ["check_outputs", "progress", "show", "usable", "write"]
+__all__ = ["check_outputs", "progress", "show", "time_to_write", "usable", "write"]
 
 
 SUFFIXES = {"png": (".png",), "trace": (".json", ".gz")}
 NEEDED = {"html": "jinja2", "png": "matplotlib"}  # packages that write a form of the report
+SECONDS = {"html": 0.5, "png": 2.0, "trace": 0.3}  # to write a form of the report, imports included
+AT_THE_END = 0.4  # seconds to print the report and to end
 
 
 def check_outputs(**outputs: Path | None) -> None:
@@ -37,6 +39,15 @@ def check_outputs(**outputs: Path | None) -> None:
             raise ValueError(f'profile: --{name} needs {NEEDED[name]}. Run pip install "gpuaug[profile]".')
         if name in SUFFIXES and path.suffix not in SUFFIXES[name]:
             raise ValueError(f"profile: `--{name}` must name a {' or '.join(SUFFIXES[name])} file, got {path}.")
+
+
+def time_to_write(**outputs: Path | None) -> float:
+    """Seconds to print the report, and to write it to these files, about.
+
+    Args:
+        outputs: Path of each form: json, html, trace, png.
+    """
+    return AT_THE_END + sum(SECONDS.get(name, 0.0) for name, path in outputs.items() if path is not None)
 
 
 def usable(device: str | None) -> None:

@@ -7,22 +7,30 @@ from typing import Annotated
 
 import typer
 
-from gpuaug.cli.arguments import duration, holds, metric, threshold
+from gpuaug.cli.arguments import duration, holds, metric, since_start, threshold
 from gpuaug.cli.errors import FAILED, profiler_errors
-from gpuaug.cli.output import check_outputs, progress, show, usable, write
-from gpuaug.cli.target import appliable, made, tuned
+from gpuaug.cli.output import check_outputs, progress, show, time_to_write, usable, write
+from gpuaug.cli.running import other_way
+from gpuaug.cli.target import appliable, made, set_arguments, tuned
 
 __all__ = ["command"]
+
+LEAST = 1.0  # seconds of measuring, whatever the budget
 
 
 def command(
     target: Annotated[
-        str, typer.Argument(metavar="FILE.py:NAME", help="Function that returns a DataLoader, or the loader itself.")
-    ],
+        str, typer.Argument(metavar="FILE.py:NAME", help="Function that returns a loader, or the loader itself.")
+    ] = "",
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[-- ARGUMENTS]", help="Arguments for the script, as sys.argv.")
+    ] = None,
     model: Annotated[
         str | None, typer.Option(help="FILE.py:NAME of a function that returns the training step.")
     ] = None,
-    budget: Annotated[str, typer.Option(help="Approximate duration, such as 60s or 2m.")] = "60s",
+    budget: Annotated[
+        str | None, typer.Option(help="Wall time of the command, such as 60s (default) or 2m; of --attach 10s.")
+    ] = None,
     json: Annotated[Path | None, typer.Option(help="JSON file for the report, for whatif and compare.")] = None,
     html: Annotated[Path | None, typer.Option(help="HTML file for the report. It needs no network.")] = None,
     trace: Annotated[
@@ -42,26 +50,41 @@ def command(
     ignore: Annotated[list[str] | None, typer.Option(help="Id of a recommendation to omit. May be repeated.")] = None,
     device: Annotated[str | None, typer.Option(help="Device for augmentation in predictions: cpu or cuda.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only the verdict.")] = False,
+    attach: Annotated[
+        int | None, typer.Option(metavar="PID", help="Look at a running job with py-spy: verdict and stages only.")
+    ] = None,
+    run: Annotated[
+        Path | None, typer.Option(metavar="FILE.py", help="Run a script unchanged, and report when it ends.")
+    ] = None,
 ) -> None:
     """Find where a training job loses time, predict what a change gains, and measure whether that is right."""
+    outputs = {"json": json, "html": html, "trace": trace, "png": png}
     with profiler_errors():
+        if attach is not None or run is not None:
+            words = [target, *(arguments or [])] if target else []
+            other_way(attach, run, words, budget, quiet, outputs | {"model": model}, apply or cold or bool(fail_if))
+            return
         from gpuaug.profiler.session import measure
 
         thresholds = [threshold(text) for text in fail_if or ()]
-        seconds = duration(budget)
-        check_outputs(json=json, html=html, trace=trace, png=png)
+        seconds = duration(budget or "60s")
+        check_outputs(**outputs)
         usable(device)
+        set_arguments(target, arguments or [])
         loader = made(target, "target")
         if apply:
             appliable(loader, target)
         step = made(model, "--model") if model else None
         if model and not callable(step):
             raise ValueError(f"profile: `--model` must give a step that takes a batch, got {type(step).__name__}.")
+        left = max(LEAST, seconds - since_start() - time_to_write(**outputs))
         with progress(quiet) as say:
             found = measure(
-                loader, step, budget=seconds, cold=cold, proof=receipt, ignore=ignore or (), device=device, report=say
+                loader, step, budget=left, cold=cold, proof=receipt, ignore=ignore or (), device=device, report=say
             )
-        write(found, json=json, html=html, trace=trace, png=png)
+        if left == LEAST and seconds > LEAST:
+            found.skipped["most passes"] = f"imports and making the loader took the {seconds:g} s; raise --budget"
+        write(found, **outputs)
         show(found, quiet)
         if apply:
             tuned(found, target)

@@ -6,6 +6,7 @@ import importlib.util
 import re
 import sys
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any
@@ -18,10 +19,11 @@ if TYPE_CHECKING:
     from gpuaug import Augment
     from gpuaug.profiler import Report
 
-__all__ = ["LIST", "appliable", "configured", "is_configuration", "listed", "made", "named", "tuned"]
+__all__ = ["LIST", "appliable", "configured", "is_configuration", "listed", "made", "named", "set_arguments", "tuned"]
 
 CONFIGURATIONS = (".json", ".yaml", ".yml")  # endings of files that `gpuaug.from_file` reads
 LIST = ("FILE.py:NAME, or a configuration (.json, .yaml or .yml)", "train.py:augment")  # what is expected, an example
+HOW_TO_PASS = "Write arguments of the script behind --, as in gpuaug profile train.py:make_loader -- --batch-size 64."
 LOADER = ("FILE.py:NAME", "train.py:make_loader")
 
 
@@ -72,10 +74,13 @@ def made(target: str, what: str, command: str = "profile", form: tuple[str, str]
         return found
     try:
         return found()
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         traceback.print_exc()
         file, _, name = target.rpartition(":")
-        raise ValueError(f"{command}: {name}() of {file} raised {type(error).__name__}: {error}.") from None
+        remedy = HOW_TO_PASS if isinstance(error, SystemExit) else ""
+        raise ValueError(
+            f"{command}: {name}() of {file} raised {type(error).__name__}: {error}. {remedy}".rstrip()
+        ) from None
 
 
 def _is_own(module: Any, name: str, value: Any) -> bool:
@@ -85,10 +90,20 @@ def _is_own(module: Any, name: str, value: Any) -> bool:
     return not isinstance(value, (type, FunctionType)) or value.__module__ == module.__name__
 
 
+def set_arguments(target: str, arguments: Sequence[str]) -> None:
+    """Give a script its command line, which it may parse when it is imported or when its function is called.
+
+    Args:
+        target: FILE.py:NAME.
+        arguments: Words behind `--`.
+    """
+    sys.argv = [target.rpartition(":")[0], *arguments]
+
+
 def imported(path: Path, command: str = "profile") -> Any:
     """A script as a module, under its own name, so that spawned workers can import it."""
     path = path.resolve()
-    if str(path.parent) not in sys.path:  # as `python FILE` does: the user's script may import files beside it
+    if sys.path[:1] != [str(path.parent)]:  # as `python FILE` does: the user's script may import files beside it
         sys.path.insert(0, str(path.parent))
     name = path.stem
     if name in sys.modules and Path(getattr(sys.modules[name], "__file__", "") or "").resolve() == path:
@@ -105,7 +120,10 @@ def imported(path: Path, command: str = "profile") -> Any:
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         traceback.print_exc()
-        raise ValueError(f"{command}: {path} could not be imported: {type(error).__name__}: {error}.") from None
+        remedy = HOW_TO_PASS if isinstance(error, SystemExit) else ""
+        raise ValueError(
+            f"{command}: {path} could not be imported: {type(error).__name__}: {error}. {remedy}".rstrip()
+        ) from None
     return module
 
 
@@ -124,7 +142,7 @@ def appliable(loader: Any, target: str) -> None:
         raise ValueError(
             f"profile: `--apply` imports the script, but {Path(file).stem!r} cannot be the name of a module. Rename it."
         )
-    if not isinstance(loader, DataLoader):
+    if not issubclass(type(loader), DataLoader):
         raise ValueError(f"profile: `--apply` needs {name} to give a DataLoader, got {type(loader).__name__}.")
     if getattr(imported(Path(file)), name) is loader:
         raise ValueError(

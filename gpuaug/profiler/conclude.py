@@ -94,7 +94,7 @@ def conclude(
     if loader is not None:
         report.files = files_of(loader.dataset, (index for index, _ in report.slowest()))
     if any(batch.together for batch in trace.batches):
-        report.skipped["slowest samples"] = "the data set fetches whole batches (`__getitems__`)"
+        report.skipped["slowest samples"] = "the data set gives whole batches, so the time of one sample is not known"
     return report
 
 
@@ -112,12 +112,13 @@ def epoch_start(costs: Costs) -> tuple[float, Gain | None]:
     starts = [first - begun + ends for begun, _, first in later]
     firsts = {batch.epoch: batch for batch in reversed(trace.batches)}
     fetch = statistics.median(batch.fetch[1] - batch.fetch[0] for batch in firsts.values())
+    step = statistics.median(batch.done - batch.given for batch in firsts.values())
     receive = sum(row.seconds for row in costs.rows if row.place in ("feeder", "receive", "pin"))
     needed = min(fetch + receive, *starts)  # even persistent workers have to fetch the first batch
     seconds = max(0.0, statistics.median(starts) - needed)
     if trace.loader.persistent or len(trace.starts) < 2:
         return seconds, None
-    rest = costs.pace * (length - 1) + needed
+    rest = costs.pace * (length - 1) + needed + step
     middle = statistics.median(starts)
     times, low, high = (1 + max(0.0, start - needed) / rest for start in (middle, min(starts), max(starts)))
     return seconds, Gain(times, low, high)

@@ -3,36 +3,23 @@
 from __future__ import annotations
 
 import math
-import statistics
-import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from gpuaug.profiler.conclude import conclude, join
-from gpuaug.profiler.judge import receipt
+from gpuaug.profiler.conclude import conclude
 from gpuaug.profiler.judge.advice import Advice, check_ids
-from gpuaug.profiler.judge.apply import MovedLoader, Probe, move, probe
 from gpuaug.profiler.judge.verdict import Gain, Stage, Verdict
 from gpuaug.profiler.machine import Drift, cores, effective_cores
-from gpuaug.profiler.measure import passes
-from gpuaug.profiler.measure.loaders import data_loader
-from gpuaug.profiler.measure.passes import Pass
+from gpuaug.profiler.measure.budget import Budget
 from gpuaug.profiler.measure.recorder import Recorder
-from gpuaug.profiler.model.trace import Trace
+from gpuaug.profiler.measure.wrappers import set_class, training_loader
 from gpuaug.profiler.report import Report
+from gpuaug.profiler.runs import Runs, Step
 
 __all__ = ["Profile", "measure"]
-
-Step = Callable[[Any], object]
-
-WHOLE, ALONE, LOADER, COLD, PROOF = 0.40, 0.10, 0.10, 0.05, 0.30  # fractions of the budget
-TURNS = 2  # untraced runs, and traced runs
-RUNS = 2 * receipt.TURNS  # runs of a receipt
-EPOCHS = 3  # epochs of each run, if the recommendation concerns the start of epochs
 
 
 class Profile(Recorder):
@@ -73,7 +60,7 @@ class Profile(Recorder):
         }
         try:
             kind = type(self._kind.__name__, (self._kind,), content)
-            object.__setattr__(self.loader, "__class__", kind)
+            set_class(self.loader, kind)
         except TypeError:
             warnings.warn(
                 f"profile: loops over this {self._kind.__name__} cannot be traced. Iterate over the profile itself.",
@@ -85,7 +72,7 @@ class Profile(Recorder):
         return self
 
     def __exit__(self, *error: object) -> None:
-        object.__setattr__(self.loader, "__class__", self._kind)
+        set_class(self.loader, self._kind)
         super().__exit__(*error)
         self._drift.look()
 
@@ -98,6 +85,11 @@ class Profile(Recorder):
         """
         trace = self.trace
         if self._report is None or self._report.trace.batches[-1:] != trace.batches[-1:]:
+            if not trace.batches:
+                raise ValueError(
+                    "profile: the loop must read from the loader of the profile, which gave no batch. Iterate over it, "
+                    "or pass the loader that you iterate over: accelerator.prepare, for one, makes a new loader."
+                )
             self._report = conclude(trace, self.inner, cores=self._cores, drift=self._drift)
         return self._report
 
@@ -164,12 +156,17 @@ def measure(
     device: torch.device | str | None = None,
     report: Callable[[str], None] = lambda what: None,
 ) -> Report:
-    """Profile a loader, and a training step if there is one, in about `budget` seconds.
+    """Profile a loader, and a training step if there is one, in at most about `budget` seconds of wall time.
+
+    What does not fit the budget is left out, and listed in `Report.skipped`. Enough batches for a verdict are measured
+    even if that takes longer.
 
     Args:
-        loader: A torch DataLoader, or an object with one as its attribute `loader`.
+        loader: A torch DataLoader; an object with one as its attribute `loader`; a loader of Accelerate, WebDataset,
+            Lightning or fastai; or what makes the loader: a LightningDataModule, a Trainer of Hugging Face, DataLoaders
+            of fastai.
         step: Function of a batch that trains on it. None: only the loader is profiled.
-        budget: Duration of all passes together in seconds, at least 1.
+        budget: Wall time of the call in seconds, at least 1.
         cold: Whether to also measure the loader with its files outside of the page cache.
         proof: Whether to apply the first recommendation that can be applied, and measure its gain.
         ignore: Ids of recommendations to leave out.
@@ -185,18 +182,18 @@ def measure(
     if not isinstance(budget, (int, float)) or not 1 <= budget < math.inf:
         raise ValueError(f"profile: `budget` must be seconds of at least 1, got {budget!r}.")
     check_ids(ignore)
-    run = _Run(loader, step, budget, report)
+    run = Runs(training_loader(loader), step, Budget(budget), report)
     overhead, trace = run.whole_loop()
     alone = run.parts()
     if cold:
         run.cold_files()
     else:
         run.skipped["cold"] = "not requested (--cold)"
-    report("augmentation on the device")
-    moved, probed = run.moved(device)
+    moved, probed = run.moved(device, trace)
+    report("the conclusions")
     result = conclude(
         trace,
-        run.inner,
+        run.own,
         cores=run.free,
         drift=run.drift,
         passes=run.passes,
@@ -210,6 +207,7 @@ def measure(
     if probed is not None and "augment-on-device" not in {one.id for one in result.advice} | set(ignore):
         reason = f"no gain, as a batch takes {probed.augment * 1e3:.3g} ms there"
         run.skipped["augment on the device"] = reason
+    run.budget.release()
     if proof:
         run.prove(result, moved)
     else:
@@ -217,106 +215,3 @@ def measure(
     run.drift.look()
     result.drift, result.reliable = run.drift.change, run.drift.reliable
     return result
-
-
-class _Run:
-    """The passes of one `measure`, and what they found."""
-
-    def __init__(self, loader: Any, step: Step | None, budget: float, report: Callable[[str], None]) -> None:
-        self.loader, self.step, self.budget, self.report = loader, step, budget, report
-        self.inner = data_loader(loader)
-        self.passes: list[Pass] = []
-        self.skipped: dict[str, str] = {}  # pass -> reason
-        self.warm = self.inner.num_workers * (self.inner.prefetch_factor or 2) + 2
-        self.origin = time.perf_counter_ns()
-        self.drift = Drift()
-        self.drift.look()
-        report("cores")
-        self.free = effective_cores()
-
-    def whole_loop(self) -> tuple[float, Trace]:
-        """(overhead of tracing, trace) of loader and step together, untraced and traced in turns."""
-        self.report("the whole loop, with and without tracing")
-        seconds = self.budget * WHOLE / (2 * TURNS)
-        plain, traced, traces = [], [], []
-        for _ in range(TURNS):
-            plain.append(passes.timed("whole, untraced", self.loader, self.step, seconds, self.warm))
-            found, trace = passes.recorded("whole, traced", self.loader, self.step, seconds, self.warm, self.origin)
-            traced.append(found)
-            traces.append(trace)
-        self.drift.look()
-        self.passes += [*plain, *traced]
-        overhead = statistics.median(p.pace for p in traced) / statistics.median(p.pace for p in plain) - 1
-        return overhead, join(traces)
-
-    def parts(self) -> float | None:
-        """The step alone, and the loader alone; returns the seconds of the step, None without one."""
-        alone = None
-        if self.step is None:
-            self.skipped["model alone"] = "no step was given"
-        else:
-            self.report("the step alone, on batches in memory")
-            batches = passes.batches_of(self.loader)
-            self.passes.append(passes.alone(self.step, batches, self.budget * ALONE))
-            alone = self.passes[-1].pace
-            self.report("the loader alone")
-            self.passes.append(passes.timed("loader alone", self.loader, None, self.budget * LOADER, self.warm))
-        if self.loader is not self.inner:
-            reason = "its own work on a batch has no row, and counts as waiting for data"
-            self.skipped[f"inside {type(self.loader).__name__}"] = reason
-        return alone
-
-    def cold_files(self) -> None:
-        """The loader alone, with its files in the page cache and outside of it."""
-        self.report("the loader alone, files outside of the page cache")
-        files = passes.cold_files(self.inner.dataset)
-        if not files:
-            self.skipped["cold"] = "the data set does not list its files"
-            return
-        seconds = self.budget * COLD
-        try:
-            cached = passes.timed("loader alone, cached files", self.loader, None, seconds, 1, once=True)
-            self.passes.append(cached)
-            passes.evict(files)
-            self.passes.append(passes.timed("loader alone, cold files", self.loader, None, seconds, 1, once=True))
-        except (ValueError, RuntimeError) as error:
-            self.skipped["cold"] = str(error)
-
-    def moved(self, device: torch.device | str | None) -> tuple[MovedLoader | None, Probe | None]:
-        """The loader with its augmentation moved to the device, and what that costs, if it can be moved."""
-        target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        try:
-            moved = move(self.loader, target)
-            return moved, probe(self.loader, moved)
-        except (ValueError, ImportError) as error:
-            self.skipped["augment on the device"] = str(error).rstrip(".")
-        except Exception as error:  # the user's own code, called in another way: the measurements must not be lost
-            self.skipped["augment on the device"] = f"{type(error).__name__}: {error}"
-        return None, None
-
-    def prove(self, result: Report, moved: MovedLoader | None) -> None:
-        """Apply the first recommendation that can be applied, and measure its gain."""
-        seconds, inner = self.budget * PROOF, self.inner
-        for one in result.advice:
-            if one.gain is None:
-                continue
-            after = receipt.changed(inner, one, moved) if self.loader is inner else None
-            if after is None:
-                continue
-            if one.id == "persistent-workers" and seconds < RUNS * EPOCHS * (epoch := result.epoch_seconds):
-                needed = RUNS * EPOCHS * epoch / PROOF
-                result.skipped["receipt"] = f"{one.id} needs runs of {EPOCHS} epochs each; pass --budget {needed:.0f}s"
-                continue
-            self.report(f"the receipt of {one.id}")
-            settings = one.settings or {}
-            workers = settings.get("num_workers", inner.num_workers)
-            warm = workers * (settings.get("prefetch_factor") or inner.prefetch_factor or 2) + 2
-            try:
-                result.receipt = receipt.prove(
-                    self.loader, after, one, self.step, seconds, (self.warm, warm), self.drift
-                )
-            except Exception as error:  # as in `moved`
-                result.skipped["receipt"] = f"{type(error).__name__}: {error}"
-            return
-        why = "you must apply each recommendation yourself" if result.advice else "there is no recommendation"
-        result.skipped.setdefault("receipt", why)

@@ -71,7 +71,7 @@ def test_profile_imagefolder(tmp_path: Path) -> None:
     """The profiler on a stock pipeline: augmentation is found, its move is predicted, done and measured."""
     pytest.importorskip("pydantic")
     script = EXAMPLES / "profile_imagefolder.py"
-    arguments = ["--model", f"{script}:make_step", "--budget", "6s", "--json", "report.json", "--device", "cpu"]
+    arguments = ["--model", f"{script}:make_step", "--budget", "30s", "--json", "report.json", "--device", "cpu"]
     done = subprocess.run(
         [sys.executable, "-m", "gpuaug", "profile", f"{script}:make_loader", *arguments],
         cwd=tmp_path, capture_output=True, text=True, check=False,
@@ -82,7 +82,8 @@ def test_profile_imagefolder(tmp_path: Path) -> None:
     assert {"decode", "RandomResizedCrop", "RandAugment", "Normalize"} <= {one["name"] for one in found["stages"]}
     moved = "augment-on-device" in {one["id"] for one in found["advice"]}
     if not moved:  # other programs used the cores that it would need: then it is said
-        assert found["skipped"]["augment on the device"].startswith("no gain, as a batch takes "), done.stdout
+        why = found["skipped"]["augment on the device"]
+        assert why.startswith("no gain, as a batch takes ") or "did not fit the budget" in why, done.stdout
     assert (found["receipt"] is None) == ("receipt" in found["skipped"]), done.stdout
 
 

@@ -77,7 +77,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def done(folder: Path) -> subprocess.CompletedProcess[str]:
     """One profile, with everything it can write."""
     return gpuaug(
-        "profile", "train.py:make_loader", "--model", "train.py:make_step", "--budget", "6s", "--json", "a.json",
+        "profile", "train.py:make_loader", "--model", "train.py:make_step", "--budget", "30s", "--json", "a.json",
         "--html", "a.html", "--trace", "a.json.gz", "--png", "a.png", "--apply", "--cold", cwd=folder,
     )  # fmt: skip
 
@@ -91,11 +91,11 @@ def test_the_card(done: subprocess.CompletedProcess[str]) -> None:
         "Next",
         "Wait",
         "gain if free",
-        "Receipt",
         "num-workers",
         "CPU augmentation limits the job",
     ):
         assert part in text, part
+    assert "Receipt" in text or "receipt: " in text.partition("Not run")[2]  # other programs may have taken the time
     assert max(map(len, text.splitlines())) <= 80
 
 
@@ -107,9 +107,15 @@ def test_the_json(done: subprocess.CompletedProcess[str], folder: Path) -> None:
     assert report.exposed > 0.5
     assert report.asdict() == raw
     assert sum(stage.exposed for stage in report.stages) == pytest.approx(report.pace)
-    assert {one.name for one in report.passes} >= {"whole, untraced", "whole, traced", "model alone", "loader alone"}
-    assert report.receipt is not None
-    assert report.receipt.measured.times > 1.2
+    assert "whole, traced" in {one.name for one in report.passes}
+    others = {"whole, untraced": "cost of tracing", "model alone": "model alone", "loader alone": "loader alone"}
+    for name, reason in others.items():  # other programs may have taken the time
+        ran = name in {one.name for one in report.passes}
+        assert ran or "did not fit the budget" in report.skipped[reason], name
+    if report.receipt is None:
+        assert "did not fit the budget" in report.skipped["receipt"]
+    else:
+        assert report.receipt.measured.times > 1.2
     assert "cold" in report.skipped  # no files
 
 

@@ -96,6 +96,7 @@ def test_a_room_does_not_load_others(module: str, without: list[str]) -> None:
 # The only files that may change the import path
 PATHS = {
     "gpuaug/cli/target.py",  # the user's script may import files beside it, as under `python FILE`
+    "gpuaug/profiler/run.py",  # runs a script as `python FILE` does
     "tests/support/mutants.py",  # a process that runs the tests of a changed copy
 }
 

@@ -11,6 +11,7 @@ from gpuaug.profiler.judge.advice import Advice
 from gpuaug.profiler.judge.apply import MovedLoader, with_settings
 from gpuaug.profiler.judge.verdict import Gain
 from gpuaug.profiler.machine import Drift
+from gpuaug.profiler.measure.budget import Budget
 from gpuaug.profiler.measure.passes import Pass, timed
 
 __all__ = ["Receipt", "prove"]
@@ -57,8 +58,9 @@ def prove(
     seconds: float,
     warm: tuple[int, int],
     drift: Drift,
+    budget: Budget,
 ) -> Receipt:
-    """Run the loader and the changed loader in turns, and compare.
+    """Run the loader and the changed loader in turns, and compare. There are fewer turns if the budget ends before.
 
     Args:
         loader: Loader before the change.
@@ -68,17 +70,22 @@ def prove(
         seconds: Duration of all runs together.
         warm: Number of first batches that are left out of each run: (before, after).
         drift: Measures the speed of the cores between the runs.
+        budget: Wall time that is left.
     """
     assert advice.gain is not None
     each = seconds / (2 * TURNS)
     runs: tuple[list[Pass], list[Pass]] = ([], [])
     drift.look()
     for turn in range(TURNS):
+        if turn and not budget.fits(each, 2):
+            break
         for which in (0, 1) if turn % 2 == 0 else (1, 0):  # before after, after before, before after
-            source = (loader, after)[which]
-            runs[which].append(timed(("before", "after")[which], source, step, each, warm[which]))
+            source, begun = (loader, after)[which], budget.spent
+            run = timed(("before", "after")[which], source, step, each, warm[which], wall=True)
+            runs[which].append(run)
+            budget.learn(budget.spent - begun, run)
         drift.look()
-    before, later = ([run.pace for run in some] for some in runs)
+    before, later = ([one.pace for one in some] for some in runs)
     ratios = sorted(b / a for b, a in zip(before, later, strict=True))
     measured = Gain(median(before) / median(later), ratios[0], ratios[-1])
     error = advice.gain.times / measured.times - 1

@@ -14,6 +14,7 @@ from gpuaug.profiler.measure.tracing import (
     TracedIterable,
     TracedSubset,
 )
+from gpuaug.profiler.measure.wrappers import around, inside, instead, is_data_loader
 
 __all__ = ["check_traceable", "data_loader", "rewrapped", "traced"]
 
@@ -28,27 +29,21 @@ def data_loader(loader: Any) -> DataLoader[Any]:
     """
     found = loader
     for _ in range(DEPTH):
-        if isinstance(found, DataLoader):
+        if found is None:
+            break
+        if is_data_loader(found):
             return found
-        found = getattr(found, "loader", None)
+        found = inside(found)
     raise ValueError(
         f"profile: `loader` must be a torch DataLoader or have one as its `loader`, got {type(loader).__name__}. "
-        "Pass the DataLoader that it reads from."
+        f"{instead(loader)}"
     )
 
 
 def rewrapped(wrapper: Any, view: Any) -> Any:
     """A copy of a wrapper, and of the wrappers inside it, around `view` instead of the DataLoader."""
-    inner = view if isinstance(wrapper.loader, DataLoader) else rewrapped(wrapper.loader, view)
-    twin = copy.copy(wrapper)
-    try:
-        twin.__dict__["loader"] = inner
-    except AttributeError:
-        raise ValueError(
-            f"profile: `loader` must have a writable attribute `loader`, got {type(wrapper).__name__}, which has no "
-            "__dict__. Pass the DataLoader that it reads from."
-        ) from None
-    return twin
+    inner = inside(wrapper)
+    return around(wrapper, view if is_data_loader(inner) else rewrapped(inner, view))
 
 
 def check_traceable(loader: DataLoader[Any]) -> None:

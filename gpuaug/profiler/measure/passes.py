@@ -17,10 +17,12 @@ import torch
 from gpuaug.profiler.measure.recorder import Recorder
 from gpuaug.profiler.model.trace import Trace
 
-__all__ = ["Pass", "alone", "batches_of", "cold_files", "evict", "recorded", "timed"]
+__all__ = ["FEWEST", "Pass", "alone", "batches_of", "cold_files", "evict", "recorded", "starts", "timed"]
 
 CACHED = 4  # batches on which the step alone runs again and again
 WINDOWS = 5  # parts of a pass, of which the fastest and the slowest are reported
+FEWEST = WINDOWS + 1  # batches that a run times at least
+EPOCHS = 2, 5  # epochs whose starts are timed: at least, and at most
 MAX_FILES = 200_000  # largest number of files that are evicted from the page cache
 
 
@@ -62,11 +64,27 @@ def synchronize() -> None:
 
 
 def timed(
-    name: str, source: Any, step: Callable[[Any], Any] | None, seconds: float, warm: int, once: bool = False
+    name: str,
+    source: Any,
+    step: Callable[[Any], Any] | None,
+    seconds: float,
+    warm: int,
+    once: bool = False,
+    wall: bool = False,
 ) -> Pass:
-    """Measure the time per batch of a loop that runs for about `seconds`, with `once` for at most one epoch."""
+    """Measure the time per batch of a loop, which runs on until it has enough batches.
+
+    Args:
+        name: Name of the pass.
+        source: A loader.
+        step: Training step; None: only iterate.
+        seconds: Duration: of what is timed, or with `wall` of all.
+        warm: Number of first batches that are not timed. With `wall`, fewer if half of the time is over.
+        once: Whether to end with the first epoch.
+        wall: Whether starting the loader and the first batches count.
+    """
     stream = (batch for batch in source) if once else repeat(source)
-    marks = run(stream, step, seconds, warm)
+    marks = run(stream, step, seconds, warm, wall)
     stream.close()  # type: ignore[attr-defined]
     if len(marks) < 3:
         raise ValueError(
@@ -75,18 +93,24 @@ def timed(
     return summary(name, marks)
 
 
-def run(stream: Iterator[Any], step: Callable[[Any], Any] | None, seconds: float, warm: int) -> list[float]:
+def run(
+    stream: Iterator[Any], step: Callable[[Any], Any] | None, seconds: float, warm: int, wall: bool = False
+) -> list[float]:
     """The times between batches, from the end of the first `warm` ones on. Waits for the device twice in all."""
+    begun = time.perf_counter()
     for batch in itertools.islice(stream, warm):
         if step is not None:
             step(batch)
+        if wall and time.perf_counter() >= begun + seconds / 2:
+            break
     synchronize()
     marks = [time.perf_counter()]
+    end = (begun if wall else marks[0]) + seconds
     for batch in stream:
         if step is not None:
             step(batch)
         marks.append(time.perf_counter())
-        if marks[-1] >= marks[0] + seconds and len(marks) > WINDOWS:
+        if marks[-1] >= end and len(marks) > FEWEST:
             break
     synchronize()
     marks[-1] = time.perf_counter()
@@ -102,12 +126,32 @@ def summary(name: str, marks: list[float]) -> Pass:
 
 
 def recorded(
-    name: str, loader: Any, step: Callable[[Any], Any] | None, seconds: float, warm: int, origin: int
+    name: str,
+    loader: Any,
+    step: Callable[[Any], Any] | None,
+    seconds: float,
+    warm: int,
+    origin: int,
+    wall: bool = False,
 ) -> tuple[Pass, Trace]:
     """Measure a loop as `timed`, and trace its batches in seconds since `origin`."""
     with Recorder(loader, origin) as recorder:
-        found = timed(name, recorder, step, seconds, warm)
+        found = timed(name, recorder, step, seconds, warm, wall=wall)
         return found, recorder.trace
+
+
+def starts(loader: Any, step: Callable[[Any], Any] | None, seconds: float, origin: int) -> Trace:
+    """Trace some whole epochs, for the times that they take to start. Without a step, each batch is dropped at once."""
+    least, most = EPOCHS
+    begun = time.perf_counter()
+    with Recorder(loader, origin) as recorder:
+        for epoch in range(1, most + 1):
+            for batch in recorder:
+                if step is not None:
+                    step(batch)
+            if epoch >= least and time.perf_counter() - begun >= seconds:
+                break
+        return recorder.trace
 
 
 def batches_of(loader: Any, count: int = CACHED) -> list[Any]:

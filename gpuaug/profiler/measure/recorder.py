@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import operator
 import os
-import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-import numpy as np
 import torch
 from torch.utils.data import DataLoader
 
 from gpuaug.profiler.measure import instrument
 from gpuaug.profiler.measure.clock import Notes, clocks, mine
+from gpuaug.profiler.measure.contents import count, samples_in
 from gpuaug.profiler.measure.loaders import check_traceable, data_loader, rewrapped, traced
 from gpuaug.profiler.measure.tracing import TracedBatch, reset
+from gpuaug.profiler.measure.wrappers import check_rebatched
 from gpuaug.profiler.model.trace import Batch, Interval, Loader, Trace
 
 __all__ = ["Recorder", "count"]
 
 COUNTED, COUNTED_AGAIN = 4, 32  # batches whose contents are counted: the first 4, then every 32nd
 LOOKED, LOOKED_AGAIN = 16, 7  # steps for which all clocks are read: the first 16, then every 7th
-DEPTH = 8  # objects inside of one another that are counted, at most
 RECORDED = 4096  # batches that are recorded; of a longer run the last ones
 SECOND = 1e-9  # seconds of a nanosecond
 
@@ -35,7 +34,10 @@ class _Proxy:
     loader: Any
 
     def __len__(self) -> int:
-        return len(self.loader)
+        try:
+            return len(self.loader)
+        except RuntimeError as error:  # of Lightning, before the first epoch
+            raise TypeError(str(error)) from None
 
     def __getattr__(self, name: str) -> Any:
         if name == "loader":  # not set yet
@@ -67,7 +69,7 @@ class Recorder(_Proxy):
         self._twin: DataLoader[Any] | None = None
         self._wrapper: Any = None
         self._view: _View | None = None
-        self._contents = (0, 0, 0, 0)
+        self._contents = (0, 0, 0, 0, 0)
         self._counted = 0
         self._steps = 0
         self._epoch = 0
@@ -143,6 +145,8 @@ class Recorder(_Proxy):
                 notes, found = found.notes, found.batch
                 self._count(found)
             elif self._view is not None and self._view.passed:
+                if not self._steps:
+                    check_rebatched(self.loader, self._contents[-1], samples_in(found))
                 notes = self._view.passed.popleft()
             elif self._twin is not None and source is self._twin:
                 raise ValueError(
@@ -164,10 +168,13 @@ class Recorder(_Proxy):
         """Count the contents of some batches: they differ little, and counting takes time."""
         self._counted += 1
         if self._counted <= COUNTED or self._counted % COUNTED_AGAIN == 0:
-            self._contents = count(batch)
+            self._contents = (*count(batch), samples_in(batch))
 
     def _batch(self, seen: _Seen, worker: int, device: Interval | None) -> Batch:
-        notes, (tensors, inside, others, floats) = seen.notes, seen.contents
+        notes, (tensors, inside, others, floats, inside_batch) = seen.notes, seen.contents
+        size = sum(len(index) if isinstance(index, (list, tuple)) else 1 for index, _ in notes.samples)
+        if self.inner.batch_sampler is None:  # batch_size=None: the data set may give whole batches
+            size = max(size, inside_batch)
         wall, cpu, queue = notes.clocks
         step = None
         if seen.marks is not None:
@@ -176,13 +183,13 @@ class Recorder(_Proxy):
         return Batch(
             epoch=seen.epoch,
             worker=worker,
-            size=sum(len(index) if isinstance(index, (list, tuple)) else 1 for index, _ in notes.samples),
+            size=size,
             fetch=(self._seconds(notes.fetch[0]), self._seconds(notes.fetch[1])),
             cpu=cpu * SECOND,
             queue=min(queue, max(0, wall - cpu)) * SECOND,  # the clocks are read one after the other
             threads=notes.threads * SECOND,
             samples=[(_named(index), took * SECOND) for index, took in notes.samples],
-            together=notes.together,
+            together=notes.together or size > len(notes.samples),
             stages=None if notes.stages is None else _stages(notes),
             sent=self._span(notes.sent),
             received=self._span(notes.received),
@@ -225,7 +232,7 @@ class _Seen:
                  "start")  # fmt: skip
 
     def __init__(
-        self, notes: Notes, epoch: int, asked: int, given: int, contents: tuple[int, int, int, int], look: bool
+        self, notes: Notes, epoch: int, asked: int, given: int, contents: tuple[int, int, int, int, int], look: bool
     ) -> None:
         self.notes, self.epoch, self.asked, self.given, self.contents = notes, epoch, asked, given, contents
         self.marks = Notes(True) if look else None
@@ -273,7 +280,7 @@ class _View(_Proxy):
             yield one.batch
 
 
-# ---- devices and contents --------------------------------------------------------------------------------------------
+# ---- devices ---------------------------------------------------------------------------------------------------------
 
 
 def _events() -> tuple[Any, Any] | None:
@@ -290,42 +297,3 @@ def _elapsed(pair: tuple[Any, Any], before: tuple[Any, Any] | None) -> Interval:
     pair[1].synchronize()
     idle = before[1].elapsed_time(pair[0]) / 1e3 if before is not None else 0.0
     return pair[0].elapsed_time(pair[1]) / 1e3, max(0.0, idle)
-
-
-def count(batch: Any, depth: int = DEPTH) -> tuple[int, int, int, int]:
-    """(tensors, their bytes, bytes of arrays and bytes objects, bytes of float32 with at least 3 dimensions)."""
-    if isinstance(batch, torch.Tensor):
-        size = batch.numel() * batch.element_size()
-        return 1, size, 0, size if batch.dtype == torch.float32 and batch.dim() >= 3 else 0
-    if isinstance(batch, np.ndarray):
-        return 0, 0, batch.nbytes, batch.nbytes if batch.dtype == np.float32 and batch.ndim >= 3 else 0
-    if isinstance(batch, (bytes, bytearray, str)):
-        return 0, 0, len(batch), 0
-    parts = _parts(batch) if depth else None
-    if parts is None:
-        return 0, 0, sys.getsizeof(batch), 0
-    found = [count(part, depth - 1) for part in parts]
-    tensors, inside, others, floats = (sum(part[k] for part in found) for k in range(4))
-    return tensors, inside, others, floats
-
-
-def _parts(batch: Any) -> list[Any] | None:
-    """What an object holds: values of a mapping, items of a list, attributes, also in `__slots__`; None of a number."""
-    if isinstance(batch, Mapping):
-        return list(batch.values())
-    if isinstance(batch, (list, tuple)):
-        return list(batch)
-    names = [name for kind in type(batch).__mro__ for name in _slots(kind)]
-    slots = [getattr(batch, name) for name in names if hasattr(batch, name)]
-    if not names and not hasattr(batch, "__dict__"):
-        return None
-    return [*slots, *getattr(batch, "__dict__", {}).values()]
-
-
-def _slots(kind: type) -> tuple[str, ...]:
-    """Names of the attributes that a class keeps in slots, as they are stored."""
-    given = vars(kind).get("__slots__", ())
-    names = (given,) if isinstance(given, str) else tuple(given)
-    private = f"_{kind.__name__.lstrip('_')}"
-    hidden = (f"{private}{name}" if name.startswith("__") and not name.endswith("__") else name for name in names)
-    return tuple(name for name in hidden if name not in ("__dict__", "__weakref__"))

@@ -20,7 +20,16 @@ from torch.utils.data._utils.pin_memory import pin_memory
 from gpuaug.profiler.measure import instrument
 from gpuaug.profiler.measure.clock import Moment, Notes, clocks, mine, moment, stage
 
-__all__ = ["TracedBatch", "TracedBatches", "TracedCollate", "TracedDataset", "TracedIterable", "TracedSubset", "reset"]
+__all__ = [
+    "PassingOn",
+    "TracedBatch",
+    "TracedBatches",
+    "TracedCollate",
+    "TracedDataset",
+    "TracedIterable",
+    "TracedSubset",
+    "reset",
+]
 
 DETAIL = 0.001  # limit: time of timing stages / time of the worker. The limit for all tracing is 0.01
 ALWAYS = 2  # batches of each worker that are always timed in detail
@@ -108,8 +117,8 @@ def _cost() -> int:
     return max(1, min(taken))
 
 
-class _Wrapper:
-    """A wrapper of a data set. Its attributes are read from and written to the data set."""
+class PassingOn:
+    """A data set around another one. Its attributes are read from and written to that one."""
 
     dataset: Any
 
@@ -131,13 +140,13 @@ class _Wrapper:
         return _revive, (type(self), self.dataset)
 
 
-def _revive(kind: type[_Wrapper], dataset: Any) -> _Wrapper:
+def _revive(kind: type[PassingOn], dataset: Any) -> PassingOn:
     """Unpickle the wrapper in a spawned worker, and time the decoders there."""
     instrument.decoders()
     return kind(dataset)
 
 
-class TracedDataset(_Wrapper, Dataset[Any]):
+class TracedDataset(PassingOn, Dataset[Any]):
     """A map-style data set whose samples are timed."""
 
     def __len__(self) -> int:
@@ -180,7 +189,7 @@ class TracedSubset(TracedDataset):
     __getitems__ = None
 
 
-class TracedIterable(_Wrapper, IterableDataset[Any]):
+class TracedIterable(PassingOn, IterableDataset[Any]):
     """An iterable data set whose samples are timed."""
 
     def __len__(self) -> int:
