@@ -22,6 +22,7 @@ from gpuaug.profiler.measure import passes
 from gpuaug.profiler.measure.loaders import data_loader
 from gpuaug.profiler.measure.passes import Pass
 from gpuaug.profiler.measure.recorder import Recorder
+from gpuaug.profiler.model.functions import Key, Times
 from gpuaug.profiler.model.trace import Trace
 from gpuaug.profiler.report import Report
 
@@ -29,7 +30,7 @@ __all__ = ["Profile", "measure"]
 
 Step = Callable[[Any], object]
 
-WHOLE, ALONE, LOADER, COLD, PROOF = 0.40, 0.10, 0.10, 0.05, 0.30  # fractions of the budget
+WHOLE, ALONE, LOADER, INSIDE, COLD, PROOF = 0.40, 0.10, 0.10, 0.05, 0.05, 0.30  # fractions of the budget
 TURNS = 2  # untraced runs, and traced runs
 RUNS = 2 * receipt.TURNS  # runs of a receipt
 EPOCHS = 3  # epochs of each run, if the recommendation concerns the start of epochs
@@ -188,6 +189,7 @@ def measure(
     run = _Run(loader, step, budget, report)
     overhead, trace = run.whole_loop()
     alone = run.parts()
+    run.inside()
     if cold:
         run.cold_files()
     else:
@@ -202,6 +204,8 @@ def measure(
         passes=run.passes,
         skipped=run.skipped,
         alone=alone,
+        busy=run.busy,
+        functions=run.functions,
         overhead=overhead,
         moved=moved,
         probed=probed,
@@ -227,6 +231,8 @@ class _Run:
         self.inner = data_loader(loader)
         self.passes: list[Pass] = []
         self.skipped: dict[str, str] = {}  # pass -> reason
+        self.busy: tuple[float, float] | None = None  # see Pass.busy, of the step alone
+        self.functions: dict[Key, Times] = {}
         self.warm = self.inner.num_workers * (self.inner.prefetch_factor or 2) + 2
         self.origin = time.perf_counter_ns()
         self.drift = Drift()
@@ -258,13 +264,20 @@ class _Run:
             self.report("the step alone, on batches in memory")
             batches = passes.batches_of(self.loader)
             self.passes.append(passes.alone(self.step, batches, self.budget * ALONE))
-            alone = self.passes[-1].pace
+            alone, self.busy = self.passes[-1].pace, self.passes[-1].busy
             self.report("the loader alone")
             self.passes.append(passes.timed("loader alone", self.loader, None, self.budget * LOADER, self.warm))
         if self.loader is not self.inner:
             reason = "its own work on a batch has no row, and counts as waiting for data"
             self.skipped[f"inside {type(self.loader).__name__}"] = reason
         return alone
+
+    def inside(self) -> None:
+        """Which functions take the workers' time; a pass of its own, since looking at them takes some percent."""
+        self.report("the functions of the loader")
+        name, seconds = "loader alone, stacks looked at", self.budget * INSIDE
+        found, self.functions = passes.sampled(name, self.inner, seconds, self.warm)
+        self.passes.append(found)
 
     def cold_files(self) -> None:
         """The loader alone, with its files in the page cache and outside of it."""

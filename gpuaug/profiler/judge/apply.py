@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from multiprocessing.reduction import ForkingPickler
@@ -65,12 +65,22 @@ class _ToTensor:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self._made: Any = None
 
     def __call__(self, image: Any) -> torch.Tensor:
         start = time.perf_counter()
         found = self._tensor(image)
         self.seconds += time.perf_counter() - start
+        self._made = found
         return found
+
+    def check(self, sample: Any) -> None:
+        """Check that a sample of the data set holds the image as this transform returned it."""
+        parts = sample.values() if isinstance(sample, Mapping) else sample
+        parts = parts if isinstance(sample, (Mapping, tuple, list)) else [sample]
+        if self._made is None or not any(part is self._made for part in parts):
+            raise ValueError("the data set changes images after its `transform`")
+        self._made = None
 
     def _tensor(self, image: Any) -> torch.Tensor:
         from torchvision.transforms.v2.functional import pil_to_tensor
@@ -104,20 +114,20 @@ def move(loader: Any, device: torch.device) -> MovedLoader:
         raise ValueError("the loader makes no batches, or its batch size is unknown")
     if inner.collate_fn is not default_collate:
         raise ValueError("the loader has a custom collate_fn")
-    chain, transform = found
-    converted = from_torchvision(transform)
-    dataset = copy.copy(chain[-1])
+    converted = from_torchvision(found.transform)
+    dataset, last = copy.copy(found.chain[-1]), found.chain[-1]
     to_tensor = dataset.__dict__["transform"] = _ToTensor()
-    both = hasattr(chain[-1], "transforms") and hasattr(chain[-1].transforms, "transform")
+    both = hasattr(last, "transforms") and hasattr(last.transforms, "transform")
     if both:
         dataset.__dict__["transforms"] = type(dataset.transforms)(to_tensor, dataset.transforms.target_transform)
-    for outer in reversed(chain[:-1]):
+    for outer, name in zip(reversed(found.chain[:-1]), reversed(found.names), strict=True):
         twin = copy.copy(outer)
-        twin.__dict__["dataset"] = dataset
+        twin.__dict__[name] = dataset
         dataset = twin
+    to_tensor.check(dataset[0])
     changed = with_settings(inner, dataset=dataset, collate_fn=ragged_collate)
     augment = Augment(train=converted).to(device)
-    code = moved_code(inner, len(chain) - 1, both, str(device))
+    code = moved_code(inner, found.path, both, str(device))
     return MovedLoader(changed, to_tensor, augment, device, code)
 
 

@@ -9,17 +9,19 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from gpuaug.profiler.measure.recorder import Recorder
+from gpuaug.profiler.model.functions import Key, Times
 from gpuaug.profiler.model.trace import Trace
 
-__all__ = ["Pass", "alone", "batches_of", "cold_files", "evict", "recorded", "timed"]
+__all__ = ["Pass", "alone", "batches_of", "cold_files", "evict", "recorded", "sampled", "timed"]
 
 CACHED = 4  # batches on which the step alone runs again and again
+WARM = 2  # first steps alone that are left out: they may compile
 WINDOWS = 5  # parts of a pass, of which the fastest and the slowest are reported
 MAX_FILES = 200_000  # largest number of files that are evicted from the page cache
 
@@ -33,6 +35,8 @@ class Pass:
         pace: Seconds per batch over the whole pass.
         low, high: Seconds per batch in its fastest and its slowest window.
         batches: Number of batches.
+        busy: Seconds per batch that (the thread of the step, all threads of its process) computed; None if not
+            measured.
     """
 
     name: str
@@ -40,6 +44,7 @@ class Pass:
     low: float
     high: float
     batches: int
+    busy: tuple[float, float] | None = None
 
 
 def repeat(source: Any) -> Iterator[Any]:
@@ -110,6 +115,13 @@ def recorded(
         return found, recorder.trace
 
 
+def sampled(name: str, loader: Any, seconds: float, warm: int) -> tuple[Pass, dict[Key, Times]]:
+    """Measure a loader alone while its stacks are looked at: (pass, what was seen of its functions)."""
+    with Recorder(loader, sampling=True) as recorder:
+        found = timed(name, recorder, None, seconds, warm)
+        return found, recorder.functions
+
+
 def batches_of(loader: Any, count: int = CACHED) -> list[Any]:
     """Copies of the first batches, so that shared memory and pinned buffers are released."""
     found = []
@@ -131,8 +143,14 @@ def clone(batch: Any) -> Any:
 
 
 def alone(step: Callable[[Any], Any], batches: list[Any], seconds: float) -> Pass:
-    """Measure the step on batches in memory: no data path can be faster."""
-    return summary("model alone", run(itertools.cycle(batches), step, seconds, 2))
+    """Measure the step on batches in memory, without workers: no data path can be faster."""
+    stream = itertools.cycle(batches)
+    for batch in itertools.islice(stream, WARM):
+        step(batch)
+    begun = time.thread_time(), time.process_time()
+    found = summary("model alone", run(stream, step, seconds, 0))
+    busy = (time.thread_time() - begun[0]) / found.batches, (time.process_time() - begun[1]) / found.batches
+    return replace(found, busy=busy)
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

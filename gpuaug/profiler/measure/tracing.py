@@ -19,6 +19,7 @@ from torch.utils.data._utils.pin_memory import pin_memory
 
 from gpuaug.profiler.measure import instrument
 from gpuaug.profiler.measure.clock import Moment, Notes, clocks, mine, moment, stage
+from gpuaug.profiler.measure.functions import Sampler
 
 __all__ = ["TracedBatch", "TracedBatches", "TracedCollate", "TracedDataset", "TracedIterable", "TracedSubset", "reset"]
 
@@ -36,15 +37,19 @@ class _Process:
         self.elapsed = 0  # ns of fetching
         self.spent = 0  # ns of timing stages, estimated
         self.each = 0  # ns of timing one stage
+        self.sampler: Sampler | None = None
 
 
 _process = _Process()
+_sampling = False  # whether processes that fetch look at their stacks
 
 
-def reset() -> None:
-    """Start a new trace: forget the costs of earlier ones."""
-    global _process
-    _process = _Process()
+def reset(sampling: bool = False) -> None:
+    """Start a new trace: forget the costs of earlier ones. With `sampling`, all fetches are looked at in detail."""
+    global _process, _sampling
+    if _process.sampler is not None and _process.pid == os.getpid():
+        _process.sampler.stop()
+    _process, _sampling = _Process(), sampling
     _end_fetch()
 
 
@@ -72,17 +77,24 @@ def _open() -> Notes:
     if not _process.each:
         _process.each = _cost()
     ours = _process
-    detailed = ours.batches < ALWAYS or ours.spent <= DETAIL * ours.elapsed
+    if _sampling and ours.sampler is None:
+        ours.sampler = Sampler()
+        ours.sampler.start()
+    detailed = _sampling or ours.batches < ALWAYS or ours.spent <= DETAIL * ours.elapsed
     notes = mine.notes = Notes(detailed, True, mine.notes)
     notes.threads = time.process_time_ns()
     notes.clocks = clocks()
     notes.fetch = notes.clocks[0], 0
+    if ours.sampler is not None:
+        ours.sampler.begin(notes)
     return notes
 
 
 def _close(notes: Notes) -> None:
     """Finish the notes of a fetch."""
     end = clocks()
+    if _process.sampler is not None:
+        _process.sampler.end(notes)
     notes.clocks = (end[0] - notes.clocks[0], end[1] - notes.clocks[1], end[2] - notes.clocks[2])
     notes.threads = time.process_time_ns() - notes.threads
     notes.fetch = notes.fetch[0], end[0]
@@ -128,11 +140,13 @@ class _Wrapper:
         return repr(self.dataset)
 
     def __reduce__(self) -> Any:
-        return _revive, (type(self), self.dataset)
+        return _revive, (type(self), self.dataset, _sampling)
 
 
-def _revive(kind: type[_Wrapper], dataset: Any) -> _Wrapper:
+def _revive(kind: type[_Wrapper], dataset: Any, sampling: bool) -> _Wrapper:
     """Unpickle the wrapper in a spawned worker, and time the decoders there."""
+    global _sampling
+    _sampling = _sampling or sampling
     instrument.decoders()
     return kind(dataset)
 
