@@ -46,7 +46,8 @@ RANDOM = (
     "ScaleJitter",
 )
 ASKS = {"get_worker_info", "initial_seed", "worker_info", "split_dataset_by_node"}  # names of a worker's own part
-SHARED = ("webdataset", "datasets", "litdata", "streaming", "torchdata", "ray")  # whose streams have a part for each worker
+# Libraries whose streams have a part for each worker
+SHARED = ("webdataset", "datasets", "litdata", "streaming", "torchdata", "ray")
 TRIED = 3  # samples that are fetched to see whether a generator draws
 Generators = (np.random.Generator, np.random.RandomState, random.Random)
 
