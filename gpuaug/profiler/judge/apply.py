@@ -109,7 +109,7 @@ def move(loader: Any, device: torch.device) -> MovedLoader:
     if isinstance(inner.dataset, IterableDataset):
         raise ValueError("the data set is iterable")
     if found is None:
-        raise ValueError("the data set has no `transform` to move")
+        raise ValueError("the data set has no `transform` to move, or several")
     if batch_size(inner) is None:
         raise ValueError("the loader makes no batches, or its batch size is unknown")
     if inner.collate_fn is not default_collate:
