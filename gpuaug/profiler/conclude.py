@@ -33,7 +33,7 @@ def conclude(
     passes: Iterable[Pass] = (),
     skipped: dict[str, str] | None = None,
     alone: float | None = None,
-    busy: tuple[float, float] | None = None,
+    busy: tuple[float, float, float] | None = None,
     functions: Mapping[Key, Times] | None = None,
     overhead: float | None = None,
     moved: MovedLoader | None = None,
@@ -50,7 +50,7 @@ def conclude(
         passes: Measured passes.
         skipped: {pass: reason why it was not run}.
         alone: Seconds of a step alone, if measured.
-        busy: Seconds of a step alone that (its thread, all threads of its process) computed, if measured.
+        busy: Of a step alone, see `Pass.busy`, if measured.
         functions: What was seen of the workers' functions, if they were looked at.
         overhead: Cost of tracing, a fraction of the time, if measured.
         moved: The loader with its augmentation moved to the device, if that is possible.

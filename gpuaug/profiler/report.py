@@ -38,7 +38,7 @@ class Report:
         residual: Replayed time / measured time - 1.
         overhead: Cost of tracing, a fraction of the time; None if not measured.
         alone: Seconds of a step alone, on batches in memory; None if not measured.
-        busy: Seconds of a step alone that (its thread, all threads of its process) computed; None if not measured.
+        busy: Of a step alone, see `Pass.busy`; None if not measured.
         edge: Extra seconds of the first step of an epoch.
         verdict: What limits the job.
         stages: Time of a batch in each stage.
@@ -70,7 +70,7 @@ class Report:
     drift: float
     reliable: bool
     files: dict[str, str] = field(default_factory=dict)
-    busy: tuple[float, float] | None = None
+    busy: tuple[float, float, float] | None = None
     functions: list[Function] = field(default_factory=list)
 
     @property

@@ -231,7 +231,7 @@ class _Run:
         self.inner = data_loader(loader)
         self.passes: list[Pass] = []
         self.skipped: dict[str, str] = {}  # pass -> reason
-        self.busy: tuple[float, float] | None = None  # see Pass.busy, of the step alone
+        self.busy: tuple[float, float, float] | None = None  # see Pass.busy, of the step alone
         self.functions: dict[Key, Times] = {}
         self.warm = self.inner.num_workers * (self.inner.prefetch_factor or 2) + 2
         self.origin = time.perf_counter_ns()
@@ -278,6 +278,9 @@ class _Run:
         name, seconds = "loader alone, stacks looked at", self.budget * INSIDE
         found, self.functions = passes.sampled(name, self.inner, seconds, self.warm)
         self.passes.append(found)
+        if not self.functions:
+            reason = "nothing was seen: too little time is on a core, or other code or this system keeps SIGPROF"
+            self.skipped["inside the stages"] = reason
 
     def cold_files(self) -> None:
         """The loader alone, with its files in the page cache and outside of it."""

@@ -42,10 +42,10 @@ RANDOM = v2.Compose([v2.RandomHorizontalFlip(), v2.ColorJitter(0.1), v2.ToDtype(
 NORMALIZE = v2.Normalize((0.5,) * 3, (0.5,) * 3)
 
 
-# ---- traces ------------------------------------------------------------------------------------------------------------
+# ---- traces ----------------------------------------------------------------------------------------------------------
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=8)
 @given(
     st.fixed_dictionaries({name: st.tuples(COST, COST) for name in ("read", "decode", "Flip", "getitem", "collate")}),
     st.integers(1, 8),
@@ -59,8 +59,8 @@ def test_a_job_whose_step_takes_the_time_gets_no_advice(
 ) -> None:
     """At most 14 ms of data work beside a step of 40 ms, on cores enough."""
     step = (40.0 * computing, 40.0 * (1 - computing))
-    trace = made(costs, step, workers, 40, 16.0, send, 0.1, persistent=persistent, in_order=in_order)
-    found = Costs(trace, 16.0, alone=0.040, busy=(step[0] / 1e3, step[0] / 1e3))
+    trace = made(costs, step, workers, 24, 16.0, send, 0.1, persistent=persistent, in_order=in_order)
+    found = Costs(trace, 16.0, alone=0.040, busy=(step[0] / 1e3, step[0] / 1e3, 0.0))
     verdict = judge(found, groups(found))
     assert verdict.kind == "model", verdict.text
     assert recommend(found, verdict) == []
@@ -72,7 +72,7 @@ def test_what_is_wrong_is_found_in_the_same_way() -> None:
     assert [one.id for one in recommend(found, judge(found, groups(found)))] == ["num-workers"]
 
 
-# ---- code --------------------------------------------------------------------------------------------------------------
+# ---- code ------------------------------------------------------------------------------------------------------------
 
 
 class Drawing(cases.Images):
@@ -191,7 +191,7 @@ def test_a_stream_that_would_repeat_itself_gets_no_more_workers() -> None:
         assert ("num-workers" in {one.id for one in advice}) == right == shards(dataset)
 
 
-# ---- real loaders --------------------------------------------------------------------------------------------------------
+# ---- real loaders ----------------------------------------------------------------------------------------------------
 
 
 class Quick(Dataset[Any]):
@@ -225,7 +225,9 @@ REAL: dict[str, Callable[[], DataLoader[Any]]] = {
     "a stream": lambda: DataLoader(Flow(), 4, num_workers=2),
     "a stream, no workers": lambda: DataLoader(Flow(), 4),
     "no batches": lambda: DataLoader(Plain(), None, num_workers=1),
-    "batches by a sampler": lambda: DataLoader(Plain(), None, sampler=BatchSampler(RandomSampler(range(160)), 4, False)),
+    "batches by a sampler": lambda: DataLoader(
+        Plain(), None, sampler=BatchSampler(RandomSampler(range(160)), 4, False)
+    ),
     "sampler of batches": lambda: DataLoader(Plain(), batch_sampler=BatchSampler(RandomSampler(range(160)), 4, False)),
     "named tuples": lambda: DataLoader(Plain(), 4, num_workers=1, collate_fn=pairs),
     "mappings": lambda: DataLoader(Plain(), 4, num_workers=1, collate_fn=mapped),

@@ -137,11 +137,13 @@ def test_a_mark_may_be_called_as_a_stage() -> None:
 
 def test_the_step_alone_tells_what_computes() -> None:
     """Of 6 ms alone its thread computes 3 and waits for another thread, all threads compute 8: two threads for 4 ms."""
-    costs = Costs(made(PLAIN, step=(1.0, 9.0), cores=2.0), 2.0, alone=0.006, busy=(0.003, 0.008))
+    costs = Costs(made(PLAIN, step=(1.0, 9.0), cores=2.0), 2.0, alone=0.006, busy=(0.003, 0.008, 0.0))
     model = costs.row("model")
     assert (model.computing.mean(), model.waiting.mean()) == pytest.approx((0.004, 0.002))
     assert costs.setting.threads == pytest.approx(2.0)
-    waits = Costs(made(PLAIN, step=(1.0, 9.0), cores=2.0), 2.0, alone=0.006, busy=(0.0, 0.0))
+    other = Costs(made(PLAIN, step=(1.0, 9.0), cores=2.0), 2.0, alone=0.016, busy=(0.003, 0.008, 0.010))
+    assert other.row("model").seconds == pytest.approx(0.006), "10 ms of it waited for a core"
+    waits = Costs(made(PLAIN, step=(1.0, 9.0), cores=2.0), 2.0, alone=0.006, busy=(0.0, 0.0, 0.0))
     assert (waits.row("model").computing.mean(), waits.setting.threads) == (0.0, 1.0)
 
 

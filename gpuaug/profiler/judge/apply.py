@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from torch.utils.data._utils.collate import default_collate
 
 from gpuaug.profiler.judge.paste import moved_code, owner_of
+from gpuaug.profiler.machine import cores
 from gpuaug.profiler.measure.loaders import data_loader
 from gpuaug.profiler.model.trace import batch_size
 
@@ -68,9 +69,9 @@ class _ToTensor:
         self._made: Any = None
 
     def __call__(self, image: Any) -> torch.Tensor:
-        start = time.perf_counter()
+        start = time.thread_time()
         found = self._tensor(image)
-        self.seconds += time.perf_counter() - start
+        self.seconds += time.thread_time() - start
         self._made = found
         return found
 
@@ -166,18 +167,20 @@ def probe(loader: Any, moved: MovedLoader, repeats: int = 3) -> Probe:
     before = _transport(inner.collate_fn, now, repeats)
     after = _transport(moved.loader.collate_fn, decoded, repeats)
     batch = moved.loader.collate_fn(decoded)
-    walls, cpus = [], []
+    times = []
     for turn in range(repeats + 2):
-        start, spent = time.perf_counter(), time.process_time()
+        start, own, spent = time.perf_counter(), time.thread_time(), time.process_time()
         images = batch.images.to(moved.device) if moved.device.type != "cpu" else batch.images
         moved.augment(images, batch.labels)
         if moved.device.type == "cuda":
             torch.cuda.synchronize(moved.device)
         if turn >= 2:  # the first calls compile
-            walls.append(time.perf_counter() - start)
-            cpus.append(time.process_time() - spent)
-    seconds = median(walls)
-    threads = max(1.0, median(cpus) / seconds)
+            times.append((time.perf_counter() - start, time.thread_time() - own, time.process_time() - spent))
+    wall, own, spent = (median(column) for column in zip(*times, strict=True))
+    seconds, threads = wall, 1.0
+    if moved.device.type == "cpu":  # on cores, whoever else uses them
+        seconds = max(own, spent / cores())
+        threads = max(1.0, spent / seconds)
     made, received = (new / old for new, old in zip(after, before, strict=True))
     return Probe(made, received, kept, seconds * size / count, threads, moved.device.type)
 
@@ -186,13 +189,13 @@ def _transport(collate: Callable[[Any], Any], samples: list[Any], repeats: int) 
     """Seconds to collate and pickle a batch as for a worker's queue, and seconds to unpickle it."""
     made, received = [], []
     for _ in range(repeats + 1):  # the first one warms up
-        start = time.perf_counter()
+        start = time.thread_time()
         buffer = BytesIO()
         ForkingPickler(buffer, 2).dump(collate(samples))
-        sent = time.perf_counter()
+        sent = time.thread_time()
         ForkingPickler.loads(buffer.getvalue())
         made.append(sent - start)
-        received.append(time.perf_counter() - sent)
+        received.append(time.thread_time() - sent)
     return median(made[1:]), median(received[1:])
 
 

@@ -1,27 +1,31 @@
-"""Which functions take the time of a fetch: a thread looks at the stack of the thread that fetches, again and again.
+"""Which functions take the time of a fetch: a timer interrupts the process every few milliseconds that it computes.
 
-It runs only in a pass of its own, since it costs some percent. Each look adds the time since the look before, on a core
-and waiting, to the function that runs, in the present stage. Functions of the user's own code are told apart by line;
-those of libraries have the line of the user's code that called them.
+The interrupt, SIGPROF, shows the function that runs. A thread that looks at the stack instead would see it mostly where
+the interpreter's lock is released. Each look adds the time on a core since the look before to that function, in the
+present stage: the user's own code is told apart by line, functions of libraries have the line of the user's code that
+called them. The timer is not set anew for each fetch, so that no part of a fetch is seen more often than another. It runs
+in a pass of its own, since looking takes about 1 % of the time.
 """
 
 from __future__ import annotations
 
+import atexit
 import os
-import sys
+import signal
 import sysconfig
 import threading
 import time
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from types import CodeType, FrameType
+from typing import Any
 
-from gpuaug.profiler.measure.clock import Clocks, Notes
+from gpuaug.profiler.measure.clock import Notes
 from gpuaug.profiler.model.functions import Key, Times
 
-__all__ = ["EVERY", "Sampler", "described", "merged"]
+__all__ = ["EVERY", "Sampler", "described", "is_own", "merged"]
 
-EVERY = 0.005  # seconds between two looks; one takes about 50 microseconds
+EVERY = 0.005  # seconds on a core between two looks; one takes about 20 microseconds
 DEPTH = 200  # frames of a stack, at most
 HERE = os.path.dirname(__file__)
 ROOT = os.path.dirname(os.path.dirname(HERE))  # the package
@@ -29,75 +33,56 @@ ENTRY = os.path.join(HERE, "tracing.py")  # calls the data set and the collate f
 LIBRARY = tuple(sysconfig.get_path(name) + os.sep for name in ("stdlib", "platstdlib"))  # of Python
 
 
-class Sampler(threading.Thread):
-    """Looks at the stack of the thread that makes it, while that thread fetches."""
+class Sampler:
+    """Looks at the stack of this process's main thread while it fetches.
+
+    It does nothing in another thread, where the system has no such timer, and where other code handles SIGPROF.
+    """
 
     def __init__(self) -> None:
-        super().__init__(name="gpuaug profile", daemon=True)
-        self.watched = threading.get_ident()
-        self._clock = time.pthread_getcpuclockid(self.watched) if hasattr(time, "pthread_getcpuclockid") else None
-        self._queue = _schedstat(threading.get_native_id())
-        self._over = threading.Event()
         self._notes: Notes | None = None
-        self._last: Clocks = (0, 0, 0)
+        self._last = time.process_time_ns()
         self._found: dict[Key, Times] = {}
+        self._before: Any = None
+        main = threading.current_thread() is threading.main_thread()
+        self._works = main and hasattr(signal, "setitimer") and signal.getsignal(signal.SIGPROF) == signal.SIG_DFL
+        if self._works:
+            self._before = signal.signal(signal.SIGPROF, self._look)
+            signal.siginterrupt(signal.SIGPROF, False)  # system calls go on
+            signal.setitimer(signal.ITIMER_PROF, EVERY, EVERY)
+            atexit.register(self.stop)  # the default for SIGPROF, which Python restores, ends the process
 
     def begin(self, notes: Notes) -> None:
-        """Begin with a fetch of this thread; `notes` knows its clocks and its present stage."""
-        if threading.get_ident() == self.watched:
-            self._notes, self._last, self._found = None, notes.clocks, {}
-            self._notes = notes
+        """Begin with a fetch of this thread; `notes` knows its present stage."""
+        if self._works and threading.current_thread() is threading.main_thread():
+            self._notes, self._found = notes, {}
 
-    def end(self, notes: Notes) -> None:
+    def end(self) -> None:
         """End a fetch: give its notes what was seen."""
-        if self._notes is notes:
-            self._notes = None
-            notes.functions = dict(self._found)
+        if self._notes is not None:
+            self._notes.functions, self._notes = self._found, None
 
     def stop(self) -> None:
-        """End the thread, and wait until it has ended."""
-        self._over.set()
-        if self.is_alive():
-            self.join()
+        """Stop the timer, and put the handler back that was there before."""
+        self.end()
+        if self._works:
+            signal.setitimer(signal.ITIMER_PROF, 0)
+            signal.signal(signal.SIGPROF, self._before)
+            self._works = False
+            atexit.unregister(self.stop)
 
-    def run(self) -> None:
-        try:
-            while not self._over.wait(EVERY):
-                self._look()
-        finally:
-            if self._queue >= 0:
-                os.close(self._queue)
-
-    def _look(self) -> None:
+    def _look(self, number: int, frame: FrameType | None) -> None:
+        now = time.process_time_ns()
+        spent, self._last = now - self._last, now
         notes = self._notes
         if notes is None:
             return
-        now = self._clocks()
-        frame, inner = sys._current_frames().get(self.watched), notes.inner
         found = None if frame is None else described(frame)
-        del frame
-        before, self._last = self._last, now
-        if found is None or self._notes is not notes:
-            return
-        wall, cpu, queue = (max(0, after - first) for after, first in zip(now, before, strict=True))
-        key = ("getitem" if inner is None else inner.name, *found)
-        looks, computing, waiting = self._found.get(key, (0, 0, 0))
-        self._found[key] = looks + 1, computing + cpu, waiting + max(0, wall - cpu - queue)
-
-    def _clocks(self) -> Clocks:
-        """The three clocks of the watched thread."""
-        wall = time.perf_counter_ns()
-        cpu = wall if self._clock is None else time.clock_gettime_ns(self._clock)
-        queue = int(os.pread(self._queue, 64, 0).split()[1]) if self._queue >= 0 else 0
-        return wall, cpu, queue
-
-
-def _schedstat(thread: int) -> int:
-    """The open schedstat file of a thread of this process; -1 where there is none."""
-    try:
-        return os.open(f"/proc/self/task/{thread}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        return -1
+        if found is not None:
+            inner = notes.inner
+            key = ("getitem" if inner is None else inner.name, *found)
+            looks, computing = self._found.get(key, (0, 0))
+            self._found[key] = looks + 1, computing + spent
 
 
 def described(frame: FrameType) -> tuple[str, str, int, str] | None:
@@ -142,7 +127,7 @@ def merged(found: Iterable[Mapping[Key, Times] | None]) -> dict[Key, Times]:
     """What was seen in several fetches, together."""
     total: dict[Key, Times] = {}
     for one in found:
-        for key, times in (one or {}).items():
-            looks, computing, waiting = (a + b for a, b in zip(total.get(key, (0, 0, 0)), times, strict=True))
-            total[key] = looks, computing, waiting
+        for key, (looks, computing) in (one or {}).items():
+            before = total.get(key, (0, 0))
+            total[key] = before[0] + looks, before[1] + computing
     return total

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from gpuaug.profiler.measure.clock import clocks
 from gpuaug.profiler.measure.recorder import Recorder
 from gpuaug.profiler.model.functions import Key, Times
 from gpuaug.profiler.model.trace import Trace
@@ -35,8 +36,8 @@ class Pass:
         pace: Seconds per batch over the whole pass.
         low, high: Seconds per batch in its fastest and its slowest window.
         batches: Number of batches.
-        busy: Seconds per batch that (the thread of the step, all threads of its process) computed; None if not
-            measured.
+        busy: Seconds per batch that (the thread of the step computed, all threads of its process computed, the thread
+            waited for a core); None if not measured.
     """
 
     name: str
@@ -44,7 +45,7 @@ class Pass:
     low: float
     high: float
     batches: int
-    busy: tuple[float, float] | None = None
+    busy: tuple[float, float, float] | None = None
 
 
 def repeat(source: Any) -> Iterator[Any]:
@@ -147,10 +148,12 @@ def alone(step: Callable[[Any], Any], batches: list[Any], seconds: float) -> Pas
     stream = itertools.cycle(batches)
     for batch in itertools.islice(stream, WARM):
         step(batch)
-    begun = time.thread_time(), time.process_time()
+    begun, process = clocks(), time.process_time_ns()
     found = summary("model alone", run(stream, step, seconds, 0))
-    busy = (time.thread_time() - begun[0]) / found.batches, (time.process_time() - begun[1]) / found.batches
-    return replace(found, busy=busy)
+    process = time.process_time_ns() - process
+    _, computed, queued = (after - before for after, before in zip(clocks(), begun, strict=True))
+    computed, process, queued = (1e-9 * spent / found.batches for spent in (computed, process, queued))
+    return replace(found, busy=(computed, process, queued))
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

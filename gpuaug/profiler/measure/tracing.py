@@ -45,7 +45,7 @@ _sampling = False  # whether processes that fetch look at their stacks
 
 
 def reset(sampling: bool = False) -> None:
-    """Start a new trace: forget the costs of earlier ones. With `sampling`, all fetches are looked at in detail."""
+    """Start a new trace: forget the costs of earlier ones. With `sampling`, look at the stacks of all fetches."""
     global _process, _sampling
     if _process.sampler is not None and _process.pid == os.getpid():
         _process.sampler.stop()
@@ -64,6 +64,8 @@ def _notes() -> Notes:
 
 def _end_fetch() -> None:
     """End the present fetch, finished or not."""
+    if _process.sampler is not None:
+        _process.sampler.end()
     if mine.notes is not None and mine.notes.fetching:
         mine.notes = mine.notes.before
 
@@ -79,7 +81,6 @@ def _open() -> Notes:
     ours = _process
     if _sampling and ours.sampler is None:
         ours.sampler = Sampler()
-        ours.sampler.start()
     detailed = _sampling or ours.batches < ALWAYS or ours.spent <= DETAIL * ours.elapsed
     notes = mine.notes = Notes(detailed, True, mine.notes)
     notes.threads = time.process_time_ns()
@@ -93,8 +94,6 @@ def _open() -> Notes:
 def _close(notes: Notes) -> None:
     """Finish the notes of a fetch."""
     end = clocks()
-    if _process.sampler is not None:
-        _process.sampler.end(notes)
     notes.clocks = (end[0] - notes.clocks[0], end[1] - notes.clocks[1], end[2] - notes.clocks[2])
     notes.threads = time.process_time_ns() - notes.threads
     notes.fetch = notes.fetch[0], end[0]
@@ -227,8 +226,12 @@ class TracedCollate:
 
     def __call__(self, samples: Any) -> Any:
         notes = _notes()
-        with stage("collate"):
-            batch = self.function(samples)
+        try:
+            with stage("collate"):
+                batch = self.function(samples)
+        except BaseException:
+            _end_fetch()
+            raise
         _close(notes)
         return TracedBatch(batch, notes)
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from gpuaug.profiler.model.rows import READERS, Row
+from gpuaug.profiler.model.rows import Row
 
 __all__ = ["Function", "Key", "Times", "functions_of"]
 
 Key = tuple[str, str, str, int, str]  # (stage, name, file, line, line of the caller)
-Times = tuple[int, int, int]  # (looks, nanoseconds on a core, nanoseconds waiting)
+Times = tuple[int, int]  # (looks, nanoseconds on a core)
 
-ENOUGH = 20  # looks at a row, for shares
+ENOUGH = 20  # looks at a row, for parts of it
 LEAST = 0.03  # part of a row's time, from which on a function is listed
 MOST = 10  # functions of a row
 
 
 @dataclass(frozen=True)
 class Function:
-    """A function in which workers spend the time of a row.
+    """A function in which workers spend the time of a row on a core.
 
     Attributes:
         row: Name of the row.
@@ -27,8 +27,8 @@ class Function:
         file, line: Place of the function; in the user's own code, the line that ran.
         caller: file:line in the user's code that called it; empty if the function is the user's own, or if no line of
             the user's is known.
-        seconds: Time of a batch in the function itself, without the functions that it calls in turn.
-        share: Part of the row's time.
+        seconds: Time of a batch on a core in the function itself, without the functions that it calls in turn.
+        share: Part of the row's time on a core.
     """
 
     row: str
@@ -45,28 +45,18 @@ def functions_of(found: Mapping[Key, Times], rows: Sequence[Row]) -> list[Functi
 
     Args:
         found: What was seen, by stage.
-        rows: Rows of a trace: waits in reading, decoding and the data set's own code belong to `storage`.
+        rows: Rows of a trace.
     """
-    times: dict[str, dict[tuple[str, str, int, str], float]] = {}
-    looks: dict[str, int] = {}
-    for (stage, name, file, line, caller), (count, computing, waiting) in found.items():
-        spent = {stage: computing, "storage": waiting} if stage in READERS else {stage: computing + waiting}
-        if stage == "read":
-            spent = {"storage": computing + waiting}
-        for place, seconds in spent.items():
-            own = times.setdefault(place, {})
-            own[name, file, line, caller] = own.get((name, file, line, caller), 0.0) + seconds
-            looks[place] = looks.get(place, 0) + count
     listed = []
     for row in rows:
-        seen = times.get(row.name, {}) if row.place == "worker" else {}
-        total = sum(seen.values())
-        if looks.get(row.name, 0) < ENOUGH or not total:
+        stage = {"storage": "read"}.get(row.name, row.name)
+        seen = {key[1:]: times for key, times in found.items() if key[0] == stage and row.place == "worker"}
+        total = sum(spent for _, spent in seen.values())
+        if sum(looks for looks, _ in seen.values()) < ENOUGH or not total:
             continue
-        ranked = sorted(seen.items(), key=lambda item: -item[1])[:MOST]
-        listed += [
-            Function(row.name, *key, row.seconds * part / total, part / total)
-            for key, part in ranked
-            if part >= LEAST * total
-        ]
+        seconds = float(row.computing.mean())
+        for (name, file, line, caller), (_, spent) in sorted(seen.items(), key=lambda item: -item[1][1])[:MOST]:
+            part = spent / total
+            if part >= LEAST:
+                listed.append(Function(row.name, name, file, line, caller, seconds * part, part))
     return listed
