@@ -84,8 +84,8 @@ def test_the_parts_of_a_row() -> None:
     storage = Row("storage", "worker", False, np.full(4, 0.001), np.full(4, 0.009))
     assert functions_of(found, [storage, row]) == [
         Function("storage", *read, 0.001, 1.0),  # its waits are on no core
-        Function("getitem", *copy, pytest.approx(0.015), 0.75),
-        Function("getitem", *check, pytest.approx(0.005), 0.25),
+        Function("getitem", *copy, 0.015, 0.75),
+        Function("getitem", *check, 0.005, 0.25),
     ]
     assert functions_of({("getitem", *copy): (ENOUGH - 1, 6_000_000)}, [row]) == []
     assert functions_of({("model", *copy): (ENOUGH, 1)}, [Row("model", "step", False, np.ones(4), np.zeros(4))]) == []

@@ -134,6 +134,9 @@ def _connecting(connect: Callable[..., Any]) -> Callable[..., Any]:
         def cursor(self, factory: Any = Cursor) -> Any:
             return super().cursor(factory)
 
+        def execute(self, *args: Any) -> Any:
+            return self.cursor().execute(*args)
+
     @wraps(connect)
     def connecting(*args: Any, **kwargs: Any) -> Any:
         if len(args) <= FACTORY:

@@ -150,10 +150,10 @@ def alone(step: Callable[[Any], Any], batches: list[Any], seconds: float) -> Pas
         step(batch)
     begun, process = clocks(), time.process_time_ns()
     found = summary("model alone", run(stream, step, seconds, 0))
-    process = time.process_time_ns() - process
-    _, computed, queued = (after - before for after, before in zip(clocks(), begun, strict=True))
-    computed, process, queued = (1e-9 * spent / found.batches for spent in (computed, process, queued))
-    return replace(found, busy=(computed, process, queued))
+    _, own, queued = (after - before for after, before in zip(clocks(), begun, strict=True))
+    spent = (own, time.process_time_ns() - process, queued)
+    each = 1e-9 / found.batches
+    return replace(found, busy=(each * spent[0], each * spent[1], each * spent[2]))
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------
