@@ -115,8 +115,8 @@ def _run(case: Case, folder: str, seconds: float, turns: int, free: float | None
             after.append(passes.recorded("after", loader, step, seconds, warm(cured), origin)[0].pace)
         drift.look()
     trace = join(traces)
-    alone = passes.alone(step_of(case.pipe), [None], min(0.5, seconds / 2)).pace
-    costs = Costs(trace, free, alone)
+    alone = passes.alone(step_of(case.pipe), [None], min(0.5, seconds / 2))
+    costs = Costs(trace, free, alone.pace, alone.busy)
     _, start = epoch_start(costs)
     verdict = judge(costs, groups(costs), start)
     predicted = low = high = None
@@ -131,7 +131,7 @@ def _run(case: Case, folder: str, seconds: float, turns: int, free: float | None
     right = any(label in said for label in case.labels)
     if verdict.kind == "tie" and "tie" not in case.labels and verdict.cause not in case.labels:
         right = False
-    report = conclude(trace, cores=free, drift=drift, alone=alone)
+    report = conclude(trace, cores=free, drift=drift, alone=alone.pace, busy=alone.busy)
     alarm = any(one.id != "busy-machine" for one in report.advice)  # which may be true
     return Result(
         case.name, case.labels, said, verdict.text, right, predicted, low, high, measured, error, wrong, costs.residual,

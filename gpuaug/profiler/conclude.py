@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -15,6 +15,7 @@ from gpuaug.profiler.machine import Drift, Machine
 from gpuaug.profiler.measure.names import files_of
 from gpuaug.profiler.measure.passes import Pass
 from gpuaug.profiler.model.costs import Costs
+from gpuaug.profiler.model.functions import Key, Times, functions_of
 from gpuaug.profiler.model.trace import Trace
 from gpuaug.profiler.report import Report
 
@@ -32,6 +33,8 @@ def conclude(
     passes: Iterable[Pass] = (),
     skipped: dict[str, str] | None = None,
     alone: float | None = None,
+    busy: tuple[float, float, float] | None = None,
+    functions: Mapping[Key, Times] | None = None,
     overhead: float | None = None,
     moved: MovedLoader | None = None,
     probed: Probe | None = None,
@@ -47,6 +50,8 @@ def conclude(
         passes: Measured passes.
         skipped: {pass: reason why it was not run}.
         alone: Seconds of a step alone, if measured.
+        busy: Of a step alone, see `Pass.busy`, if measured.
+        functions: What was seen of the workers' functions, if they were looked at.
         overhead: Cost of tracing, a fraction of the time, if measured.
         moved: The loader with its augmentation moved to the device, if that is possible.
         probed: Measured costs of `moved`.
@@ -56,11 +61,11 @@ def conclude(
         ValueError: If the trace has too few batches, or an id in `ignore` does not exist.
     """
     machine = Machine.here()
-    costs = Costs(trace, cores, alone)
+    costs = Costs(trace, cores, alone, busy)
     edge_seconds, edge_gain = epoch_start(costs)
     found = groups(costs)
     verdict = judge(costs, found, edge_gain)
-    busy = max(0.0, 1 - cores / machine.cores)
+    others = max(0.0, 1 - cores / machine.cores)
     advice = recommend(
         costs,
         verdict,
@@ -68,7 +73,7 @@ def conclude(
         moved=moved,
         probed=probed,
         edge=edge_gain,
-        busy=busy if busy > BUSY else 0.0,
+        busy=others if others > BUSY else 0.0,
         ignore=ignore,
     )
     report = Report(
@@ -82,6 +87,7 @@ def conclude(
         residual=costs.residual,
         overhead=overhead,
         alone=alone,
+        busy=busy,
         edge=edge_seconds,
         verdict=verdict,
         stages=stages(costs),
@@ -90,6 +96,7 @@ def conclude(
         receipt=None,
         drift=drift.change,
         reliable=drift.reliable,
+        functions=functions_of(functions or {}, costs.rows),
     )
     if loader is not None:
         report.files = files_of(loader.dataset, (index for index, _ in report.slowest()))

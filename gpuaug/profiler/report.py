@@ -14,6 +14,7 @@ from gpuaug.profiler.judge.receipt import Receipt
 from gpuaug.profiler.judge.verdict import Gain, Group, Stage, Verdict, gain
 from gpuaug.profiler.measure.passes import Pass
 from gpuaug.profiler.model.costs import Change, Costs
+from gpuaug.profiler.model.functions import Function
 from gpuaug.profiler.model.trace import Trace
 
 __all__ = ["VERSION", "Report", "load", "schema"]
@@ -37,6 +38,7 @@ class Report:
         residual: Replayed time / measured time - 1.
         overhead: Cost of tracing, a fraction of the time; None if not measured.
         alone: Seconds of a step alone, on batches in memory; None if not measured.
+        busy: Of a step alone, see `Pass.busy`; None if not measured.
         edge: Extra seconds of the first step of an epoch.
         verdict: What limits the job.
         stages: Time of a batch in each stage.
@@ -46,6 +48,7 @@ class Report:
         drift: Change of the cores' speed during the profile, a fraction.
         reliable: Whether `drift` is at most 10 %.
         files: {index as text: path} of the slowest samples, where the data set lists files.
+        functions: Functions in which the workers spend the time of their rows; empty if they were not looked at.
     """
 
     machine: dict[str, object]
@@ -67,6 +70,8 @@ class Report:
     drift: float
     reliable: bool
     files: dict[str, str] = field(default_factory=dict)
+    busy: tuple[float, float, float] | None = None
+    functions: list[Function] = field(default_factory=list)
 
     @property
     def exposed(self) -> float:
@@ -86,7 +91,7 @@ class Report:
     @property
     def costs(self) -> Costs:
         """Costs of the trace, for the replay."""
-        return Costs(self.trace, self.cores, self.alone)
+        return Costs(self.trace, self.cores, self.alone, self.busy)
 
     def slowest(self, count: int = 20) -> list[tuple[int | str | None, float]]:
         """The slowest samples, the slowest first. Each index is listed once.

@@ -20,6 +20,7 @@ from gpuaug.profiler.measure.budget import Budget
 from gpuaug.profiler.measure.epochs import is_short, length_of, repeated
 from gpuaug.profiler.measure.loaders import data_loader, rewrapped
 from gpuaug.profiler.measure.passes import Pass
+from gpuaug.profiler.model.functions import Key, Times
 from gpuaug.profiler.model.rows import MIN_BATCHES, steady
 from gpuaug.profiler.model.trace import Trace
 from gpuaug.profiler.report import Report
@@ -29,7 +30,7 @@ __all__ = ["Runs", "Step"]
 Step = Callable[[Any], object]
 
 # Fractions of the usable part of the budget
-WHOLE, ALONE, LOADER, COLD, STARTS, PROOF = 0.40, 0.10, 0.10, 0.05, 0.05, 0.30
+WHOLE, ALONE, LOADER, INSIDE, COLD, STARTS, PROOF = 0.40, 0.10, 0.10, 0.05, 0.05, 0.05, 0.30
 AFTER_FIRST, AFTER_WHOLE, AFTER_PARTS = 0.50, 0.50, 0.30  # left of it after the first run, the whole loop, its parts
 SLACK = 0.25  # by which the whole loop may take longer than its fraction, as a fraction of that
 TURNS = 2  # untraced runs, and traced runs
@@ -57,6 +58,8 @@ class Runs:
         self.length: int | None = None
         self.passes: list[Pass] = []
         self.skipped: dict[str, str] = {}  # pass -> reason
+        self.busy: tuple[float, float, float] | None = None  # see Pass.busy, of the step alone
+        self.functions: dict[Key, Times] = {}
         self.warm = self.own.num_workers * (self.own.prefetch_factor or 2) + 2
         self.origin = time.perf_counter_ns()
         self.drift = Drift()
@@ -157,7 +160,7 @@ class Runs:
             self.report("the step alone, on batches in memory")
             batches = passes.batches_of(self.loader)
             self.passes.append(passes.alone(self.step, batches, seconds))
-            alone = self.passes[-1].pace
+            alone, self.busy = self.passes[-1].pace, self.passes[-1].busy
         if self.step is not None and self.budget.fits(self.budget.share(LOADER)):
             self.report("the loader alone")
             self.passes.append(self.timed("loader alone", None, LOADER))
@@ -167,6 +170,19 @@ class Runs:
             reason = "its own work on a batch has no row, and counts as waiting for data"
             self.skipped[f"inside {type(self.given).__name__}"] = reason
         return alone
+
+    def inside(self) -> None:
+        """Which functions take the workers' time; a run of its own, since looking at them takes some percent."""
+        seconds = self.budget.share(INSIDE)
+        if not self.budget.fits(seconds):
+            self.skipped["inside the stages"] = self.budget.why_not(AFTER_PARTS)
+            return
+        self.report("the functions of the loader")
+        found, self.functions = passes.sampled("loader alone, stacks looked at", self.inner, seconds, self.warm)
+        self.passes.append(found)
+        if not self.functions:
+            reason = "nothing was seen: too little time is on a core, or other code or this system keeps SIGPROF"
+            self.skipped["inside the stages"] = reason
 
     def cold_files(self) -> None:
         """The loader alone, with its files in the page cache and outside of it."""

@@ -185,6 +185,7 @@ def measure(
     run = Runs(training_loader(loader), step, Budget(budget), report)
     overhead, trace = run.whole_loop()
     alone = run.parts()
+    run.inside()
     if cold:
         run.cold_files()
     else:
@@ -199,6 +200,8 @@ def measure(
         passes=run.passes,
         skipped=run.skipped,
         alone=alone,
+        busy=run.busy,
+        functions=run.functions,
         overhead=overhead,
         moved=moved,
         probed=probed,

@@ -64,6 +64,34 @@ def test_a_probe_measures_every_part() -> None:
     assert found.device == "cpu"
 
 
+class Around(Photos):
+    """Holds another data set."""
+
+    def __init__(self, inner: Any) -> None:
+        self.inner = inner
+
+    def __getitem__(self, index: int) -> Any:
+        return self.inner[index]
+
+
+class Inverting(Around):
+    """Changes the images that the other one has transformed."""
+
+    def __getitem__(self, index: int) -> Any:
+        image, label = self.inner[index]
+        return 1 - image, label
+
+
+class Both(Around):
+    def __init__(self) -> None:
+        self.left, self.right = Photos(still()), Photos(still())
+
+
+class Method(Around):
+    def transform(self, image: Any) -> Any:
+        return image
+
+
 class Unknown:
     def __call__(self, image: Any) -> Any:
         return image
@@ -75,6 +103,9 @@ class Unknown:
         (DataLoader(Photos(Unknown()), 4), "Unknown"),
         (DataLoader(Photos(still()), 4, collate_fn=list), "custom collate_fn"),
         (DataLoader(Photos(still()), None), "makes no batches"),
+        (DataLoader(Inverting(Photos(still())), 4), "changes images after"),
+        (DataLoader(Both(), 4), "no `transform`"),
+        (DataLoader(Method(torch.zeros(4, 2)), 4), "no `transform`"),
         (DataLoader(torch.utils.data.TensorDataset(torch.zeros(4, 2)), 2), "no `transform`"),
     ],
 )

@@ -165,16 +165,36 @@ def transform(*before: Any) -> Any:
     return v2.Compose([*before, *STILL])
 
 
-@pytest.mark.parametrize("kind", ["plain", "subset", "folder"])
+class Held(Dataset[Any]):
+    """Holds another data set, as a user's own class does; its transform is a property that must not be called."""
+
+    def __init__(self, photos: Any) -> None:
+        self.photos = photos
+        self.sizes = [1, 2]
+
+    @property
+    def transform(self) -> Any:
+        raise AssertionError("a property was called")
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.photos[index]
+
+
+@pytest.mark.parametrize("kind", ["plain", "subset", "folder", "held"])
 def test_augmentation_moves(kind: str, folder: Path) -> None:
     if kind == "folder":
         data: Any = ImageFolder(folder, transform(v2.PILToTensor()))
     else:
         data = Photos(transform())
-    loader = DataLoader(Subset(data, range(4)) if kind == "subset" else data, 4)
+    data = Held(Subset(data, range(4))) if kind == "held" else Subset(data, range(4)) if kind == "subset" else data
+    loader = DataLoader(data, 4)
     before = first(loader)
     code = move(loader, torch.device("cpu")).code
     assert close(first(pasted(loader, code)), before), code
+    assert ("loader.dataset.photos.dataset.transform" in code) == (kind == "held")
 
 
 def test_a_folder_is_packed(folder: Path) -> None:

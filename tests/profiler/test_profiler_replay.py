@@ -192,3 +192,38 @@ def after_the_first(loader: Any, step: float) -> float:
     for _ in batches:
         time.sleep(step)
     return time.perf_counter() - first
+
+
+# ---- shared cores --------------------------------------------------------------------------------------------------
+
+
+def pace_of(load: Load, setting: Setting) -> float:
+    """Milliseconds per batch in a steady state."""
+    ends = replay([load] * 400, setting).ends
+    return 1e3 * (ends[299] - ends[99]) / 200
+
+
+@pytest.mark.parametrize(
+    ("step", "threads", "before", "moved", "removed"),
+    [
+        # A step on a GPU waits 4 ms: two workers on two cores need 10 / 2 ms a batch, then it is the step
+        ((0.0, 4.0), 1.0, 5.0, 5.0, 4.0),
+        # A step of one thread computes 4 ms: (10 + 4) / 2; moved work is the same work; (5 + 4) / 2
+        ((4.0, 0.0), 1.0, 7.0, 7.0, 4.5),
+        # A step of two threads computes 4 ms on each: (10 + 8) / 2; (5 + 8) / 2
+        ((4.0, 0.0), 2.0, 9.0, 9.0, 6.5),
+    ],
+)
+def test_moved_work_stays_on_shared_cores(
+    step: tuple[float, float], threads: float, before: float, moved: float, removed: float
+) -> None:
+    """Two workers and a step on two cores: whoever computes, the cores have as much to do."""
+    computing, waiting = step[0] * 1e-3, step[1] * 1e-3
+    setting = Setting(2, pinning=True, cores=2, threads=threads)
+
+    def pace(fetch: float, ahead: float) -> float:
+        return pace_of(Load((fetch * 1e-3, 0.0), ahead=ahead * 1e-3, step=(computing, waiting)), setting)
+
+    assert pace(10.0, 0.0) == pytest.approx(before, rel=0.03)
+    assert pace(5.0, 5.0) == pytest.approx(moved, rel=0.03)
+    assert pace(5.0, 0.0) == pytest.approx(removed, rel=0.03)

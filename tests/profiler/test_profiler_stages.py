@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -236,6 +237,26 @@ def test_h5py_and_zip_files_are_storage(tmp_path: Path) -> None:
         read = Reader(lambda index: torch.frombuffer(bytearray(archive.read(str(index))), dtype=torch.uint8))
         assert rows(DataLoader(read, 4))["storage"] > 0
     assert not hasattr(zipfile.ZipFile.read, instrument.MARK)
+
+
+def test_sqlite_is_storage(tmp_path: Path) -> None:
+    """With a connection for each process, as its documentation asks for."""
+    with sqlite3.connect(tmp_path / "x.db") as made:
+        made.execute("create table images (number integer primary key, content blob)")
+        made.executemany("insert into images values (?, ?)", ((number, bytes(3_000_000)) for number in range(24)))
+    made.close()
+    opened: list[Any] = []
+
+    def read(index: int) -> Any:
+        if not opened:
+            opened.append(sqlite3.connect(tmp_path / "x.db"))
+        (content,) = opened[0].execute("select content from images where number = ?", (index,)).fetchone()
+        return torch.tensor(content[0])
+
+    found = rows(DataLoader(Reader(read), 4))
+    opened[0].close()
+    assert found["storage"] > found["getitem"]
+    assert not hasattr(sqlite3.connect, instrument.MARK)
 
 
 class Reader(Dataset[Any]):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from multiprocessing.reduction import ForkingPickler
@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from torch.utils.data._utils.collate import default_collate
 
 from gpuaug.profiler.judge.paste import moved_code, owner_of
+from gpuaug.profiler.machine import cores
 from gpuaug.profiler.measure.loaders import data_loader
 from gpuaug.profiler.model.trace import batch_size
 
@@ -65,12 +66,22 @@ class _ToTensor:
 
     def __init__(self) -> None:
         self.seconds = 0.0
+        self._made: Any = None
 
     def __call__(self, image: Any) -> torch.Tensor:
-        start = time.perf_counter()
+        start = time.thread_time()
         found = self._tensor(image)
-        self.seconds += time.perf_counter() - start
+        self.seconds += time.thread_time() - start
+        self._made = found
         return found
+
+    def check(self, sample: Any) -> None:
+        """Check that a sample of the data set holds the image as this transform returned it."""
+        parts = sample.values() if isinstance(sample, Mapping) else sample
+        parts = parts if isinstance(sample, (Mapping, tuple, list)) else [sample]
+        if self._made is None or not any(part is self._made for part in parts):
+            raise ValueError("the data set changes images after its `transform`")
+        self._made = None
 
     def _tensor(self, image: Any) -> torch.Tensor:
         from torchvision.transforms.v2.functional import pil_to_tensor
@@ -99,25 +110,25 @@ def move(loader: Any, device: torch.device) -> MovedLoader:
     if isinstance(inner.dataset, IterableDataset):
         raise ValueError("the data set is iterable")
     if found is None:
-        raise ValueError("the data set has no `transform` to move")
+        raise ValueError("the data set has no `transform` to move, or several")
     if batch_size(inner) is None:
         raise ValueError("the loader makes no batches, or its batch size is unknown")
     if inner.collate_fn is not default_collate:
         raise ValueError("the loader has a custom collate_fn")
-    chain, transform = found
-    converted = from_torchvision(transform)
-    dataset = copy.copy(chain[-1])
+    converted = from_torchvision(found.transform)
+    dataset, last = copy.copy(found.chain[-1]), found.chain[-1]
     to_tensor = dataset.__dict__["transform"] = _ToTensor()
-    both = hasattr(chain[-1], "transforms") and hasattr(chain[-1].transforms, "transform")
+    both = hasattr(last, "transforms") and hasattr(last.transforms, "transform")
     if both:
         dataset.__dict__["transforms"] = type(dataset.transforms)(to_tensor, dataset.transforms.target_transform)
-    for outer in reversed(chain[:-1]):
+    for outer, name in zip(reversed(found.chain[:-1]), reversed(found.names), strict=True):
         twin = copy.copy(outer)
-        twin.__dict__["dataset"] = dataset
+        twin.__dict__[name] = dataset
         dataset = twin
+    to_tensor.check(dataset[0])
     changed = with_settings(inner, dataset=dataset, collate_fn=ragged_collate)
     augment = Augment(train=converted).to(device)
-    code = moved_code(inner, len(chain) - 1, both, str(device))
+    code = moved_code(inner, found.path, both, str(device))
     return MovedLoader(changed, to_tensor, augment, device, code)
 
 
@@ -156,18 +167,20 @@ def probe(loader: Any, moved: MovedLoader, repeats: int = 3) -> Probe:
     before = _transport(inner.collate_fn, now, repeats)
     after = _transport(moved.loader.collate_fn, decoded, repeats)
     batch = moved.loader.collate_fn(decoded)
-    walls, cpus = [], []
+    times = []
     for turn in range(repeats + 2):
-        start, spent = time.perf_counter(), time.process_time()
+        start, own, spent = time.perf_counter(), time.thread_time(), time.process_time()
         images = batch.images.to(moved.device) if moved.device.type != "cpu" else batch.images
         moved.augment(images, batch.labels)
         if moved.device.type == "cuda":
             torch.cuda.synchronize(moved.device)
         if turn >= 2:  # the first calls compile
-            walls.append(time.perf_counter() - start)
-            cpus.append(time.process_time() - spent)
-    seconds = median(walls)
-    threads = max(1.0, median(cpus) / seconds)
+            times.append((time.perf_counter() - start, time.thread_time() - own, time.process_time() - spent))
+    wall, own, spent = (median(column) for column in zip(*times, strict=True))
+    seconds, threads = wall, 1.0
+    if moved.device.type == "cpu":  # on cores, whoever else uses them
+        seconds = max(own, spent / cores())
+        threads = max(1.0, spent / seconds)
     made, received = (new / old for new, old in zip(after, before, strict=True))
     return Probe(made, received, kept, seconds * size / count, threads, moved.device.type)
 
@@ -176,13 +189,13 @@ def _transport(collate: Callable[[Any], Any], samples: list[Any], repeats: int) 
     """Seconds to collate and pickle a batch as for a worker's queue, and seconds to unpickle it."""
     made, received = [], []
     for _ in range(repeats + 1):  # the first one warms up
-        start = time.perf_counter()
+        start = time.thread_time()
         buffer = BytesIO()
         ForkingPickler(buffer, 2).dump(collate(samples))
-        sent = time.perf_counter()
+        sent = time.thread_time()
         ForkingPickler.loads(buffer.getvalue())
         made.append(sent - start)
-        received.append(time.perf_counter() - sent)
+        received.append(time.thread_time() - sent)
     return median(made[1:]), median(received[1:])
 
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import copy
+import inspect
 import os
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import BatchSampler, DataLoader, Dataset, IterableDataset, RandomSampler, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, SequentialSampler
 from torch.utils.data._utils.collate import default_collate, default_convert
 
+from gpuaug.profiler.measure.instrument import is_dataset
+
 __all__ = [
-    "AS_TENSORS", "is_plain", "late_floats", "moved_code", "one_thread", "owner_of", "packable", "packed_code",
+    "AS_TENSORS", "Owner", "is_plain", "late_floats", "moved_code", "one_thread", "owner_of", "packable", "packed_code",
     "rebuilt", "stacks", "with_arguments",
 ]  # fmt: skip
 
@@ -134,26 +139,59 @@ def _call(name: str, arguments: list[str]) -> str:
 # ---- single recommendations ------------------------------------------------------------------------------------------
 
 
-def owner_of(dataset: Any) -> tuple[list[Any], Any] | None:
-    """(data sets, transform): the nested data sets down to the first with a `transform`; None if there is none."""
-    chain, found = [], dataset
-    for _ in range(DEPTH):
-        chain.append(found)
-        if callable(getattr(found, "transform", None)):
-            return chain, found.transform
-        found = getattr(found, "dataset", None)
-        if not isinstance(found, Dataset):
-            return None
-    return None
+@dataclass(frozen=True)
+class Owner:
+    """Where a data set keeps its transform.
+
+    Attributes:
+        chain: The data sets, from the outermost one to the one with the transform.
+        names: Attribute of each data set that holds the next one.
+        transform: The transform.
+    """
+
+    chain: tuple[Any, ...]
+    names: tuple[str, ...]
+    transform: Any
+
+    @property
+    def path(self) -> str:
+        """Expression for the data set with the transform."""
+        return ".".join(("loader.dataset", *self.names))
 
 
-def stacks(loader: DataLoader[Any], count: int = 3) -> bool:
+def owner_of(dataset: Any) -> Owner | None:
+    """The data set with a `transform`, in any attribute of those around it; None without one, or with several.
+
+    Only attributes that are stored are read: no property of the user is called.
+    """
+    found = list(_owners(dataset, (), (), set()))
+    return found[0] if len(found) == 1 else None
+
+
+def _owners(dataset: Any, chain: tuple[Any, ...], names: tuple[str, ...], seen: set[int]) -> Iterator[Owner]:
+    if len(chain) == DEPTH or id(dataset) in seen:
+        return
+    seen.add(id(dataset))
+    chain = (*chain, dataset)
+    own = getattr(dataset, "__dict__", {})
+    transform = own["transform"] if "transform" in own else inspect.getattr_static(type(dataset), "transform", None)
+    if callable(transform) and ("transform" in own or not hasattr(transform, "__get__")):  # no method and no property
+        yield Owner(chain, names, transform)
+        return
+    for name, value in list(own.items()):
+        if name.isidentifier() and is_dataset(value):
+            yield from _owners(value, chain, (*names, name), seen)
+
+
+def stacks(loader: DataLoader[Any], count: int = 8) -> bool:
     """Whether default_collate gives the same batch of a few samples as the loader's own function, and is another."""
     own: Any = loader.collate_fn
     if own in (default_collate, default_convert) or isinstance(loader.dataset, IterableDataset):
         return False
     try:
-        samples = [loader.dataset[number] for number in range(min(count, len(loader.dataset)))]  # type: ignore[arg-type]
+        data = copy.copy(loader.dataset)  # what it opens stays with the copy
+        length = len(data)  # type: ignore[arg-type]
+        samples = [data[number] for number in range(0, length, max(1, length // count))][:count]
         return len(samples) > 1 and same(own(list(samples)), default_collate(list(samples)))  # type: ignore[no-untyped-call]
     except Exception:  # the user's code, called in another way
         return False
@@ -192,9 +230,8 @@ def late_floats(loader: DataLoader[Any]) -> str | None:
     found = owner_of(loader.dataset)
     if found is None or not is_plain(loader) or loader.collate_fn is not default_collate:
         return None
-    chain, transform = found
-    steps = getattr(transform, "transforms", None)
-    if not isinstance(steps, list) or getattr(chain[-1], "transform", None) is not transform:
+    steps = getattr(found.transform, "transforms", None)
+    if not isinstance(steps, list):
         return None
     count = 0
     while count < len(steps) and type(steps[-1 - count]).__name__ in FLOATS:
@@ -202,7 +239,7 @@ def late_floats(loader: DataLoader[Any]) -> str | None:
     pixels = {type(step).__name__ for step in steps[: len(steps) - count]}
     if not count or not pixels & {"PILToTensor", "ToImage"} or pixels & {"ToTensor", "ToDtype", "ConvertImageDtype"}:
         return None
-    place = "loader.dataset" + ".dataset" * (len(chain) - 1) + ".transform.transforms"
+    place = f"{found.path}.transform.transforms"
     return (
         "import gpuaug as ga\n\n"
         f"augment = ga.Augment(ga.from_torchvision({place}[-{count}:]))\n"
@@ -211,16 +248,15 @@ def late_floats(loader: DataLoader[Any]) -> str | None:
     )
 
 
-def moved_code(loader: DataLoader[Any], depth: int, both: bool, device: str) -> str:
+def moved_code(loader: DataLoader[Any], place: str, both: bool, device: str) -> str:
     """Lines that move the transform of a data set to a device.
 
     Args:
         loader: The loader.
-        depth: How many data sets are around the one with the transform.
+        place: Expression for the data set with the transform.
         both: Whether that data set keeps its transform in `transforms` too, as torchvision's do.
         device: Device that augments.
     """
-    place = "loader.dataset" + ".dataset" * depth
     lines = [
         "import gpuaug as ga",
         "from torchvision.transforms import v2",

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 
 from gpuaug.profiler.judge.advice import Advice, check_ids
 from gpuaug.profiler.judge.apply import MovedLoader, Probe
-from gpuaug.profiler.judge.code_checks import code_checks
+from gpuaug.profiler.judge.code_checks import code_checks, shards
 from gpuaug.profiler.judge.paste import (
     AS_TENSORS,
     late_floats,
@@ -24,7 +24,7 @@ from gpuaug.profiler.judge.paste import (
     stacks,
     with_arguments,
 )
-from gpuaug.profiler.judge.verdict import MATTERS, Gain, Verdict, crowded, gain, slow_worker
+from gpuaug.profiler.judge.verdict import MATTERS, Gain, Verdict, gain, slow_worker
 from gpuaug.profiler.machine import Machine
 from gpuaug.profiler.model.costs import Change, Costs
 
@@ -118,6 +118,10 @@ def _workers(costs: Costs, loader: DataLoader[Any] | None) -> Iterator[Advice]:
     if workers != now:
         note = "" if workers else " (the main process fetches)"
         note += "" if now else "; moving batches between processes was not measured, and is assumed to take no time"
+        if costs.trace.loader.iterable and now < 2 <= workers:
+            if loader is not None and not (loader.worker_init_fn or shards(loader.dataset)):
+                return  # each worker would give all samples again
+            note += "; the data set must have a part for each worker"
         how = with_arguments(loader, num_workers=str(workers))
         title = f"Use {workers} workers instead of {now}{note}."
         yield Advice("num-workers", title, gain(costs, change), how, change, {"num_workers": workers})
@@ -217,11 +221,11 @@ def best_workers(costs: Costs) -> tuple[int, Change]:
 def _observed(costs: Costs, verdict: Verdict, busy: float, loader: DataLoader[Any] | None) -> Iterator[Advice]:
     """Recommendations that follow from the measured times without a replay; they have no gain."""
     trace = costs.trace
-    worker = slow_worker(trace)
-    if worker is not None:
+    if verdict.cause == "worker":
+        worker = slow_worker(trace)
         title = f"Worker {worker} is slower than the others: check what it reads."
         yield Advice("slow-worker", title, None, "")
-    if crowded(costs):
+    if verdict.cause == "threads":
         threads = costs.setting.worker_threads
         title = f"{trace.loader.workers} workers use {threads:.1f} threads each, on {costs.cores:g} cores together."
         how = with_arguments(loader, one_thread(loader), worker_init_fn="one_thread")
@@ -244,7 +248,7 @@ def _observed(costs: Costs, verdict: Verdict, busy: float, loader: DataLoader[An
         if 1 <= fitting < trace.loader.prefetch:
             how = with_arguments(loader, "# or docker run --shm-size=8g ...", prefetch_factor=str(fitting))
         yield Advice("shared-memory", title, None, how)
-    if any(one.device for one in trace.batches) and not trace.loader.pin_memory:
+    if any(one.device for one in trace.batches) and not trace.loader.pin_memory and batch.tensor_bytes > BIG:
         title = "Use pinned memory: the device copies while it computes. No gain is predicted: no copy was measured."
         how = with_arguments(loader, "# and copy with .to(device, non_blocking=True)", pin_memory="True")
         yield Advice("pin-memory", title, None, how)

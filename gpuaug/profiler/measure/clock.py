@@ -66,13 +66,14 @@ class Notes:
         threads: Time of all threads of the process on cores, in ns.
         sent, received, pinned: Spans of pickling, unpickling and `pin_memory`; None if it did not happen.
         moved: Time on a core of pickling and of unpickling, in ns.
+        functions: What a `Sampler` saw during the fetch; None without one.
         fetching: Whether these are the notes of a fetch; else of a step.
         before: Notes of this thread before these.
     """
 
     __slots__ = (
-        "before", "clocks", "fetch", "fetching", "inner", "moved", "pinned", "process", "received", "samples", "sent",
-        "stages", "threads", "together",
+        "before", "clocks", "fetch", "fetching", "functions", "inner", "moved", "pinned", "process", "received",
+        "samples", "sent", "stages", "threads", "together",
     )  # fmt: skip
 
     def __init__(self, detailed: bool, fetching: bool = False, before: Notes | None = None) -> None:
@@ -88,6 +89,7 @@ class Notes:
         self.received: Span | None = None
         self.pinned: Span | None = None
         self.moved = (0, 0)
+        self.functions: dict[Any, Any] | None = None
         self.inner: stage | None = None  # the present stage
 
     def __reduce__(self) -> Any:
@@ -100,6 +102,7 @@ class Notes:
             self.stages,
             self.threads,
             self.together,
+            self.functions,
             moment(),
         )
         return _arrived, found
@@ -113,12 +116,13 @@ def moment() -> Moment:
 
 
 def _arrived(
-    process: int, fetch: Span, clocks: Clocks, samples: Any, stages: Any, threads: int, together: bool, left: Moment
-) -> tuple[Notes, Moment, Moment]:
+    process: int, fetch: Span, clocks: Clocks, samples: Any, stages: Any, threads: int, together: bool, functions: Any,
+    left: Moment,
+) -> tuple[Notes, Moment, Moment]:  # fmt: skip
     """(notes, moment of pickling, moment of unpickling)."""
     notes = Notes(False)
     notes.process, notes.fetch, notes.clocks, notes.threads = process, fetch, clocks, threads
-    notes.samples, notes.stages, notes.together = samples, stages, together
+    notes.samples, notes.stages, notes.together, notes.functions = samples, stages, together, functions
     return notes, left, moment()
 
 

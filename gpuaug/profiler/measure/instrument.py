@@ -22,6 +22,7 @@ DISPATCHED = ("apply_without_invocation", "apply_in_invocation")  # methods of a
 DEPTH = 4  # nested data sets, at most
 MARK = "timed_by_gpuaug"  # attribute of a function that is timed
 FUNCTIONS = (FunctionType, BuiltinFunctionType)
+FACTORY = 5  # position of the argument `factory` of sqlite3.connect
 STORES = ("torch", "numpy", "pandas", "polars", "pyarrow", "PIL", "builtins", "collections", "h5py", "zarr", "lmdb")
 
 # (module, class or "", function, name of the stage)
@@ -109,8 +110,41 @@ def decoders(patches: Patches | None = None) -> None:
         patches.put(owner, name, timed)
         if not kind:
             named[function] = timed
+    connect = getattr(sys.modules.get("sqlite3"), "connect", None)
+    if connect is not None and not getattr(connect, MARK, False):
+        named[connect] = _connecting(connect)
+        patches.put(sys.modules["sqlite3"], "connect", named[connect])
     for module, own, function in _imported(named):
         patches.put(module, own, named[function])
+
+
+def _connecting(connect: Callable[..., Any]) -> Callable[..., Any]:
+    """sqlite3's `connect`, whose cursors are timed: Python does not let methods of its own classes be replaced."""
+    import sqlite3
+    from functools import wraps
+
+    class Cursor(sqlite3.Cursor):
+        execute = _timed(sqlite3.Cursor.execute, "read")
+        fetchone = _timed(sqlite3.Cursor.fetchone, "read")
+        fetchmany = _timed(sqlite3.Cursor.fetchmany, "read")
+        fetchall = _timed(sqlite3.Cursor.fetchall, "read")
+        __next__ = _timed(sqlite3.Cursor.__next__, "read")
+
+    class Connection(sqlite3.Connection):
+        def cursor(self, factory: Any = Cursor) -> Any:
+            return super().cursor(factory)
+
+        def execute(self, *args: Any) -> Any:
+            return self.cursor().execute(*args)
+
+    @wraps(connect)
+    def connecting(*args: Any, **kwargs: Any) -> Any:
+        if len(args) <= FACTORY:
+            kwargs.setdefault("factory", Connection)
+        return connect(*args, **kwargs)
+
+    setattr(connecting, MARK, True)
+    return connecting
 
 
 def _imported(functions: Collection[Any]) -> list[tuple[Any, str, Any]]:

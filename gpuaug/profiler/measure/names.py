@@ -9,6 +9,8 @@ from typing import Any
 
 from torch.utils.data import ConcatDataset, Subset
 
+from gpuaug.profiler.measure.instrument import is_dataset
+
 __all__ = ["file_of", "files_of"]
 
 LISTS = ("samples", "imgs", "images", "paths", "files", "filenames", "image_paths", "img_paths")  # usual names
@@ -34,11 +36,20 @@ def file_of(dataset: Any, index: Any) -> str | None:
             dataset = dataset.datasets[part]
         elif (path := _listed(dataset, index)) is not None:
             return path
-        elif hasattr(dataset, "__dict__") and "dataset" in vars(dataset):
-            dataset = vars(dataset)["dataset"]
+        elif (inner := _inside(dataset)) is not None:
+            dataset = inner
         else:
             return None
     return None
+
+
+def _inside(dataset: Any) -> Any:
+    """The one data set that another holds, in any attribute, if it has as many samples; else None."""
+    held = [value for value in getattr(dataset, "__dict__", {}).values() if is_dataset(value)]
+    try:
+        return held[0] if len(held) == 1 and len(held[0]) == len(dataset) else None
+    except TypeError:  # a stream, which has no length
+        return None
 
 
 def _listed(dataset: Any, index: int) -> str | None:

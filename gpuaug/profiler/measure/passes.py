@@ -9,17 +9,20 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
+from gpuaug.profiler.measure.clock import clocks
 from gpuaug.profiler.measure.recorder import Recorder
+from gpuaug.profiler.model.functions import Key, Times
 from gpuaug.profiler.model.trace import Trace
 
-__all__ = ["FEWEST", "Pass", "alone", "batches_of", "cold_files", "evict", "recorded", "starts", "timed"]
+__all__ = ["FEWEST", "Pass", "alone", "batches_of", "cold_files", "evict", "recorded", "sampled", "starts", "timed"]
 
 CACHED = 4  # batches on which the step alone runs again and again
+WARM = 2  # first steps alone that are left out: they may compile
 WINDOWS = 5  # parts of a pass, of which the fastest and the slowest are reported
 FEWEST = WINDOWS + 1  # batches that a run times at least
 EPOCHS = 2, 5  # epochs whose starts are timed: at least, and at most
@@ -35,6 +38,8 @@ class Pass:
         pace: Seconds per batch over the whole pass.
         low, high: Seconds per batch in its fastest and its slowest window.
         batches: Number of batches.
+        busy: Seconds per batch that (the thread of the step computed, all threads of its process computed, the thread
+            waited for a core); None if not measured.
     """
 
     name: str
@@ -42,6 +47,7 @@ class Pass:
     low: float
     high: float
     batches: int
+    busy: tuple[float, float, float] | None = None
 
 
 def repeat(source: Any) -> Iterator[Any]:
@@ -154,6 +160,13 @@ def starts(loader: Any, step: Callable[[Any], Any] | None, seconds: float, origi
         return recorder.trace
 
 
+def sampled(name: str, loader: Any, seconds: float, warm: int) -> tuple[Pass, dict[Key, Times]]:
+    """Measure a loader alone while its stacks are looked at: (pass, what was seen of its functions)."""
+    with Recorder(loader, sampling=True) as recorder:
+        found = timed(name, recorder, None, seconds, warm, wall=True)
+        return found, recorder.functions
+
+
 def batches_of(loader: Any, count: int = CACHED) -> list[Any]:
     """Copies of the first batches, so that shared memory and pinned buffers are released."""
     found = []
@@ -175,8 +188,16 @@ def clone(batch: Any) -> Any:
 
 
 def alone(step: Callable[[Any], Any], batches: list[Any], seconds: float) -> Pass:
-    """Measure the step on batches in memory: no data path can be faster."""
-    return summary("model alone", run(itertools.cycle(batches), step, seconds, 2))
+    """Measure the step on batches in memory, without workers: no data path can be faster."""
+    stream = itertools.cycle(batches)
+    for batch in itertools.islice(stream, WARM):
+        step(batch)
+    begun, process = clocks(), time.process_time_ns()
+    found = summary("model alone", run(stream, step, seconds, 0))
+    _, own, queued = (after - before for after, before in zip(clocks(), begun, strict=True))
+    spent = (own, time.process_time_ns() - process, queued)
+    each = 1e-9 / found.batches
+    return replace(found, busy=(each * spent[0], each * spent[1], each * spent[2]))
 
 
 # ---- files -----------------------------------------------------------------------------------------------------------

@@ -15,9 +15,11 @@ from torch.utils.data import DataLoader
 from gpuaug.profiler.measure import instrument
 from gpuaug.profiler.measure.clock import Notes, clocks, mine
 from gpuaug.profiler.measure.contents import count, samples_in
+from gpuaug.profiler.measure.functions import merged
 from gpuaug.profiler.measure.loaders import check_traceable, data_loader, rewrapped, traced
 from gpuaug.profiler.measure.tracing import TracedBatch, reset
 from gpuaug.profiler.measure.wrappers import check_rebatched
+from gpuaug.profiler.model.functions import Key, Times
 from gpuaug.profiler.model.trace import Batch, Interval, Loader, Trace
 
 __all__ = ["Recorder", "count"]
@@ -51,13 +53,14 @@ class Recorder(_Proxy):
     Args:
         loader: A DataLoader, or an object with one as its `loader` (timm's PrefetchLoader, gpuaug's DeviceLoader).
         origin: Value of time.perf_counter_ns() at second 0 of the trace. None: now.
+        sampling: Whether to look at the stacks of the processes that fetch, which costs some percent of the time.
 
     Attributes:
         trace: Trace of the batches so far.
     """
 
-    def __init__(self, loader: Any, origin: int | None = None) -> None:
-        self.loader = loader
+    def __init__(self, loader: Any, origin: int | None = None, sampling: bool = False) -> None:
+        self.loader, self.sampling = loader, sampling
         self.inner = data_loader(loader)
         check_traceable(self.inner)
         self.origin = time.perf_counter_ns() if origin is None else origin
@@ -75,7 +78,7 @@ class Recorder(_Proxy):
         self._epoch = 0
 
     def __enter__(self) -> Recorder:
-        reset()
+        reset(self.sampling)
         try:
             self._twin = traced(self.inner)
             if self.loader is not self.inner:
@@ -95,6 +98,8 @@ class Recorder(_Proxy):
     def _restore(self) -> None:
         self.patches.restore()
         self._twin = self._wrapper = self._view = None  # ends persistent workers
+        if self.sampling:
+            reset()
 
     @property
     def trace(self) -> Trace:
@@ -109,6 +114,11 @@ class Recorder(_Proxy):
             worker = -1 if seen.notes.process == os.getpid() else found.setdefault(seen.notes.process, len(found))
             batches.append(self._batch(seen, worker, device))
         return Trace(Loader.of(self.inner, self._names), batches, list(self._starts), list(self._ends))
+
+    @property
+    def functions(self) -> dict[Key, Times]:
+        """What was seen of the functions that fetch, with `sampling`."""
+        return merged(seen.notes.functions for seen in self._seen if seen.over)
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate over one epoch. The step of a batch lasts until the next batch is requested."""

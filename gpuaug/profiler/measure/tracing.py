@@ -19,6 +19,7 @@ from torch.utils.data._utils.pin_memory import pin_memory
 
 from gpuaug.profiler.measure import instrument
 from gpuaug.profiler.measure.clock import Moment, Notes, clocks, mine, moment, stage
+from gpuaug.profiler.measure.functions import Sampler
 
 __all__ = [
     "PassingOn",
@@ -45,15 +46,19 @@ class _Process:
         self.elapsed = 0  # ns of fetching
         self.spent = 0  # ns of timing stages, estimated
         self.each = 0  # ns of timing one stage
+        self.sampler: Sampler | None = None
 
 
 _process = _Process()
+_sampling = False  # whether processes that fetch look at their stacks
 
 
-def reset() -> None:
-    """Start a new trace: forget the costs of earlier ones."""
-    global _process
-    _process = _Process()
+def reset(sampling: bool = False) -> None:
+    """Start a new trace: forget the costs of earlier ones. With `sampling`, look at the stacks of all fetches."""
+    global _process, _sampling
+    if _process.sampler is not None and _process.pid == os.getpid():
+        _process.sampler.stop()
+    _process, _sampling = _Process(), sampling
     _end_fetch()
 
 
@@ -68,6 +73,8 @@ def _notes() -> Notes:
 
 def _end_fetch() -> None:
     """End the present fetch, finished or not."""
+    if _process.sampler is not None:
+        _process.sampler.end()
     if mine.notes is not None and mine.notes.fetching:
         mine.notes = mine.notes.before
 
@@ -81,11 +88,15 @@ def _open() -> Notes:
     if not _process.each:
         _process.each = _cost()
     ours = _process
-    detailed = ours.batches < ALWAYS or ours.spent <= DETAIL * ours.elapsed
+    if _sampling and ours.sampler is None:
+        ours.sampler = Sampler()
+    detailed = _sampling or ours.batches < ALWAYS or ours.spent <= DETAIL * ours.elapsed
     notes = mine.notes = Notes(detailed, True, mine.notes)
     notes.threads = time.process_time_ns()
     notes.clocks = clocks()
     notes.fetch = notes.clocks[0], 0
+    if ours.sampler is not None:
+        ours.sampler.begin(notes)
     return notes
 
 
@@ -137,11 +148,13 @@ class PassingOn:
         return repr(self.dataset)
 
     def __reduce__(self) -> Any:
-        return _revive, (type(self), self.dataset)
+        return _revive, (type(self), self.dataset, _sampling)
 
 
-def _revive(kind: type[PassingOn], dataset: Any) -> PassingOn:
+def _revive(kind: type[PassingOn], dataset: Any, sampling: bool) -> PassingOn:
     """Unpickle the wrapper in a spawned worker, and time the decoders there."""
+    global _sampling
+    _sampling = _sampling or sampling
     instrument.decoders()
     return kind(dataset)
 
@@ -222,8 +235,12 @@ class TracedCollate:
 
     def __call__(self, samples: Any) -> Any:
         notes = _notes()
-        with stage("collate"):
-            batch = self.function(samples)
+        try:
+            with stage("collate"):
+                batch = self.function(samples)
+        except BaseException:
+            _end_fetch()
+            raise
         _close(notes)
         return TracedBatch(batch, notes)
 

@@ -51,6 +51,8 @@ class Costs:
         trace: Trace of one or more epochs.
         cores: Number of cores that the job can use at once.
         alone: Seconds of a step while no worker runs, if measured.
+        busy: Seconds of such a step that (its thread computed, all threads of its process computed, its thread waited
+            for a core), if measured.
 
     Attributes:
         rows: Rows in the order in which a batch passes the stages.
@@ -61,7 +63,9 @@ class Costs:
         ValueError: If the trace has too few batches.
     """
 
-    def __init__(self, trace: Trace, cores: float, alone: float | None = None) -> None:
+    def __init__(
+        self, trace: Trace, cores: float, alone: float | None = None, busy: tuple[float, float, float] | None = None
+    ) -> None:
         self.trace, self.cores = trace, cores
         self.setting = Setting(
             trace.loader.workers,
@@ -81,16 +85,32 @@ class Costs:
         self.paces = paces
         self.pace = float(paces.mean())
         self.samples = float(np.mean([batch.size for batch, _ in batches])) or 1.0
-        self.rows = rows_of(trace, [batch for batch, _ in batches], alone)
-        looked = [batch.step for batch, _ in batches if batch.step is not None]
-        main, spent = sum(step[0] for step in looked), sum(step[2] for step in looked)
-        threads = spent / main if main > 0.001 * len(looked) else 1.0
+        alone, computing, threads = self._step(alone, busy)
+        self.rows = rows_of(trace, [batch for batch, _ in batches], alone, computing)
         self.setting = replace(
             self.setting,
-            threads=min(max(1.0, threads), max(1.0, cores)),
+            threads=threads,
             worker_threads=worker_threads([batch for batch, _ in batches]),
         )
         self._base: dict[bytes, float] = {}
+
+    def _step(
+        self, alone: float | None, busy: tuple[float, float, float] | None
+    ) -> tuple[float | None, float | None, float]:
+        """(seconds of a step alone, those in which it computes, its threads that do so at once), as far as known.
+
+        A step that waits for a core, since other jobs use them, is measured too long; the replay has them in its cores.
+        """
+        most = max(1.0, self.cores)
+        if alone and busy is not None:
+            own, process, queued = busy
+            alone = max(alone - queued, own)
+            computing = min(alone, max(own, process / most))  # its thread may wait for others that compute
+            return alone, computing, min(max(1.0, process / computing if computing > 0 else 1.0), most)
+        looked = [batch.step for batch, _ in self.batches if batch.step is not None]
+        main, spent = sum(step[0] for step in looked), sum(step[2] for step in looked)
+        threads = spent / main if main > 0.001 * len(looked) else 1.0
+        return alone, None, min(max(1.0, threads), most)
 
     def row(self, name: str) -> Row:
         """The row of this name; ValueError if there is none."""

@@ -78,17 +78,18 @@ def worker_threads(batches: Sequence[Batch]) -> float:
     return found if found >= SEVERAL else 1.0
 
 
-def rows_of(trace: Trace, batches: Sequence[Batch], alone: float | None) -> list[Row]:
+def rows_of(trace: Trace, batches: Sequence[Batch], alone: float | None, computing: float | None = None) -> list[Row]:
     """All rows, in the order in which a batch passes the stages.
 
     Args:
         trace: Trace with the settings of the loader, and the batches that were timed in detail.
         batches: Batches of the rows.
         alone: Seconds of a step alone, if measured.
+        computing: Seconds of a step alone in which it computes, if measured.
     """
     found = [*_worker_rows(trace, batches), *_transport_rows(trace, batches)]
     names = {row.name for row in found}
-    for row in _step_rows(batches, alone):
+    for row in _step_rows(batches, alone, computing):
         row.name += IN_STEP if row.name in names else ""
         found.append(row)
     return [row for row in found if row.seconds > 1e-7 or row.name == "model"]
@@ -180,8 +181,11 @@ def _receiving(batches: Sequence[Batch]) -> float:
     return sum(float(np.median(found)) for found in (wire, after) if found)
 
 
-def _step_rows(batches: Sequence[Batch], alone: float | None) -> list[Row]:
-    """The rows of the step: the stages that the user marked, and the rest, `model`."""
+def _step_rows(batches: Sequence[Batch], alone: float | None, computing: float | None) -> list[Row]:
+    """The rows of the step: the stages that the user marked, and the rest, `model`.
+
+    The step alone tells how much of it computes: beside workers, its threads wait for one another too.
+    """
     names = list(dict.fromkeys(name for batch in batches for name in batch.marks))
     wall = np.array([b.done - b.given for b in batches])
     looked = np.array([b.step is not None for b in batches])
@@ -195,6 +199,9 @@ def _step_rows(batches: Sequence[Batch], alone: float | None) -> list[Row]:
         wait = wait + (alone - total)
     elif alone is not None and total > 0:
         cpu, wait = cpu * alone / total, wait * alone / total
+    if alone and computing is not None:
+        spent = cpu + wait
+        cpu, wait = spent * (computing / alone), spent * (1 - computing / alone)
     scale = min(1.0, alone / total) if alone is not None and total > 0 else 1.0
     found = []
     for name in names:

@@ -17,6 +17,7 @@ from gpuaug.profiler.show.words import (
     percent,
     receipt,
     sample,
+    short,
     where,
     why,
 )
@@ -69,6 +70,7 @@ def to_html(report: Report) -> str:
             groups=list(dict.fromkeys(stage.group for stage in report.stages)),
             slowest=report.slowest(10),
             sample=sample,
+            short=short,
             most=max([one.gain.high for one in report.advice if one.gain], default=1.0),
         )
     )

@@ -14,8 +14,10 @@ from gpuaug.profiler.show.words import (
     doubts,
     following_of,
     gain_or_reason,
+    inside,
     ms,
     percent,
+    place,
     receipt,
     sample,
     where,
@@ -91,8 +93,9 @@ def _summary(report: Report) -> RenderableType:
 
 
 def _stages(report: Report, columns: Sequence[str]) -> RenderableType:
-    """A row for each stage."""
+    """A row for each stage, and below it the functions that take most of its time."""
     from rich import box
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
@@ -117,6 +120,9 @@ def _stages(report: Report, columns: Sequence[str]) -> RenderableType:
             "gain if free": f"{stage.gain.times:.2f} ({stage.gain.low:.2f}-{stage.gain.high:.2f})",
         }
         table.add_row(Text(stage.name), *(cells[name] for name in columns))
+        for one in inside(report, stage):
+            spent = (ms(one.seconds) if name == "spent" else "" for name in columns)
+            table.add_row(Padding(Text(place(one)), (0, 0, 0, 2)), *spent, style="dim")
     whole = {"spent": "", "samples/s": f"{report.images_per_second:,.0f}", "exposed": ms(report.pace), "step": "100%"}
     table.add_row("step", *(whole.get(name, "") for name in columns), style="bold")
     return table

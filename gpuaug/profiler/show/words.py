@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from gpuaug.profiler.judge.advice import CORRECTNESS, Advice
-from gpuaug.profiler.judge.verdict import FINE, HIGH, WORDS
+from gpuaug.profiler.judge.verdict import FINE, HIGH, WORDS, Stage
+from gpuaug.profiler.model.functions import Function
 from gpuaug.profiler.report import Report
 
 __all__ = [
@@ -15,11 +16,14 @@ __all__ = [
     "environment",
     "following_of",
     "gain_or_reason",
+    "inside",
     "level",
     "ms",
     "percent",
+    "place",
     "receipt",
     "sample",
+    "short",
     "where",
     "why",
 ]
@@ -45,6 +49,8 @@ COLOURS = {
     "model": "#009E73",
 }
 OTHER = "#BBBBBB"
+FUNCTIONS = 4  # functions that are shown below a stage in the terminal, at most
+WORTH = 0.05  # of the workers' time: a stage with less, and a function with less of its stage, is not looked into
 
 
 def colour(group: str) -> str:
@@ -119,6 +125,25 @@ def _facts(report: Report) -> list[tuple[bool, str]]:
         (residual > LARGE_RESIDUAL, f"the replay differs from the measured time by {percent(residual)}"),
         *measured,
     ]
+
+
+def inside(report: Report, stage: Stage) -> list[Function]:
+    """The functions to show below a stage: of the user's own code, where it takes some of the workers' time."""
+    total = sum(one.seconds for one in report.stages if one.place == "worker")
+    if stage.group not in ("dataset", "collate", "storage") or stage.seconds < WORTH * total:
+        return []
+    return [one for one in report.functions if one.row == stage.name and one.share >= WORTH][:FUNCTIONS]
+
+
+def short(path: str) -> str:
+    """The last two parts of a path."""
+    return "/".join(path.replace(chr(92), "/").split("/")[-2:])
+
+
+def place(function: Function) -> str:
+    """A function with the line of the user's code that takes the time, such as `Image.copy, data.py:41`."""
+    where = function.caller or f"{function.file}:{function.line}"
+    return f"{function.name}, {short(where).rpartition('/')[2]}"
 
 
 def sample(report: Report, index: int | str | None) -> str:
