@@ -14,7 +14,8 @@ from gpuaug.profiler.judge.receipt import Receipt
 from gpuaug.profiler.judge.verdict import Gain, Group, Stage, Verdict, gain
 from gpuaug.profiler.measure.passes import Pass
 from gpuaug.profiler.model.costs import Change, Costs
-from gpuaug.profiler.model.trace import Trace
+from gpuaug.profiler.model.trace import Memory, Trace
+from gpuaug.profiler.ranks import Rank
 
 __all__ = ["VERSION", "Report", "load", "schema"]
 
@@ -46,6 +47,7 @@ class Report:
         drift: Change of the cores' speed during the profile, a fraction.
         reliable: Whether `drift` is at most 10 %.
         files: {index as text: path} of the slowest samples, where the data set lists files.
+        ranks: Times of every rank of a distributed job, if they were gathered.
     """
 
     machine: dict[str, object]
@@ -67,6 +69,7 @@ class Report:
     drift: float
     reliable: bool
     files: dict[str, str] = field(default_factory=dict)
+    ranks: list[Rank] = field(default_factory=list)
 
     @property
     def exposed(self) -> float:
@@ -82,6 +85,11 @@ class Report:
     def epoch_seconds(self) -> float:
         """Seconds of an epoch; infinite if its length is unknown."""
         return self.edge + self.pace * (self.trace.loader.length or math.inf)
+
+    @property
+    def memory(self) -> Memory | None:
+        """Memory of the processes and of the device; None if it was not looked at."""
+        return self.trace.memory
 
     @property
     def costs(self) -> Costs:
