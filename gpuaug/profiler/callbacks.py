@@ -135,7 +135,8 @@ class _LightningProfile(_Open):
 
     def on_validation_start(self, trainer: Any, pl_module: Any) -> None:
         """Validation is no part of the last step of an epoch."""
-        if trainer.state.fn == "fit" and not trainer.sanity_checking and trainer.fit_loop.epoch_loop.batch_progress.is_last_batch:
+        last = trainer.fit_loop.epoch_loop.batch_progress.is_last_batch
+        if last and trainer.state.fn == "fit" and not trainer.sanity_checking:
             self._end_step()
 
     def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
