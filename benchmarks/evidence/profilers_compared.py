@@ -25,9 +25,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.data import RandomSampler
+from torchvision import datasets
 
 from ..locations import PACKAGE, RESULTS
-from .real_photos import photographs
+from .real_photos import BATCH, loader, photographs, small
+from .real_removal import Step
 
 __all__ = ["WAYS", "run"]
 
@@ -54,54 +57,62 @@ class Paces:
         return (self.marks[-1] - self.marks[WARM - 1]) / (len(self.marks) - WARM)
 
 
-def job(folder: Path) -> tuple[Any, Callable[[Any], Any], Paces]:
-    """(loader of WARM + BATCHES batches, training step, its times)."""
-    from torch.utils.data import RandomSampler
-    from torchvision import datasets
+class Job:
+    """A loader of WARM + BATCHES batches, and a training step that notes its times."""
 
-    from .real_photos import BATCH, loader, small
-    from .real_removal import Step
+    def __init__(self, folder: Path) -> None:
+        torch.set_num_threads(1)
+        torch.manual_seed(0)
+        dataset = datasets.ImageFolder(str(folder / "photos"), small(160))
+        sampler = RandomSampler(dataset, replacement=True, num_samples=(WARM + BATCHES) * BATCH)
+        self.loader = loader(dataset, shuffle=False, sampler=sampler)
+        self.train, self.paces = Step(0.0), Paces()
 
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    dataset = datasets.ImageFolder(str(folder / "photos"), small(160))
-    sampler = RandomSampler(dataset, replacement=True, num_samples=(WARM + BATCHES) * BATCH)
-    train, paces = Step(0.0), Paces()
-
-    def step(batch: Any) -> None:
-        train(batch)
-        paces.step()
-
-    return loader(dataset, shuffle=False, sampler=sampler), step, paces
+    def step(self, batch: Any) -> None:
+        self.train(batch)
+        self.paces.step()
 
 
 def plain(folder: Path) -> tuple[float, str]:
-    loader, step, paces = job(folder)
-    for batch in loader:
-        step(batch)
-    return paces.pace, ""
+    job = Job(folder)
+    for batch in job.loader:
+        job.step(batch)
+    return job.paces.pace, ""
 
 
 def gpuaug(folder: Path) -> tuple[float, str]:
     from gpuaug.profiler import profile
 
-    loader, step, paces = job(folder)
-    with profile(loader) as found:
-        for batch in loader:
-            step(batch)
-    return paces.pace, str(found)
+    job = Job(folder)
+    with profile(job.loader) as found:
+        for batch in job.loader:
+            job.step(batch)
+    return job.paces.pace, str(found)
 
 
 def torch_profiler(folder: Path) -> tuple[float, str]:
     """As in its tutorial, on all steps."""
     from torch.profiler import ProfilerActivity, profile
 
-    loader, step, paces = job(folder)
+    job = Job(folder)
     with profile(activities=[ProfilerActivity.CPU]) as found:
-        for batch in loader:
-            step(batch)
+        for batch in job.loader:
+            job.step(batch)
             found.step()
-    return paces.pace, found.key_averages().table(sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=60)
+    table = found.key_averages().table(sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=60)
+    return job.paces.pace, table
+
+
+def traceml(folder: Path) -> tuple[float, str]:
+    """As in its quick start. Its command prints the summary when the process has ended."""
+    import traceml_ai as framework
+
+    framework.init(mode="auto")
+    job = Job(folder)
+    for batch in job.loader:
+        with framework.trace_step(job.train.network):
+            job.step(batch)
+    return job.paces.pace, ""
 
 
 def lightning(folder: Path, profiler: str | None = None, callback: bool = False) -> tuple[float, str]:
@@ -109,13 +120,12 @@ def lightning(folder: Path, profiler: str | None = None, callback: bool = False)
     import lightning as framework
     from lightning.pytorch import profilers
 
-    loader, _, paces = job(folder)
-    from .real_removal import Step
+    job = Job(folder)
 
     class Module(framework.LightningModule):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
-            self.network = Step(0.0).network
+            self.network = job.train.network
 
         def training_step(self, batch: Any, number: int) -> Any:
             return self.network(batch[0]).square().mean()
@@ -124,20 +134,20 @@ def lightning(folder: Path, profiler: str | None = None, callback: bool = False)
             return torch.optim.SGD(self.parameters(), 0.01)
 
         def on_train_batch_end(self, *_: Any) -> None:
-            paces.step()
+            job.paces.step()
 
     chosen = getattr(profilers, profiler)(dirpath=str(folder), filename=profiler) if profiler else None
     callbacks = []
     if callback:
         from gpuaug.profiler import lightning_callback
 
-        callbacks.append(lightning_callback(save=folder / "lightning.json"))
+        callbacks.append(lightning_callback())
     options = {"logger": False, "enable_progress_bar": False, "enable_checkpointing": False}
     trainer = framework.Trainer(
         accelerator="cpu", max_epochs=1, profiler=chosen, callbacks=callbacks, enable_model_summary=False, **options
     )
-    trainer.fit(Module(), loader)
-    return paces.pace, chosen.summary() if chosen else ""
+    trainer.fit(Module(), job.loader)
+    return job.paces.pace, chosen.summary() if chosen else ""
 
 
 # name: (what runs in the process, module that it needs, way that it is compared with)
@@ -146,7 +156,7 @@ WAYS: dict[str, tuple[Callable[[Path], tuple[float, str]], str, str]] = {
     "gpuaug": (gpuaug, "torch", "plain"),
     "torch.profiler": (torch_profiler, "torch", "plain"),
     "py-spy": (plain, "py_spy", "plain"),
-    "TraceML": (plain, "traceml", "plain"),
+    "TraceML": (traceml, "traceml_ai", "plain"),
     "Lightning": (lightning, "lightning", ""),
     "Lightning SimpleProfiler": (lambda folder: lightning(folder, "SimpleProfiler"), "lightning", "Lightning"),
     "Lightning AdvancedProfiler": (lambda folder: lightning(folder, "AdvancedProfiler"), "lightning", "Lightning"),
@@ -158,24 +168,29 @@ WAYS: dict[str, tuple[Callable[[Path], tuple[float, str]], str, str]] = {
 
 
 def run(way: str, folder: Path) -> dict[str, Any]:
-    """Run the job in a process of its own: its seconds a batch, those of the whole process, and what was shown."""
+    """Run the job in a process of its own: its seconds a batch, and what was shown."""
     result = folder / "result.json"
     command = [sys.executable, "-m", MODULE, "--way", way, "--folder", str(folder), "--result", str(result)]
     if way == "py-spy":
         stacks = folder / "stacks.txt"
         spy = ["record", "--subprocesses", "--format", "raw", "--rate", "100", "--output", str(stacks), "--"]
         command = [str(shutil.which("py-spy")), *spy, *command]
-    start = time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
-    seconds = time.perf_counter() - start
+    if way == "TraceML":
+        script = folder / "job.py"
+        script.write_text(f"import sys\nfrom {MODULE} import main\nsys.argv = {command[2:]!r}\nmain()\n")
+        command = [str(shutil.which("traceml")), "run", str(script), "--mode=summary"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([os.getcwd(), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)
     if done.returncode or not result.exists():
         raise RuntimeError(f"profilers_compared: {way} ended with {done.returncode}.\n{done.stderr[-2000:]}")
     found = json.loads(result.read_text())
     result.unlink()
     shown = found["shown"] or done.stdout
+    if way == "TraceML":
+        shown = max(folder.rglob("final_summary.txt"), key=lambda path: path.stat().st_mtime).read_text()
     if way == "py-spy":
         shown = top_of(stacks.read_text())
-    return {"pace": found["pace"], "seconds": seconds, "shown": shown[:SHOWN]}
+    return {"pace": found["pace"], "shown": shown[:SHOWN]}
 
 
 def top_of(stacks: str) -> str:
