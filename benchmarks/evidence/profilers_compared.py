@@ -233,6 +233,7 @@ def main() -> None:
     wanted |= {WAYS[way][2] for way in wanted} - {""}
     absent = {way: missing(way) for way in WAYS if way in wanted and missing(way)}
     ways = [way for way in WAYS if way in wanted and way not in absent]
+    load = os.getloadavg()[0]
     runs: dict[str, list[dict[str, Any]]] = {way: [] for way in ways}
     with tempfile.TemporaryDirectory() as place:
         photographs(Path(place), sources)
@@ -252,7 +253,7 @@ def main() -> None:
         from ..machine import describe
 
         created = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        content = {"schema": 1, "created": created, **describe(), "absent": absent, "rows": rows}
+        content = {"schema": 1, "created": created, **describe(), "load": load, "absent": absent, "rows": rows}
         options.json.write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import statistics
 import sys
 import tempfile
@@ -183,6 +184,7 @@ def main() -> None:
     if not sources:
         sys.exit(f"real_loaders: `--images` must be a folder with JPEGs, got {options.images}, which has none.")
     torch.set_num_threads(1)
+    load = os.getloadavg()[0]
     results: list[Result] = []
     missing: dict[str, list[str]] = {}
     with tempfile.TemporaryDirectory() as place:
@@ -212,6 +214,7 @@ def main() -> None:
         content = {
             "schema": 1,
             "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "load": load,
             **describe(),
             "summary": found,
             "absent": missing,
