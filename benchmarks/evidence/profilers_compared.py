@@ -228,7 +228,8 @@ def main() -> None:
         return
     from gpuaug.demo.photographs import paths
 
-    sources = sorted(options.images.rglob("*.JPEG")) + sorted(options.images.rglob("*.jpg")) if options.images else paths()
+    folder = options.images
+    sources = paths() if folder is None else [*sorted(folder.rglob("*.JPEG")), *sorted(folder.rglob("*.jpg"))]
     wanted = set(options.only or WAYS)
     wanted |= {WAYS[way][2] for way in wanted} - {""}
     absent = {way: missing(way) for way in WAYS if way in wanted and missing(way)}

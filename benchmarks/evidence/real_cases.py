@@ -34,8 +34,13 @@ def rand_augment(folder: Path) -> Any:
 
 def first_transforms(folder: Path) -> Any:
     steps = transforms.Compose(
-        [transforms.Resize(160), transforms.CenterCrop(128), transforms.ColorJitter(0.4, 0.4, 0.4, 0.1)]
-        + [transforms.ToTensor(), transforms.Normalize(MEAN, STD)]
+        [
+            transforms.Resize(160),
+            transforms.CenterCrop(128),
+            transforms.ColorJitter(0.4, 0.4, 0.4, 0.1),
+            transforms.ToTensor(),
+            transforms.Normalize(MEAN, STD),
+        ]
     )
     return loader(datasets.ImageFolder(str(folder / "photos"), steps))
 
@@ -181,9 +186,7 @@ def iterable(folder: Path) -> Any:
 
 def in_memory(folder: Path) -> Any:
     """Tensors in memory, augmented in the collate function."""
-    images = torch.stack(
-        [v2.functional.pil_to_tensor(Image.open(one).resize((160, 160))) for one in files(folder)]
-    )
+    images = torch.stack([v2.functional.pil_to_tensor(Image.open(one).resize((160, 160))) for one in files(folder)])
     steps = v2.Compose([v2.RandomResizedCrop(128), v2.RandomHorizontalFlip(), v2.ToDtype(torch.float32, scale=True)])
 
     def collate(samples: list[Any]) -> Any:

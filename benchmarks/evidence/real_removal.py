@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset, IterableDataset
 from torch.utils._pytree import tree_leaves
+from torch.utils.data import Dataset, IterableDataset
 
 from gpuaug.profiler.measure import instrument, passes
 from gpuaug.profiler.measure.clock import Timed

@@ -33,7 +33,9 @@ def real(run: Run) -> str:
         f"above {LARGE:.0%}: {total['large']:.0f}, of which {total['large_not_announced']:.0f} were not announced as "
         f"UNRELIABLE (0); of the others {total['announced_in_vain']:.0%} were announced in vain (10 %)."
     )
-    missing = "".join(f" {name}: not run, as {', '.join(found)} is not installed." for name, found in run["absent"].items())
+    missing = "".join(
+        f" {name}: not run, as {', '.join(found)} is not installed." for name, found in run["absent"].items()
+    )
     return f"{about}\n\n{markdown(Grid('', columns, body))}\n\n{_where(run)}{missing}"
 
 
@@ -50,5 +52,7 @@ def profilers(run: Run) -> str:
 
 def _where(run: Run) -> str:
     machine, versions = lines(run)
-    busy = f" Other programs ran: the load average was {run['load']:.1f}." if run["load"] > run["machine"]["cores"] else ""
+    busy = (
+        f" Other programs ran: the load average was {run['load']:.1f}." if run["load"] > run["machine"]["cores"] else ""
+    )
     return f"{machine}; {versions.split(', torchvision')[0]}; {run['created'][:10]}.{busy}"

@@ -202,8 +202,8 @@ def measure(
         raise ValueError(f"profile: `budget` must be seconds of at least 1, got {budget!r}.")
     if world() > 1:  # passes end by the clock: ranks would run different numbers of steps, and wait for one another
         raise ValueError(
-            f"profile: `measure` and `gpuaug profile` must run in one process, got {world()} ranks. Under torchrun, put "
-            "`with gpuaug.profile(loader, ranks=True)` around the loop of your script."
+            f"profile: `measure` and `gpuaug profile` must run in one process, got {world()} ranks. Under torchrun, "
+            "put `with gpuaug.profile(loader, ranks=True)` around the loop of your script."
         )
     check_ids(ignore)
     run = _Run(loader, step, budget, report)

@@ -114,9 +114,7 @@ def trainer_run(callbacks: list[Any], folder: Path) -> nn.Module:
         learning_rate=0.1, label_names=["labels"],
     )  # fmt: skip
     model = Model()
-    trainer = transformers.Trainer(
-        model, arguments, train_dataset=data(), data_collator=collate, callbacks=callbacks
-    )
+    trainer = transformers.Trainer(model, arguments, train_dataset=data(), data_collator=collate, callbacks=callbacks)
     trainer.train()
     return model
 

@@ -50,7 +50,9 @@ def seconds(loader: Any) -> float:
     return time.perf_counter() - start
 
 
-@pytest.mark.parametrize(("group", "whole"), [("augmentation", 64 * SLOW), ("dataset", 64 * SLOW), ("collate", 16 * SLOW)])
+@pytest.mark.parametrize(
+    ("group", "whole"), [("augmentation", 64 * SLOW), ("dataset", 64 * SLOW), ("collate", 16 * SLOW)]
+)
 def test_what_is_taken_out_takes_no_time(group: str, whole: float) -> None:
     dataset = Images(group)
     loader = DataLoader(dataset, 4, collate_fn=Slow() if group == "collate" else None)

@@ -62,4 +62,7 @@ class Peaks:
         if torch.cuda.is_available() and torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
             device = int(torch.cuda.max_memory_allocated())
         workers = max(self._largest, list(self._workers.values()), key=sum)
-        return Memory(self._main, _peak(), workers, device)
+        peak = _peak()
+        if peak is not None:  # it is counted in another way than the rest
+            peak = max(peak, self._main or 0)
+        return Memory(self._main, peak, workers, device)

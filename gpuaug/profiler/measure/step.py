@@ -83,7 +83,7 @@ class StepNotes(Notes):
         self.since, self.marked = now, marked
         if self.device:
             event = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-            event.record()  # type: ignore[no-untyped-call]
+            event.record()
             self.cuts.append((phase, event))
 
     def _marked(self) -> Clocks:
@@ -101,7 +101,7 @@ class StepNotes(Notes):
         self.cuts = [(phase if name == UNKNOWN else name, event) for name, event in self.cuts]
 
     def marks(self) -> dict[str, tuple[float, float, float]]:
-        """{name: (wall, cpu, queue) in seconds} of the phases, if there was a backward pass, and of the user's stages."""
+        """{name: (wall, cpu, queue) in seconds} of the phases, if there was a backward pass, and of marked stages."""
         found = {name: [0, 0, 0] for name in (FORWARD, BACKWARD, OPTIMIZER)} if BACKWARD in self.phases else {}
         parts = [(name, total) for name, total in self.phases.items() if name in found]
         for name, total in [*parts, *(self.stages or {}).items()]:

@@ -63,8 +63,8 @@ def _ranks(report: Report) -> str:
     times = own_times(report.ranks)
     slow = times.index(max(times))
     text = (
-        f"{len(times)} ranks: rank {report.ranks[slow].rank} is the slowest, {ms(max(times))} ms a batch without waiting "
-        f"for the others; the fastest takes {ms(min(times))} ms. Spread: {percent(spread(report.ranks))}."
+        f"{len(times)} ranks: rank {report.ranks[slow].rank} is the slowest, {ms(max(times))} ms a batch without "
+        f"waiting for the others; the fastest takes {ms(min(times))} ms. Spread: {percent(spread(report.ranks))}."
     )
     if spread(report.ranks) < MAX_SPREAD:
         return text
@@ -84,8 +84,9 @@ def rank_rows(report: Report) -> list[Line]:
     rows = []
     for one, own in zip(report.ranks, own_times(report.ranks), strict=True):
         phases = [ms(one.step[name]) if name in one.step else "" for name in (FORWARD, BACKWARD, OPTIMIZER)]
+        forward, backward, optimizer = phases
         memory = "" if one.main is None else f"{one.main / 1e6:,.0f}"
-        rows.append(Line(str(one.rank), ms(own), ms(one.wait), *phases, memory))
+        rows.append(Line(str(one.rank), ms(own), ms(one.wait), forward, backward, optimizer, memory))
     return rows
 
 
