@@ -5,13 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from statistics import fmean
-from typing import TYPE_CHECKING
 
 from gpuaug.profiler.model.trace import BACKWARD
-
-if TYPE_CHECKING:
-    from gpuaug.profiler.report import Report
 
 __all__ = ["Rank", "check_group", "gather", "own_times", "spread", "world"]
 
@@ -64,33 +59,19 @@ def check_group() -> None:
         )
 
 
-def rank_of(report: Report, rank: int) -> Rank:
-    """The times of this rank from its report."""
-    memory = report.trace.memory
-    return Rank(
-        rank=rank,
-        pace=report.pace,
-        wait=fmean(batch.given - batch.asked for batch, _ in report.costs.batches),
-        step={stage.name: stage.seconds for stage in report.stages if stage.place == "step"},
-        main=memory.main if memory else None,
-        device=memory.device if memory else None,
-    )
-
-
-def gather(report: Report | None) -> list[Rank]:
+def gather(own: Rank | None) -> list[Rank]:
     """The times of all ranks, on every rank. All ranks must call it.
 
     Args:
-        report: Report of this rank; None if it has too few batches for one.
+        own: Times of this rank; None if it has too few batches for a report.
 
     Raises:
-        ValueError: If a rank has no report.
+        ValueError: If a rank has none.
     """
     import torch.distributed as dist
 
-    rank = dist.get_rank()
     found: list[Rank | None] = [None] * dist.get_world_size()
-    dist.all_gather_object(found, None if report is None else rank_of(report, rank))
+    dist.all_gather_object(found, own)
     missing = [number for number, one in enumerate(found) if one is None]
     if missing:
         raise ValueError(f"profile: every rank must have enough batches for a report, got too few on ranks {missing}.")

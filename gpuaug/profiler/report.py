@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from gpuaug.profiler.judge.advice import Advice
@@ -90,6 +91,17 @@ class Report:
     def memory(self) -> Memory | None:
         """Memory of the processes and of the device; None if it was not looked at."""
         return self.trace.memory
+
+    def as_rank(self, number: int) -> Rank:
+        """The times of this report as those of a rank of a distributed job."""
+        return Rank(
+            rank=number,
+            pace=self.pace,
+            wait=fmean(batch.given - batch.asked for batch, _ in self.costs.batches),
+            step={stage.name: stage.seconds for stage in self.stages if stage.place == "step"},
+            main=self.memory.main if self.memory else None,
+            device=self.memory.device if self.memory else None,
+        )
 
     @property
     def costs(self) -> Costs:

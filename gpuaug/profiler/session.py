@@ -96,11 +96,11 @@ class Profile(Recorder):
         super().__exit__(*error)
         self._drift.look()
         if self._gathers and not any(error):
-            self._ranks = gather(self._report_or_none())
+            self._ranks = gather(self._as_rank())
 
-    def _report_or_none(self) -> Report | None:
+    def _as_rank(self) -> Rank | None:
         try:
-            return self.report
+            return self.report.as_rank(torch.distributed.get_rank())
         except ValueError:  # too few batches: the other ranks must learn of it, not wait
             return None
 
