@@ -12,6 +12,7 @@ import argparse
 import importlib.util
 import json
 import os
+import resource
 import shutil
 import statistics
 import subprocess
@@ -48,13 +49,26 @@ class Paces:
 
     def __init__(self) -> None:
         self.marks: list[float] = []
+        self.cpu = 0.0  # seconds on cores of this process and its workers; 0 if not measured
 
     def step(self) -> None:
         self.marks.append(time.perf_counter())
 
+    def begin(self) -> None:
+        self.cpu = -_cpu()
+
+    def end(self) -> None:
+        self.cpu += _cpu()
+
     @property
     def pace(self) -> float:
         return (self.marks[-1] - self.marks[WARM - 1]) / (len(self.marks) - WARM)
+
+
+def _cpu() -> float:
+    """Seconds on cores of this process, and of its processes that have ended."""
+    spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in spent)
 
 
 class Job:
@@ -73,49 +87,57 @@ class Job:
         self.paces.step()
 
 
-def plain(folder: Path) -> tuple[float, str]:
+def plain(folder: Path) -> tuple[Paces, str]:
     job = Job(folder)
+    job.paces.begin()
     for batch in job.loader:
         job.step(batch)
-    return job.paces.pace, ""
+    job.paces.end()
+    return job.paces, ""
 
 
-def gpuaug(folder: Path) -> tuple[float, str]:
+def gpuaug(folder: Path) -> tuple[Paces, str]:
     from gpuaug.profiler import profile
 
     job = Job(folder)
     with profile(job.loader) as found:
+        job.paces.begin()
         for batch in job.loader:
             job.step(batch)
-    return job.paces.pace, str(found)
+        job.paces.end()
+    return job.paces, str(found)
 
 
-def torch_profiler(folder: Path) -> tuple[float, str]:
+def torch_profiler(folder: Path) -> tuple[Paces, str]:
     """As in its tutorial, on all steps."""
     from torch.profiler import ProfilerActivity, profile
 
     job = Job(folder)
     with profile(activities=[ProfilerActivity.CPU]) as found:
+        job.paces.begin()
         for batch in job.loader:
             job.step(batch)
             found.step()
+        job.paces.end()
     table = found.key_averages().table(sort_by="self_cpu_time_total", row_limit=12, max_name_column_width=60)
-    return job.paces.pace, table
+    return job.paces, table
 
 
-def traceml(folder: Path) -> tuple[float, str]:
+def traceml(folder: Path) -> tuple[Paces, str]:
     """As in its quick start. Its command prints the summary when the process has ended."""
     import traceml_ai as framework
 
     framework.init(mode="auto")
     job = Job(folder)
+    job.paces.begin()
     for batch in job.loader:
         with framework.trace_step(job.train.network):
             job.step(batch)
-    return job.paces.pace, ""
+    job.paces.end()
+    return job.paces, ""
 
 
-def lightning(folder: Path, profiler: str | None = None, callback: bool = False) -> tuple[float, str]:
+def lightning(folder: Path, profiler: str | None = None, callback: bool = False) -> tuple[Paces, str]:
     """Lightning's loop, with one of its profilers or with gpuaug's callback."""
     import lightning as framework
     from lightning.pytorch import profilers
@@ -147,11 +169,11 @@ def lightning(folder: Path, profiler: str | None = None, callback: bool = False)
         accelerator="cpu", max_epochs=1, profiler=chosen, callbacks=callbacks, enable_model_summary=False, **options
     )
     trainer.fit(Module(), job.loader)
-    return job.paces.pace, chosen.summary() if chosen else ""
+    return job.paces, chosen.summary() if chosen else ""
 
 
 # name: (what runs in the process, module that it needs, way that it is compared with)
-WAYS: dict[str, tuple[Callable[[Path], tuple[float, str]], str, str]] = {
+WAYS: dict[str, tuple[Callable[[Path], tuple[Paces, str]], str, str]] = {
     "plain": (plain, "torch", ""),
     "gpuaug": (gpuaug, "torch", "plain"),
     "torch.profiler": (torch_profiler, "torch", "plain"),
@@ -190,7 +212,7 @@ def run(way: str, folder: Path) -> dict[str, Any]:
         shown = max(folder.rglob("final_summary.txt"), key=lambda path: path.stat().st_mtime).read_text()
     if way == "py-spy":
         shown = top_of(stacks.read_text())
-    return {"pace": found["pace"], "shown": shown[:SHOWN]}
+    return {"pace": found["pace"], "cpu": found["cpu"], "shown": shown[:SHOWN]}
 
 
 def top_of(stacks: str) -> str:
@@ -203,6 +225,11 @@ def top_of(stacks: str) -> str:
     total = sum(counts.values()) or 1
     most = sorted(counts.items(), key=lambda pair: -pair[1])[:15]
     return "\n".join(f"{count / total:6.1%}  {name}" for name, count in most)
+
+
+def ratios(runs: list[dict[str, Any]], others: list[dict[str, Any]], what: str) -> list[float]:
+    """A measurement of each run by that of the same turn without a profiler; nothing where it was not measured."""
+    return [one[what] / other[what] for one, other in zip(runs, others, strict=False) if one[what] and other[what]]
 
 
 def missing(way: str) -> str:
@@ -223,8 +250,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.way:
         warnings.simplefilter("ignore")
-        pace, shown = WAYS[options.way][0](Path(options.folder))
-        Path(options.result).write_text(json.dumps({"pace": pace, "shown": shown}))
+        paces, shown = WAYS[options.way][0](Path(options.folder))
+        found = {"pace": paces.pace, "cpu": paces.cpu, "shown": shown}
+        Path(options.result).write_text(json.dumps(found))
         return
     from gpuaug.demo.photographs import paths
 
@@ -244,10 +272,9 @@ def main() -> None:
     rows = {}
     for way in ways:
         base = WAYS[way][2]
-        ratios = [one["pace"] / other["pace"] for one, other in zip(runs[way], runs[base], strict=True)] if base else []
-        cost = statistics.median(ratios) if ratios else None
-        rows[way] = {"cost": cost, "ratios": ratios, "shown": runs[way][-1]["shown"]}
-        print(f"{way:28}", "" if cost is None else f"{cost:.2f} ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
+        times, cores = (ratios(runs[way], runs.get(base, []), what) for what in ("pace", "cpu"))
+        rows[way] = {"against": base, "times": times, "cpu": cores, "shown": runs[way][-1]["shown"]}
+        print(f"{way:28}", *(f"{statistics.median(some):.2f}" for some in (times, cores) if some), flush=True)
     for way, module in absent.items():
         print(f"{way}: not run, as {module} is not installed")
     if options.json is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from typing import Any
 
 from ..machine import lines
@@ -40,12 +41,12 @@ def real(run: Run) -> str:
 
 
 def profilers(run: Run) -> str:
-    """What each profiler costs: the ratio of the times with it and without it."""
+    """What each profiler costs: the medians of the ratios with it and without it."""
     body = []
     for name, row in run["rows"].items():
-        if row["cost"] is not None:
-            low, high = min(row["ratios"]), max(row["ratios"])
-            body.append([name, f"{row['cost']:.2f}", f"{low:.2f} to {high:.2f}"])
+        if row["times"]:
+            cores = f"{statistics.median(row['cpu']):.2f}" if row["cpu"] else ""
+            body.append([name, f"{statistics.median(row['times']):.2f}", cores])
     body += [[name, "not run", f"{module} is not installed"] for name, module in run["absent"].items()]
     return f"{markdown(Grid('', ['profiler', 'times as long', 'smallest to largest'], body))}\n\n{_where(run)}"
 

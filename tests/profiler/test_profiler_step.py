@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader
 
 import gpuaug as ga
 from gpuaug.profiler import stage
+from gpuaug.profiler.measure import step as measure_step
 from gpuaug.profiler.measure.recorder import Recorder
 from gpuaug.profiler.model.costs import Costs
 from gpuaug.profiler.model.trace import BACKWARD, DEVICE, FORWARD, OPTIMIZER, REST, Memory, Trace
@@ -337,3 +338,11 @@ def test_the_device_is_shown(report: Report) -> None:
     shown = " ".join(to_text(replace(report, trace=replace(report.trace, batches=batches, memory=memory))).split())
     assert "On the device: forward 20.00 ms, backward 30.00 ms; idle between steps 4.00 ms." in shown
     assert "Memory: 1 worker 1.50 GB, shared pages counted in each; tensors on the device at most 2 MB." in shown
+
+
+def test_a_wait_between_two_clocks_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread loses its core after the wall clock was read: the clocks are read again."""
+    readings = iter([(10, 5, 0), (60, 5, 0), (61, 6, 49), (62, 7, 49), (70, 8, 49)])
+    monkeypatch.setattr(measure_step, "clocks", lambda: next(readings))
+    assert measure_step.together() == (60, 5, 0)
+    assert measure_step.together() == (62, 7, 49)

@@ -18,7 +18,7 @@ from gpuaug.profiler.measure import instrument
 from gpuaug.profiler.measure.clock import Notes, clocks, mine
 from gpuaug.profiler.measure.loaders import check_traceable, data_loader, rewrapped, traced
 from gpuaug.profiler.measure.memory import Peaks
-from gpuaug.profiler.measure.step import StepHooks, StepNotes, elapsed, events
+from gpuaug.profiler.measure.step import StepHooks, StepNotes, elapsed, events, together
 from gpuaug.profiler.measure.tracing import TracedBatch, reset
 from gpuaug.profiler.model.trace import Batch, Interval, Loader, Trace
 
@@ -257,7 +257,7 @@ class _Seen:
             self.before, mine.notes = mine.notes, self.marks
             self.process = -time.process_time_ns()
             self.marks.device = self.events is not None
-            self.start = self.end = self.marks.since = clocks()
+            self.start = self.end = self.marks.since = together()
         return self
 
     def phases(self) -> dict[str, float]:
