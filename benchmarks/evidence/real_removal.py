@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 from torch.utils.data import Dataset, IterableDataset
@@ -60,7 +61,7 @@ class Ring:
             self.turn += 1
             return self.kept[self.turn % len(self.kept)]
         found = self.function(*args, **kwargs)
-        if hasattr(found, "load") and hasattr(found, "im"):  # an image of Pillow, which would decode later
+        if isinstance(found, Image.Image):  # it would decode later
             found.load()
         if len(self.kept) < KEPT:
             self.kept.append(found)
@@ -105,8 +106,11 @@ def _rings(dataset: Any, rows: set[str], patches: instrument.Patches) -> list[Ri
         rings.append(Ring(function))
         return rings[-1]
 
-    def timed(function: Any, name: str) -> Any:
-        return Kept(function, name, ring_of(function)) if name in rows else function
+    class Put(Timed):
+        """Makes a stage with a ring, or leaves the function as it is."""
+
+        def __new__(cls, function: Any, name: str) -> Any:
+            return Kept(function, name, ring_of(function)) if name in rows else function
 
     def decoder(function: Any, name: str) -> Any:
         if name not in rows or getattr(function, "__qualname__", "") == "ImageFile.load":  # it returns no image
@@ -116,7 +120,7 @@ def _rings(dataset: Any, rows: set[str], patches: instrument.Patches) -> list[Ri
 
     before = instrument.Timed, instrument._timed
     try:
-        instrument.Timed, instrument._timed = timed, decoder  # type: ignore[assignment, misc]
+        instrument.Timed, instrument._timed = Put, decoder  # type: ignore[assignment, misc]
         instrument.transforms(dataset, patches)
         instrument.decoders(patches)
     finally:

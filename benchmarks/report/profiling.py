@@ -48,7 +48,7 @@ def profilers(run: Run) -> str:
             cores = f"{statistics.median(row['cpu']):.2f}" if row["cpu"] else ""
             body.append([name, f"{statistics.median(row['times']):.2f}", cores])
     body += [[name, "not run", f"{module} is not installed"] for name, module in run["absent"].items()]
-    return f"{markdown(Grid('', ['profiler', 'times as long', 'smallest to largest'], body))}\n\n{_where(run)}"
+    return f"{markdown(Grid('', ['profiler', 'time of a batch', 'time on cores'], body))}\n\n{_where(run)}"
 
 
 def _where(run: Run) -> str:
