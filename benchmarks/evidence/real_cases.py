@@ -15,7 +15,7 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset, get_worker
 from torchvision import datasets, transforms, tv_tensors
 from torchvision.transforms import v2
 
-from .real_photos import BATCH, COUNT, MEAN, STD, TENSOR, Samples, files, loader, small
+from .real_photos import BATCH, COUNT, MEAN, REPEATS, STD, TENSOR, Samples, files, loader, small
 from .real_storage import h5, hugging_face, lmdb_jpegs, memory_map, sqlite_jpegs, web_dataset, zip_jpegs
 
 __all__ = ["CASES", "Case"]
@@ -91,7 +91,7 @@ class Masks(Dataset[Any]):
 
 
 def segmentation(folder: Path) -> Any:
-    return loader(Masks(files(folder)))
+    return loader(Masks(REPEATS * files(folder)))
 
 
 def clips(folder: Path) -> Any:
@@ -138,10 +138,10 @@ def albumentations(folder: Path) -> Any:
             self.transform = A.Compose([*steps, A.Normalize()])
 
         def __len__(self) -> int:
-            return len(paths)
+            return REPEATS * len(paths)
 
         def __getitem__(self, index: int) -> Any:
-            image = cv2.cvtColor(cv2.imread(str(paths[index])), cv2.COLOR_BGR2RGB)
+            image = cv2.cvtColor(cv2.imread(str(paths[index % len(paths)])), cv2.COLOR_BGR2RGB)
             return torch.from_numpy(self.transform(image=image)["image"]).permute(2, 0, 1), index % 2
 
     return loader(Photos())
@@ -181,7 +181,7 @@ class Stream(IterableDataset[Any]):
 
 
 def iterable(folder: Path) -> Any:
-    return loader(Stream(files(folder), small()))
+    return loader(Stream(REPEATS * files(folder), small()))
 
 
 def in_memory(folder: Path) -> Any:
@@ -192,7 +192,9 @@ def in_memory(folder: Path) -> Any:
     def collate(samples: list[Any]) -> Any:
         return torch.stack([steps(image) for image, _ in samples]), torch.stack([label for _, label in samples])
 
-    return loader(TensorDataset(images, torch.arange(len(images)) % 2), collate_fn=collate)
+    return loader(
+        TensorDataset(images.repeat(REPEATS, 1, 1, 1), torch.arange(REPEATS * len(images)) % 2), collate_fn=collate
+    )
 
 
 def own_folder(folder: Path) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,14 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 from torchvision.transforms import v2
 
-__all__ = ["BATCH", "COUNT", "MEAN", "STD", "TENSOR", "Samples", "files", "loader", "photographs", "small", "to_image"]
+__all__ = [
+    "BATCH", "COUNT", "MEAN", "REPEATS", "STD", "TENSOR", "PerProcess", "Samples", "files", "loader", "photographs",
+    "small", "to_image",
+]  # fmt: skip
 
 BATCH = 16
 COUNT = 128  # images
+REPEATS = 10  # of each in an epoch, which is long enough not to be all start
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TENSOR = (v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True))
 
@@ -33,10 +38,13 @@ def photographs(folder: Path, sources: list[Path]) -> None:
         place = folder / "photos" / f"class{number % 2}"
         place.mkdir(parents=True, exist_ok=True)
         image.save(place / f"{number:04}.jpg", quality=90)
+        for copy in range(1, REPEATS):
+            (place / f"{number:04}-{copy}.jpg").symlink_to(place / f"{number:04}.jpg")
 
 
 def files(folder: Path) -> list[Path]:
-    return sorted((folder / "photos").rglob("*.jpg"))
+    """The images, each once."""
+    return sorted(one for one in (folder / "photos").rglob("*.jpg") if not one.is_symlink())
 
 
 def loader(dataset: Any, **options: Any) -> DataLoader[Any]:
@@ -47,17 +55,31 @@ def loader(dataset: Any, **options: Any) -> DataLoader[Any]:
     return DataLoader(dataset, BATCH, **{**settings, **options})
 
 
+class PerProcess:
+    """An open file or connection; each process opens its own."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self.make = make
+        self.opened: dict[int, Any] = {}
+
+    def __call__(self) -> Any:
+        number = os.getpid()
+        if number not in self.opened:
+            self.opened[number] = self.make()
+        return self.opened[number]
+
+
 class Samples(Dataset[Any]):
-    """A data set of COUNT samples: what `get(number)` returns through `transform`, and a label."""
+    """What `get(number)` returns for number in [0, COUNT), through `transform`, and a label; each REPEATS times."""
 
     def __init__(self, get: Callable[[int], Any], transform: Any = None) -> None:
         self.get, self.transform = get, transform
 
     def __len__(self) -> int:
-        return COUNT
+        return COUNT * REPEATS
 
     def __getitem__(self, index: int) -> Any:
-        image = self.get(index)
+        image = self.get(index % COUNT)
         return image if self.transform is None else self.transform(image), index % 2
 
 

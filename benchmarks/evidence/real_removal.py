@@ -12,11 +12,13 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
-from torch.utils.data import Dataset, IterableDataset
+from torch.utils.data import Dataset, IterableDataset, get_worker_info
 
 from gpuaug.profiler.measure import instrument, passes
 from gpuaug.profiler.measure.clock import Timed
 from gpuaug.profiler.measure.loaders import data_loader
+
+from .real_photos import COUNT, REPEATS
 
 __all__ = ["WHOLE", "Step", "taken_out"]
 
@@ -136,7 +138,7 @@ def _fill(loader: Any, rings: Sequence[Any]) -> None:
     for number, _ in enumerate(passes.repeat(twin)):
         if number * (loader.batch_size or 1) >= KEPT:
             break
-    if not rings or not all(ring.kept for ring in rings):
+    if not any(ring.kept for ring in rings):
         raise RuntimeError("real_loaders: the stage was not called in this process.")
     for ring in rings:
         ring.given = True
@@ -156,19 +158,21 @@ class _Listed(Dataset[Any]):
 
 
 class _Streamed(IterableDataset[Any]):
-    """As `_Listed`, for loaders without a sampler."""
+    """As `_Listed`, for loaders without a sampler; each worker gives its part."""
 
     def __init__(self, samples: list[Any], length: int) -> None:
         self.samples, self.length = samples, length
 
     def __iter__(self) -> Iterator[Any]:
-        return (self.samples[number % len(self.samples)] for number in range(self.length))
+        info = get_worker_info()
+        length = self.length // (info.num_workers if info else 1)
+        return (self.samples[number % len(self.samples)] for number in range(length))
 
 
 def _samples(dataset: Any) -> Any:
     if isinstance(dataset, IterableDataset):
         samples = [sample for _, sample in zip(range(KEPT), dataset, strict=False)]
-        return _Streamed(samples, KEPT)
+        return _Streamed(samples, COUNT * REPEATS)
     many = getattr(dataset, "__getitems__", None)
     samples = many(list(range(KEPT))) if callable(many) else [dataset[number] for number in range(KEPT)]
     return _Listed(list(samples), len(dataset))

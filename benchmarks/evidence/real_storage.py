@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from .real_photos import COUNT, Samples, files, loader, small, to_image
+from .real_photos import REPEATS, PerProcess, Samples, files, loader, small, to_image
 
 __all__ = ["h5", "hugging_face", "lmdb_jpegs", "memory_map", "sqlite_jpegs", "web_dataset", "zip_jpegs"]
 
@@ -25,12 +25,10 @@ def h5(folder: Path) -> Any:
         with h5py.File(path, "w") as file:
             images = np.stack([np.asarray(Image.open(one).resize((160, 160))) for one in files(folder)])
             file.create_dataset("images", data=images, chunks=(1, 160, 160, 3), compression="gzip")
-    opened: dict[str, Any] = {}
+    opened = PerProcess(lambda: h5py.File(path, "r"))
 
     def read(number: int) -> Image.Image:
-        if "file" not in opened:  # in each worker
-            opened["file"] = h5py.File(path, "r")
-        return Image.fromarray(opened["file"]["images"][number])
+        return Image.fromarray(opened()["images"][number])
 
     return loader(Samples(read, small()))
 
@@ -43,12 +41,10 @@ def lmdb_jpegs(folder: Path) -> Any:
         with lmdb.open(str(path), map_size=1 << 28) as base, base.begin(write=True) as writer:
             for number, one in enumerate(files(folder)):
                 writer.put(str(number).encode(), one.read_bytes())
-    opened: dict[str, Any] = {}
+    opened = PerProcess(lambda: lmdb.open(str(path), readonly=True, lock=False))
 
     def read(number: int) -> Image.Image:
-        if "base" not in opened:
-            opened["base"] = lmdb.open(str(path), readonly=True, lock=False)
-        with opened["base"].begin() as reader:
+        with opened().begin() as reader:
             return to_image(reader.get(str(number).encode()))
 
     return loader(Samples(read, small()))
@@ -61,12 +57,10 @@ def sqlite_jpegs(folder: Path) -> Any:
             base.execute("create table images (number integer primary key, data blob)")
             base.executemany("insert into images values (?, ?)", enumerate(one.read_bytes() for one in files(folder)))
         base.close()
-    opened: dict[str, Any] = {}
+    opened = PerProcess(lambda: sqlite3.connect(path))
 
     def read(number: int) -> Image.Image:
-        if "base" not in opened:
-            opened["base"] = sqlite3.connect(path)
-        return to_image(opened["base"].execute("select data from images where number = ?", (number,)).fetchone()[0])
+        return to_image(opened().execute("select data from images where number = ?", (number,)).fetchone()[0])
 
     return loader(Samples(read, small()))
 
@@ -77,12 +71,10 @@ def zip_jpegs(folder: Path) -> Any:
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for number, one in enumerate(files(folder)):
                 archive.write(one, str(number))
-    opened: dict[str, Any] = {}
+    opened = PerProcess(lambda: zipfile.ZipFile(path))
 
     def read(number: int) -> Image.Image:
-        if "archive" not in opened:
-            opened["archive"] = zipfile.ZipFile(path)
-        return to_image(opened["archive"].read(str(number)))
+        return to_image(opened().read(str(number)))
 
     return loader(Samples(read, small()))
 
@@ -108,14 +100,14 @@ def web_dataset(folder: Path) -> Any:
                         member.size = len(data)
                         archive.addfile(member, io.BytesIO(data))
     stream = webdataset.WebDataset([str(shard) for shard in shards], shardshuffle=len(shards))
-    return loader(stream.shuffle(32).decode("pil").to_tuple("jpg", "cls").map_tuple(small()).with_length(COUNT))
+    return loader(stream.shuffle(32).decode("pil").to_tuple("jpg", "cls").map_tuple(small()).repeat(REPEATS))
 
 
 def hugging_face(folder: Path) -> Any:
     import datasets as hub
 
     steps = small()
-    names = [str(one) for one in files(folder)]
+    names = REPEATS * [str(one) for one in files(folder)]
     rows = hub.Dataset.from_dict({"image": names, "label": [n % 2 for n in range(len(names))]})
 
     def apply(batch: dict[str, Any]) -> dict[str, Any]:
