@@ -5,6 +5,8 @@
     python -m benchmarks.evidence.accuracy --data CIFAR --json benchmarks/results/accuracy.json
     python -m benchmarks.evidence.crop_only FOLDER --json benchmarks/results/crop_only.json
     python -m benchmarks.evidence.bottleneck_validation --json benchmarks/results/planted.json
+    python -m benchmarks.evidence.real_loaders --images FOLDER --rounds 3 --json benchmarks/results/real.json
+    python -m benchmarks.evidence.profilers_compared --images FOLDER --json benchmarks/results/profilers.json
 
 A table stands between `<!-- results: NAME -->` and `<!-- end -->`; a test compares each with the stored runs.
 """
@@ -24,11 +26,12 @@ from ..machine import lines
 from ..measure import median, ratio
 from ..suite import REGIMES
 from .audit import rounded, span
+from .profiling import profilers, real
 from .tables import MARKS, Grid, absences, drift, grids, losses, markdown, marks, rate
 
 __all__ = ["BLOCKS", "PAGES", "crop_only", "fill", "main", "stored"]
 
-PAGES = ("README.md", "docs/benchmarks.md", "docs/gpu.md", "docs/profiler.md")
+PAGES = ("README.md", "docs/benchmarks.md", "docs/gpu.md", "docs/profiler.md", "docs/profiler-compared.md")
 BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.S)
 Run = dict[str, Any]
 
@@ -215,6 +218,8 @@ BLOCKS: dict[str, Callable[[Run], str]] = {
     "bounds": _bounds,
     "accuracy": _accuracy,
     "planted": _planted,
+    "real": real,
+    "profilers": profilers,
     "crop_only": crop_only,
 }
 
@@ -232,7 +237,8 @@ def stored() -> dict[str, Run]:
             f"{PACKAGE}: the stored runs are in the repository, not in an installed package. Use a clone."
         )
     again = [name for name in REGIMES if (RESULTS / f"{name}.json").exists()]
-    names = ("full", "accuracy", "planted", "crop_only", *again)
+    names = ["full", "accuracy", "planted", "crop_only", "profilers", *again]
+    names += ["real"] if (RESULTS / "real.json").exists() else []
     runs: dict[str, Run] = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in names}
     full = runs["full"]
     runs = {name: run for name, run in runs.items() if name not in again or run["created"] > full["created"]}

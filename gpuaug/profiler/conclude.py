@@ -141,4 +141,5 @@ def join(traces: list[Trace]) -> Trace:
         first.batches += trace.batches
         first.starts += trace.starts
         first.ends += trace.ends
+        first.memory = trace.memory if first.memory is None else first.memory.joined(trace.memory)
     return first

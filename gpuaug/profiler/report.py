@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from gpuaug.profiler.judge.advice import Advice
@@ -15,7 +16,8 @@ from gpuaug.profiler.judge.verdict import Gain, Group, Stage, Verdict, gain
 from gpuaug.profiler.measure.passes import Pass
 from gpuaug.profiler.model.costs import Change, Costs
 from gpuaug.profiler.model.functions import Function
-from gpuaug.profiler.model.trace import Trace
+from gpuaug.profiler.model.trace import Memory, Trace
+from gpuaug.profiler.ranks import Rank
 
 __all__ = ["VERSION", "Report", "load", "schema"]
 
@@ -49,6 +51,7 @@ class Report:
         reliable: Whether `drift` is at most 10 %.
         files: {index as text: path} of the slowest samples, where the data set lists files.
         functions: Functions in which the workers spend the time of their rows; empty if they were not looked at.
+        ranks: Times of every rank of a distributed job, if they were gathered.
     """
 
     machine: dict[str, object]
@@ -72,6 +75,7 @@ class Report:
     files: dict[str, str] = field(default_factory=dict)
     busy: tuple[float, float, float] | None = None
     functions: list[Function] = field(default_factory=list)
+    ranks: list[Rank] = field(default_factory=list)
 
     @property
     def exposed(self) -> float:
@@ -87,6 +91,22 @@ class Report:
     def epoch_seconds(self) -> float:
         """Seconds of an epoch; infinite if its length is unknown."""
         return self.edge + self.pace * (self.trace.loader.length or math.inf)
+
+    @property
+    def memory(self) -> Memory | None:
+        """Memory of the processes and of the device; None if it was not looked at."""
+        return self.trace.memory
+
+    def as_rank(self, number: int) -> Rank:
+        """The times of this report as those of a rank of a distributed job."""
+        return Rank(
+            rank=number,
+            pace=self.pace,
+            wait=fmean(batch.given - batch.asked for batch, _ in self.costs.batches),
+            step={stage.name: stage.seconds for stage in self.stages if stage.place == "step"},
+            main=self.memory.main if self.memory else None,
+            device=self.memory.device if self.memory else None,
+        )
 
     @property
     def costs(self) -> Costs:

@@ -16,6 +16,7 @@ from gpuaug.profiler.machine import Drift, cores, effective_cores
 from gpuaug.profiler.measure.budget import Budget
 from gpuaug.profiler.measure.recorder import Recorder
 from gpuaug.profiler.measure.wrappers import set_class, training_loader
+from gpuaug.profiler.ranks import Rank, check_group, gather, world
 from gpuaug.profiler.report import Report
 from gpuaug.profiler.runs import Runs, Step
 
@@ -30,6 +31,8 @@ class Profile(Recorder):
 
     Args:
         loader: A torch DataLoader, or an object with one as its attribute `loader`.
+        ranks: Whether to exchange the times with the other ranks of a distributed job at the end of the block, which
+            every rank must do then. Each rank profiles its own loader; print the report on one of them.
 
     Attributes:
         report: Report on the batches so far.
@@ -37,11 +40,13 @@ class Profile(Recorder):
 
     Raises:
         ValueError: If the loader has another type, or cannot be traced.
-        RuntimeError: If a profile is entered twice.
+        RuntimeError: If a profile is entered twice, or with `ranks` if torch.distributed is not initialized.
     """
 
-    def __init__(self, loader: Iterable[object]) -> None:
+    def __init__(self, loader: Iterable[object], *, ranks: bool = False) -> None:
         super().__init__(loader)
+        self._gathers = ranks
+        self._ranks: list[Rank] = []
         self._drift = Drift()
         self._report: Report | None = None
         self._cores = cores()
@@ -49,6 +54,8 @@ class Profile(Recorder):
     def __enter__(self) -> Profile:
         if self._twin is not None:
             raise RuntimeError("profile: this profile is open already. Create another one for another loop.")
+        if self._gathers:
+            check_group()
         self._cores = effective_cores()
         self._drift.look()
         super().__enter__()
@@ -75,6 +82,14 @@ class Profile(Recorder):
         set_class(self.loader, self._kind)
         super().__exit__(*error)
         self._drift.look()
+        if self._gathers and not any(error):
+            self._ranks = gather(self._as_rank())
+
+    def _as_rank(self) -> Rank | None:
+        try:
+            return self.report.as_rank(torch.distributed.get_rank())
+        except ValueError:  # too few batches: the other ranks must learn of it, not wait
+            return None
 
     @property
     def report(self) -> Report:
@@ -91,6 +106,7 @@ class Profile(Recorder):
                     "or pass the loader that you iterate over: accelerator.prepare, for one, makes a new loader."
                 )
             self._report = conclude(trace, self.inner, cores=self._cores, drift=self._drift)
+        self._report.ranks = self._ranks
         return self._report
 
     @property
@@ -181,6 +197,11 @@ def measure(
     """
     if not isinstance(budget, (int, float)) or not 1 <= budget < math.inf:
         raise ValueError(f"profile: `budget` must be seconds of at least 1, got {budget!r}.")
+    if world() > 1:  # passes end by the clock: ranks would run different numbers of steps, and wait for one another
+        raise ValueError(
+            f"profile: `measure` and `gpuaug profile` must run in one process, got {world()} ranks. Under torchrun, "
+            "put `with gpuaug.profile(loader, ranks=True)` around the loop of your script."
+        )
     check_ids(ignore)
     run = Runs(training_loader(loader), step, Budget(budget), report)
     overhead, trace = run.whole_loop()

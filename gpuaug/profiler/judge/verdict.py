@@ -11,7 +11,7 @@ import numpy as np
 
 from gpuaug.profiler.model.costs import Change, Costs
 from gpuaug.profiler.model.replay import Load, replay
-from gpuaug.profiler.model.trace import Trace
+from gpuaug.profiler.model.trace import BACKWARD, DEVICE, FORWARD, OPTIMIZER, REST, Trace
 
 __all__ = ["Gain", "Group", "Stage", "Verdict", "cause_of", "crowded", "groups", "judge", "stages"]
 
@@ -23,6 +23,8 @@ SLOW_WORKER = 1.3  # time of a slow worker / median of the others, at least
 TAIL = 1.10  # gain of equal batches, from which on the cause is a tail
 THREADS = 1.5  # threads of a worker that compute at once, from which on it counts as multithreaded
 CONTENDED = 0.15  # fraction of the fetch that waits for a core, from which on the cause is cores
+
+MODEL = ("model", FORWARD, BACKWARD, OPTIMIZER, DEVICE, REST)  # rows of the step that the user did not mark
 
 WORDS = {
     "storage": "storage",
@@ -131,7 +133,7 @@ def group_of(name: str, augments: bool, place: str) -> str:
     if place == "pin":
         return "pinning"
     if place == "step":
-        return "model" if name == "model" else name
+        return "model" if name in MODEL else name
     return {"storage": "storage", "decode": "decode", "collate": "collate", "getitem": "dataset"}.get(name, name)
 
 

@@ -17,6 +17,8 @@ from gpuaug.profiler.measure.clock import Notes, clocks, mine
 from gpuaug.profiler.measure.contents import count, samples_in
 from gpuaug.profiler.measure.functions import merged
 from gpuaug.profiler.measure.loaders import check_traceable, data_loader, rewrapped, traced
+from gpuaug.profiler.measure.memory import Peaks
+from gpuaug.profiler.measure.step import StepHooks, StepNotes, elapsed, events, together
 from gpuaug.profiler.measure.tracing import TracedBatch, reset
 from gpuaug.profiler.measure.wrappers import check_rebatched
 from gpuaug.profiler.model.functions import Key, Times
@@ -76,9 +78,12 @@ class Recorder(_Proxy):
         self._counted = 0
         self._steps = 0
         self._epoch = 0
+        self._memory = Peaks()
+        self._workers: set[int] = set()  # process ids of the workers of this epoch
 
     def __enter__(self) -> Recorder:
         reset(self.sampling)
+        StepHooks.install()
         try:
             self._twin = traced(self.inner)
             if self.loader is not self.inner:
@@ -96,6 +101,7 @@ class Recorder(_Proxy):
         self._restore()
 
     def _restore(self) -> None:
+        StepHooks.remove()
         self.patches.restore()
         self._twin = self._wrapper = self._view = None  # ends persistent workers
         if self.sampling:
@@ -108,12 +114,13 @@ class Recorder(_Proxy):
         workers: dict[int, dict[int, int]] = {}
         batches = []
         for seen in [seen for seen in self._seen if seen.over]:
-            device = None if seen.events is None else _elapsed(seen.events, before)
+            device = None if seen.events is None else elapsed(seen.events, before)
             before = seen.events
             found = workers.setdefault(seen.epoch, {})  # every epoch may have its own workers
             worker = -1 if seen.notes.process == os.getpid() else found.setdefault(seen.notes.process, len(found))
             batches.append(self._batch(seen, worker, device))
-        return Trace(Loader.of(self.inner, self._names), batches, list(self._starts), list(self._ends))
+        loader = Loader.of(self.inner, self._names)
+        return Trace(loader, batches, list(self._starts), list(self._ends), self._memory.result())
 
     @property
     def functions(self) -> dict[Key, Times]:
@@ -124,7 +131,13 @@ class Recorder(_Proxy):
         """Iterate over one epoch. The step of a batch lasts until the next batch is requested."""
         if self._twin is None:
             raise RuntimeError("profile: a profile can only be iterated inside `with gpuaug.profile(loader) as p:`.")
+        self._twin.worker_init_fn = self.inner.worker_init_fn  # a framework may set it after the profile has begun
         yield from self._epoch_of(self._twin if self._wrapper is None else self._wrapper)
+
+    def end_step(self) -> None:
+        """End the present step now, not with the next request: what follows is validation, or a checkpoint."""
+        if self._seen:
+            self._seen[-1].__exit__()
 
     def _seconds(self, moment: int) -> float:
         return (moment - self.origin) * SECOND
@@ -135,6 +148,8 @@ class Recorder(_Proxy):
     def _epoch_of(self, source: Any) -> Iterator[Any]:
         """One epoch. A wrapper may request batches ahead; its steps lie between the batches that it yields."""
         begun = time.perf_counter_ns()
+        self._memory.end_epoch()
+        self._workers.clear()
         iterator = iter(source)
         there = time.perf_counter_ns()
         epoch, first = self._epoch, True
@@ -153,7 +168,7 @@ class Recorder(_Proxy):
                 first = False
             if isinstance(found, TracedBatch):
                 notes, found = found.notes, found.batch
-                self._count(found)
+                self._count(found, notes)
             elif self._view is not None and self._view.passed:
                 if not self._steps:
                     check_rebatched(self.loader, self._contents[-1], samples_in(found))
@@ -174,11 +189,14 @@ class Recorder(_Proxy):
                 del found
             last = seen.end[0]
 
-    def _count(self, batch: Any) -> None:
-        """Count the contents of some batches: they differ little, and counting takes time."""
+    def _count(self, batch: Any, notes: Notes) -> None:
+        """Count the contents of some batches, and look at the memory: they differ little, and it takes time."""
         self._counted += 1
+        if notes.process != os.getpid():
+            self._workers.add(notes.process)
         if self._counted <= COUNTED or self._counted % COUNTED_AGAIN == 0:
             self._contents = (*count(batch), samples_in(batch))
+            self._memory.look(self._workers)
 
     def _batch(self, seen: _Seen, worker: int, device: Interval | None) -> Batch:
         notes, (tensors, inside, others, floats, inside_batch) = seen.notes, seen.contents
@@ -209,8 +227,9 @@ class Recorder(_Proxy):
             given=self._seconds(seen.given),
             done=self._seconds(seen.end[0]),
             step=step,
-            marks={} if seen.marks is None else _stages(seen.marks),
+            marks={} if seen.marks is None else seen.marks.marks(),
             device=device,
+            phases=seen.phases(),
             tensors=tensors,
             tensor_bytes=inside,
             other_bytes=others,
@@ -245,20 +264,27 @@ class _Seen:
         self, notes: Notes, epoch: int, asked: int, given: int, contents: tuple[int, int, int, int, int], look: bool
     ) -> None:
         self.notes, self.epoch, self.asked, self.given, self.contents = notes, epoch, asked, given, contents
-        self.marks = Notes(True) if look else None
+        self.marks = StepNotes() if look else None
         self.over = False
 
     def __enter__(self) -> _Seen:
-        self.events = _events()
+        self.events = events()
         self.start = self.end = (self.given, 0, 0)
         if self.marks is not None:
             self.before, mine.notes = mine.notes, self.marks
             self.process = -time.process_time_ns()
-            self.start = self.end = clocks()
+            self.marks.device = self.events is not None
+            self.start = self.end = self.marks.since = together()
         return self
 
+    def phases(self) -> dict[str, float]:
+        """{phase: seconds on the device}; waits for it."""
+        return {} if self.marks is None or self.events is None else self.marks.device_phases(*self.events)
+
     def __exit__(self, *error: object) -> None:
-        """Also called if the loop ends with this batch."""
+        """Also called if the loop ends with this batch, and before that where a framework says that a step is over."""
+        if self.over:
+            return
         if self.marks is None:
             self.end = (time.perf_counter_ns(), 0, 0)
         else:
@@ -286,24 +312,7 @@ class _View(_Proxy):
     def _through(self, batches: Iterator[Any]) -> Iterator[Any]:
         for one in batches:
             self.passed.append(one.notes)
-            self.recorder._count(one.batch)
+            self.recorder._count(one.batch, one.notes)
             yield one.batch
 
 
-# ---- devices ---------------------------------------------------------------------------------------------------------
-
-
-def _events() -> tuple[Any, Any] | None:
-    """Two CUDA events, the first one recorded; they are synchronized only for the report."""
-    if not (torch.cuda.is_available() and torch.cuda.is_initialized()):  # type: ignore[no-untyped-call]
-        return None
-    pair: Any = tuple(torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
-    pair[0].record()
-    return pair
-
-
-def _elapsed(pair: tuple[Any, Any], before: tuple[Any, Any] | None) -> Interval:
-    """(seconds of the step on the device, seconds that the device was idle before it)."""
-    pair[1].synchronize()
-    idle = before[1].elapsed_time(pair[0]) / 1e3 if before is not None else 0.0
-    return pair[0].elapsed_time(pair[1]) / 1e3, max(0.0, idle)

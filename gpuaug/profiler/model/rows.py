@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gpuaug.profiler.model.trace import Batch, Trace
+from gpuaug.profiler.model.trace import BACKWARD, DEVICE, REST, Batch, Trace
 
 __all__ = ["MIN_BATCHES", "PLACES", "Row", "rows_of", "steady", "worker_threads"]
 
@@ -92,7 +92,7 @@ def rows_of(trace: Trace, batches: Sequence[Batch], alone: float | None, computi
     for row in _step_rows(batches, alone, computing):
         row.name += IN_STEP if row.name in names else ""
         found.append(row)
-    return [row for row in found if row.seconds > 1e-7 or row.name == "model"]
+    return [row for row in found if row.seconds > 1e-7 or row is found[-1]]
 
 
 def _worker_rows(trace: Trace, batches: Sequence[Batch]) -> list[Row]:
@@ -182,9 +182,11 @@ def _receiving(batches: Sequence[Batch]) -> float:
 
 
 def _step_rows(batches: Sequence[Batch], alone: float | None, computing: float | None) -> list[Row]:
-    """The rows of the step: the stages that the user marked, and the rest, `model`.
+    """The rows of the step: its phases, the stages that the user marked, and the rest.
 
-    The step alone tells how much of it computes: beside workers, its threads wait for one another too.
+    Without a backward pass there are no phases, and the rest is `model`. A device that still works when the host
+    requests the next batch is a part of the rest then, else of the row of waiting for the device. The step alone tells
+    how much of it computes: beside workers, its threads wait for one another too.
     """
     names = list(dict.fromkeys(name for batch in batches for name in batch.marks))
     wall = np.array([b.done - b.given for b in batches])
@@ -193,24 +195,32 @@ def _step_rows(batches: Sequence[Batch], alone: float | None, computing: float |
     queue = _estimated([b.step[1] if b.step else 0.0 for b in batches], wall, looked)
     wait = np.maximum(0.0, wall - cpu - queue)
     device = np.array([b.device[0] if b.device else 0.0 for b in batches])
-    wait = np.maximum(wait, device - cpu)  # a device still works when the host requests the next batch
+    behind = np.maximum(0.0, device - cpu - wait)
+    wait = wait + behind
     total = float((cpu + wait).mean())
     if alone is not None and alone > total:
         wait = wait + (alone - total)
     elif alone is not None and total > 0:
-        cpu, wait = cpu * alone / total, wait * alone / total
-    if alone and computing is not None:
-        spent = cpu + wait
-        cpu, wait = spent * (computing / alone), spent * (1 - computing / alone)
+        cpu, wait, behind = cpu * alone / total, wait * alone / total, behind * alone / total
+    share = computing / alone if alone and computing is not None else None
+    cpu, wait = _split(cpu, wait, share)
     scale = min(1.0, alone / total) if alone is not None and total > 0 else 1.0
+    phased = BACKWARD in names
+    names += [DEVICE] if phased and behind.any() and DEVICE not in names else []
     found = []
     for name in names:
         marks = [b.marks.get(name, (0.0, 0.0, 0.0)) for b in batches]
         c = scale * _estimated([max(0.0, m[1]) for m in marks], wall, looked)
         w = scale * _estimated([max(0.0, m[0] - m[1] - m[2]) for m in marks], wall, looked)
+        c, w = (c, w + behind) if phased and name == DEVICE else _split(c, w, share)
         cpu, wait = np.maximum(0, cpu - c), np.maximum(0, wait - w)
         found.append(Row(name, "step", False, c, w))
-    return [*found, Row("model", "step", False, cpu, wait)]
+    return [*found, Row(REST if phased else "model", "step", False, cpu, wait)]
+
+
+def _split(cpu: Array, wait: Array, share: float | None) -> tuple[Array, Array]:
+    """The times of which that share computes; None: as they are."""
+    return (cpu, wait) if share is None else ((cpu + wait) * share, (cpu + wait) * (1 - share))
 
 
 def _estimated(seen: Sequence[float], wall: Array, looked: Array) -> Array:

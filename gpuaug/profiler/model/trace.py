@@ -8,9 +8,14 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, IterableDataset
 
-__all__ = ["Batch", "Interval", "Loader", "Trace", "batch_size"]
+__all__ = ["BACKWARD", "DEVICE", "FORWARD", "OPTIMIZER", "REST", "Batch", "Interval", "Loader", "Memory", "Trace",
+           "batch_size"]  # fmt: skip
 
 Interval = tuple[float, float]
+
+FORWARD, BACKWARD, OPTIMIZER = "forward", "backward", "optimizer"  # phases of a step
+DEVICE = "waiting for the device"  # calls in the step that wait for it
+REST = "rest of the step"
 
 
 @dataclass
@@ -34,8 +39,9 @@ class Batch:
         done: Moment at which the step ended.
         step: (cpu, queue, threads) of the step: the main thread on a core and waiting for one, and all threads of the
             process on cores. None if only the wall clock was read.
-        marks: {name: (wall, cpu, queue)} of the stages that the user marked in the step.
+        marks: {name: (wall, cpu, queue)} of the phases of the step, and of the stages that the user marked in it.
         device: (seconds of the step on the device, seconds that the device was idle before it); None without a device.
+        phases: {phase: seconds on the device}; empty without a device or a backward pass.
         tensors: Number of tensors in the batch.
         tensor_bytes, other_bytes: Bytes of the tensors, and of arrays and bytes objects, which are pickled.
         float_bytes: Bytes of float32 images.
@@ -65,11 +71,40 @@ class Batch:
     other_bytes: int
     float_bytes: int
     together: bool = False
+    phases: dict[str, float] = field(default_factory=dict)
 
     @property
     def blocked(self) -> float:
         """Time of the fetch spent waiting for something else than a core: storage, the network, a lock, a sleep."""
         return max(0.0, self.fetch[1] - self.fetch[0] - self.cpu - self.queue)
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The largest memory that was seen, in bytes. None is unknown.
+
+    Attributes:
+        main: Resident memory of the main process during the trace.
+        peak: Resident memory of the main process since it started.
+        workers: Resident memory of each worker. Pages that workers share with the main process count in each.
+        device: Memory of tensors on the CUDA device since the process started.
+    """
+
+    main: int | None
+    peak: int | None
+    workers: list[int] = field(default_factory=list)
+    device: int | None = None
+
+    def joined(self, other: Memory | None) -> Memory:
+        """The largest memory of two traces."""
+        if other is None:
+            return self
+        return Memory(
+            max(self.main or 0, other.main or 0) or None,
+            max(self.peak or 0, other.peak or 0) or None,
+            max(self.workers, other.workers, key=sum),
+            None if self.device is None and other.device is None else max(self.device or 0, other.device or 0),
+        )
 
 
 @dataclass(frozen=True)
@@ -138,12 +173,14 @@ class Trace:
         batches: Batches in the order in which the main process received them.
         starts: For each epoch: the moments at which iteration began, the iterator existed, and the first batch arrived.
         ends: For each finished epoch: seconds from the end of the last step to the end of iteration.
+        memory: Memory of the processes and of the device; None if it was not looked at.
     """
 
     loader: Loader
     batches: list[Batch] = field(default_factory=list)
     starts: list[tuple[float, float, float]] = field(default_factory=list)
     ends: list[float] = field(default_factory=list)
+    memory: Memory | None = None
 
     def asdict(self) -> dict[str, Any]:
         return asdict(self)
@@ -155,4 +192,5 @@ class Trace:
             [Batch(**batch) for batch in given["batches"]],
             [(begun, there, first) for begun, there, first in given["starts"]],
             list(given["ends"]),
+            None if given.get("memory") is None else Memory(**given["memory"]),
         )

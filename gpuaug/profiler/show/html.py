@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from gpuaug.profiler.model.trace import Batch
 from gpuaug.profiler.report import Report
+from gpuaug.profiler.show.step import rank_rows, sentences
 from gpuaug.profiler.show.words import (
     colour,
     confidence,
@@ -71,6 +72,8 @@ def to_html(report: Report) -> str:
             slowest=report.slowest(10),
             sample=sample,
             short=short,
+            sentences=sentences(report),
+            ranks=rank_rows(report),
             most=max([one.gain.high for one in report.advice if one.gain], default=1.0),
         )
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gpuaug.profiler.doctor import Finding
 from gpuaug.profiler.report import Report
 from gpuaug.profiler.show.comparison import Comparison
+from gpuaug.profiler.show.step import rank_rows, sentences
 from gpuaug.profiler.show.words import (
     confidence,
     doubts,
@@ -49,7 +50,8 @@ def to_rich(report: Report, width: int = WIDTH) -> RenderableType:
 
     columns = [name for name, (_, least, _) in COLUMNS.items() if width >= least]
     legend = Text(" ".join(f"{name}: {COLUMNS[name][2]}." for name in columns), "dim")
-    parts: list[RenderableType] = [_summary(report), _stages(report, columns), legend, *_recommendations(report)]
+    parts: list[RenderableType] = [_summary(report), _stages(report, columns), legend, *_step(report)]
+    parts += _recommendations(report)
     if report.receipt is not None:
         parts.append(Text(f"\nReceipt: {receipt(report)}", "bold" if report.receipt.reliable else "bold red"))
     slow = [pair for pair in report.slowest(5) if pair[0] is not None]
@@ -126,6 +128,23 @@ def _stages(report: Report, columns: Sequence[str]) -> RenderableType:
     whole = {"spent": "", "samples/s": f"{report.images_per_second:,.0f}", "exposed": ms(report.pace), "step": "100%"}
     table.add_row("step", *(whole.get(name, "") for name in columns), style="bold")
     return table
+
+
+def _step(report: Report) -> list[RenderableType]:
+    """Phases on the device, memory and ranks."""
+    from rich.table import Table
+    from rich.text import Text
+
+    parts: list[RenderableType] = [Text(f"\n{text}") for text in sentences(report)]
+    rows = rank_rows(report)
+    if rows:
+        table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+        for name in ("rank", "own ms", "waits", "forward", "backward", "optim.", "MB"):
+            table.add_column(name, justify="right", no_wrap=True)
+        for row in rows:
+            table.add_row(*row)
+        parts.append(table)
+    return parts
 
 
 def _recommendations(report: Report) -> list[RenderableType]:
