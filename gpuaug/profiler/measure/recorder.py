@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch.utils.data import DataLoader
 
 from gpuaug.profiler.measure import instrument
