@@ -28,10 +28,12 @@ COMMANDS = {
     "compare": "profile",
     "doctor": "profile",
     "warmup": "cpu",
+    "tune": "tune",
     "bench": "bench",
 }
 BASE = {"typer": "typer", "rich": "rich"}  # module: package, of every command
 REPORTS = {"pydantic": "pydantic"}  # reads the profiler's reports
+TUNING = {"optuna": "optuna", "sklearn": "scikit-learn", "scipy": "scipy", "matplotlib": "matplotlib"}
 
 
 def main() -> None:
@@ -40,6 +42,8 @@ def main() -> None:
     require(COMMANDS.get(name, "pack"), BASE)
     if name in ("report", "whatif", "compare"):
         require("profile", REPORTS)
+    if name == "tune":
+        require("tune", TUNING)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     app()()
 

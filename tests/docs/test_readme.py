@@ -29,6 +29,7 @@ SNIPPETS = (
     "docs/clips.md",
     "docs/advice.md",
     "docs/views.md",
+    "docs/tuning.md",
 )  # in this order; tests/integration runs frameworks.md
 LARGEST_PICTURE = 600_000  # bytes
 MOST_LINES = 205  # of the README
