@@ -190,7 +190,7 @@ class Result:
         return "\n".join(lines(self))
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON holds it; what is not a number, such as the recall of an absent class, is None."""
+        """All of it as JSON holds it, numbers with 6 digits; what is no number, as the recall of an absent class, is None."""
         found: dict[str, Any] = {
             "format": FORMAT,
             "metric": self.metric,
@@ -216,6 +216,25 @@ class Result:
         draft = target.with_name(f"{target.name}.{os.getpid()}.part")  # several processes may end at the same time
         draft.write_text(json.dumps(self.to_dict(), indent=1) + "\n", encoding="utf-8")
         os.replace(draft, target)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Result:
+        """The result in a file that `save` wrote; rows and verdict are computed anew.
+
+        Args:
+            path: Path of the file.
+
+        Raises:
+            ValueError: If the file holds no result of this version of the format.
+        """
+        found = json.loads(checks.path("load", "path", path).read_text(encoding="utf-8"))
+        if not isinstance(found, dict) or found.get("format") != FORMAT:
+            raise checks.argument_error("load", "path", f"a result of `tune` of format {FORMAT}", str(path))
+        runs = []
+        for run in found["runs"]:
+            curve = [{name: _numbers(value) for name, value in epoch.items()} for epoch in run["curve"]]
+            runs.append(Run(**run | {"curve": curve, "warnings": [Warned(**one) for one in run["warnings"]]}))
+        return cls(runs, found["metric"], found["direction"], found["seeds"])
 
     def plot(self, path: str | PathLike[str], command: str | None = None) -> None:
         """Draw the settings with their intervals, and the curves of the baseline and the best.
@@ -249,9 +268,16 @@ def _states(group: Sequence[Run]) -> dict[str, int]:
     return {state: count for state in ("complete", "pruned", "failed") if (count := sum(r.state == state for r in group))}
 
 
+def _numbers(value: Any) -> Any:
+    """A list with nan for None, as before it was JSON."""
+    return [math.nan if one is None else one for one in value] if isinstance(value, list) else value
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {str(key): _plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float):
+        return float(f"{value:.6g}") if math.isfinite(value) else None
+    return value

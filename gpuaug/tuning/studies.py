@@ -204,6 +204,7 @@ def _opened(storage: str | PathLike[str] | None, shown: str) -> Any:
             raise checks.argument_error("tune", "storage", "a file in a folder that exists", text)
         text = f"sqlite:///{text}"
     options = {"connect_args": {"timeout": LOCKED}} if text.startswith("sqlite") else {}
+    failed: Exception | None = None
     for last in (False, True):  # twice: another process may be writing the tables of a new database
         try:
             return optuna.storages.RDBStorage(
