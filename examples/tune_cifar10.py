@@ -47,11 +47,13 @@ def load(args: argparse.Namespace) -> tuple[Split, Split, list[Path]]:
         order = torch.randperm(len(files), generator=torch.Generator().manual_seed(label)).tolist()
         parts[0] += [(files[n], label) for n in order[: args.per_class]]
         parts[1] += [(files[n], label) for n in order[args.per_class :][: args.validation]]
-    train, validation = (
-        (torch.stack([decode_image(str(file), ImageReadMode.RGB) for file, _ in part]), torch.tensor([n for _, n in part]))
-        for part in parts
-    )
+    train, validation = (_decoded(part) for part in parts)
     return train, validation, [file for file, _ in parts[0]]
+
+
+def _decoded(part: list[tuple[Path, int]]) -> Split:
+    images = torch.stack([decode_image(str(file), ImageReadMode.RGB) for file, _ in part])
+    return images, torch.tensor([label for _, label in part])
 
 
 # ---- the baseline, and the training that is given a list -------------------------------------------------------------
@@ -133,7 +135,8 @@ def main(args: argparse.Namespace) -> None:
         storage=args.out / "cifar10.db",
     )
     print(result)
-    print("\nTheir files:", ", ".join(f"{files[one['index']].parent.name}/{files[one['index']].name}" for one in result.review))
+    review = [files[one["index"]] for one in result.review]
+    print("\nTheir files:", ", ".join(f"{file.parent.name}/{file.name}" for file in review))
     result.save(args.out / "cifar10.json")
     result.plot(args.out / "cifar10.png", command="python examples/tune_cifar10.py --data cifar10")
 

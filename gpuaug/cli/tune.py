@@ -24,7 +24,7 @@ def command(
         str,
         typer.Argument(
             metavar="MODULE:FUNCTION",
-            help="Function of (list or settings, seed, reporter) that yields metrics for each epoch; also FILE.py:NAME.",
+            help="Function of (list or settings, seed, reporter) that yields the metrics of each epoch; or FILE.py:NAME.",
             show_default=False,
         ),
     ],
@@ -59,7 +59,7 @@ def command(
 ) -> None:
     """Train with several augmentations and seeds, and say which is better, if any is.
 
-    Start the same command several times, also on other machines, to share the work. Exits with status 3 if a run failed.
+    Start the same command several times, also on other machines, to share the work. The status is 3 if a run failed.
     """
     with one_line_errors():
         for path in (json, plot):

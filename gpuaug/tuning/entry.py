@@ -41,9 +41,9 @@ def tune(
 ) -> Result:
     """Train with several augmentations and seeds, and say which is better, if any is.
 
-    The search runs in stages: the baseline, then a small grid for each stage, which keeps the best setting of the stages
-    before it. By default: RandAugment's number of operations and magnitude, then share and alpha of mixing. Optuna keeps
-    the books; the same call with a `storage` goes on where it stopped, and run several times at once it shares the work.
+    The search runs in stages: the baseline, then a small grid for each stage, which keeps the best setting of those
+    before it. By default: RandAugment's number of operations and magnitude, then share and alpha of mixing. The runs
+    are stored by Optuna: the same call with a `storage` goes on where it stopped, and several at once share the work.
     See docs/tuning.md.
 
     Args:
@@ -60,7 +60,7 @@ def tune(
             other that the function reports.
         direction: "maximize" or "minimize".
         metrics: More metrics, by name: functions of (targets, scores) to a number, for functions that report these.
-        prune: None, all runs run to their end; a number of epochs, after which Optuna's median pruner ends runs that are
+        prune: None, no run is ended early; a number of epochs, after which Optuna's median pruner ends runs that are
             below the median; or a pruner of Optuna.
         storage: Path of a SQLite file, or URL of a database that Optuna knows. None: memory.
         name: Name of the search in the storage.

@@ -38,12 +38,14 @@ def measured(targets: object, scores: object, own: Mapping[str, Metric]) -> dict
     true, given = _array(targets), _array(scores)
     if true.ndim != 1 or not len(true) or true.dtype.kind not in "iu" or true.min() < 0:
         raise checks.argument_error("report", "targets", "class numbers (N,), of integers from 0", _words(true))
-    if given.ndim not in (1, 2) or len(given) != len(true) or given.dtype.kind not in ("iu" if given.ndim == 1 else "f"):
+    kinds = "iu" if given.ndim == 1 else "f"
+    if given.ndim not in (1, 2) or len(given) != len(true) or given.dtype.kind not in kinds:
         expected = f"floats ({len(true)}, classes), or class numbers ({len(true)},)"
         raise checks.argument_error("report", "scores", expected, _words(given))
     if given.ndim == 2 and (not np.isfinite(given).all() or true.max() >= given.shape[1]):
         expected = f"finite, with a column for each class, of which targets has {true.max() + 1}"
-        raise checks.argument_error("report", "scores", expected, f"{_words(given)}, finite: {np.isfinite(given).all()}")
+        got = f"{_words(given)}, {'finite' if np.isfinite(given).all() else 'not finite'}"
+        raise checks.argument_error("report", "scores", expected, got)
     predicted = given.argmax(1) if given.ndim == 2 else given
     classes = given.shape[1] if given.ndim == 2 else int(max(true.max(), predicted.max())) + 1
     options = {"labels": range(classes), "zero_division": np.nan}

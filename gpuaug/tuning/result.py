@@ -146,7 +146,7 @@ class Result:
         for group, mean, rank in zip(whole, means, ranked, strict=True):
             interval = (None, None) if half is None else (mean - half, mean + half)
             rows.append(Row(rank, group[0].stage, group[0].settings, mean, *interval, _last(group), _states(group)))
-        rows.sort(key=lambda row: -self._sign() * (row.mean or 0.0))  # stable: of equal ones, the one that was run first
+        rows.sort(key=lambda row: -self._sign() * (row.mean or 0.0))  # stable: of equals the first run
         for group in groups:
             if not self._is_whole(group):
                 values = _values(group)
@@ -190,7 +190,7 @@ class Result:
         return "\n".join(lines(self))
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON holds it, numbers with 6 digits; what is no number, as the recall of an absent class, is None."""
+        """All of it as JSON holds it, with 6 digits; None where there is no number, such as the recall of an absent class."""
         found: dict[str, Any] = {
             "format": FORMAT,
             "metric": self.metric,
@@ -265,7 +265,8 @@ def _last(group: Sequence[Run]) -> dict[str, Any]:
 
 
 def _states(group: Sequence[Run]) -> dict[str, int]:
-    return {state: count for state in ("complete", "pruned", "failed") if (count := sum(r.state == state for r in group))}
+    counts = {state: sum(run.state == state for run in group) for state in ("complete", "pruned", "failed")}
+    return {state: count for state, count in counts.items() if count}
 
 
 def _numbers(value: Any) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import time
 import warnings
@@ -220,7 +219,7 @@ def _opened(storage: str | PathLike[str] | None, shown: str) -> Any:
 
 
 def _masked(storage: object) -> str:
-    return "memory" if storage is None else _hidden(os.fspath(storage) if isinstance(storage, PathLike) else str(storage))
+    return "memory" if storage is None else _hidden(str(storage))
 
 
 def _hidden(text: str) -> str:

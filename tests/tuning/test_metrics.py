@@ -96,7 +96,10 @@ def by_report(argument: object, seed: int, reporter: Reporter) -> None:
         reporter.report(values)
 
 
-@pytest.mark.parametrize("train", [by_report, lambda *_: iter(EPOCHS), lambda *_: EPOCHS, lambda *_: (e for e in EPOCHS)])
+WAYS = [by_report, lambda *_: iter(EPOCHS), lambda *_: EPOCHS, lambda *_: (epoch for epoch in EPOCHS)]
+
+
+@pytest.mark.parametrize("train", WAYS)
 def test_ways_to_report(train: Any) -> None:
     reporter = Reporter()
     run(train, [], 0, reporter)
@@ -145,7 +148,7 @@ def test_what_a_seed_adds_to_all_settings_does_not_count() -> None:
 
 
 def test_chance_is_called_a_difference_in_one_search_of_twenty() -> None:
-    """The largest of all differences among 6 settings without any: above the least one in at most 8 % of 400 searches."""
+    """Among 6 settings that do not differ, the largest difference is above it in at most 8 % of 400 searches."""
     generator = np.random.default_rng(0)
     wrong = 0
     for _ in range(400):

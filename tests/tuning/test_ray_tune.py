@@ -41,7 +41,13 @@ def test_the_example(tmp_path: Path) -> None:
     }
     try:
         done = subprocess.run(
-            [*map(str, command)], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False, timeout=240
+            [*map(str, command)],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
         )
     finally:
         shutil.rmtree(folder, ignore_errors=True)

@@ -82,7 +82,8 @@ def test_lists_are_trained_with() -> None:
         seen.append((len(steps), targets.ndim == 2))
         mixes = isinstance(steps[-1], ga.RandomChoice)
         for epoch in range(3):
-            reporter.report(accuracy=0.1 if mixes else 0.2 + 0.1 * epoch, loss=2.0, sample_loss=range(30))
+            reached = 0.1 if mixes else 0.2 + 0.1 * epoch + 0.01 * len(steps)
+            reporter.report(accuracy=reached, loss=2.0, sample_loss=range(30))
 
     space = {"randaugment": {"num_ops": [1]}, "mixing": {"mix_p": [1.0]}}
     result = tuned(learn, recipe=base, space=space, num_classes=4, seeds=1)
