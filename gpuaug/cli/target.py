@@ -48,9 +48,7 @@ def configured(target: str, what: str, command: str) -> Augment:
         raise ValueError(str(error)) from None
 
 
-def named(
-    target: str, what: str, command: str, form: tuple[str, str] = LOADER, *, modules: bool = False
-) -> Any:
+def named(target: str, what: str, command: str, form: tuple[str, str] = LOADER, *, modules: bool = False) -> Any:
     """The object that FILE.py:NAME names, or with `modules` also MODULE:NAME. `form`: what is expected, an example."""
     file, colon, name = target.rpartition(":")
     path = Path(file)

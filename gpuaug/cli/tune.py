@@ -24,7 +24,7 @@ def command(
         str,
         typer.Argument(
             metavar="MODULE:FUNCTION",
-            help="Function of (list or settings, seed, reporter) that yields the metrics of each epoch; or FILE.py:NAME.",
+            help="Function of (list or settings, seed, reporter) that yields metrics for each epoch.",
             show_default=False,
         ),
     ],

@@ -68,7 +68,7 @@ def _ranked(axes: Any, result: Result, rows: list[Any], colours: dict[str, str])
 def _curves(axes: Any, result: Result, colours: dict[str, str]) -> None:
     """The mean curves of the baseline and the best setting; training accuracy on clean images dotted."""
     best = next((row.settings for row in result.rows if row.settings and row.mean is not None), {})
-    for settings in ([{}, best] if best else [{}]):
+    for settings in [{}, best] if best else [{}]:
         runs = [run for run in result.runs if run.settings == settings and run.value is not None]
         if not runs:
             continue

@@ -190,7 +190,7 @@ class Result:
         return "\n".join(lines(self))
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON holds it, with 6 digits; None where there is no number, such as the recall of an absent class."""
+        """All of it as JSON holds it; None where there is no number, such as the recall of an absent class."""
         found: dict[str, Any] = {
             "format": FORMAT,
             "metric": self.metric,

@@ -73,7 +73,14 @@ class Studies:
         self.search = json.loads(json.dumps(search))
 
     def fill(
-        self, title: str, grid: Grid, seeds: int, objective: Callable[[Any], float], *, first: bool, retry: bool,
+        self,
+        title: str,
+        grid: Grid,
+        seeds: int,
+        objective: Callable[[Any], float],
+        *,
+        first: bool,
+        retry: bool,
         say: Callable[[str], None],
     ) -> list[Any]:
         """Run what is missing of a stage, wait for runs of other processes, and return its trials.

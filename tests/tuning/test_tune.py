@@ -78,7 +78,7 @@ def test_lists_are_trained_with() -> None:
     seen: list[tuple[int, bool]] = []
 
     def learn(steps: Any, seed: int, reporter: Any) -> None:
-        images, targets = ga.Augment(steps, seed=seed)(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.arange(4))
+        _, targets = ga.Augment(steps, seed=seed)(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.arange(4))
         seen.append((len(steps), targets.ndim == 2))
         mixes = isinstance(steps[-1], ga.RandomChoice)
         for epoch in range(3):
@@ -190,7 +190,7 @@ def test_a_storage_goes_on_and_belongs_to_one_search(tmp_path: Path) -> None:
         ({"prune": 0.5}, "`prune` must be None, a number of epochs, or a pruner of Optuna"),
         ({"storage": "no_such_folder/tune.db"}, "`storage` must be a file in a folder that exists"),
         ({"storage": "postgres9://me:secret@host/db"}, r"`storage` must be the path .*got postgres9://\*\*\*@host"),
-        ({"space": {"first": {"x": []}}}, "must be a list of at least one value"),
+        ({"space": {"first": {"x": []}}}, r"`space\['first'\]\['x'\]` must be a list of at least one value"),
     ],
 )
 def test_wrong_arguments(options: dict[str, Any], words: str) -> None:
