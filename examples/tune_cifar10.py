@@ -26,8 +26,8 @@ from gpuaug.tuning import Reporter
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("--data", type=Path, required=True, help="folder with train/<class>/*, images of 32x32")
 parser.add_argument("--per-class", type=int, default=200, help="training images of each class")
-parser.add_argument("--validation", type=int, default=200, help="validation images of each class")
-parser.add_argument("--epochs", type=int, default=15)
+parser.add_argument("--validation", type=int, default=100, help="validation images of each class")
+parser.add_argument("--epochs", type=int, default=12)
 parser.add_argument("--batch", type=int, default=50)
 parser.add_argument("--seeds", type=int, default=2)
 parser.add_argument("--threads", type=int, default=1, help="of torch; one for each process if there are several")
@@ -74,7 +74,7 @@ def network(classes: int) -> nn.Sequential:
     def block(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
         return [nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
 
-    layers = [*block(3, 16, 1), *block(16, 32, 2), *block(32, 64, 2), *block(64, 64, 1)]
+    layers = [*block(3, 32, 2), *block(32, 64, 2), *block(64, 64, 1)]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(256, classes))
 
 
@@ -109,14 +109,15 @@ def train(
             losses.append(loss.detach())
         augment.eval()
         model.eval()
-        clean = outputs(images)  # training images without augmentation
+        last = epoch == args.epochs - 1
+        part = slice(None) if last else slice(None, None, 4)  # a quarter of the training images is enough on the way
+        clean = outputs(images[part])  # without augmentation
         yield {
             "loss": torch.stack(losses).mean(),
-            "clean_accuracy": (clean.argmax(1) == labels).float().mean(),
+            "clean_accuracy": (clean.argmax(1) == labels[part]).float().mean(),
             "targets": validation[1],
             "scores": outputs(validation[0]).softmax(1),
-            "sample_loss": F.cross_entropy(clean, labels, reduction="none"),
-        }
+        } | ({"sample_loss": F.cross_entropy(clean, labels, reduction="none")} if last else {})
 
 
 # ---- the search ------------------------------------------------------------------------------------------------------

@@ -144,8 +144,8 @@ class Result:
         half = None if self.least is None else self.least / 2
         rows = []
         for group, mean, rank in zip(whole, means, ranked, strict=True):
-            interval = (None, None) if half is None else (mean - half, mean + half)
-            rows.append(Row(rank, group[0].stage, group[0].settings, mean, *interval, _last(group), _states(group)))
+            low, high = (None, None) if half is None else (mean - half, mean + half)
+            rows.append(Row(rank, group[0].stage, group[0].settings, mean, low, high, _last(group), _states(group)))
         rows.sort(key=lambda row: -self._sign() * (row.mean or 0.0))  # stable: of equals the first run
         for group in groups:
             if not self._is_whole(group):

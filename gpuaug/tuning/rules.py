@@ -147,5 +147,5 @@ def _series(curve: Curve, name: str) -> list[float]:
 def _mean(values: Sequence[float | list[float]]) -> float | list[float]:
     first = values[0]
     if isinstance(first, list):
-        return [sum(column) / len(column) for column in zip(*values, strict=False)]  # type: ignore[arg-type]
+        return [sum(column) / len(column) for column in zip(*values, strict=False)]
     return sum(values) / len(values)  # type: ignore[arg-type]

@@ -191,5 +191,5 @@ def mixed_share(argument: Sequence[object] | Settings) -> float:
     if isinstance(argument, dict):
         given = argument.get("mix_p", 0.0)
         return float(given) if isinstance(given, (int, float)) else 0.0
-    known = [step for step in flatten(list(argument)) if isinstance(step, Transform)]  # type: ignore[arg-type]
+    known = [step for step in flatten(list(argument)) if isinstance(step, Transform)]
     return min(1.0, sum(step.p for step in steps_of(known) if isinstance(step.transform, Mix)))
