@@ -15,8 +15,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
-from torchvision.io import ImageReadMode, decode_image
+from torchvision.transforms.v2.functional import pil_to_tensor
 
 import gpuaug as ga
 from gpuaug.tuning import Reporter
@@ -52,7 +53,7 @@ def load(args: argparse.Namespace) -> tuple[Split, Split, list[Path]]:
 
 
 def _decoded(part: list[tuple[Path, int]]) -> Split:
-    images = torch.stack([decode_image(str(file), ImageReadMode.RGB) for file, _ in part])
+    images = torch.stack([pil_to_tensor(Image.open(file).convert("RGB")) for file, _ in part])
     return images, torch.tensor([label for _, label in part])
 
 

@@ -20,6 +20,8 @@ WINDOW = 3  # epochs in which a validation accuracy that is stuck brings nothing
 RISE = 0.005  # accuracy that counts as a rise
 GAP = 0.15  # accuracy by which knowing and validating differ when something is wrong
 DROP = 0.2  # recall that a class loses when it collapses; it also loses half of it
+COLLAPSED = 3  # epochs in a row in which it does, of at least FIRST: recalls vary much in the first epochs
+FIRST = 5
 SLOW = 0.02  # accuracy by which a run is behind the baseline after half of its epochs
 SLOWEST = 5  # epochs before a run is called slow
 EARLY = 3  # epochs in which a run should begin to move
@@ -86,28 +88,30 @@ def learns_but_does_not_validate(curve: Curve, baseline: Curve, mixed: float) ->
 
 
 def recall_collapsed(curve: Curve, baseline: Curve, mixed: float) -> tuple[str, str] | None:
-    """One class loses half of the baseline's recall in two epochs in a row, while the others do not."""
-    if len(curve) < 2 or not baseline:
+    """One class loses half of the baseline's recall in some epochs in a row, while the others do not."""
+    if len(curve) < FIRST or not baseline:
         return None
-    collapsed = []
-    for epoch in (len(curve) - 2, len(curve) - 1):
-        now, then = curve[epoch].get("recall"), baseline[min(epoch, len(baseline) - 1)].get("recall")
-        if now is None or then is None or len(now) != len(then):
-            return None
-        lost = [before - after for before, after in zip(then, now, strict=True)]
-        found = set()
-        for number, loss in enumerate(lost):
-            others = [one for other, one in enumerate(lost) if other != number and not math.isnan(one)]
-            alone = not others or sum(others) / len(others) < loss / 2
-            if loss >= DROP and now[number] <= then[number] / 2 and alone:
-                found.add(number)
-        collapsed.append(found)
-    both = sorted(collapsed[0] & collapsed[1])
+    both = set.intersection(*(_collapsed(curve, baseline, epoch) for epoch in range(len(curve))[-COLLAPSED:]))
     if not both:
         return None
     now, then = curve[-1]["recall"], baseline[min(len(curve), len(baseline)) - 1]["recall"]
-    words = ", ".join(f"class {number}: {now[number]:.2f} instead of {then[number]:.2f}" for number in both)
+    words = ", ".join(f"class {number}: {now[number]:.2f} instead of {then[number]:.2f}" for number in sorted(both))
     return "recall-collapsed", f"recall has collapsed ({words}); a transform may remove what tells this class"
+
+
+def _collapsed(curve: Curve, baseline: Curve, epoch: int) -> set[int]:
+    """The classes whose recall has collapsed in an epoch."""
+    now, then = curve[epoch].get("recall"), baseline[min(epoch, len(baseline) - 1)].get("recall")
+    if now is None or then is None or len(now) != len(then):
+        return set()
+    lost = [before - after for before, after in zip(then, now, strict=True)]
+    found = set()
+    for number, loss in enumerate(lost):
+        others = [one for other, one in enumerate(lost) if other != number and not math.isnan(one)]
+        alone = not others or sum(others) / len(others) < loss / 2
+        if loss >= DROP and now[number] <= then[number] / 2 and alone:
+            found.add(number)
+    return found
 
 
 def slow(curve: Curve, baseline: Curve, mixed: float) -> tuple[str, str] | None:

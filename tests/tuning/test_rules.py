@@ -52,22 +52,22 @@ def test_no_warning_of_a_run_that_learns_or_has_converged() -> None:
     assert ids(curve(loss=LOSS, accuracy=STUCK)[:3]) == [], "too early"
 
 
-def recalls(last: list[float], before: list[float]) -> list[dict[str, Any]]:
-    return curve(accuracy=RISING, recall=[[0.7, 0.7, 0.7]] * (EPOCHS - 2) + [before, last])
+def recalls(*last: list[float]) -> list[dict[str, Any]]:
+    return curve(accuracy=RISING, recall=[[0.7, 0.7, 0.7]] * (EPOCHS - len(last)) + list(last))
 
 
 def test_a_class_that_collapses() -> None:
     baseline = curve(accuracy=RISING, recall=[[0.7, 0.7, 0.7]] * EPOCHS)
-    collapsed = [0.7, 0.2, 0.68]
-    assert ids(recalls(collapsed, collapsed), baseline) == ["recall-collapsed"]
-    (one,) = warned(recalls(collapsed, collapsed), baseline, 0)
+    collapsed = [[0.7, 0.2, 0.68]] * 3
+    assert ids(recalls(*collapsed), baseline) == ["recall-collapsed"]
+    (one,) = warned(recalls(*collapsed), baseline, 0)
     assert "class 1: 0.20 instead of 0.70" in one.text
-    assert ids(recalls(collapsed, [0.7, 0.7, 0.7]), baseline) == [], "in one epoch only"
-    assert ids(recalls([0.2, 0.2, 0.2], [0.2, 0.2, 0.2]), baseline) == [], "all classes, so not one"
-    assert ids(recalls([0.7, 0.5, 0.7], [0.7, 0.5, 0.7]), baseline) == [], "less than a half"
-    absent = [0.7, float("nan"), 0.7]
-    assert ids(recalls(absent, absent), baseline) == []
-    assert ids(recalls(collapsed, collapsed)) == [], "no baseline"
+    assert ids(recalls(*collapsed[:2]), baseline) == [], "in two epochs only"
+    assert ids(recalls(*([[0.7, 0.2, 0.7]] * EPOCHS))[:4], baseline) == [], "too early"
+    assert ids(recalls(*([[0.2, 0.2, 0.2]] * 3)), baseline) == [], "all classes, so not one"
+    assert ids(recalls(*([[0.7, 0.5, 0.7]] * 3)), baseline) == [], "less than a half"
+    assert ids(recalls(*([[0.7, float("nan"), 0.7]] * 3)), baseline) == []
+    assert ids(recalls(*collapsed)) == [], "no baseline"
 
 
 def test_a_run_that_is_slow() -> None:
