@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from gpuaug.tuning.entry import tune
+from gpuaug.tuning.outcome import Row, Run
 from gpuaug.tuning.reporter import Reporter, run
-from gpuaug.tuning.result import Result, Row, Run
+from gpuaug.tuning.result import Result
 
 __all__ = ["Reporter", "Result", "Row", "Run", "run", "tune"]
 

@@ -11,8 +11,9 @@ from typing import Any
 
 from gpuaug import checks
 from gpuaug.tuning.metrics import Metric
+from gpuaug.tuning.outcome import Run
 from gpuaug.tuning.reporter import Epoch, Reporter, Train, UnknownMetricError, run
-from gpuaug.tuning.result import Result, Run
+from gpuaug.tuning.result import Result
 from gpuaug.tuning.rules import Warned, average, warned
 from gpuaug.tuning.space import BASELINE, SEED, Grid, Recipe, Search, Settings, Value, label, mixed_share, search
 from gpuaug.tuning.studies import ERROR, FailedRunError, Prune, Studies, finished, pruner

@@ -6,13 +6,11 @@ import shlex
 import sys
 import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from gpuaug.tuning.outcome import Outcome
 from gpuaug.tuning.rules import average
 from gpuaug.tuning.space import BASELINE, label
-
-if TYPE_CHECKING:
-    from gpuaug.tuning.result import Result
 
 __all__ = ["draw"]
 
@@ -21,7 +19,7 @@ WIDTH = 10.0  # inches
 UNITS = {"accuracy": "accuracy, share of 1", "macro_f1": "macro-F1, from 0 to 1", "pr_auc": "PR-AUC, from 0 to 1"}
 
 
-def draw(result: Result, path: Path, command: str | None = None) -> None:
+def draw(result: Outcome, path: Path, command: str | None = None) -> None:
     """Write the picture."""
     from matplotlib.figure import Figure
 
@@ -39,7 +37,7 @@ def draw(result: Result, path: Path, command: str | None = None) -> None:
     figure.savefig(path, dpi=130)
 
 
-def _ranked(axes: Any, result: Result, rows: list[Any], colours: dict[str, str]) -> None:
+def _ranked(axes: Any, result: Outcome, rows: list[Any], colours: dict[str, str]) -> None:
     """A line for each setting, the best one at the top."""
     for place, row in enumerate(reversed(rows)):
         colour = colours[row.stage]
@@ -65,7 +63,7 @@ def _ranked(axes: Any, result: Result, rows: list[Any], colours: dict[str, str])
     _plain(axes)
 
 
-def _curves(axes: Any, result: Result, colours: dict[str, str]) -> None:
+def _curves(axes: Any, result: Outcome, colours: dict[str, str]) -> None:
     """The mean curves of the baseline and the best setting; training accuracy on clean images dotted."""
     best = next((row.settings for row in result.rows if row.settings and row.mean is not None), {})
     for settings in [{}, best] if best else [{}]:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from gpuaug.tuning.outcome import Outcome, Row
 from gpuaug.tuning.space import label
-
-if TYPE_CHECKING:
-    from gpuaug.tuning.result import Result, Row
 
 __all__ = ["lines"]
 
 MOST = 12  # warnings and failures that are printed, of each kind; JSON has all
 
 
-def lines(result: Result) -> Iterator[str]:
+def lines(result: Outcome) -> Iterator[str]:
     """The settings with their ranks, then the verdict, warnings, failures, and samples to review."""
     base = next((row for row in result.rows if not row.settings), None)
     head = ("rank", "settings", result.metric, "95 % interval", "to baseline", "runs")
