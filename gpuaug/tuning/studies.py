@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import time
@@ -144,7 +145,8 @@ class Studies:
 def _todo(study: Any, points: int, retry: bool) -> bool | None:
     """Whether a run can be started; None when all are done.
 
-    Runs without an end, of processes that are gone, are put into the queue again; failed ones too if `retry`.
+    Runs of processes that are gone are put into the queue again, by Optuna where they are stale, here where they were
+    interrupted; failed ones too if `retry`.
     """
     import optuna
 
@@ -210,12 +212,14 @@ def _opened(storage: str | PathLike[str] | None, shown: str) -> Any:
             raise checks.argument_error("tune", "storage", "a file in a folder that exists", text)
         text = f"sqlite:///{text}"
     options = {"connect_args": {"timeout": LOCKED}} if text.startswith("sqlite") else {}
+    # The process that finds a stale run puts it into the queue; the name of this argument changed in Optuna 4.9
+    known = inspect.signature(optuna.storages.RDBStorage).parameters
+    stale = next(name for name in ("heartbeat_stale_trial_callback", "failed_trial_callback") if name in known)
+    given: dict[str, Any] = {"heartbeat_interval": HEARTBEAT, "grace_period": GRACE, stale: _again}
     failed: Exception | None = None
     for last in (False, True):  # twice: another process may be writing the tables of a new database
         try:
-            return optuna.storages.RDBStorage(
-                text, engine_kwargs=options, heartbeat_interval=HEARTBEAT, grace_period=GRACE
-            )
+            return optuna.storages.RDBStorage(text, engine_kwargs=options, **given)
         except Exception as error:  # of Optuna, SQLAlchemy or a driver of the database
             failed = error
         if not last:
