@@ -79,7 +79,7 @@ def _curves(axes: Any, result: Outcome, colours: dict[str, str]) -> None:
                 axes.plot(places, values, style, color=colour, label=text)
     axes.set_xlabel("epoch", fontsize=8)
     axes.set_ylabel(UNITS.get(result.metric, result.metric), fontsize=8)
-    axes.set_title("baseline and best setting, mean over seeds", fontsize=8, loc="left")
+    axes.set_title("baseline and best other setting, mean over seeds", fontsize=8, loc="left")
     axes.legend(fontsize=7, frameon=False)
     _plain(axes)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 
 from gpuaug.tuning.outcome import Outcome, Row
@@ -9,6 +10,7 @@ from gpuaug.tuning.space import label
 
 __all__ = ["lines"]
 
+WIDTH = 110  # columns of what is wrapped
 MOST = 12  # warnings and failures that are printed, of each kind; JSON has all
 
 
@@ -38,7 +40,7 @@ def lines(result: Outcome) -> Iterator[str]:
     if review:
         yield "\nTraining samples to review, whose loss is among the highest in most runs:"
         each = (f"{one['index']} ({one['runs']} of {one['of']} runs, loss {one['loss']:.2f})" for one in review)
-        yield "  " + ", ".join(each)
+        yield from textwrap.wrap(", ".join(each), WIDTH, initial_indent="  ", subsequent_indent="  ")
 
 
 def _cells(row: Row, base: Row | None, seeds: int) -> tuple[str, ...]:
