@@ -120,7 +120,15 @@ class _Task:
         self.baseline: list[Epoch] = []
 
     def run(self, retry: bool) -> Result:
-        """All stages."""
+        """All stages; stopped by Ctrl-C, it says how to go on."""
+        try:
+            return self._stages(retry)
+        except KeyboardInterrupt:
+            kept = "nothing is kept, as there is no `storage`" if self.studies.is_memory else "the same call goes on"
+            self.say(f"Stopped: {kept}.")
+            raise
+
+    def _stages(self, retry: bool) -> Result:
         kept: Settings = {}
         for stage, grid in self.search.stages.items():
             first = stage == BASELINE

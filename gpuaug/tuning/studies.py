@@ -68,7 +68,7 @@ class Studies:
         self, storage: str | PathLike[str] | None, name: str, search: dict[str, object], direction: str, pruner: Any
     ) -> None:
         self.name, self.direction, self.pruner = name, direction, pruner
-        self.shown = _masked(storage)
+        self.shown, self.is_memory = _masked(storage), storage is None
         with quiet():
             self.storage = _opened(storage, self.shown)
         self.search = json.loads(json.dumps(search))

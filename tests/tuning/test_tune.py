@@ -121,6 +121,22 @@ def test_a_run_that_fails_is_said_and_the_others_go_on(capsys: pytest.CaptureFix
     assert "- x=1, seed 1: OSError: the disk is full" in str(result)
 
 
+def test_an_interrupted_run_is_run_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupted(settings: dict[str, Any], seed: int, reporter: object) -> dict[str, float]:
+        if settings:
+            raise KeyboardInterrupt
+        return {"accuracy": 0.5}
+
+    options: dict[str, Any] = {"space": {"first": {"x": [1]}}, "quiet": False}
+    for storage, words in ((tmp_path / "tune.db", "the same call goes on"), (None, "nothing is kept, as there is no")):
+        with pytest.raises(KeyboardInterrupt):
+            tuned(interrupted, **options, storage=storage)
+        assert f"Stopped: {words}" in capsys.readouterr().err
+    result = tuned(lambda *_: {"accuracy": 0.6}, **options, storage=tmp_path / "tune.db")
+    assert [run.state for run in result.runs] == ["complete"] * 4
+    assert [run.value for run in result.runs] == [0.5, 0.5, 0.6, 0.6], "the baseline was complete"
+
+
 def test_a_baseline_that_fails_ends_the_search() -> None:
     def broken(*_: object) -> None:
         raise OSError("no data")
