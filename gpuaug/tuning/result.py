@@ -40,7 +40,7 @@ class Result(Outcome):
     def __str__(self) -> str:
         return "\n".join(lines(self))
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """All of it as JSON holds it; None where there is no number, such as the recall of an absent class."""
         found: dict[str, Any] = {
             "format": FORMAT,

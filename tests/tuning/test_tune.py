@@ -65,6 +65,10 @@ def test_the_result_as_text_json_and_picture(tmp_path: Path) -> None:
     assert [row["settings"] for row in found["rows"]] == [row.settings for row in result.rows]
     assert len(found["runs"][0]["curve"]) == 4
     assert sorted(tmp_path.iterdir()) == [tmp_path / "found.json"], "no draft is left"
+    assert str(Result.load(tmp_path / "found.json")) == str(result)
+    (tmp_path / "other.json").write_text("[]")
+    with pytest.raises(ValueError, match="`path` must be a result of `tune` of format 1, got"):
+        Result.load(tmp_path / "other.json")
     result.plot(tmp_path / "found.svg", command="python search.py")
     picture = (tmp_path / "found.svg").read_text()
     assert picture.count("<path") > 50
