@@ -95,6 +95,7 @@ __all__ = [
     "recipes",
     "show",
     "stage",
+    "tune",
 ]
 
 # The module of each name, imported when the name is asked for: the command line and the profiler need no engine.
@@ -132,6 +133,7 @@ MODULES = {
     "ragged_collate": "gpuaug.data.transport.collate",
     "show": "gpuaug.sheet",
     "stage": "gpuaug.profiler",
+    "tune": "gpuaug.tuning",
 }
 SUBMODULES = {
     "adapters": "gpuaug.interop.adapters",
@@ -167,6 +169,7 @@ if TYPE_CHECKING:
     from gpuaug.transforms.opaque import Opaque
     from gpuaug.transforms.sizes import PadToLargest, RandomResize, RandomShortestSize, RandomZoomOut, ScaleJitter
     from gpuaug.transforms.targets import ClampBoundingBoxes, SanitizeBoundingBoxes
+    from gpuaug.tuning import tune
 else:  # a type checker then reports names that are not there
 
     def __getattr__(name: str) -> object:

@@ -28,10 +28,12 @@ COMMANDS = {
     "compare": "profile",
     "doctor": "profile",
     "warmup": "cpu",
+    "tune": "tune",
     "bench": "bench",
 }
 BASE = {"typer": "typer", "rich": "rich"}  # module: package, of every command
 REPORTS = {"pydantic": "pydantic"}  # reads the profiler's reports
+TUNING = {"optuna": "optuna", "sklearn": "scikit-learn", "scipy": "scipy", "matplotlib": "matplotlib"}
 
 
 def main() -> None:
@@ -42,6 +44,8 @@ def main() -> None:
         require("profile", REPORTS)
     if "gpuaug.profiler.unchanged" in sys.modules:  # GPUAUG_PROFILE is for the jobs, not for the command
         import_module("gpuaug.profiler.unchanged").stop()
+    if name == "tune":
+        require("tune", TUNING)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C
     app()()
 

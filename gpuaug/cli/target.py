@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import re
 import sys
@@ -49,15 +50,16 @@ def configured(target: str, what: str, command: str) -> Augment:
         raise ValueError(str(error)) from None
 
 
-def named(target: str, what: str, command: str, form: tuple[str, str] = LOADER) -> Any:
-    """The object that FILE.py:NAME names. `form`: what the error says is expected, and its example."""
+def named(target: str, what: str, command: str, form: tuple[str, str] = LOADER, *, modules: bool = False) -> Any:
+    """The object that FILE.py:NAME names, or with `modules` also MODULE:NAME. `form`: what is expected, an example."""
     file, colon, name = target.rpartition(":")
     path = Path(file)
-    if not colon or not name.isidentifier() or path.suffix != ".py":
+    is_module = modules and path.suffix != ".py" and all(part.isidentifier() for part in file.split("."))
+    if not colon or not name.isidentifier() or (path.suffix != ".py" and not is_module):
         raise ValueError(f"{command}: `{what}` must be {form[0]}, got {target!r}. For example {form[1]}.")
-    if not path.is_file():
+    if not is_module and not path.is_file():
         raise ValueError(f"{command}: `{what}` must name a file, and there is no file {path}.")
-    module = imported(path, command)
+    module = installed(file, command) if is_module else imported(path, command)
     if not hasattr(module, name):
         own = [name_ for name_, value in vars(module).items() if _is_own(module, name_, value)]
         raise ValueError(
@@ -98,6 +100,18 @@ def set_arguments(target: str, arguments: Sequence[str]) -> None:
         arguments: Words behind `--`.
     """
     sys.argv = [target.rpartition(":")[0], *arguments]
+
+
+def installed(name: str, command: str) -> Any:
+    """A module by its name, installed or below the present folder, as `python -m` finds it."""
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        return importlib.import_module(name)
+    except (Exception, SystemExit) as error:
+        if not (isinstance(error, ModuleNotFoundError) and error.name == name):
+            traceback.print_exc()
+        raise ValueError(f"{command}: {name} could not be imported: {type(error).__name__}: {error}.") from None
 
 
 def imported(path: Path, command: str = "profile") -> Any:

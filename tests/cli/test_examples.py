@@ -125,3 +125,15 @@ def test_clips(tmp_path: Path) -> None:
     assert found[-1] < 0.8 * found[0], printed
     (right,) = re.findall(r"^right answers: (\d\.\d\d)$", printed, re.M)
     assert float(right) > 0.5, printed
+
+
+def test_tune_cifar10(tmp_path: Path) -> None:
+    """A search of 9 settings with one seed; the second call reads it from the storage."""
+    pytest.importorskip("optuna", reason="Optuna is not installed")
+    settings = ["--data", small_cifar(tmp_path / "data"), "--per-class", 2, "--validation", 2, "--epochs", 1]
+    printed = run("tune_cifar10.py", *settings, "--batch", 3, "--seeds", 1, cwd=tmp_path)
+    assert len(re.findall(r"1 of 1$", printed, re.M)) == 9, printed
+    assert "One seed, so that any difference may be chance." in printed
+    assert len(json.loads((tmp_path / "runs" / "cifar10.json").read_text())["runs"]) == 9
+    assert (tmp_path / "runs" / "cifar10.png").stat().st_size > 20_000
+    assert run("tune_cifar10.py", *settings, "--batch", 3, "--seeds", 1, cwd=tmp_path) == printed

@@ -21,6 +21,8 @@ ALLOWED: dict[str, tuple[str, ...] | None] = {
     "triton": ("kernels.triton",),
     "kornia": (),
     "sklearn": (),
+    "scipy": (),
+    "optuna": (),
     "matplotlib": (),
     "pyarrow": (),
     "rich": ("demo",),

@@ -21,6 +21,7 @@ from gpuaug.transforms.base import Transform
 
 ROOT = Path(__file__).parents[2]
 MODULES = {"gpuaug": ga, "gpuaug.adapters": ga.adapters, "gpuaug.data": ga.data, "gpuaug.profiler": ga.profiler}
+MODULES["gpuaug.tuning"] = importlib.import_module("gpuaug.tuning")
 INTERNAL = ("engine", "kernels", "program", "philox", "checks", "transforms", "interop", "cli", "demo")
 SOURCE = re.compile(r"torchvision|timm|Kornia|arXiv|ITU|libjpeg|torch's|gpuaug's own")
 

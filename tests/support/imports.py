@@ -16,7 +16,7 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("__init__", "__main__"),
     ("cli",),
     ("photographs", "preview"),  # old names, until version 0.3
-    ("demo", "profiler.session", "profiler.callbacks", "profiler.unchanged", "profiler.run", "advice", "sheet"),
+    ("demo", "profiler.session", "profiler.callbacks", "profiler.unchanged", "profiler.run", "advice", "sheet", "tuning"),
     ("profiler.show",),
     ("interop.adapters",),
     ("profiler", "data.loader", "data.batches"),
