@@ -211,7 +211,7 @@ BLOCKS: dict[str, Callable[[Run], str]] = {
     "short": _short,
     "machine": _machine,
     "marks": _marks,
-    **{name: _regime(name) for name in ("ops", "recipes", "targets", "views", "loaders", "training", "scaling", "turns")},
+    **{name: _regime(name) for name in REGIMES if name != "audit"},
     "losses": _losses,
     "absent": _absent,
     "audit": _audit,

@@ -126,7 +126,8 @@ def _targets(masks: Path | None, boxes: Path | None, files: list[Path], images: 
     if alike and (masks is not None or boxes is not None):  # which mask is whose, nobody could say
         argument = "--masks" if masks is not None else "--boxes"
         remedy = "Give the files of one folder."
-        raise checks.argument_error("preview", argument, "for images of different names", f"several of {alike[0]}", remedy)
+        expected, got = "for images of different names", f"several of {alike[0]}"
+        raise checks.argument_error("preview", argument, expected, got, remedy)
     found: list[dict[str, Any]] = [{} for _ in files]
     if masks is not None:
         found = [own | more for own, more in zip(found, masks_of("preview", masks, files, images), strict=True)]

@@ -16,7 +16,16 @@ FLOORS: tuple[tuple[str, ...], ...] = (
     ("__init__", "__main__"),
     ("cli",),
     ("photographs", "preview"),  # old names, until version 0.3
-    ("demo", "profiler.session", "profiler.callbacks", "profiler.unchanged", "profiler.run", "advice", "sheet", "tuning"),
+    (
+        "demo",
+        "profiler.callbacks",
+        "profiler.run",
+        "profiler.session",
+        "profiler.unchanged",
+        "advice",
+        "sheet",
+        "tuning",
+    ),
     ("profiler.show",),
     ("interop.adapters",),
     ("profiler", "data.loader", "data.batches"),

@@ -313,5 +313,3 @@ class _View(_Proxy):
             self.passed.append(one.notes)
             self.recorder._count(one.batch, one.notes)
             yield one.batch
-
-
