@@ -25,7 +25,8 @@ PICTURES = (".png", ".jpg", ".svg")
 LINK = re.compile(r"(\]\()([^)\s]+)(\))")
 FENCE = re.compile(r"(^```.*?^```)", re.M | re.S)
 LANGUAGES = {".py": "python", ".c": "c", ".yml": "yaml", ".md": "markdown"}
-KOREAN = ("index.md", "start.md", "recipes.md", "profiler.md", "faq.md")  # the order of their section
+KOREAN = ("index.md", "recipes.md", "profiler.md", "faq.md")  # the order of their section
+TWINS = {"index.md": "start.md"}  # Korean pages whose English page has another name
 
 
 # ---- navigation ------------------------------------------------------------------------------------------------------
@@ -182,14 +183,16 @@ def on_page_context(context: Any, page: Any, config: Any, nav: Any) -> Any:
     uri = page.file.src_uri
     korean = uri.startswith("ko/")
     name = uri.removeprefix("ko/")
-    start = next((one for one in ("index.md", "start.md") if (DOCS / "ko" / one).exists()), None)
     config.theme["language"] = "ko" if korean else "en"
     config.extra["alternate"] = []
-    if start is not None:
-        english = name if (DOCS / name).exists() else "index.md"
-        other = name if (DOCS / "ko" / name).exists() else start
+    if (DOCS / "ko").is_dir():
+        if korean:
+            english, other = TWINS.get(name, name), name
+        else:
+            twins = {english: own for own, english in TWINS.items()}
+            english, other = name, twins.get(name, name if (DOCS / "ko" / name).exists() else "index.md")
+        links = {"English": ("en", english), "한국어": ("ko", f"ko/{other}")}
         config.extra["alternate"] = [
-            {"name": "English", "lang": "en", "link": english.removesuffix(".md") + ".html"},
-            {"name": "한국어", "lang": "ko", "link": f"ko/{other.removesuffix('.md')}.html"},
+            {"name": words, "lang": lang, "link": f"{link.removesuffix('.md')}.html"} for words, (lang, link) in links.items()
         ]
     return context
