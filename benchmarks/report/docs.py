@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..locations import PACKAGE, RESULTS, ROOT
-from ..machine import lines
+from ..machine import command, is_part, lines
 from ..measure import median, ratio
 from ..suite import REGIMES
 from .audit import rounded, span
@@ -31,7 +31,7 @@ from .tables import MARKS, Grid, absences, drift, grids, losses, markdown, marks
 
 __all__ = ["BLOCKS", "PAGES", "crop_only", "fill", "main", "stored"]
 
-PAGES = ("README.md", "docs/benchmarks.md", "docs/book.md", "docs/gpu.md", "docs/profiler.md")
+PAGES = ("README.md", "docs/index.md", "docs/benchmarks.md", "docs/book.md", "docs/gpu.md", "docs/profiler.md")
 BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.S)
 Run = dict[str, Any]
 
@@ -50,16 +50,9 @@ def fill(text: str, runs: dict[str, Run]) -> str:
 
 def _machine(run: Run) -> str:
     machine, versions = lines(run)
-    only = "".join(f" {name}" for name in run["regimes"]) if _is_part(run) else ""
-    command = run.get("command") or f"python -m benchmarks{only} --{run['plan']}"
-    about = f"{machine}; {versions}. `{command}`, {run['created'][:10]}"
+    about = f"{machine}; {versions}. `{command(run)}`, {run['created'][:10]}"
     moved = drift(run)
     return f"{about}, {run['wall_s'] / 60:.0f} minutes.{' ' + moved if moved else ''}"
-
-
-def _is_part(run: Run) -> bool:
-    """Whether only some regimes were asked for."""
-    return not set(run["regimes"]) >= {"ops", "recipes"}
 
 
 def _regime(name: str) -> Callable[[Run], str]:
@@ -69,7 +62,7 @@ def _regime(name: str) -> Callable[[Run], str]:
         found = [grid for regime, grid in grids(run) if regime == name]
         tables = [f"**{grid.title}**\n\n{markdown(grid)}" for grid in found]
         notes = dict.fromkeys(note for grid in found for note in grid.notes)
-        about = [f"- {_machine(run)}"] if _is_part(run) else []
+        about = [f"- {_machine(run)}"] if is_part(run) else []
         return "\n\n".join([*tables, "\n".join([*(f"- {note}" for note in notes), *about])])
 
     return block
@@ -88,6 +81,18 @@ def _short(run: Run) -> str:
     shown = [grid.columns.index(name) for name in ("recipe", "gpuaug", "tv tens.", "Alb.X", "Kornia", "DALI")]
     columns = ["recipe", "gpuaug, ms", "torchvision v2", "AlbumentationsX", "Kornia", "DALI"]
     return markdown(Grid("", columns, [[row[number] for number in shown] for row in grid.rows]))
+
+
+def _front(run: Run) -> str:
+    """How many times as long torchvision takes, in one sentence."""
+    grid = next(grid for regime, grid in grids(run) if regime == "recipes")
+    column = grid.columns.index("tv tens.")
+    times = sorted(float(found[0]) for row in grid.rows if (found := re.match(r"[\d.]+", row[column])))
+    processor = lines(run)[0].partition(",")[0]
+    return (
+        f"On one CPU core ({processor}), torchvision's tensors take {times[0]:.1f} to {times[-1]:.0f} times as long as gpuaug "
+        f"for {len(times)} recipes. [Every row in which gpuaug is slower](benchmarks.md#where-gpuaug-is-slower) is listed."
+    )
 
 
 def crop_only(run: Run) -> str:
@@ -238,6 +243,7 @@ def _longer(cost: dict[str, float]) -> str:
 
 BLOCKS: dict[str, Callable[[Run], str]] = {
     "short": _short,
+    "front": _front,
     "machine": _machine,
     "marks": _marks,
     **{name: _regime(name) for name in ("ops", "recipes", "loaders", "training", "scaling", "turns")},

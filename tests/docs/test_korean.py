@@ -1,4 +1,4 @@
-"""The Korean pages have the code of the English ones, letter by letter, and the tests run that of both."""
+"""The Korean pages have the code of the English ones, letter by letter; test_pages.py runs that of the English ones."""
 
 from __future__ import annotations
 
