@@ -25,11 +25,11 @@ import torch.distributed as dist
 import torch.nn.functional as F
 import torchvision
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torchvision import datasets, models
-from torchvision.io import ImageReadMode, decode_image, write_jpeg
-from torchvision.transforms.v2.functional import pil_to_tensor
+from torchvision.transforms.v2.functional import pil_to_tensor, to_pil_image
 from torchvision.utils import make_grid
 
 import gpuaug as ga
@@ -67,7 +67,7 @@ if args.batch % processes:
 # `ga.show` returns a figure, which a notebook displays.
 
 # %%
-photo = decode_image(str(args.photo), ImageReadMode.RGB) if args.photo else photographs()[0]  # uint8 (3, H, W)
+photo = pil_to_tensor(Image.open(args.photo).convert("RGB")) if args.photo else photographs()[0]  # uint8 (3, H, W)
 
 
 def grid(name: str, steps: list[Any]) -> Figure | None:
@@ -131,7 +131,7 @@ if len(train_images) < args.batch:
     parser.error(f"--batch must be at most the number of training images, {len(train_images)}, got {args.batch}")
 if rank == 0:
     first = make_grid(train_images[:32].repeat_interleave(2, 2).repeat_interleave(2, 3), nrow=8)
-    write_jpeg(first, str(args.out / "cifar10.jpg"))
+    to_pil_image(first).save(args.out / "cifar10.jpg")
 
 # %% The lists to be compared. The book trains with the second one.
 
@@ -169,9 +169,9 @@ def network() -> nn.Module:
         model = models.resnet18(num_classes=10)
         model.conv1, model.maxpool = nn.Conv2d(3, 64, 3, 1, 1, bias=False), nn.Identity()
         return model
-    stem = [nn.Conv2d(3, 24, 3, 2, 1, bias=False), nn.BatchNorm2d(24), nn.ReLU(inplace=True)]
-    blocks = [Block(24, 24, 1), Block(24, 48, 2), Block(48, 96, 2)]
-    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(96, 10))
+    stem = [nn.Conv2d(3, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True)]
+    blocks = [Block(16, 16, 1), Block(16, 32, 2), Block(32, 64, 2)]
+    return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
 
 
 # %% Training. The same code for one device and for several
@@ -193,8 +193,8 @@ def accuracy(model: nn.Module, augment: ga.Augment, images: Tensor, labels: Tens
 def train(steps: list[Any], seed: int) -> dict[str, Any]:
     """Train a network with a list; its test accuracy after each epoch, and both accuracies at the end, in percent."""
     torch.manual_seed(seed)  # all lists begin with the same weights
-    augment = ga.Augment(train=[*steps, *floats], eval=floats, seed=seed)
-    model = network().to(device)
+    augment = ga.Augment(train=[*steps, *floats], eval=floats, seed=seed, memory_format=torch.channels_last)
+    model = network().to(device, memory_format=torch.channels_last)
     parallel = DistributedDataParallel(model) if processes > 1 else model
     batches = len(train_images) // args.batch
     optimizer = torch.optim.Adam(model.parameters(), lr=3e-3)
@@ -233,7 +233,13 @@ for seed in range(args.seeds):
         runs.append({"list": name, "seed": seed, **train(steps, seed)})
         if rank == 0:
             print(f"{seed:4d}   {name:24}   {runs[-1]['train']:10.1f}   {runs[-1]['test']:6.1f}", flush=True)
-            found = {"command": command, "processes": processes, "settings": settings, "versions": versions, "runs": runs}
+            found = {
+                "command": command,
+                "processes": processes,
+                "settings": settings,
+                "versions": versions,
+                "runs": runs,
+            }
             (args.out / "book.json").write_text(json.dumps(found, indent=1) + "\n")
 
 # %% The curves: test accuracy after each epoch, the mean over the seeds
@@ -243,8 +249,9 @@ def curves() -> Figure:
     """The figure, with the command that made it."""
     figure, axes = plt.subplots(figsize=(8, 5), layout="constrained")
     for name in lists:
-        means = [statistics.mean(points) for points in zip(*(run["curve"] for run in runs if run["list"] == name))]
-        axes.plot(range(1, len(means) + 1), means, label=name)
+        own = [run["curve"] for run in runs if run["list"] == name]
+        means = [statistics.mean(points) for points in zip(*own, strict=True)]
+        axes.plot(range(1, len(means) + 1), means, marker=".", label=name)
     axes.set(xlabel="epoch", ylabel="test accuracy, %", title=f"CIFAR-10, {len(train_images):,} training images")
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
@@ -275,16 +282,29 @@ if rank == 0:
 
 # %% [markdown]
 # **3. Which other methods are there?** torchvision's documentation lists them, and gpuaug has them by the same names;
-# `ga.OPS` holds the classes. Eight of them, one for each version:
+# `ga.OPS` holds the classes. Eight of them:
 
 # %%
 others = [
-    ga.RandomPerspective(p=1.0), ga.RandomRotation(30), ga.ElasticTransform(alpha=200.0), ga.GaussianBlur(15, sigma=4.0),
-    ga.RandomSolarize(threshold=128, p=1.0), ga.RandomPosterize(bits=2, p=1.0), ga.RandAugment(), ga.AugMix(),
+    ga.RandomPerspective(p=1.0), ga.RandomRotation((20, 30)), ga.ElasticTransform(alpha=300.0),
+    ga.GaussianBlur(21, sigma=4.0), ga.RandomSolarize(threshold=128, p=1.0), ga.RandomPosterize(bits=2, p=1.0),
+    ga.RandomErasing(p=1.0), ga.RandAugment(),
 ]  # fmt: skip
+
+
+def one_of_each() -> Figure:
+    """A version of the photograph by each of the other methods."""
+    figure, axes = plt.subplots(2, 4, figsize=(9.2, 5), layout="constrained")
+    for method, place in zip(others, axes.flat, strict=True):
+        place.imshow(ga.Augment([method], seed=0)(photo[None])[0].permute(1, 2, 0).numpy())
+        place.set_title(type(method).__name__, fontsize=9)
+        place.axis("off")
+    return figure
+
+
 if rank == 0:
     print(f"\nmethods: {len(ga.OPS)}: {', '.join(sorted(op.__name__ for op in ga.OPS))}")
-grid("others", [ga.RandomChoice(others)])
+    one_of_each().savefig(args.out / "others.jpg", dpi=70, pil_kwargs={"quality": 75})
 
 # %% End of the processes
 if processes > 1:

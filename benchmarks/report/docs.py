@@ -199,10 +199,10 @@ def _book(found: Run) -> str:
     columns = ["list", "training images, %", "test images, %", "gap", "test, minus none (lowest to highest seed)"]
     settings, versions = found["settings"], found["versions"]
     about = (
-        f"Accuracy after the last of {settings['epochs']} epochs, means of {len(plain)} seeds. {settings['images']:,} training "
-        f"images and {settings['test_images']:,} test images of CIFAR-10, none of them augmented when the accuracy is "
-        f"taken. The lists of a seed begin with the same weights and see the same batches. torch {versions['torch']}, "
-        f"on a CPU.\n\n```sh\n{found['command']}\n```"
+        f"Accuracy after the last of {settings['epochs']} epochs, means of {len(plain)} seeds. {settings['images']:,} "
+        f"training images and {settings['test_images']:,} test images of CIFAR-10, none of them augmented when the "
+        "accuracy is taken. The lists of a seed begin with the same weights and see the same batches. "
+        f"torch {versions['torch']}, on a CPU.\n\n```sh\n{found['command']}\n```"
     )
     return f"{markdown(Grid('', columns, body))}\n\n{about}"
 

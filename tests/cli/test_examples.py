@@ -94,7 +94,8 @@ GRIDS = ("flip_left_right", "flip_up_down", "crop", "brightness", "hue", "jitter
 TWO_PROCESSES = pytest.param(
     2,
     marks=pytest.mark.skipif(
-        torch.__version__.startswith("2.11."), reason="as test_train_ddp: with Gloo, the end of a process may hang (torch 2.11)"
+        torch.__version__.startswith("2.11."),
+        reason="as test_train_ddp: with Gloo, the end of a process may hang (torch 2.11)",
     ),
 )
 

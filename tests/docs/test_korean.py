@@ -44,4 +44,7 @@ def test_other_code_is_found() -> None:
     english = [("python", "x = 1\n"), ("bash", "run\n"), ("text", "one\ntwo\n")]
     assert other([("python", "x = 1\n"), ("text", "two\n")], english) == []
     assert other([("python", "x = 2\n")], english) == ["x = 1\n", "x = 2\n"]
-    assert other([("python", "x = 1\n"), ("bash", "run fast\n"), ("text", "three\n")], english) == ["run fast\n", "three"]
+    assert other([("python", "x = 1\n"), ("bash", "run fast\n"), ("text", "three\n")], english) == [
+        "run fast\n",
+        "three",
+    ]
