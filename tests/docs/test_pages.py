@@ -183,7 +183,7 @@ def test_command_lines_name_what_exists(page: Path) -> None:
         ("python -m benchmarks.report.docs --checks", "--checks"),
         ("python examples/train.py", "examples/train.py"),
         ("python examples/train_cifar10.py --augments flip", "--augments"),
-        ("torchrun --nproc_per_node 2 examples/train_ddp.py --repeat 3", "--repeat"),
+        ("torchrun --nproc_per_node 2 examples/train_ddp.py --repetitions 3", "--repetitions"),
         ('pip install ".[demos]"', "demos"),
         ("pytest tests/engine/test_nothing.py", "tests/engine/test_nothing.py"),
         ("gpaug demo", "gpaug"),
