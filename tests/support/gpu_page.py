@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.evidence.launches import intercept
 from benchmarks.evidence.pseudocuda import PseudoCuda, install  # before anything imports Triton
 
 # isort: split
@@ -25,6 +26,7 @@ def main() -> None:
     install()
     names: dict[str, Any] = {"torch": torch, "ga": ga}
     with PseudoCuda():
+        intercept()
         exec(compile(code, str(PAGE), "exec"), names)
         assert names["result"].device.type == "cuda"
         print(tuple(names["result"].shape), names["result"].dtype)
