@@ -187,7 +187,7 @@ def accuracy(model: nn.Module, augment: ga.Augment, images: Tensor, labels: Tens
         right += (model(augment(images[part].to(device))).argmax(1) == labels[part].to(device)).sum()
     if processes > 1:
         dist.all_reduce(right)
-    return 100 * right.item() / len(images)
+    return round(100 * right.item() / len(images), 2)
 
 
 def train(steps: list[Any], seed: int) -> dict[str, Any]:
@@ -253,6 +253,7 @@ def curves() -> Figure:
         means = [statistics.mean(points) for points in zip(*own, strict=True)]
         axes.plot(range(1, len(means) + 1), means, marker=".", label=name)
     axes.set(xlabel="epoch", ylabel="test accuracy, %", title=f"CIFAR-10, {len(train_images):,} training images")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)
     figure.text(0.01, -0.03, command, fontsize=7, color="tab:gray")
