@@ -35,7 +35,13 @@ ALONE = [
     and page.name not in ELSEWHERE
     and page.parent.name != "ko"  # test_korean.py: letter by letter the code of the English pages
 ]
-LIBRARIES = {"torchvision": "torchvision", "timm": "timm", "Albumentations": "albumentations", "Kornia": "kornia", "DALI": "nvidia.dali"}
+LIBRARIES = {
+    "torchvision": "torchvision",
+    "timm": "timm",
+    "Albumentations": "albumentations",
+    "Kornia": "kornia",
+    "DALI": "nvidia.dali",
+}
 EPOCHS = ("epochs=40", "epochs=2")  # of start.md, and of its test
 
 
