@@ -89,10 +89,9 @@ def _front(run: Run) -> str:
     column = grid.columns.index("tv tens.")
     times = sorted(float(found[0]) for row in grid.rows if (found := re.match(r"[\d.]+", row[column])))
     processor = lines(run)[0].partition(",")[0]
-    return (
-        f"On one CPU core ({processor}), torchvision's tensors take {times[0]:.1f} to {times[-1]:.0f} times as long as gpuaug "
-        f"for {len(times)} recipes. [Every row in which gpuaug is slower](benchmarks.md#where-gpuaug-is-slower) is listed."
-    )
+    took = f"take {times[0]:.1f} to {times[-1]:.0f} times as long as gpuaug for {len(times)} recipes"
+    losing = "[Every row in which gpuaug is slower](benchmarks.md#where-gpuaug-is-slower) is listed."
+    return f"On one CPU core ({processor}), torchvision's tensors {took}. {losing}"
 
 
 def crop_only(run: Run) -> str:

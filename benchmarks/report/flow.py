@@ -9,7 +9,8 @@ from pathlib import Path
 __all__ = ["FILE", "drawing"]
 
 FILE = Path(__file__).parents[2] / "docs" / "pictures" / "flow.svg"
-WIDTH, LEFT, RIGHT = 480, 16, 464  # pixels
+FONT = "system-ui, -apple-system, Segoe UI, Roboto, Noto Sans, sans-serif"
+WIDTH, LEFT, RIGHT = 500, 12, 488  # pixels
 INK, DIM, PAPER, LINE = "#1f2328", "#57606a", "#ffffff", "#8b949e"
 GREY, BLUE, PALE, GREEN = "#f3f4f6", "#ddf4ff", "#ffffff", "#dafbe1"
 TITLE = "From files to the network"
@@ -23,7 +24,9 @@ class Sheet:
     elements: list[str] = field(default_factory=list)
 
     def text(self, x: float, y: float, words: str, size: int = 14, color: str = INK, style: str = "") -> None:
-        self.elements.append(f'<text x="{x:g}" y="{y:g}" font-size="{size}" fill="{color}" {style}>{escape(words)}</text>')
+        self.elements.append(
+            f'<text x="{x:g}" y="{y:g}" font-size="{size}" fill="{color}" {style}>{escape(words)}</text>'
+        )
 
     def box(self, left: float, top: float, width: float, height: float, fill: str, stroke: str = LINE) -> None:
         place = f'x="{left:g}" y="{top:g}" width="{width:g}" height="{height:g}"'
@@ -62,7 +65,7 @@ def drawing() -> str:
     height = sheet.top + 50 + 16
     head = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" width="{WIDTH}" height="{height}" '
-        f'role="img" aria-label="{TITLE}" font-family="system-ui, -apple-system, Segoe UI, Roboto, Noto Sans, sans-serif">'
+        f'role="img" aria-label="{TITLE}" font-family="{FONT}">'
     )
     back = f'<rect width="{WIDTH}" height="{height}" rx="8" fill="{PAPER}"/>'
     return "\n".join([head, f"<title>{TITLE}</title>", back, *sheet.elements, "</svg>"]) + "\n"
@@ -72,14 +75,14 @@ def _module(sheet: Sheet) -> None:
     """The four steps of a call, and where the random numbers come from."""
     steps = (
         ("Check", "shape, dtype, device; no pixel is read"),
-        ("Sample", "a crop, an angle, two operations for each image"),
-        ("Lower", "a program: one row of instructions for each image"),
-        ("Render", "crop, instructions, floats: a pass for all images"),
+        ("Sample", "a box, an angle, two operations for each image"),
+        ("Lower", "one row of instructions for each image"),
+        ("Render", "crop, instructions, floats; all images in each pass"),
     )
     top, height = sheet.top, 44 + 46 * len(steps) + 40
     sheet.box(LEFT, top, RIGHT - LEFT, height, BLUE, "#0969da")
     sheet.text(LEFT + 12, top + 27, "ga.Augment", 16, style='font-weight="bold"')
-    sheet.text(LEFT + 120, top + 27, "one call for the whole batch", 13, DIM)
+    sheet.text(LEFT + 136, top + 27, "one call for the whole batch", 13, DIM)
     for number, (name, words) in enumerate(steps):
         y = top + 40 + 46 * number
         sheet.box(LEFT + 12, y, RIGHT - LEFT - 24, 38, PALE)

@@ -27,6 +27,7 @@ FENCE = re.compile(r"(^```.*?^```)", re.M | re.S)
 LANGUAGES = {".py": "python", ".c": "c", ".yml": "yaml", ".md": "markdown"}
 KOREAN = ("index.md", "recipes.md", "profiler.md", "faq.md")  # the order of their section
 TWINS = {"index.md": "start.md"}  # Korean pages whose English page has another name
+WIDE = ("migrate.md",)  # pages with two columns, which need the place of the table of contents
 
 
 # ---- navigation ------------------------------------------------------------------------------------------------------
@@ -36,17 +37,17 @@ def on_config(config: Any) -> Any:
     text = (DOCS / "index.md").read_text(encoding="utf-8")
     nav: list[Any] = [{"Home": "index.md"}]
     for title, body in re.findall(r"^## (.+?)\n(.*?)(?=^## |\Z)", text, re.M | re.S):
-        linked = re.findall(r"^\| \[[^]]+\]\(([^)#]+\.md)\)", body, re.M)
-        pages = [PAGES.get(name.removeprefix("../"), name) for name in linked]
-        if "api.md" in pages:
-            place = pages.index("api.md") + 1
-            pages[place:place] = [f"api/{name}.md" for name in _api()]
+        pages: list[Any] = []
+        for words, name in re.findall(r"^\| \[([^]]+)\]\(([^)#]+\.md)\)", body, re.M):
+            pages.append({words: PAGES.get(name.removeprefix("../"), name)})
+            if name == "api.md":
+                pages += [f"api/{group}.md" for group in _api()]
         if pages:
-            nav.append({title: list(dict.fromkeys(pages))})
+            nav.append({title: pages})
     examples = sorted(path.name for path in (ROOT / "examples").glob("*.py"))
     nav.append({"Examples": [{name: f"source/examples/{name}.md"} for name in examples]})
-    korean = sorted((path.name for path in (DOCS / "ko").glob("*.md")), key=lambda name: (name not in KOREAN, name))
-    korean.sort(key=lambda name: KOREAN.index(name) if name in KOREAN else len(KOREAN))
+    found = {path.name for path in (DOCS / "ko").glob("*.md")}
+    korean = [name for name in KOREAN if name in found] + sorted(found - set(KOREAN))
     if korean:
         nav.append({"한국어": [f"ko/{name}" for name in korean]})
     config.nav = nav
@@ -125,6 +126,8 @@ def _source(path: str, file: Path) -> str:
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
     uri = page.file.src_uri
     path = next((path for path, name in PAGES.items() if name == uri), f"docs/{uri}")
+    if uri in WIDE:
+        page.meta["hide"] = ["toc"]
     if uri == "api.md":
         markdown += "\n" + "".join(f"- [{_title(text)}](api/{name}.md)\n" for name, text in _api().items())
     return markdown if uri.startswith(("source/", "api/")) else _moved(path, uri, markdown)
@@ -157,7 +160,9 @@ def _api() -> dict[str, str]:
     }
     texts = {}
     for group, names in groups.items():
-        options = "\n    options:\n      members: []" if group == "transforms" else ""
+        options = (
+            "\n    options:\n      members: false\n      inherited_members: false" if group == "transforms" else ""
+        )
         body = "\n\n".join(f"::: gpuaug.{name}{options}" for name in sorted(names, key=str.lower))
         texts[group] = f"# {about.get(group, 'gpuaug.' + group)}\n\n{body}\n"
     return texts
@@ -193,6 +198,7 @@ def on_page_context(context: Any, page: Any, config: Any, nav: Any) -> Any:
             english, other = name, twins.get(name, name if (DOCS / "ko" / name).exists() else "index.md")
         links = {"English": ("en", english), "한국어": ("ko", f"ko/{other}")}
         config.extra["alternate"] = [
-            {"name": words, "lang": lang, "link": f"{link.removesuffix('.md')}.html"} for words, (lang, link) in links.items()
+            {"name": words, "lang": lang, "link": f"{link.removesuffix('.md')}.html"}
+            for words, (lang, link) in links.items()
         ]
     return context

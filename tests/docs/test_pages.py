@@ -35,7 +35,13 @@ ALONE = [
     and page.name not in ELSEWHERE
     and page.parent.name != "ko"  # test_korean.py: letter by letter the code of the English pages
 ]
-LIBRARIES = {"torchvision": "torchvision", "timm": "timm", "Albumentations": "albumentations", "Kornia": "kornia", "DALI": "nvidia.dali"}
+LIBRARIES = {
+    "torchvision": "torchvision",
+    "timm": "timm",
+    "Albumentations": "albumentations",
+    "Kornia": "kornia",
+    "DALI": "nvidia.dali",
+}
 EPOCHS = ("epochs=40", "epochs=2")  # of start.md, and of its test
 
 
@@ -131,8 +137,7 @@ def test_start_here_installs_as_the_readme_does() -> None:
 # ---- migrate.md ------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("reader")
-def test_from_other_libraries() -> None:
+def test_from_other_libraries(reader: Path) -> None:
     """Each library's blocks, its own first; a library that is not installed is left out with gpuaug's side of it."""
     text = (DOCS / "migrate.md").read_text(encoding="utf-8")
     names: dict[str, Any] = {}
@@ -145,7 +150,9 @@ def test_from_other_libraries() -> None:
         if installed:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # those of the other library
-                exec(compile(theirs, f"migrate.md, {library}", "exec"), names)
+                file = reader / f"{library}.py"
+                file.write_text(theirs, encoding="utf-8")  # DALI reads the source of its functions
+                exec(compile(theirs, str(file), "exec"), names)
         if installed or library == "DALI":  # whose side is not converted
             exec(compile(ours, f"migrate.md, gpuaug for {library}", "exec"), names)
             run.append(library)

@@ -1,4 +1,4 @@
-"""The drawings of the documentation are those that the code makes, and every chart says what, in which unit, by what."""
+"""The drawings are those that the code makes, and every chart says what it shows, in which unit, and what made it."""
 
 from __future__ import annotations
 

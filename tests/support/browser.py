@@ -28,7 +28,10 @@ def browser() -> Iterator[Any]:
 
 
 def open_page(browser: Any, path: Path, viewport: dict[str, int], **options: Any) -> Any:
-    """A tab with the page, with Playwright's options; `requests` and `complaints` hold what it asked for and complained of."""
+    """A tab with the page, opened with Playwright's options.
+
+    `requests` and `complaints` hold what it asked for and complained of.
+    """
     tab = browser.new_page(viewport=viewport, **options)
     tab.requests, tab.complaints = [], []
     tab.on("request", lambda request: tab.requests.append(request.url))
