@@ -272,6 +272,7 @@ if rank == 0:
 #
 # **2. Combine several methods. Does the test accuracy improve?** Up to a point: compare "flip" with "flip, shift".
 # Strong lists, such as the last row, make images harder than a small network can learn in a few epochs.
+# docs/book.md has the figures of three seeds.
 
 # %%
 if rank == 0:
@@ -304,7 +305,7 @@ def one_of_each() -> Figure:
 
 
 if rank == 0:
-    print(f"\nmethods: {len(ga.OPS)}: {', '.join(sorted(op.__name__ for op in ga.OPS))}")
+    print(f"\nga.OPS has {len(ga.OPS)} classes: {', '.join(sorted(op.__name__ for op in ga.OPS))}")
     one_of_each().savefig(args.out / "others.jpg", dpi=70, pil_kwargs={"quality": 75})
 
 # %% End of the processes
