@@ -202,3 +202,8 @@ def on_page_context(context: Any, page: Any, config: Any, nav: Any) -> Any:
             for words, (lang, link) in links.items()
         ]
     return context
+
+
+def on_post_page(output: str, page: Any, config: Any) -> str:
+    """Without the head's links to other languages: the theme's script would ask for the site map of each."""
+    return re.sub(r'<link rel="alternate"[^>]*>', "", output)

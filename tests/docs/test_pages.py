@@ -42,6 +42,7 @@ LIBRARIES = {
     "Kornia": "kornia",
     "DALI": "nvidia.dali",
 }
+NEEDED = {"docs/tuning.md": "optuna"}  # by the blocks of a page, beside the packages that all tests have
 EPOCHS = ("epochs=40", "epochs=2")  # of start.md, and of its test
 
 
@@ -72,6 +73,8 @@ def prepared(name: str) -> dict[str, Any]:
 @pytest.mark.parametrize("name", ALONE)
 @pytest.mark.usefixtures("reader")
 def test_blocks_of_a_page_run(name: str) -> None:
+    if name in NEEDED:
+        pytest.importorskip(NEEDED[name])
     names = prepared(name)
     for block in blocks(NAMES[name]):
         if block.language in PYTHON:

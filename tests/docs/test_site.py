@@ -12,8 +12,8 @@ import pytest
 
 import gpuaug as ga
 from tests.support.browser import colours, contrast, open_page
+from tests.support.built_site import broken, build, foreign, read
 from tests.support.pages import ROOT
-from tests.support.site import broken, build, foreign, read
 
 pytest.importorskip("mkdocs", reason="MkDocs is not installed (the extra docs)")
 pytest.importorskip("material", reason="MkDocs Material is not installed (the extra docs)")
