@@ -15,7 +15,7 @@ import torch
 
 from gpuaug.data.workers import cores
 
-__all__ = ["PACKAGES", "describe", "lines", "pace", "versions"]
+__all__ = ["PACKAGES", "command", "describe", "is_part", "lines", "pace", "versions"]
 
 PACKAGES = (
     "gpuaug", "torch", "torchvision", "numpy", "numba", "triton", "kornia", "albumentationsx", "opencv-python-headless",
@@ -35,6 +35,17 @@ def lines(described: dict[str, Any]) -> list[str]:
     many = "s" if cores > 1 else ""
     first = f"{machine['processor']}, {cores} core{many}, {memory}, {machine['gpu'] or 'no GPU'}, {machine['system']}"
     return [first, ", ".join(f"{name} {number}" for name, number in described["versions"].items())]
+
+
+def is_part(run: dict[str, Any]) -> bool:
+    """Whether only some regimes were asked for."""
+    return not set(run["regimes"]) >= {"ops", "recipes"}
+
+
+def command(run: dict[str, Any]) -> str:
+    """The command that made a stored run."""
+    only = "".join(f" {name}" for name in run["regimes"]) if is_part(run) else ""
+    return run.get("command") or f"python -m benchmarks{only} --{run['plan']}"
 
 
 def pace() -> float:

@@ -39,7 +39,9 @@ def draw(found: Mapping[str, Mapping[str, Any]], path: Path) -> bool:
         plot(axis, rows)
     dry = any(part.get("dry") for part in found.values())
     gpu = next((row["gpu"] for row in found.get("environment", {}).get("rows", []) if "gpu" in row), "")
-    figure.suptitle("dry run: nothing was measured" if dry else f"gpuaug on {gpu}", fontsize=12)
+    figure.suptitle(
+        "dry run: nothing was measured" if dry else f"gpuaug on {gpu}; python -m benchmarks.gpu", fontsize=12
+    )
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write(path, buffer.getvalue())

@@ -7,6 +7,7 @@
     python -m benchmarks.evidence.bottleneck_validation --json benchmarks/results/planted.json
     python -m benchmarks.evidence.real_loaders --images FOLDER --rounds 3 --json benchmarks/results/real.json
     python -m benchmarks.evidence.profilers_compared --images FOLDER --json benchmarks/results/profilers.json
+    python examples/book_augmentation.py --data CIFAR --out book --seeds 3  # book/book.json; the file has all arguments
 
 A table stands between `<!-- results: NAME -->` and `<!-- end -->`; a test compares each with the stored runs.
 """
@@ -16,13 +17,14 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..locations import PACKAGE, RESULTS, ROOT
-from ..machine import lines
+from ..machine import command, is_part, lines
 from ..measure import median, ratio
 from ..suite import REGIMES
 from .audit import rounded, span
@@ -31,7 +33,10 @@ from .tables import MARKS, Grid, absences, drift, grids, losses, markdown, marks
 
 __all__ = ["BLOCKS", "PAGES", "crop_only", "fill", "main", "stored"]
 
-PAGES = ("README.md", "docs/benchmarks.md", "docs/gpu.md", "docs/profiler.md", "docs/profiler-compared.md")
+PAGES = (
+    "README.md", "docs/index.md", "docs/benchmarks.md", "docs/book.md", "docs/gpu.md", "docs/profiler.md",
+    "docs/profiler-compared.md",
+)  # fmt: skip
 BLOCK = re.compile(r"(<!-- results: (\w+) -->\n).*?(<!-- end -->)", re.S)
 Run = dict[str, Any]
 
@@ -50,16 +55,9 @@ def fill(text: str, runs: dict[str, Run]) -> str:
 
 def _machine(run: Run) -> str:
     machine, versions = lines(run)
-    only = "".join(f" {name}" for name in run["regimes"]) if _is_part(run) else ""
-    command = run.get("command") or f"python -m benchmarks{only} --{run['plan']}"
-    about = f"{machine}; {versions}. `{command}`, {run['created'][:10]}"
+    about = f"{machine}; {versions}. `{command(run)}`, {run['created'][:10]}"
     moved = drift(run)
     return f"{about}, {run['wall_s'] / 60:.0f} minutes.{' ' + moved if moved else ''}"
-
-
-def _is_part(run: Run) -> bool:
-    """Whether only some regimes were asked for."""
-    return not set(run["regimes"]) >= {"ops", "recipes"}
 
 
 def _regime(name: str) -> Callable[[Run], str]:
@@ -69,7 +67,7 @@ def _regime(name: str) -> Callable[[Run], str]:
         found = [grid for regime, grid in grids(run) if regime == name]
         tables = [f"**{grid.title}**\n\n{markdown(grid)}" for grid in found]
         notes = dict.fromkeys(note for grid in found for note in grid.notes)
-        about = [f"- {_machine(run)}"] if _is_part(run) else []
+        about = [f"- {_machine(run)}"] if is_part(run) else []
         return "\n\n".join([*tables, "\n".join([*(f"- {note}" for note in notes), *about])])
 
     return block
@@ -81,6 +79,17 @@ def _short(run: Run) -> str:
     shown = [grid.columns.index(name) for name in ("recipe", "gpuaug", "tv tens.", "Alb.X", "Kornia", "DALI")]
     columns = ["recipe", "gpuaug, ms", "torchvision v2", "AlbumentationsX", "Kornia", "DALI"]
     return markdown(Grid("", columns, [[row[number] for number in shown] for row in grid.rows]))
+
+
+def _front(run: Run) -> str:
+    """How many times as long torchvision takes, in one sentence."""
+    grid = next(grid for regime, grid in grids(run) if regime == "recipes")
+    column = grid.columns.index("tv tens.")
+    times = sorted(float(found[0]) for row in grid.rows if (found := re.match(r"[\d.]+", row[column])))
+    processor = lines(run)[0].partition(",")[0]
+    took = f"take {times[0]:.1f} to {times[-1]:.0f} times as long as gpuaug for {len(times)} recipes"
+    losing = "[Every row in which gpuaug is slower](benchmarks.md#where-gpuaug-is-slower) is listed."
+    return f"On one CPU core ({processor}), torchvision's tensors {took}. {losing}"
 
 
 def crop_only(run: Run) -> str:
@@ -173,6 +182,28 @@ def _accuracy(found: Run) -> str:
     return f"{markdown(Grid('', columns, body))}\n\n{about}"
 
 
+def _book(found: Run) -> str:
+    """Accuracies of each list: means over the seeds, and the lowest and highest difference to no augmentation."""
+    runs = found["runs"]
+    plain = {run["seed"]: run["test"] for run in runs if run["list"] == "none"}
+    body = []
+    for name in dict.fromkeys(run["list"] for run in runs):
+        own = [run for run in runs if run["list"] == name]
+        seen, unseen = (statistics.mean(run[part] for run in own) for part in ("train", "test"))
+        gains = [run["test"] - plain[run["seed"]] for run in own]
+        gain = f"{statistics.mean(gains):+.1f} ({min(gains):+.1f} to {max(gains):+.1f})" if name != "none" else ""
+        body.append([name, f"{seen:.1f}", f"{unseen:.1f}", f"{seen - unseen:.0f}", gain])
+    columns = ["list", "training images, %", "test images, %", "gap", "test, minus none (lowest to highest seed)"]
+    settings, versions = found["settings"], found["versions"]
+    about = (
+        f"Accuracy after the last of {settings['epochs']} epochs, means of {len(plain)} seeds. {settings['images']:,} "
+        f"training images and {settings['test_images']:,} test images of CIFAR-10, none of them augmented when the "
+        "accuracy is taken. The lists of a seed begin with the same weights and see the same batches. "
+        f"torch {versions['torch']}, on a CPU.\n\n```sh\n{found['command']}\n```"
+    )
+    return f"{markdown(Grid('', columns, body))}\n\n{about}"
+
+
 def _planted(found: Run) -> str:
     """Each case with the medians of its runs."""
     body = []
@@ -209,6 +240,7 @@ def _longer(cost: dict[str, float]) -> str:
 
 BLOCKS: dict[str, Callable[[Run], str]] = {
     "short": _short,
+    "front": _front,
     "machine": _machine,
     "marks": _marks,
     **{name: _regime(name) for name in REGIMES if name != "audit"},
@@ -217,6 +249,7 @@ BLOCKS: dict[str, Callable[[Run], str]] = {
     "audit": _audit,
     "bounds": _bounds,
     "accuracy": _accuracy,
+    "book": _book,
     "planted": _planted,
     "real": real,
     "profilers": profilers,
@@ -237,14 +270,15 @@ def stored() -> dict[str, Run]:
             f"{PACKAGE}: the stored runs are in the repository, not in an installed package. Use a clone."
         )
     again = [name for name in REGIMES if (RESULTS / f"{name}.json").exists()]
-    names = ["full", "accuracy", "planted", "crop_only", "profilers", *again]
+    names = ["full", "accuracy", "book", "planted", "crop_only", "profilers", *again]
     names += ["real"] if (RESULTS / "real.json").exists() else []
     runs: dict[str, Run] = {name: json.loads((RESULTS / f"{name}.json").read_text()) for name in names}
     full = runs["full"]
     runs = {name: run for name, run in runs.items() if name not in again or run["created"] > full["created"]}
     newest = {name: runs.get(name, full)["regimes"][name] for name in full["regimes"]}
     every = {**full, "regimes": newest}
-    others = {"losses": every, "absent": every, "short": runs.get("recipes", full), "bounds": runs.get("audit", full)}
+    recipes = runs.get("recipes", full)
+    others = {"losses": every, "absent": every, "short": recipes, "front": recipes, "bounds": runs.get("audit", full)}
     return runs | others
 
 

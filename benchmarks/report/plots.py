@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from ..machine import lines
+from ..machine import command, lines
 from ..measure import median, quartiles, ratio
 from .tables import OURS, RAW, Row, marks, own_of, per_image, rate, short, stacked
 
@@ -42,7 +42,8 @@ def draw(run: dict[str, Any], folder: Path) -> list[Path]:
 
 
 def _figures(run: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
-    about = "\n".join(textwrap.wrap(f"{lines(run)[0]}. {lines(run)[1]}. {run['created'][:10]}", 150))
+    told = f"{command(run)} --plot FOLDER. {lines(run)[0]}. {lines(run)[1]}. {run['created'][:10]}"
+    about = "\n".join(textwrap.wrap(told, 150))
     regimes: dict[str, list[Row]] = {
         name: [row for row in found.get("rows", []) if "seconds" in row] for name, found in run["regimes"].items()
     }
@@ -64,10 +65,10 @@ def _figures(run: dict[str, Any]) -> Iterator[tuple[str, Figure]]:
 
 def _frame(rows: int, title: str, subtitle: str, about: str, columns: int = 1) -> tuple[Figure, Any]:
     """A figure with its title at the top left and the machine at the bottom."""
-    height = 1.6 + 0.24 * rows
+    height = 1.8 + 0.24 * rows
     figure, axes = pyplot.subplots(1, columns, figsize=(WIDTH, height), squeeze=False)
     inch = 1 / height
-    figure.subplots_adjust(left=0.27, right=0.96, top=1 - 0.75 * inch, bottom=0.75 * inch)
+    figure.subplots_adjust(left=0.27, right=0.96, top=1 - 0.75 * inch, bottom=0.95 * inch)
     figure.text(0.01, 1 - 0.25 * inch, title, fontsize=14, fontweight="bold", color=EDGE)
     figure.text(0.01, 1 - 0.52 * inch, subtitle, fontsize=9.5, color=EDGE)
     figure.text(0.01, 0.02 * inch, about, fontsize=6.5, color="#57606a", va="bottom")
@@ -83,14 +84,20 @@ def _plain(axis: Axes) -> None:
     axis.set_axisbelow(True)
 
 
-def _bars(axis: Axes, groups: list[tuple[str, list[tuple[Row, str]]]], value: Callable[[Row], float]) -> None:
-    """Horizontal bars in titled groups; each row comes with the text at its end."""
+def _name(axis: Axes, x: str, y: str = "") -> None:
+    """What the axes show, and in which unit."""
+    axis.set_xlabel(x, fontsize=8.5)
+    axis.set_ylabel(y, fontsize=8.5)
+
+
+def _bars(axis: Axes, groups: list[tuple[str, list[tuple[Row, str]]]]) -> None:
+    """Horizontal bars of images a second, in titled groups; each row comes with the text at its end."""
     place, ticks, names = 0.0, [], []
     for title, members in groups:
         axis.text(0, place, f" {title}", fontsize=9.5, fontweight="bold", va="center", color=EDGE)
         place += 1
         for row, text in members:
-            length = value(row)
+            length = rate(row)
             taken = [seconds / row["images"] for seconds in row["seconds"]]
             low, high = (abs(length * (median(taken) / one - 1)) for one in reversed(quartiles(taken)))
             own = row["who"].startswith(OURS)
@@ -107,6 +114,7 @@ def _bars(axis: Axes, groups: list[tuple[str, list[tuple[Row, str]]]], value: Ca
     axis.set_ylim(place - 0.2, -0.7)
     axis.xaxis.set_major_formatter(THOUSANDS)
     axis.set_xlim(0, axis.get_xlim()[1] * 1.12)
+    _name(axis, "images a second; black lines: quartiles of the rounds")
 
 
 def _ops(rows: list[Row], about: str) -> Figure:
@@ -141,6 +149,7 @@ def _ops(rows: list[Row], about: str) -> Figure:
     ticks = [tick for tick in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if min(0.8, low * 0.9) <= tick <= high * 1.5]
     axis.set_xticks(ticks, [f"{tick:g}x" for tick in ticks])
     axis.minorticks_off()
+    _name(axis, "time of the other library divided by gpuaug's")
     return figure
 
 
@@ -163,7 +172,7 @@ def _recipes(rows: list[Row], threads: int, about: str) -> Figure:
     count = sum(len(members) + 1.4 for _, members in groups)
     subtitle = "Images a second, from decoded uint8 to normalised float32 224 x 224; longer is better. * less work"
     figure, (axis,) = _frame(round(count), f"Augmentation on {_cores(threads)}", subtitle, about)
-    _bars(axis, groups, rate)
+    _bars(axis, groups)
     return figure
 
 
@@ -192,7 +201,7 @@ def _loaders(rows: list[Row], threads: int, about: str) -> Figure:
     count = sum(len(members) + 1.4 for _, members in groups)
     subtitle = "Images a second, from files on disk to the batch a training step takes; longer is better"
     figure, (axis,) = _frame(round(count), f"Data loading on {_cores(threads)}", subtitle, about)
-    _bars(axis, groups, rate)
+    _bars(axis, groups)
     return figure
 
 
@@ -207,7 +216,7 @@ def _training(rows: list[Row], threads: int, about: str) -> Figure:
     count = sum(len(members) + 1.4 for _, members in groups)
     subtitle = "Images a second of training steps, and the share of the time that a step waits for its batch"
     figure, (axis,) = _frame(round(count), f"Training on {_cores(threads)}, data path included", subtitle, about)
-    _bars(axis, groups, rate)
+    _bars(axis, groups)
     return figure
 
 
@@ -217,7 +226,7 @@ def _scaling(rows: list[Row], about: str) -> Figure:
     figure, _ = _frame(22, title, subtitle, about)
     figure.delaxes(figure.axes[0])
     whats = {"batch": "images in the batch", "size": "pixels on a side", "threads": "threads"}
-    grid = figure.add_gridspec(2, 2, left=0.08, right=0.97, top=0.87, bottom=0.16, hspace=0.4, wspace=0.2)
+    grid = figure.add_gridspec(2, 2, left=0.09, right=0.97, top=0.87, bottom=0.18, hspace=0.4, wspace=0.25)
     for number, name in enumerate(names[:4]):
         axis = figure.add_subplot(grid[number // 2, number % 2])
         _plain(axis)
@@ -237,7 +246,7 @@ def _scaling(rows: list[Row], about: str) -> Figure:
             axis.set_ylim(0)
             axis.set_xticks(sorted({row["at"] for row in rows if row["case"] == name}))
         axis.yaxis.set_major_formatter(THOUSANDS)
-        axis.set_xlabel(whats.get(name, name), fontsize=8.5)
+        _name(axis, whats.get(name, name), "images a second")
         if number == 0:
             axis.legend(fontsize=8, frameon=False)
     return figure
@@ -259,6 +268,7 @@ def _passes(rows: list[Row], about: str) -> Figure:
     axis.set_yticks(range(len(found)), list(found))
     axis.set_ylim(len(found) - 0.4, -0.6)
     axis.set_xlim(0, axis.get_xlim()[1] * 1.4)
+    _name(axis, "milliseconds an image")
     handles = [pyplot.Rectangle((0, 0), 1, 1, color=color) for color in colors.values()]
     axis.legend(handles, list(colors), fontsize=8, frameon=False, loc="lower right")
     return figure

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from PIL import Image
 
 from gpuaug.demo import photographs
 from tests.support.images import small_cifar
@@ -85,6 +87,44 @@ def test_profile_imagefolder(tmp_path: Path) -> None:
         why = found["skipped"]["augment on the device"]
         assert why.startswith("no gain, as a batch takes ") or "did not fit the budget" in why, done.stdout
     assert (found["receipt"] is None) == ("receipt" in found["skipped"]), done.stdout
+
+
+GRIDS = ("flip_left_right", "flip_up_down", "crop", "brightness", "hue", "jitter", "combined", "others")
+
+
+TWO_PROCESSES = pytest.param(
+    2,
+    marks=pytest.mark.skipif(
+        torch.__version__.startswith("2.11."),
+        reason="as test_train_ddp: with Gloo, the end of a process may hang (torch 2.11)",
+    ),
+)
+
+
+@pytest.mark.parametrize("processes", [1, TWO_PROCESSES])
+def test_book_augmentation(tmp_path: Path, processes: int) -> None:
+    """Grids, table, file and curves, on one process and on two, which see the same images with the same draws."""
+    pytest.importorskip("matplotlib")
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"] if processes == 2 else []
+    settings = ["--data", str(small_cifar(tmp_path / "data")), "--epochs", "2", "--images", "12", "--batch", "4"]
+    done = subprocess.run(
+        [sys.executable, *launcher, str(EXAMPLES / "book_augmentation.py"), *settings, "--out", "book"],
+        cwd=tmp_path, capture_output=True, text=True, check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert f"processes: {processes}, 12 training and 12 test images, on " in done.stdout
+    found = json.loads((tmp_path / "book" / "book.json").read_text())
+    lists = [one["list"] for one in found["runs"]]
+    assert lists[0] == "none"
+    assert len(set(lists)) == len(lists) == 5
+    for name in lists:  # while it trains, and at the end
+        assert len(re.findall(rf"^ +0   {name} +\d+\.\d +\d+\.\d$", done.stdout, re.M)) == 1, done.stdout
+        assert len(re.findall(rf"^{name} +\d+\.\d +\d+\.\d +-?\d+ +[+-]\d+\.\d$", done.stdout, re.M)) == 1, done.stdout
+    assert all(len(one["curve"]) == 2 and one["curve"][-1] == one["test"] for one in found["runs"])
+    for name in (*GRIDS, "cifar10", "curves"):
+        with Image.open(tmp_path / "book" / f"{name}.jpg") as picture:
+            assert picture.width > 250, name
 
 
 def losses(printed: str) -> list[float]:

@@ -12,26 +12,11 @@ import pytest
 import gpuaug as ga
 from benchmarks.report import docs
 from gpuaug.demo import photographs
+from tests.support.pages import CHAIN, PAGES
 
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 TEXT = README.read_text(encoding="utf-8")
-PAGES = [README, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
-SNIPPETS = (
-    "README.md",
-    "docs/use.md",
-    "docs/recipes.md",
-    "docs/config.md",
-    "docs/dialects.md",
-    "docs/preview.md",
-    "docs/gpu.md",
-    "docs/data.md",
-    "docs/targets.md",
-    "docs/clips.md",
-    "docs/advice.md",
-    "docs/views.md",
-    "docs/tuning.md",
-)  # in this order; tests/integration runs frameworks.md
 LARGEST_PICTURE = 600_000  # bytes
 MOST_LINES = 205  # of the README
 
@@ -65,7 +50,7 @@ def test_snippets_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / path.name)
     names: dict[str, object] = {}  # one after another, as a reader would
-    for page in SNIPPETS:
+    for page in CHAIN:
         if page == "docs/tuning.md" and find_spec("optuna") is None:
             continue
         snippets = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
@@ -75,11 +60,6 @@ def test_snippets_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if page == "README.md":
             assert tuple(names["batch"].shape) == (8, 3, 224, 224)  # type: ignore[attr-defined]
     assert (tmp_path / "preview.png").exists()
-
-
-def test_no_page_has_snippets_that_are_not_run() -> None:
-    pages = {str(page.relative_to(ROOT)) for page in PAGES if "```python" in page.read_text(encoding="utf-8")}
-    assert pages - {"docs/frameworks.md", "docs/adding-an-op.md"} == set(SNIPPETS)
 
 
 def test_the_table_is_the_registry() -> None:

@@ -27,9 +27,12 @@ def browser() -> Iterator[Any]:
         found.close()
 
 
-def open_page(browser: Any, path: Path, viewport: dict[str, int]) -> Any:
-    """A tab with the page; `requests` and `complaints` hold what it asked for and complained of."""
-    tab = browser.new_page(viewport=viewport)
+def open_page(browser: Any, path: Path, viewport: dict[str, int], **options: Any) -> Any:
+    """A tab with the page, opened with Playwright's options.
+
+    `requests` and `complaints` hold what it asked for and complained of.
+    """
+    tab = browser.new_page(viewport=viewport, **options)
     tab.requests, tab.complaints = [], []
     tab.on("request", lambda request: tab.requests.append(request.url))
     tab.on("console", lambda message: tab.complaints.append(message.text))
