@@ -23,7 +23,7 @@ def command(
         str, typer.Argument(metavar="FILE.py:NAME", help="Function that returns a loader, or the loader itself.")
     ] = "",
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[-- ARGUMENTS]", help="Arguments for the script, as sys.argv.")
+        list[str] | None, typer.Argument(metavar="-- ARGUMENTS", help="Arguments for the script, as sys.argv.")
     ] = None,
     model: Annotated[
         str | None, typer.Option(help="FILE.py:NAME of a function that returns the training step.")

@@ -204,7 +204,7 @@ def test_short_epochs_have_a_verdict(batches: int) -> None:
     report = measure(loader, cases.step, budget=7.0, proof=False)
     assert report.verdict.text
     assert report.trace.loader.length == batches
-    assert len(report.trace.batches) > 6 * batches
+    assert len(report.trace.batches) > 6
     assert f"each has {batches} batch" in report.skipped["whole epochs"]
     why = report.skipped["whole epochs"]
     assert "a whole epoch takes" in why or "did not fit the budget" in why  # other programs may have taken the time
