@@ -212,7 +212,7 @@ def run(way: str, folder: Path) -> dict[str, Any]:
         shown = max(folder.rglob("final_summary.txt"), key=lambda path: path.stat().st_mtime).read_text()
     if way == "py-spy":
         shown = top_of(stacks.read_text())
-    return {"pace": found["pace"], "cpu": found["cpu"], "shown": shown[:SHOWN]}
+    return {"pace": found["pace"], "cpu": found["cpu"], "shown": shown.replace(str(folder), ".")[:SHOWN]}
 
 
 def top_of(stacks: str) -> str:
@@ -221,6 +221,8 @@ def top_of(stacks: str) -> str:
     for line in stacks.splitlines():
         stack, _, count = line.rpartition(" ")
         name = stack.rpartition(";")[2]
+        if name.startswith("process "):  # the process itself, with its command line
+            continue
         counts[name] = counts.get(name, 0) + int(count)
     total = sum(counts.values()) or 1
     most = sorted(counts.items(), key=lambda pair: -pair[1])[:15]

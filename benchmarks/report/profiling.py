@@ -45,10 +45,14 @@ def profilers(run: Run) -> str:
     body = []
     for name, row in run["rows"].items():
         if row["times"]:
-            cores = f"{statistics.median(row['cpu']):.2f}" if row["cpu"] else ""
-            body.append([name, f"{statistics.median(row['times']):.2f}", cores])
+            body.append([name, _spread(row["times"]), _spread(row["cpu"])])
     body += [[name, "not run", f"{module} is not installed"] for name, module in run["absent"].items()]
     return f"{markdown(Grid('', ['profiler', 'time of a batch', 'time on cores'], body))}\n\n{_where(run)}"
+
+
+def _spread(found: list[float]) -> str:
+    """The median with the smallest and the largest."""
+    return f"{statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f})" if found else ""
 
 
 def _where(run: Run) -> str:
