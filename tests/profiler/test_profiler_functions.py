@@ -18,7 +18,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from gpuaug.profiler import session
+from gpuaug.profiler import runs, session
 from gpuaug.profiler.measure import passes, tracing
 from gpuaug.profiler.measure.clock import Notes
 from gpuaug.profiler.measure.functions import EVERY, Sampler, described, is_own, merged
@@ -243,8 +243,8 @@ def test_no_timer_runs_after_an_error(place: str, workers: int) -> None:
 @pytest.fixture(scope="module")
 def report() -> Report:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(session, "INSIDE", 0.7)
-        return session.measure(DataLoader(Own(), 4, num_workers=1), budget=4.0, proof=False)
+        patch.setattr(runs, "INSIDE", 0.5)
+        return session.measure(DataLoader(Own(), 4, num_workers=1), budget=16.0, proof=False)
 
 
 def test_a_report_tells_them_in_every_form(report: Report, tmp_path: Path) -> None:
