@@ -23,6 +23,7 @@ ROOT = DOCS.parent
 PAGES = {"README.md": "overview.md", "CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
 PICTURES = (".png", ".jpg", ".svg")
 LINK = re.compile(r"(\]\()([^)\s]+)(\))")
+NAMED = re.compile(r"\[`?[\w./-]+\.md`?(?=\]\(([^)#\s]+\.md))")  # a link whose words are the name of a file
 FENCE = re.compile(r"(^```.*?^```)", re.M | re.S)
 LANGUAGES = {".py": "python", ".c": "c", ".yml": "yaml", ".md": "markdown"}
 KOREAN = ("index.md", "recipes.md", "profiler.md", "faq.md")  # the order of their section
@@ -80,7 +81,7 @@ def _links(path: str, text: str) -> Iterator[str]:
 
 
 def _moved(path: str, page: str, text: str) -> str:
-    """The text of a page with links to where files are on the site; a link to a folder is only its text."""
+    """A page with links to where files are on the site, by their titles; a link to a folder is only its text."""
 
     def link(match: re.Match[str]) -> str:
         file, mark, anchor = match[2].partition("#")
@@ -91,8 +92,12 @@ def _moved(path: str, page: str, text: str) -> str:
             address, mark, anchor = page, "", ""
         return f"{match[1]}{posixpath.relpath(address, posixpath.dirname(page) or '.')}{mark}{anchor}{match[3]}"
 
+    def words(match: re.Match[str]) -> str:
+        file = ROOT / posixpath.join(posixpath.dirname(path), match[1])
+        return f"[“{_title(file.read_text(encoding='utf-8'))}”" if file.is_file() else match[0]
+
     parts = FENCE.split(text)
-    parts[::2] = [LINK.sub(link, part) for part in parts[::2]]
+    parts[::2] = [LINK.sub(link, NAMED.sub(words, part)) for part in parts[::2]]
     return "".join(parts)
 
 

@@ -139,7 +139,7 @@ def test_axe_finds_nothing(browser: Any, site: Path, name: str, scheme: str, vie
 
 
 @one_page
-@pytest.mark.parametrize("word", ["Philox", "RandomResizedCrop"])
+@pytest.mark.parametrize("word", ["Philox", "RandomResizedCrop"] + ["증강"] * (DOCS / "ko").is_dir())
 def test_search_finds_a_word_offline(opened: Any, word: str) -> None:
     opened.keyboard.press("/")
     opened.keyboard.type(word)
