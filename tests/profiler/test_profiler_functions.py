@@ -230,9 +230,11 @@ def wrong(samples: list[Any]) -> Any:
 @pytest.mark.parametrize("place", ["sample", "collate"])
 def test_no_timer_runs_after_an_error(place: str, workers: int) -> None:
     loader = DataLoader(Failing(), 4, num_workers=workers) if place == "sample" else None
-    with Recorder(loader or DataLoader(Own(), 4, num_workers=workers, collate_fn=wrong), sampling=True) as recorder:
-        with pytest.raises(KeyError):
-            next(iter(recorder))
+    with (
+        Recorder(loader or DataLoader(Own(), 4, num_workers=workers, collate_fn=wrong), sampling=True) as recorder,
+        pytest.raises(KeyError),
+    ):
+        next(iter(recorder))
     assert signal.getitimer(signal.ITIMER_PROF) == (0.0, 0.0)
     assert signal.getsignal(signal.SIGPROF) == signal.SIG_DFL
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from torchvision.transforms import v2
 
+from gpuaug.profiler.model.functions import Function
 from gpuaug.profiler.report import Report
 from gpuaug.profiler.session import measure
 from gpuaug.profiler.show.comparison import to_html as comparison_page
@@ -28,7 +30,11 @@ def report() -> Report:
     """Of a loader with names that HTML would read as tags."""
     loader = cases.make("map")
     loader.dataset.transform = v2.Compose([*cases.TRANSFORM.transforms, cases.Hostile()])
-    return measure(loader, cases.step, budget=3.0, proof=False)
+    found = measure(loader, cases.step, budget=3.0, proof=False)
+    place = "/home/user/a-long-folder/another-long-folder-of-a-project/data.py"
+    library = ("getitem", "Image.copy", "/lib/PIL/Image.py", 1355, f"{place}:41", 0.002, 0.6)
+    found.functions = [Function(*library), Function("getitem", cases.HOSTILE, place, 44, "", 0.001, 0.3)]
+    return found
 
 
 @pytest.fixture
@@ -138,6 +144,8 @@ def test_every_form_tells_the_same(report: Report, tmp_path: Path) -> None:
     written = to_html(report)
     assert f"{report.images_per_second:,.0f}" in shown
     assert f"{report.images_per_second:,.0f}" in written
+    for one in report.functions:
+        assert html.escape(one.name) in written
     save_png(report, tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size > 10_000
     save_png(report, tmp_path / "a.svg")

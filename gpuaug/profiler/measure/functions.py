@@ -3,8 +3,8 @@
 The interrupt, SIGPROF, shows the function that runs. A thread that looks at the stack instead would see it mostly where
 the interpreter's lock is released. Each look adds the time on a core since the look before to that function, in the
 present stage: the user's own code is told apart by line, functions of libraries have the line of the user's code that
-called them. The timer is not set anew for each fetch, so that no part of a fetch is seen more often than another. It runs
-in a pass of its own, since looking takes about 1 % of the time.
+called them. The timer is not set anew for each fetch, so that no part of a fetch is seen more often than another. It
+runs in a pass of its own, since looking takes about 1 % of the time.
 """
 
 from __future__ import annotations
