@@ -11,89 +11,24 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch._dynamo.testing import CompileCounter
 from torch.optim.optimizer import _global_optimizer_pre_hooks
-from torch.utils.data import DataLoader
 
 import gpuaug as ga
 from gpuaug.profiler import stage
 from gpuaug.profiler.measure import step as measure_step
 from gpuaug.profiler.measure.recorder import Recorder
 from gpuaug.profiler.model.costs import Costs
-from gpuaug.profiler.model.trace import BACKWARD, DEVICE, FORWARD, OPTIMIZER, REST, Memory, Trace
-from gpuaug.profiler.ranks import Rank, own_times, spread
+from gpuaug.profiler.model.trace import BACKWARD, DEVICE, FORWARD, OPTIMIZER, REST, Trace
 from gpuaug.profiler.report import Report
-from gpuaug.profiler.session import measure
-from gpuaug.profiler.show.html import to_html
-from gpuaug.profiler.show.terminal import to_text
 from tests.support import profiler_cases as cases
-
-SLOW = 0.012  # seconds of what is slow on purpose
-
-
-class Slow(torch.autograd.Function):
-    """A sleep forwards and another one backwards."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, there: float, back: float) -> Tensor:
-        ctx.back = back
-        time.sleep(there)
-        return values.clone()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        time.sleep(ctx.back)
-        return grad, None, None
-
-
-class Lazy(torch.optim.SGD):
-    """An optimizer that sleeps."""
-
-    seconds = 0.0
-
-    def step(self, closure: Any = None) -> Any:
-        found = super().step(closure)
-        time.sleep(self.seconds)
-        return found
-
-
-class Job:
-    """A small training step with a sleep in one of its phases."""
-
-    def __init__(self, slow: str = "", closure: bool = False) -> None:
-        self.seconds = {name: SLOW if name == slow else 0.0 for name in (FORWARD, BACKWARD, OPTIMIZER, REST)}
-        self.network = nn.Linear(2, 1)
-        self.optimizer = Lazy(self.network.parameters(), 0.1)
-        self.optimizer.seconds = self.seconds[OPTIMIZER]
-        self.closure = closure
-
-    def loss(self, values: Tensor) -> Tensor:
-        values = Slow.apply(values.float().requires_grad_(), self.seconds[FORWARD], self.seconds[BACKWARD])
-        return self.network(values).square().mean()
-
-    def __call__(self, batch: Any) -> None:
-        def closure() -> Tensor:
-            self.optimizer.zero_grad()
-            loss = self.loss(batch[0])
-            loss.backward()
-            return loss
-
-        if self.closure:
-            self.optimizer.step(closure)
-        else:
-            closure()
-            self.optimizer.step()
-        time.sleep(self.seconds[REST])
+from tests.support.profiler_jobs import SLOW, Job, Slow, slow_report
 
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    """Of a job whose backward pass is slow."""
-    job = Job(BACKWARD)
-    with ga.profile(cases.make("numbers")) as profile:
-        for batch in profile.loader:
-            job(batch)
-    return profile.report
+    return slow_report()
 
 
 def phases(step: Callable[[Any], object]) -> dict[str, float]:
@@ -235,7 +170,9 @@ def test_waiting_for_the_device_is_a_row(monkeypatch: pytest.MonkeyPatch) -> Non
             step(batch)
         seen = [one for one in recorder._seen if one.marks is not None]
     assert all(one.marks.stages[DEVICE][3] == 2 for one in seen)
-    assert all(one.marks.marks()[DEVICE][0] >= 0.9 * SLOW > one.marks.marks()[FORWARD][0] for one in seen[1:])
+    marks = [one.marks.marks() for one in seen]
+    assert all(one[DEVICE][0] >= 0.9 * SLOW for one in marks)
+    assert min(one[FORWARD][0] for one in marks) < 0.5 * SLOW  # on a busy machine not all
     assert torch.Tensor.__dict__.get("item") is plain
     Event.clock = 0
     assert phases(step)[DEVICE] >= 0.9 * SLOW
@@ -276,73 +213,26 @@ def test_a_report_without_them_can_be_read(report: Report, tmp_path: Path) -> No
     assert found.stages == report.stages
 
 
-# ---- ranks -----------------------------------------------------------------------------------------------------------
-
-
-RANKS = [
-    Rank(0, 0.100, 0.002, {FORWARD: 0.020, BACKWARD: 0.070, OPTIMIZER: 0.005}, 400_000_000),
-    Rank(1, 0.100, 0.032, {FORWARD: 0.020, BACKWARD: 0.040, OPTIMIZER: 0.005}, 400_000_000),
-]
-
-
-def test_ranks_wait_for_the_slowest() -> None:
-    assert own_times(RANKS) == pytest.approx([0.070, 0.100])
-    assert spread(RANKS) == pytest.approx(3 / 7)
-
-
-@pytest.mark.parametrize("width", [60, 80])
-def test_ranks_are_shown(report: Report, width: int) -> None:
-    report = replace(report, ranks=RANKS)
-    shown = to_text(report, width)
-    assert max(map(len, shown.splitlines())) <= width
-    flat = " ".join(shown.split())
-    text = "2 ranks: rank 1 is the slowest, 100 ms a batch without waiting for the others; the fastest takes 70.00 ms."
-    more = "It spends 30.00 ms more than the others on waiting for data."
-    page = to_html(report)
-    for sentence in (text, more, "Memory: main process"):
-        assert sentence in flat
-        assert sentence in page
-    assert "ranks" not in to_text(replace(report, ranks=[]), width)
-
-
-def test_two_ranks_measure_and_know_of_each_other(tmp_path: Path) -> None:
-    from tests.support import ranks
-    from tests.support.profiler_ranks import profiled
-
-    found = ranks.launch(profiled, 2, tmp_path)
-    assert found[0] == found[1]  # both have the times of both
-    times = own_times(found[0])
-    assert times[1] > 1.5 * times[0]
-    assert [one.rank for one in found[0]] == [0, 1]
-    assert all(one.step[BACKWARD] > 0 for one in found[0])
-
-
-def test_ranks_need_a_group() -> None:
-    with pytest.raises(RuntimeError, match="init_process_group"), ga.profile(cases.make("main"), ranks=True):
-        pass
-    assert type(cases.make("main")) is DataLoader
-
-
-def test_measure_is_for_one_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its passes end by the clock, so ranks would wait for one another for ever."""
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(ValueError, match="ranks=True"):
-        measure(cases.make("main"), budget=1.0)
-
-
-def test_the_device_is_shown(report: Report) -> None:
-    batches = [
-        replace(one, phases={FORWARD: 0.02, BACKWARD: 0.03}, device=(0.05, 0.004)) for one in report.trace.batches
-    ]
-    memory = Memory(None, None, [1_500_000_000], 2_000_000)
-    shown = " ".join(to_text(replace(report, trace=replace(report.trace, batches=batches, memory=memory))).split())
-    assert "On the device: forward 20.00 ms, backward 30.00 ms; idle between steps 4.00 ms." in shown
-    assert "Memory: 1 worker 1.50 GB, shared pages counted in each; tensors on the device at most 2 MB." in shown
-
-
 def test_a_wait_between_two_clocks_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The thread loses its core after the wall clock was read: the clocks are read again."""
     readings = iter([(10, 5, 0), (60, 5, 0), (61, 6, 49), (62, 7, 49), (70, 8, 49)])
     monkeypatch.setattr(measure_step, "clocks", lambda: next(readings))
     assert measure_step.together() == (60, 5, 0)
     assert measure_step.together() == (62, 7, 49)
+
+
+def test_a_compiled_model_is_not_compiled_again() -> None:
+    counter = CompileCounter()
+    torch.compiler.reset()
+    network = nn.Linear(2, 1)
+    compiled = torch.compile(network, backend=counter)
+    optimizer = torch.optim.SGD(network.parameters(), 0.1)
+
+    def step(batch: Any) -> None:
+        compiled(batch[0].float()).sum().backward()
+        optimizer.step()
+
+    step((torch.ones(cases.BATCH, 2), 0))
+    before = counter.frame_count
+    assert phases(step)[BACKWARD] > 0
+    assert counter.frame_count == before > 0

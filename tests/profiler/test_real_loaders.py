@@ -59,7 +59,7 @@ def test_what_is_taken_out_takes_no_time(group: str, whole: float) -> None:
     transform, collate = dataset.transform, loader.collate_fn
     assert seconds(loader) >= whole
     with taken_out(loader, group, ["Slow"]):
-        assert seconds(loader) < 0.6 * whole
+        assert min(seconds(loader) for _ in range(3)) < 0.6 * whole  # a machine may be busy
     assert (dataset.transform, loader.collate_fn, loader.dataset) == (transform, collate, dataset)
     assert seconds(loader) >= whole
 
