@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -51,8 +50,6 @@ def test_snippets_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         shutil.copyfile(path, folder / path.name)
     names: dict[str, object] = {}  # one after another, as a reader would
     for page in CHAIN:
-        if page == "docs/tuning.md" and find_spec("optuna") is None:
-            continue
         snippets = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
         assert snippets, page
         for snippet in snippets:

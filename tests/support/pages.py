@@ -28,7 +28,6 @@ CHAIN = (  # pages whose blocks continue each other, in this order
     "docs/clips.md",
     "docs/advice.md",
     "docs/views.md",
-    "docs/tuning.md",
 )
 PYTHON, SHELL = ("python", "py"), ("bash", "sh")
 FENCE = re.compile(r"^```(\w*)[^\n]*?(?:title=\"([^\"]+)\")?\n(.*?)^```$", re.M | re.S)
