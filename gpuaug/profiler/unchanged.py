@@ -116,7 +116,7 @@ class Watch:
         atexit.unregister(self.end)
         if DataLoader.__iter__ is self._iterate:
             DataLoader.__iter__ = self._plain  # type: ignore[method-assign]
-        for recorder in self.recorders:
+        for recorder in reversed(self.recorders):  # they may have timed the same data set
             recorder.__exit__()
 
     @property

@@ -1,0 +1,36 @@
+"""Several loaders at once, and loops that are written in another way: the same batches, names and memory."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from collections import defaultdict
+from typing import Any
+
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler, Subset
+from torchvision.transforms import v2
+
+import gpuaug as ga
+from gpuaug.profiler import unchanged
+from gpuaug.profiler.measure import clock
+from gpuaug.profiler.measure.recorder import Recorder
+from tests.support import profiler_cases as cases
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_loaders_of_one_data_set_both_name_its_transforms(first: int) -> None:
+    """As of random_split: training and validation have the same data set inside."""
+    dataset = cases.Images(v2.Compose([v2.RandomHorizontalFlip(), v2.ColorJitter(0.1)]))
+    loaders = [DataLoader(Subset(dataset, range(24)), 4) for _ in range(2)]
+    recorders = [Recorder(loader) for loader in loaders]
+    for recorder in recorders:
+        recorder.__enter__()
+        list(recorder)
+    for recorder in (recorders[first], recorders[1 - first]):
+        recorder.__exit__()
+    for recorder in recorders:
+        assert recorder.trace.loader.transforms == ["RandomHorizontalFlip", "ColorJitter"]
+    assert not any(type(step) is clock.Timed for step in dataset.transform.transforms)
