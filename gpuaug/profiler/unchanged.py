@@ -146,7 +146,10 @@ class Watch:
 
     def loop(self, recorder: Recorder) -> Iterator[Any]:
         """One epoch of a loader."""
-        for batch in recorder:
+        return self._counted(iter(recorder))  # now, as without this: it draws a seed
+
+    def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
+        for batch in batches:
             if self.seen == self.batches:  # the steps of all of them are over
                 self.end()
             self.seen += 1

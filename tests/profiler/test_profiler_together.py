@@ -34,3 +34,31 @@ def test_loaders_of_one_data_set_both_name_its_transforms(first: int) -> None:
     for recorder in recorders:
         assert recorder.trace.loader.transforms == ["RandomHorizontalFlip", "ColorJitter"]
     assert not any(type(step) is clock.Timed for step in dataset.transform.transforms)
+
+
+def paired() -> list[Any]:
+    """The samples of two shuffled loaders, and numbers that are drawn between an iterator and its first batch."""
+    torch.manual_seed(1)
+    loaders = [DataLoader(cases.Numbers(), 4, shuffle=True) for _ in range(2)]
+    first = iter(loaders[0])
+    found: list[Any] = [torch.rand(1).item(), next(first)[0].tolist()]
+    del first
+    for one, other in zip(*loaders, strict=True):
+        found += [one[0].tolist(), other[0].tolist()]
+    return found
+
+
+def test_iterators_begin_when_they_are_made() -> None:
+    """`zip(loader, other)` makes both iterators, and each draws a seed, before the first batch is there."""
+    plain = paired()
+    watch = unchanged.Watch()
+    watch.install()
+    try:
+        assert paired() == plain
+    finally:
+        watch.remove()
+    torch.manual_seed(1)
+    loader = DataLoader(cases.Numbers(), 4, shuffle=True)
+    with ga.profile(loader):
+        first = iter(loader)
+        assert [torch.rand(1).item(), next(first)[0].tolist()] == plain[:2]
