@@ -190,8 +190,12 @@ class Watch:
             report.skipped[kind] = f"{len(found.batches)} batches, in less time"
         if self.left_out:
             report.skipped["more loaders"] = f"only the first {MOST_LOADERS} are traced"
-        if self.json is not None:
-            report.save(self.json)
         from gpuaug.profiler.show.terminal import to_text
 
-        return to_text(report)
+        text = to_text(report)
+        if self.json is not None:
+            try:
+                report.save(self.json)
+            except OSError as error:  # the report must not be lost
+                text += f"\nprofile: {self.json} cannot be written: {error.strerror}."
+        return text

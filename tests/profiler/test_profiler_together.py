@@ -6,6 +6,7 @@ import copy
 import subprocess
 import sys
 from collections import defaultdict
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,3 +63,16 @@ def test_iterators_begin_when_they_are_made() -> None:
     with ga.profile(loader):
         first = iter(loader)
         assert [torch.rand(1).item(), next(first)[0].tolist()] == plain[:2]
+
+
+def test_a_report_that_cannot_be_written_is_printed(tmp_path: Path) -> None:
+    watch = unchanged.Watch()
+    watch.json = str(tmp_path / "no" / "report.json")
+    watch.install()
+    try:
+        list(DataLoader(cases.Numbers(), 2))
+        found = watch.text()
+    finally:
+        watch.remove()
+    assert "Verdict" in found
+    assert found.splitlines()[-1].endswith("report.json cannot be written: No such file or directory.")
