@@ -17,7 +17,8 @@ from torchvision.transforms import v2
 import gpuaug as ga
 from gpuaug.profiler import unchanged
 from gpuaug.profiler.measure import clock
-from gpuaug.profiler.measure.recorder import Recorder
+from gpuaug.profiler.measure.contents import samples_in
+from gpuaug.profiler.measure.recorder import Recorder, count
 from tests.support import profiler_cases as cases
 
 
@@ -76,3 +77,21 @@ def test_a_report_that_cannot_be_written_is_printed(tmp_path: Path) -> None:
         watch.remove()
     assert "Verdict" in found
     assert found.splitlines()[-1].endswith("report.json cannot be written: No such file or directory.")
+
+
+class Box:
+    """Knows the others of its batch, as objects of detection and graphs do."""
+
+    def __init__(self, others: list[Any]) -> None:
+        self.pixels, self.others = torch.zeros(2), others
+
+
+def test_objects_that_know_one_another_are_counted_once() -> None:
+    """Each of 64 leads to 64, so that looking at all ways would not end."""
+    boxes: list[Any] = []
+    boxes += [Box(boxes) for _ in range(64)]
+    assert count(boxes)[:2] == (64, 64 * 8)
+    assert samples_in({"boxes": tuple(boxes), "numbers": [1] * 64}) >= 1
+    for box in boxes:
+        box.others = boxes[boxes.index(box) + 1 :][:1]  # a chain, longer than is followed
+    assert count(boxes)[:2] == (64, 64 * 8)
