@@ -95,3 +95,12 @@ def test_objects_that_know_one_another_are_counted_once() -> None:
     for box in boxes:
         box.others = boxes[boxes.index(box) + 1 :][:1]  # a chain, longer than is followed
     assert count(boxes)[:2] == (64, 64 * 8)
+
+
+def test_the_peak_is_that_of_this_process() -> None:
+    """Linux gives a new process the peak of the one that started it, such as a notebook's."""
+    code = "from gpuaug.profiler.measure.memory import _peak, resident; print(_peak() - resident())"
+    ballast = bytearray(800_000_000)
+    ballast[::4096] = bytes(len(ballast[::4096]))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 400_000_000
