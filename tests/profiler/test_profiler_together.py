@@ -18,6 +18,7 @@ import gpuaug as ga
 from gpuaug.profiler import unchanged
 from gpuaug.profiler.measure import clock
 from gpuaug.profiler.measure.contents import samples_in
+from gpuaug.profiler.measure.passes import batches_of
 from gpuaug.profiler.measure.recorder import Recorder, count
 from tests.support import profiler_cases as cases
 
@@ -104,3 +105,17 @@ def test_the_peak_is_that_of_this_process() -> None:
     ballast[::4096] = bytes(len(ballast[::4096]))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert int(done.stdout) < 400_000_000
+
+
+def grouped(samples: list[Any]) -> dict[str, Any]:
+    """A collate function as people write it."""
+    found: dict[str, Any] = defaultdict(list)
+    for number, _ in samples:
+        found["numbers"].append(number)
+    return found
+
+
+def test_batches_may_be_mappings_of_any_kind() -> None:
+    found = batches_of(DataLoader(cases.Numbers(), 4, collate_fn=grouped))
+    assert type(found[0]) is defaultdict
+    assert torch.equal(found[1]["numbers"][3], torch.full((2,), 7))
