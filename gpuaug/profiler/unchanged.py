@@ -16,6 +16,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -48,6 +49,7 @@ def start(batches: str = "1", json: str | None = None) -> None:
 
     Raises:
         ValueError: If `batches` is no number.
+        ModuleNotFoundError: If rich is not installed.
     """
     global _watch
     if not batches.strip().isdecimal() and batches.strip():
@@ -57,6 +59,8 @@ def start(batches: str = "1", json: str | None = None) -> None:
     count = int(batches.strip() or 0)
     if not count or multiprocessing.parent_process() is not None or os.environ.get("RANK", "0") != "0":
         return
+    if find_spec("rich") is None:  # better now than after the job
+        raise ModuleNotFoundError('profile: a report as text needs rich. Run pip install "gpuaug[profile]".')
     if _watch is None:
         _watch = Watch(count if count > 1 else None)
         _watch.install()
@@ -139,7 +143,7 @@ class Watch:
         recorder: Recorder | None = None
         try:
             recorder = Recorder(loader, self.origin).__enter__()
-        except ValueError as error:
+        except Exception as error:  # the job goes on, whatever its data set does when it is looked at
             warnings.warn(f"{error} Its loops are not in the report of {VARIABLE}.", stacklevel=3)
         self._recorders[id(loader)] = loader, recorder
         return recorder

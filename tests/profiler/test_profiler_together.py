@@ -119,3 +119,34 @@ def test_batches_may_be_mappings_of_any_kind() -> None:
     found = batches_of(DataLoader(cases.Numbers(), 4, collate_fn=grouped))
     assert type(found[0]) is defaultdict
     assert torch.equal(found[1]["numbers"][3], torch.full((2,), 7))
+
+
+class Shy(cases.Numbers):
+    """Holds something that may not be looked at, such as a proxy without its object."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.proxy = Unbound()
+
+
+class Unbound:
+    @property
+    def __dict__(self) -> Any:
+        raise RuntimeError("working outside of the application")
+
+
+def test_the_job_goes_on_if_its_data_set_cannot_be_looked_at() -> None:
+    watch = unchanged.Watch()
+    watch.install()
+    try:
+        with pytest.warns(UserWarning, match=r"outside of the application.* Its loops are not in the report"):
+            assert len(list(DataLoader(Shy(), 4))) == 12
+    finally:
+        watch.remove()
+
+
+def test_a_report_as_text_needs_rich_before_the_job(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "rich", None)
+    with pytest.raises(ModuleNotFoundError, match="needs rich"):
+        unchanged.start("1")
+    unchanged.start("0")
