@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import subprocess
 import sys
+import warnings
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -150,3 +151,24 @@ def test_a_report_as_text_needs_rich_before_the_job(monkeypatch: pytest.MonkeyPa
     with pytest.raises(ModuleNotFoundError, match="needs rich"):
         unchanged.start("1")
     unchanged.start("0")
+
+
+class Fixed:
+    """A wrapper whose class cannot be changed."""
+
+    __slots__ = ("__dict__",)
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def __iter__(self) -> Any:
+        return iter(self.loader)
+
+
+def test_a_warning_that_is_an_error_leaves_torch_as_it_was() -> None:
+    before = torch.autograd.backward
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="cannot be traced"), ga.profile(Fixed(cases.make("numbers"))):
+            pass
+    assert torch.autograd.backward is before
