@@ -19,6 +19,7 @@ import gpuaug as ga
 from gpuaug.profiler import unchanged
 from gpuaug.profiler.measure import clock
 from gpuaug.profiler.measure.contents import samples_in
+from gpuaug.profiler.measure.epochs import length_of
 from gpuaug.profiler.measure.passes import batches_of
 from gpuaug.profiler.measure.recorder import Recorder, count
 from tests.support import profiler_cases as cases
@@ -172,3 +173,19 @@ def test_a_warning_that_is_an_error_leaves_torch_as_it_was() -> None:
         with pytest.raises(UserWarning, match="cannot be traced"), ga.profile(Fixed(cases.make("numbers"))):
             pass
     assert torch.autograd.backward is before
+
+
+class Endless(Sampler[int]):
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __iter__(self) -> Any:
+        return iter(range(40))
+
+
+def test_a_sampler_may_refuse_its_length() -> None:
+    loader = DataLoader(cases.Numbers(), 4, sampler=Endless())
+    with ga.profile(loader) as profile:
+        assert len(list(loader)) == 10
+    assert profile.report.trace.loader.length is None
+    assert length_of(loader) is None
