@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 import warnings
@@ -9,9 +10,11 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.data import DataLoader, Sampler, Subset
+from torch.utils.data._utils.collate import default_collate
 from torchvision.transforms import v2
 
 import gpuaug as ga
@@ -188,3 +191,29 @@ def test_a_sampler_may_refuse_its_length() -> None:
         assert len(list(loader)) == 10
     assert profile.report.trace.loader.length is None
     assert length_of(loader) is None
+
+
+class Noisy(cases.Numbers):
+    def __init__(self) -> None:
+        super().__init__()
+        self.own = random.Random(0)  # each worker has a copy of it
+
+    def __getitem__(self, index: Any) -> Any:
+        return torch.rand(2), np.random.rand(), random.random(), self.own.random()
+
+
+def stacked(samples: list[Any]) -> Any:
+    return default_collate(samples)  # type: ignore[no-untyped-call]
+
+
+def test_a_report_draws_no_number_of_the_job() -> None:
+    """It fetches samples to see what the collate function does: the epochs after it must be as without it."""
+    loader = DataLoader(Noisy(), 4, num_workers=2, collate_fn=stacked)
+    with ga.profile(loader) as profile:
+        list(loader)
+    before = torch.rand(1, generator=torch.Generator().set_state(torch.get_rng_state())), random.getstate()
+    numbers = np.random.get_state()[1].tolist()
+    assert "worker-seeding" in {one.id for one in profile.report.advice}
+    assert torch.rand(1) == before[0]
+    assert random.getstate() == before[1]
+    assert np.random.get_state()[1].tolist() == numbers
