@@ -61,8 +61,10 @@ def command(
     outputs = {"json": json, "html": html, "trace": trace, "png": png}
     with profiler_errors():
         if attach is not None or run is not None:
-            words = [target, *(arguments or [])] if target else []
-            other_way(attach, run, words, budget, quiet, outputs | {"model": model}, apply or cold or bool(fail_if))
+            words = [target, *(arguments or [])] if target or arguments else []
+            others = {"model": model, "device": device, "ignore": ignore or None, "fail-if": fail_if or None}
+            flags = {"apply": apply or None, "cold": cold or None, "no-receipt": not receipt or None}
+            other_way(attach, run, words, budget, quiet, outputs | others | flags)
             return
         from gpuaug.profiler.session import measure
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import typer
 
 from gpuaug.cli.arguments import duration
+from gpuaug.cli.output import check_outputs
 
 __all__ = ["other_way"]
 
@@ -23,7 +24,6 @@ def other_way(
     budget: str | None,
     quiet: bool,
     options: Mapping[str, object],
-    more: bool,
 ) -> None:
     """Look at a running job, or run a script and report on it. The second does not return.
 
@@ -33,15 +33,14 @@ def other_way(
         words: Arguments of the script.
         budget: Value of --budget.
         quiet: Whether to print the verdict alone.
-        options: {name: value} of options that other ways of profiling have.
-        more: Whether other options of them were given.
+        options: {name: value} of options that other ways of profiling have; None of those that were not given.
     """
     if attach is not None and run is not None:
         raise ValueError("profile: `--attach` and `--run` must not be given together. Remove one.")
     if attach is not None:
         given = [f"--{name}" for name, value in options.items() if value is not None]
-        if given or more or words:
-            what = given[0] if given else "another option" if more else words[0]
+        if given or words:
+            what = given[0] if given else words[0]
             raise ValueError(f"profile: `--attach` only takes --budget and --quiet, got {what}. Remove it.")
         from gpuaug.profiler.attach import attach as look
 
@@ -51,12 +50,15 @@ def other_way(
     assert run is not None
     given = [f"--{name}" for name, value in options.items() if value is not None and name != "json"]
     given += ["--budget"] if budget is not None else ["--quiet"] if quiet else []
-    if given or more:
-        what = given[0] if given else "another option"
-        raise ValueError(f"profile: `--run` only takes --json and, behind --, the script's arguments, got {what}.")
+    if given:
+        raise ValueError(f"profile: `--run` only takes --json and, behind --, the script's arguments, got {given[0]}.")
     if not run.is_file():
         raise ValueError(f"profile: `--run` must name a file, and there is no file {run}.")
-    json = ["--json", str(Path(str(options["json"])).resolve())] if options["json"] is not None else []
+    file = options["json"]
+    json = []
+    if file is not None:
+        check_outputs(json=Path(str(file)))  # better now than after the job
+        json = ["--json", str(Path(str(file)).resolve())]
     sys.stdout.flush()
     command = [sys.executable, "-m", "gpuaug.profiler.run", *json, str(run), *words]
     os.execv(sys.executable, command)

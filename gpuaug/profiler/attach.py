@@ -40,7 +40,6 @@ DECODERS = (
 READERS = ("/h5py/", "/zarr/", "/zipfile", "/tarfile", "/fsspec/", "/lmdb/", "/pathlib", "/webdataset/gopen")
 GENERIC = ("forward", "wrapper", "inner", "transform", "apply", "call", "compose")  # functions that say nothing
 OUTER = ("Compose", "Transform", "Sequential", "Module", "BaseCompose", "BasicTransform")  # classes that say nothing
-OUTER = ("Compose", "Transform", "Sequential", "Module", "BaseCompose", "BasicTransform")  # classes that say nothing
 
 WORKER, FETCH = "torch/utils/data/_utils/worker", "torch/utils/data/_utils/fetch"
 LOADER, COLLATE = "torch/utils/data/dataloader", "torch/utils/data/_utils/collate"

@@ -77,6 +77,7 @@ class _Open:
         self._runs = False
 
     def _begin(self, loader: Any) -> None:
+        self._abort(RuntimeError("training began again"))  # Trainer has no event for one that ended with an error
         ranks = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
         self.profile = Profile(loader, ranks=ranks)
         self.profile.__enter__()
@@ -99,6 +100,8 @@ class _Open:
                     self.profile.save(self.save)
         except ValueError as error:
             warnings.warn(str(error), stacklevel=2)
+        except OSError as error:
+            warnings.warn(f"profile: {self.save} cannot be written: {error.strerror}.", stacklevel=2)
 
     def _abort(self, error: BaseException) -> None:
         """End the profile without a report."""

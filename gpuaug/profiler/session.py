@@ -66,13 +66,14 @@ class Profile(Recorder):
             "__module__": self._kind.__module__,
         }
         try:
-            kind = type(self._kind.__name__, (self._kind,), content)
-            set_class(self.loader, kind)
-        except TypeError:
-            warnings.warn(
-                f"profile: loops over this {self._kind.__name__} cannot be traced. Iterate over the profile itself.",
-                stacklevel=2,
-            )
+            try:
+                kind = type(self._kind.__name__, (self._kind,), content)
+                set_class(self.loader, kind)
+            except TypeError:
+                warnings.warn(
+                    f"profile: loops over this {self._kind.__name__} cannot be traced. Iterate over the profile itself.",
+                    stacklevel=2,
+                )
         except BaseException:
             super().__exit__()
             raise

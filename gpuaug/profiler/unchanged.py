@@ -16,6 +16,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator
+from importlib.util import find_spec
 from typing import Any
 
 from torch.utils.data import DataLoader
@@ -48,6 +49,7 @@ def start(batches: str = "1", json: str | None = None) -> None:
 
     Raises:
         ValueError: If `batches` is no number.
+        ModuleNotFoundError: If rich is not installed.
     """
     global _watch
     if not batches.strip().isdecimal() and batches.strip():
@@ -57,6 +59,8 @@ def start(batches: str = "1", json: str | None = None) -> None:
     count = int(batches.strip() or 0)
     if not count or multiprocessing.parent_process() is not None or os.environ.get("RANK", "0") != "0":
         return
+    if find_spec("rich") is None:  # better now than after the job
+        raise ModuleNotFoundError('profile: a report as text needs rich. Run pip install "gpuaug[profile]".')
     if _watch is None:
         _watch = Watch(count if count > 1 else None)
         _watch.install()
@@ -116,7 +120,7 @@ class Watch:
         atexit.unregister(self.end)
         if DataLoader.__iter__ is self._iterate:
             DataLoader.__iter__ = self._plain  # type: ignore[method-assign]
-        for recorder in self.recorders:
+        for recorder in reversed(self.recorders):  # they may have timed the same data set
             recorder.__exit__()
 
     @property
@@ -139,14 +143,17 @@ class Watch:
         recorder: Recorder | None = None
         try:
             recorder = Recorder(loader, self.origin).__enter__()
-        except ValueError as error:
+        except Exception as error:  # the job goes on, whatever its data set does when it is looked at
             warnings.warn(f"{error} Its loops are not in the report of {VARIABLE}.", stacklevel=3)
         self._recorders[id(loader)] = loader, recorder
         return recorder
 
     def loop(self, recorder: Recorder) -> Iterator[Any]:
         """One epoch of a loader."""
-        for batch in recorder:
+        return self._counted(iter(recorder))  # now, as without this: it draws a seed
+
+    def _counted(self, batches: Iterator[Any]) -> Iterator[Any]:
+        for batch in batches:
             if self.seen == self.batches:  # the steps of all of them are over
                 self.end()
             self.seen += 1
@@ -187,8 +194,12 @@ class Watch:
             report.skipped[kind] = f"{len(found.batches)} batches, in less time"
         if self.left_out:
             report.skipped["more loaders"] = f"only the first {MOST_LOADERS} are traced"
-        if self.json is not None:
-            report.save(self.json)
         from gpuaug.profiler.show.terminal import to_text
 
-        return to_text(report)
+        text = to_text(report)
+        if self.json is not None:
+            try:
+                report.save(self.json)
+            except OSError as error:  # the report must not be lost
+                text += f"\nprofile: {self.json} cannot be written: {error.strerror}."
+        return text

@@ -254,6 +254,10 @@ def test_attach_says_what_it_needs(tmp_path: Path) -> None:
     assert "must not be given together" in said("--attach", os.getpid(), "--run", "a.py")
     assert "there is no file a.py" in said("--run", "a.py")
     assert "only takes --json" in said("--run", "a.py", "--budget", "5s")
+    assert "got --ignore" in said("--attach", os.getpid(), "--ignore", "pack-data")
+    assert "got --no-receipt" in said("--run", "a.py", "--no-receipt")
+    (tmp_path / "a.py").touch()
+    assert "folder that exists" in said("--run", "a.py", "--json", "no/such/a.json")
 
 
 def test_a_running_job_is_looked_at(folder: Path) -> None:

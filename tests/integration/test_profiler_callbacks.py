@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import gpuaug as ga
+from gpuaug.profiler.callbacks import _TrainerProfile
 from tests.integration.frameworks import QUIET, equal, framework, weights
 
 pytestmark = QUIET
@@ -128,3 +130,25 @@ def test_the_trainer_is_profiled(tmp_path: Path, capsys: pytest.CaptureFixture[s
     check_report(ga.profiler.load(tmp_path / "report.json"), 2 * BATCHES)
     plain = trainer_run([], tmp_path)
     assert equal(weights(model), weights(plain))
+
+
+def test_training_that_failed_before_leaves_nothing() -> None:
+    """Trainer has no event for training that ends with an error; the next one begins with the same callback."""
+    before, callback = torch.autograd.backward, _TrainerProfile(None)
+    loaders = [DataLoader(data(), BATCH) for _ in range(2)]
+    for loader in loaders:
+        callback.on_train_begin(None, None, None, train_dataloader=loader)
+        assert len(list(loader)) == BATCHES
+    assert type(loaders[0]) is DataLoader
+    callback.on_train_end(None, SimpleNamespace(is_world_process_zero=False), None)
+    assert type(loaders[1]) is DataLoader
+    assert torch.autograd.backward is before
+
+
+def test_a_report_that_cannot_be_written_does_not_end_the_job(tmp_path: Path) -> None:
+    callback = _TrainerProfile(tmp_path / "no" / "report.json")
+    loader = DataLoader(data(), BATCH)
+    callback.on_train_begin(None, None, None, train_dataloader=loader)
+    assert len(list(loader)) == BATCHES
+    with pytest.warns(UserWarning, match="No such file or directory"):
+        callback.on_train_end(None, SimpleNamespace(is_world_process_zero=True), None)

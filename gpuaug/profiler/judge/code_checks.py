@@ -17,7 +17,7 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, Sequenti
 from torch.utils.data.distributed import DistributedSampler
 
 from gpuaug.profiler.judge.advice import Advice
-from gpuaug.profiler.judge.paste import owner_of
+from gpuaug.profiler.judge.paste import owner_of, same_draws
 from gpuaug.profiler.measure.clock import Timed
 
 __all__ = ["code_checks", "shards"]
@@ -140,8 +140,9 @@ def _repeated(loader: DataLoader[Any]) -> str | None:
     before = [pickle.dumps(generator) for _, generator in found]
     try:
         twin = copy.copy(dataset)  # what it opens stays with the copy
-        for index in range(min(TRIED, len(twin)) if found else 0):
-            twin[index]
+        with same_draws():
+            for index in range(min(TRIED, len(twin)) if found else 0):
+                twin[index]
     except Exception:  # the user's code, called in another way
         return None
     finally:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 import os
+import random
 import shlex
 import sys
 from collections.abc import Iterator, Mapping
@@ -20,7 +22,7 @@ from gpuaug.profiler.measure.instrument import is_dataset
 
 __all__ = [
     "AS_TENSORS", "Owner", "is_plain", "late_floats", "moved_code", "one_thread", "owner_of", "packable", "packed_code",
-    "rebuilt", "stacks", "with_arguments",
+    "rebuilt", "same_draws", "stacks", "with_arguments",
 ]  # fmt: skip
 
 IMPORT = "from torch.utils.data import DataLoader"
@@ -189,12 +191,25 @@ def stacks(loader: DataLoader[Any], count: int = 8) -> bool:
     if own in (default_collate, default_convert) or isinstance(loader.dataset, IterableDataset):
         return False
     try:
-        data = copy.copy(loader.dataset)  # what it opens stays with the copy
-        length = len(data)  # type: ignore[arg-type]
-        samples = [data[number] for number in range(0, length, max(1, length // count))][:count]
-        return len(samples) > 1 and same(own(list(samples)), default_collate(list(samples)))  # type: ignore[no-untyped-call]
+        with same_draws():
+            data = copy.copy(loader.dataset)  # what it opens stays with the copy
+            length = len(data)  # type: ignore[arg-type]
+            samples = [data[number] for number in range(0, length, max(1, length // count))][:count]
+            return len(samples) > 1 and same(own(list(samples)), default_collate(list(samples)))  # type: ignore[no-untyped-call]
     except Exception:  # the user's code, called in another way
         return False
+
+
+@contextlib.contextmanager
+def same_draws() -> Iterator[None]:
+    """Draw numbers without a change to the global generators of Python, NumPy and torch: the job goes on with them."""
+    before = random.getstate(), np.random.get_state(), torch.get_rng_state()
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        torch.set_rng_state(before[2])
 
 
 def same(one: Any, other: Any) -> bool:

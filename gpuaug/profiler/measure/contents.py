@@ -25,7 +25,7 @@ def samples_in(batch: Any) -> int:
     number of a class, says that this is one sample, unless a part has the four dimensions of a batch of images. So is
     (C, H, W) of 1, 3 or 4 channels one sample, if there is nothing else.
     """
-    parts = list(_parts(batch, DEPTH))
+    parts = list(_parts(batch, DEPTH, {}))
     firsts = {shape[0] for shape in parts if shape}
     if len(firsts) != 1:
         return 1
@@ -37,27 +37,30 @@ def samples_in(batch: Any) -> int:
     return max(1, firsts.pop())
 
 
-def _parts(value: Any, depth: int) -> Iterator[tuple[int, ...]]:
-    """The shapes of all parts; () of a number. Strings beside them say nothing."""
+def _parts(value: Any, depth: int, seen: dict[int, Any]) -> Iterator[tuple[int, ...]]:
+    """The shapes of all parts; () of a number. Strings beside them say nothing, and an object is looked at once."""
     if isinstance(value, ARRAYS):
         yield tuple(value.shape)
-    elif isinstance(value, NUMBERS):
-        yield ()
-    elif depth == 0 or value is None or isinstance(value, (str, bytes, bytearray)):
         return
-    elif isinstance(value, Mapping):
+    if isinstance(value, NUMBERS):
+        yield ()
+        return
+    if depth == 0 or value is None or isinstance(value, (str, bytes, bytearray)) or id(value) in seen:
+        return
+    seen[id(value)] = value
+    if isinstance(value, Mapping):
         for part in value.values():
-            yield from _parts(part, depth - 1)
+            yield from _parts(part, depth - 1, seen)
     elif isinstance(value, (list, tuple)):
-        yield from _listed(value, depth)
+        yield from _listed(value, depth, seen)
     elif hasattr(type(value), "__len__"):
         yield (len(value),)
     else:
         for part in getattr(value, "__dict__", {}).values():
-            yield from _parts(part, depth - 1)
+            yield from _parts(part, depth - 1, seen)
 
 
-def _listed(value: list[Any] | tuple[Any, ...], depth: int) -> Iterator[tuple[int, ...]]:
+def _listed(value: list[Any] | tuple[Any, ...], depth: int, seen: dict[int, Any]) -> Iterator[tuple[int, ...]]:
     """Of a list with one entry for each sample its length; else the shapes of its parts."""
     kinds = {type(part) for part in value}
     alike = len(kinds) == 1 and not hasattr(value, "_fields")
@@ -70,7 +73,7 @@ def _listed(value: list[Any] | tuple[Any, ...], depth: int) -> Iterator[tuple[in
         yield (len(value),)  # samples that are not collated
     else:
         for part in value:
-            yield from _parts(part, depth - 1)
+            yield from _parts(part, depth - 1, seen)
 
 
 def _is_image(value: Any) -> bool:
@@ -78,8 +81,16 @@ def _is_image(value: Any) -> bool:
     return isinstance(value, ARRAYS) and len(value.shape) == 3 and value.shape[0] in CHANNELS
 
 
-def count(batch: Any, depth: int = DEPTH) -> tuple[int, int, int, int]:
-    """(tensors, their bytes, bytes of arrays and bytes objects, bytes of float32 with at least 3 dimensions)."""
+def count(batch: Any, depth: int = DEPTH, seen: dict[int, Any] | None = None) -> tuple[int, int, int, int]:
+    """(tensors, their bytes, bytes of arrays and bytes objects, bytes of float32 with at least 3 dimensions).
+
+    What is there twice counts once, as it is sent once: objects may also lead back to what holds them.
+    """
+    seen = {} if seen is None else seen
+    if not isinstance(batch, NUMBERS) and (depth or isinstance(batch, ARRAYS)):  # what is too deep here may be met again
+        if id(batch) in seen:
+            return 0, 0, 0, 0
+        seen[id(batch)] = batch
     if isinstance(batch, torch.Tensor):
         size = batch.numel() * batch.element_size()
         return 1, size, 0, size if batch.dtype == torch.float32 and batch.dim() >= 3 else 0
@@ -90,7 +101,7 @@ def count(batch: Any, depth: int = DEPTH) -> tuple[int, int, int, int]:
     parts = _attributes(batch) if depth else None
     if parts is None:
         return 0, 0, sys.getsizeof(batch), 0
-    found = [count(part, depth - 1) for part in parts]
+    found = [count(part, depth - 1, seen) for part in parts]
     tensors, inside, others, floats = (sum(part[k] for part in found) for k in range(4))
     return tensors, inside, others, floats
 

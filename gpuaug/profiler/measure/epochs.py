@@ -22,7 +22,7 @@ def length_of(loader: DataLoader[Any], trace: Trace | None = None) -> int | None
     """Number of batches in an epoch: as the loader says, or as a trace with a whole epoch shows; None if unknown."""
     try:
         return len(loader)
-    except TypeError:
+    except (TypeError, NotImplementedError):  # of a sampler without a length
         pass
     if trace is None or not trace.ends:
         return None

@@ -226,12 +226,14 @@ def _foreign(dataset: Any, patches: Patches, names: list[str]) -> None:
 
 def _decodes(function: Any) -> bool:
     """Whether a function of WebDataset decodes a sample."""
+    if type(function) is Timed:
+        return bool(function._name == "decode")
     return type(function).__module__.startswith("webdataset.") and type(function).__name__ == "Decoder"
 
 
 def _decoding(function: Any) -> Any:
     """WebDataset's decoder, timed; anything else that is no function stays."""
-    return Timed(function, "decode") if callable(function) else function
+    return Timed(function, "decode") if callable(function) and type(function) is not Timed else function
 
 
 def is_transform(name: str, value: Any) -> bool:
@@ -250,7 +252,8 @@ def steps(transform: Any, names: list[str], patches: Patches) -> Any:
 
     A composition is changed in place, so that changes by the user's code are kept.
     """
-    if isinstance(transform, Timed) or type(transform) is Timed:
+    if type(transform) is Timed:  # by another profile, of a loader with the same data set
+        names.append(transform._name)
         return transform
     inner = getattr(transform, "transforms", None)
     if isinstance(inner, (list, tuple)) and inner and all(callable(step) for step in inner):
@@ -266,5 +269,6 @@ def steps(transform: Any, names: list[str], patches: Patches) -> Any:
     names.append(name)
     methods = [one for one in DISPATCHED if callable(getattr(transform, one, None))]
     for method in methods:
-        patches.put(transform, method, Timed(getattr(transform, method), name))
+        if type(getattr(transform, method)) is not Timed:
+            patches.put(transform, method, Timed(getattr(transform, method), name))
     return transform if methods else Timed(transform, name)

@@ -5,6 +5,7 @@ Each pass iterates anew over the loader for some seconds, and leaves out the fir
 
 from __future__ import annotations
 
+import copy
 import itertools
 import os
 import time
@@ -179,7 +180,9 @@ def clone(batch: Any) -> Any:
     if isinstance(batch, torch.Tensor):
         return batch.clone()
     if isinstance(batch, dict):
-        return type(batch)({name: clone(part) for name, part in batch.items()})
+        twin = copy.copy(batch)  # a defaultdict has other arguments
+        twin.update((name, clone(part)) for name, part in batch.items())
+        return twin
     if isinstance(batch, tuple) and hasattr(batch, "_fields"):
         return type(batch)(*(clone(part) for part in batch))
     if isinstance(batch, (list, tuple)):

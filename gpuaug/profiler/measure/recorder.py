@@ -131,7 +131,12 @@ class Recorder(_Proxy):
         if self._twin is None:
             raise RuntimeError("profile: a profile can only be iterated inside `with gpuaug.profile(loader) as p:`.")
         self._twin.worker_init_fn = self.inner.worker_init_fn  # a framework may set it after the profile has begun
-        yield from self._epoch_of(self._twin if self._wrapper is None else self._wrapper)
+        source = self._twin if self._wrapper is None else self._wrapper
+        begun = time.perf_counter_ns()
+        self._memory.end_epoch()
+        self._workers.clear()
+        iterator = iter(source)  # now and not with the first batch: it draws a seed, and starts the workers
+        return self._epoch_of(iterator, source is self._twin, time.perf_counter_ns() - begun)
 
     def end_step(self) -> None:
         """End the present step now, not with the next request: what follows is validation, or a checkpoint."""
@@ -144,13 +149,16 @@ class Recorder(_Proxy):
     def _span(self, span: tuple[int, int] | None) -> Interval | None:
         return None if span is None else (self._seconds(span[0]), self._seconds(span[1]))
 
-    def _epoch_of(self, source: Any) -> Iterator[Any]:
-        """One epoch. A wrapper may request batches ahead; its steps lie between the batches that it yields."""
-        begun = time.perf_counter_ns()
-        self._memory.end_epoch()
-        self._workers.clear()
-        iterator = iter(source)
+    def _epoch_of(self, iterator: Iterator[Any], own: bool, start: int) -> Iterator[Any]:
+        """One epoch. A wrapper may request batches ahead; its steps lie between the batches that it yields.
+
+        Args:
+            iterator: Batches of the DataLoader, or of a wrapper.
+            own: Whether they are those of the DataLoader.
+            start: Time that it took to make the iterator, in ns. What a job does until its first request is left out.
+        """
         there = time.perf_counter_ns()
+        begun = there - start
         epoch, first = self._epoch, True
         self._epoch += 1
         last = begun
@@ -172,7 +180,7 @@ class Recorder(_Proxy):
                 if not self._steps:
                     check_rebatched(self.loader, self._contents[-1], samples_in(found))
                 notes = self._view.passed.popleft()
-            elif self._twin is not None and source is self._twin:
+            elif own:
                 raise ValueError(
                     f"profile: `loader` must yield what its collate_fn returns, and {type(self.inner).__name__} does "
                     "not. Pass the DataLoader that it reads from."

@@ -131,7 +131,7 @@ class Loader:
         """The settings of a DataLoader; `transforms` are the names of its data set's transforms."""
         try:
             length = len(loader)
-        except TypeError:
+        except (TypeError, NotImplementedError):  # of a sampler without a length
             length = None
         context = getattr(loader, "multiprocessing_context", None)
         return cls(
