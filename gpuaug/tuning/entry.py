@@ -141,8 +141,10 @@ class _Task:
             if first:
                 complete = [run for run in self.runs if run.state == "complete"]
                 if not complete:
-                    error = self.runs[0].error
-                    raise RuntimeError(f"tune: every run of the baseline failed, the first one with {error}.")
+                    error = self.runs[0].error.rstrip(".")
+                    again = " To run them once more, give retry_failed=True (--retry-failed)."
+                    remedy = "" if self.studies.is_memory else again
+                    raise RuntimeError(f"tune: every run of the baseline failed, the first one with {error}.{remedy}")
                 self.baseline = average([run.curve for run in complete])
             kept = self._best()
         return Result(self.runs, self.metric, self.direction, self.seeds)

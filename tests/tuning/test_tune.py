@@ -147,8 +147,27 @@ def test_a_baseline_that_fails_ends_the_search() -> None:
 
     with pytest.raises(RuntimeError, match="every run of the baseline failed, the first one with OSError: no data"):
         tuned(broken)
-    with pytest.raises(RuntimeError, match="got one that gives nothing"):
+    with pytest.raises(RuntimeError, match=r"got one that gives nothing\.$"):
         tuned(lambda *_: None)
+
+
+def test_the_error_is_that_of_the_last_try(tmp_path: Path) -> None:
+    """After a mistake is mended and another one is found, the message is not that of the first one."""
+
+    def first(*_: object) -> None:
+        raise OSError("no data")
+
+    def second(*_: object) -> None:
+        raise OSError("no labels")
+
+    options: dict[str, Any] = {"storage": tmp_path / "tune.db"}
+    remedy = r"To run them once more, give retry_failed=True \(--retry-failed\)\.$"
+    with pytest.raises(RuntimeError, match="no data"):
+        tuned(first, **options)
+    with pytest.raises(RuntimeError, match=rf"no data\. {remedy}"):
+        tuned(second, **options)
+    with pytest.raises(RuntimeError, match="no labels"):
+        tuned(second, **options, retry_failed=True)
 
 
 def test_an_unknown_metric_ends_the_search_at_once() -> None:
