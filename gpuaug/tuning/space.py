@@ -147,7 +147,7 @@ def _values(stage: str, name: str, values: object) -> tuple[Value, ...]:
             expected = "a list of numbers, strings, true, false and None"
             remedy = "Give such a value a name, and let a function `recipe` look it up."
             raise checks.argument_error("tune", place, expected, checks.describe(value), remedy)
-    if len(set(found)) < len(found):
+    if min(len(set(found)), len(set(map(str, found)))) < len(found):  # 9 and 9.0, or 9 and "9", which have one label
         raise checks.argument_error("tune", place, "values of which no two are equal", repr(list(values)))
     return tuple(found)
 

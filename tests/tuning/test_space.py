@@ -56,6 +56,7 @@ def test_labels_are_sorted() -> None:
         (BASE, {"a": {"magnitude": []}}, None, r"`space\['a'\]\['magnitude'\]` must be a list of at least one"),
         (BASE, {"a": {"magnitude": 9}}, None, "must be a list of at least one value, got 9"),
         (BASE, {"a": {"magnitude": [9, 9.0]}}, None, "values of which no two are equal"),
+        (None, {"a": {"x": [1, "1"]}}, None, "values of which no two are equal"),
         (BASE, {"a": {"magnitude": [(1, 2)]}}, None, "a list of numbers, strings, .* Give such a value a name"),
         (BASE, {"a": {"magnitude": [float("nan")]}}, None, "a list of numbers, strings"),
         (BASE, {"a": {"seed": [1]}}, None, "names of settings, .* Seeds are the argument `seeds`"),
