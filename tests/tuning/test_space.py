@@ -42,6 +42,16 @@ def test_a_recipe_may_be_a_function_or_left_out() -> None:
     assert mixed_share({"mix_p": 0.7}) == 0.7
 
 
+def test_addresses_are_no_part_of_a_search() -> None:
+    """Each process has others, and would not go on with its own storage."""
+
+    def found() -> dict[str, object]:
+        return search([partial(lambda images: images)], {"a": {"num_ops": [1]}}, None).words()
+
+    assert found() == found()
+    assert "lambda" in str(found()["recipe"])
+
+
 def test_labels_are_sorted() -> None:
     assert label({}) == "baseline"
     assert label({"num_ops": 2, "magnitude": 9}) == "magnitude=9, num_ops=2"
