@@ -16,6 +16,7 @@ __all__ = ["Epoch", "Reporter", "Train", "UnknownMetricError", "run"]
 
 Epoch = dict[str, Any]  # values of an epoch: numbers, and `recall`, a list with one for each class
 HIGHEST = 20  # samples with the highest losses that are kept of a run, at least; more of a data set above 2000
+SHARES = ("accuracy", "clean_accuracy", "macro_f1", "pr_auc")  # numbers in [0, 1]
 
 
 class UnknownMetricError(ValueError):
@@ -63,7 +64,7 @@ class Reporter:
             more: More values, by name.
 
         Raises:
-            ValueError: If a value is no finite number, or the metric that ranks is missing.
+            ValueError: If a value is no finite number or not in its range, or the metric that ranks is missing.
         """
         if values is not None and not isinstance(values, Mapping):
             expected = "a mapping from names to values"
@@ -101,6 +102,8 @@ class Reporter:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             where = f"a finite number in epoch {len(self.curve) + 1}"
             raise checks.argument_error("report", name, where, checks.describe(value))
+        if name in SHARES and not 0 <= value <= 1:  # percent: each rule would be wrong by a factor of 100
+            raise checks.argument_error("report", name, f"in [0, 1] in epoch {len(self.curve) + 1}", repr(value))
         return float(value)
 
 

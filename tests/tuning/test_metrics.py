@@ -52,6 +52,8 @@ def test_class_numbers_have_no_pr_auc() -> None:
         ({"accuracy": 0.5, "loss": torch.tensor(math.inf)}, "`loss` must be a finite number in epoch 1, got inf"),
         ({"accuracy": True}, "`accuracy` must be a finite number"),
         ({"accuracy": "high"}, "`accuracy` must be a finite number"),
+        ({"accuracy": 57.3}, r"`accuracy` must be in \[0, 1\] in epoch 1, got 57.3"),
+        ({"accuracy": 0.5, "clean_accuracy": 99}, r"`clean_accuracy` must be in \[0, 1\] in epoch 1, got 99"),
         ({"accuracy": 0.5, "recall": 0.5}, None),
         ({"accuracy": 0.5, "recall": [2.0]}, r"`recall` must be a list of numbers in \[0, 1\]"),
         ({"targets": TARGETS}, "`targets` must be given together with `scores`"),
