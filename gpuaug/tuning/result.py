@@ -33,7 +33,8 @@ class Result(Outcome):
 
     Attributes:
         rows: Settings, best first; those without all seeds last.
-        least: Difference of two means from which on they differ, with 95 % confidence; None with a single seed.
+        least: Difference of two means from which on they differ, with 95 % confidence; None with a single seed, or
+            if all seeds show exactly the same differences.
         verdict: What was found, in a sentence.
     """
 

@@ -147,6 +147,7 @@ def test_what_a_seed_adds_to_all_settings_does_not_count() -> None:
     assert least_difference(shifted) == pytest.approx(least_difference(table))
     assert least_difference([[0.1], [0.2]]) is None
     assert least_difference([[0.1, 0.2]]) is None
+    assert least_difference([[0.1, 0.2, 0.1], [0.3, 0.4, 0.3]]) is None, "seeds that do not scatter say nothing"
 
 
 def test_chance_is_called_a_difference_in_one_search_of_twenty() -> None:

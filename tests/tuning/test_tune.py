@@ -45,6 +45,13 @@ def test_no_difference_is_said() -> None:
     assert tuned(same, seeds=1).verdict.startswith("One seed, so that any difference may be chance.")
 
 
+def test_a_function_that_does_not_use_its_seed() -> None:
+    """Without it, a difference of 0.001 was "better by 0.001 ± 0"."""
+    result = tuned(lambda settings, *_: {"accuracy": 0.5 + 0.001 * settings.get("x", 0)}, seeds=3)
+    assert result.verdict.startswith("All seeds show exactly the same differences (is `seed` used?), so that any")
+    assert {row.low for row in result.rows} == {None}
+
+
 def test_the_baseline_may_be_the_best() -> None:
     worse = {"first": {"x": [3]}}
     result = tuned(space=worse)
