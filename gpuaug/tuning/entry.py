@@ -118,6 +118,7 @@ class _Task:
         self.metric, self.direction, self.metrics, self.seeds, self.quiet = metric, direction, metrics, seeds, quiet
         self.runs: list[Run] = []
         self.baseline: list[Epoch] = []
+        self.has_failed = False
 
     def run(self, retry: bool) -> Result:
         """All stages; stopped by Ctrl-C, it says how to go on."""
@@ -199,6 +200,9 @@ class _Task:
             trial.set_user_attr(ERROR, f"{type(error).__name__}: {error}")
             trial.set_user_attr("traceback", traceback.format_exc())
             self.say(f"{who}: FAILED in epoch {len(reporter.curve) + 1}, {type(error).__name__}: {error}")
+            if not self.has_failed:  # a mistake in the function makes all runs fail, and then there is no JSON
+                self.say(traceback.format_exc().rstrip())
+            self.has_failed = True
             raise FailedRunError from error
         finally:
             trial.set_user_attr("curve", reporter.curve)

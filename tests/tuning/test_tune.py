@@ -126,6 +126,7 @@ def test_a_run_that_fails_is_said_and_the_others_go_on(capsys: pytest.CaptureFix
     assert failed[2, 0].curve == [{"accuracy": 0.7}]
     printed = capsys.readouterr().err
     assert "first: x=1, seed 1: FAILED in epoch 2, OSError: the disk is full" in printed
+    assert printed.count("Traceback (most recent call last)") == 1, "of the first one"
     ranked = [row.settings for row in result.rows if row.rank is not None]
     assert ranked == [{}, {"x": 3}], "the others have not all seeds"
     assert "1 of 2, 1 failed" in str(result)
