@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +132,9 @@ def test_a_run_that_fails_is_said_and_the_others_go_on(capsys: pytest.CaptureFix
     ranked = [row.settings for row in result.rows if row.rank is not None]
     assert ranked == [{}, {"x": 3}], "the others have not all seeds"
     assert "1 of 2, 1 failed" in str(result)
+    late = [replace(run, value=None, state="failed") if not run.settings and run.seed else run for run in result.runs]
+    (line,) = re.findall(r"\n(.*x=3 .* 2 of 2)\n", str(Result(late, "accuracy", "maximize", 2)))
+    assert line.split()[-4] == "-", "not compared with a baseline that has not all seeds"
     assert "- x=1, seed 1: OSError: the disk is full" in str(result)
 
 
