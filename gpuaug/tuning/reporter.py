@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from gpuaug import checks
-from gpuaug.tuning.metrics import Metric, measured
+from gpuaug.tuning.metrics import Metric, array, measured
 
 __all__ = ["Epoch", "Reporter", "Train", "UnknownMetricError", "run"]
 
@@ -93,7 +93,7 @@ class Reporter:
     def _value(self, name: str, value: Any) -> float | list[float]:
         """A number, or for `recall` a list of them."""
         if name == "recall":
-            numbers = [float(one) for one in np.asarray(value, dtype=float).reshape(-1)]
+            numbers = [float(one) for one in np.asarray(array(value), dtype=float).reshape(-1)]
             if not numbers or not all(math.isnan(one) or 0 <= one <= 1 for one in numbers):
                 raise checks.argument_error("report", name, "a list of numbers in [0, 1]", checks.describe(value))
             return numbers
@@ -109,10 +109,10 @@ class Reporter:
 
 def highest(losses: object, index: object) -> list[tuple[int, float]]:
     """(index, loss) of the samples with the highest losses: 1 % of them, at least HIGHEST."""
-    values = np.asarray(losses.detach().cpu() if isinstance(losses, torch.Tensor) else losses, dtype=float)
+    values = np.asarray(array(losses), dtype=float)
     if values.ndim != 1 or not np.isfinite(values).all():
         raise checks.argument_error("report", "sample_loss", "finite numbers (N,)", checks.describe(losses))
-    numbers = np.arange(len(values)) if index is None else np.asarray(index)
+    numbers = np.arange(len(values)) if index is None else array(index)
     if numbers.shape != values.shape or numbers.dtype.kind not in "iu":
         raise checks.argument_error("report", "sample_index", f"integers ({len(values)},)", checks.describe(index))
     order = np.argsort(-values, kind="stable")[: max(HIGHEST, len(values) // 100)]

@@ -90,6 +90,15 @@ def test_samples_with_the_highest_losses() -> None:
     assert len(reporter.samples) == 20, "those of the last report that had some"
 
 
+def test_tensors_of_any_dtype_are_taken() -> None:
+    """As training has them: in bfloat16, with a gradient, or on a device."""
+    reporter = Reporter()
+    losses = torch.tensor([0.5, 2.0], dtype=torch.bfloat16, requires_grad=True)
+    reporter.report(accuracy=0.5, sample_loss=losses, recall=losses.detach() / 2)
+    assert reporter.samples == [(1, 2.0), (0, 0.5)]
+    assert reporter.curve[0]["recall"] == [0.25, 1.0]
+
+
 EPOCHS = [{"accuracy": 0.1}, {"accuracy": 0.2}]
 
 
