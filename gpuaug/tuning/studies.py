@@ -115,6 +115,10 @@ class Studies:
             points = seeds
             for values in grid.values():
                 points *= len(values)
+            there = finished(study.get_trials(deepcopy=False))
+            kept = [trial for trial in there if not (retry and ERROR in trial.user_attrs)]
+            if kept:  # the training function may have changed since
+                say(f"{title}: {len(kept)} of {points} runs are those in {self.shown}")
             waits = False
             while (todo := _todo(study, points, retry)) is not None:
                 retry = False

@@ -152,6 +152,7 @@ def test_an_interrupted_run_is_run_again(tmp_path: Path, capsys: pytest.CaptureF
     result = tuned(lambda *_: {"accuracy": 0.6}, **options, storage=tmp_path / "tune.db")
     assert [run.state for run in result.runs] == ["complete"] * 4
     assert [run.value for run in result.runs] == [0.5, 0.5, 0.6, 0.6], "the baseline was complete"
+    assert "baseline: 2 of 2 runs are those in " in capsys.readouterr().err
 
 
 def test_a_baseline_that_fails_ends_the_search() -> None:
