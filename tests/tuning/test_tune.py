@@ -85,6 +85,18 @@ def test_the_result_as_text_json_and_picture(tmp_path: Path) -> None:
     assert (tmp_path / "found.png").stat().st_size > 20_000
 
 
+def test_settings_and_large_values_are_saved_as_they_are(tmp_path: Path) -> None:
+    """With six digits, the best setting in the file was one that had not been run, and two costs were the same."""
+    costs = {0.1234567: 1234567.0, 0.1234568: 1234568.0}
+    space = {"first": {"x": list(costs)}}
+    options: dict[str, Any] = {"metric": "cost", "direction": "minimize", "seeds": 1}
+    result = tuned(lambda settings, *_: {"cost": costs.get(settings.get("x"), 2e6)}, space=space, **options)
+    result.save(tmp_path / "found.json")
+    loaded = Result.load(tmp_path / "found.json")
+    assert loaded.best == result.best == {"x": 0.1234567}
+    assert [row.rank for row in loaded.rows] == [1, 2, 3]
+
+
 def test_lists_are_trained_with() -> None:
     """RandAugment and mixes really reach the module, and warnings come while it runs."""
     base = [ga.RandomHorizontalFlip(), ga.ToDtype(torch.float32, scale=True)]
