@@ -71,7 +71,7 @@ class Profile(Recorder):
                 set_class(self.loader, kind)
             except TypeError:
                 warnings.warn(
-                    f"profile: loops over this {self._kind.__name__} cannot be traced. Iterate over the profile itself.",
+                    f"profile: loops over {self._kind.__name__} cannot be traced. Iterate over the profile itself.",
                     stacklevel=2,
                 )
         except BaseException:
