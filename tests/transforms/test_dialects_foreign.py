@@ -216,6 +216,13 @@ def test_everything_that_cannot_be_converted_is_named_at_once() -> None:
         (lambda: ga.from_albumentations(A.GaussianBlur(p=1)), "a size of 0 depends on sigma"),
         (lambda: ga.from_albumentations(A.Compose([A.NoOp()], p=0.5)), "must be a Compose with p=1, got p=0.5"),
         (lambda: ga.from_albumentations(A.Normalize(normalization="image")), "normalization='image'"),
+        (
+            lambda: ga.from_albumentations(A.Rotate(fill_mask=255)),
+            "Rotate: fill_mask=255.0 is not supported; leave it out",
+        ),
+        (lambda: ga.from_albumentations(A.Pad(3, fill_mask=255)), "Pad: fill_mask=255.0 is not supported"),
+        (lambda: ga.from_albumentations(A.Resize(9, 9, mask_interpolation=1)), "mask_interpolation=1 is not supported"),
+        (lambda: ga.from_albumentations(A.Rotate(rotate_method="ellipse")), "rotate_method='ellipse' is not supported"),
         (lambda: ga.from_albumentations([torch.nn.ReLU()]), "ReLU is not one of Albumentations's transforms"),
         (lambda: ga.from_kornia(K.RandomSolarize(p=1.0)), "additions are not supported"),
         (lambda: ga.from_kornia(K.RandomAffine(9.0, translate=(0.1, 0.1))), "translate is not supported"),
