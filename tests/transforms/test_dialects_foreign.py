@@ -227,6 +227,10 @@ def test_everything_that_cannot_be_converted_is_named_at_once() -> None:
         (lambda: ga.from_kornia(K.RandomSolarize(p=1.0)), "additions are not supported"),
         (lambda: ga.from_kornia(K.RandomAffine(9.0, translate=(0.1, 0.1))), "translate is not supported"),
         (lambda: ga.from_kornia(K.Resize((9, 9), antialias=True)), "only antialias=False"),
+        (
+            lambda: ga.from_kornia(K.RandomResizedCrop((9, 9), align_corners=False, cropping_mode="resample")),
+            "cropping_mode='resample' is supported with align_corners=True only",
+        ),
         (lambda: ga.from_kornia(K.RandomCrop((9, 9), p=0.5)), "p_batch=0.5 is not supported"),
         (lambda: ga.from_kornia(K.ImageSequential(K.RandomInvert(), random_apply=True)), "without random_apply"),
         (lambda: ga.from_kornia(torch.nn.Sequential(torch.nn.ReLU())), "ReLU is not one of Kornia's transforms"),
