@@ -347,15 +347,3 @@ def test_a_function_that_moves_nothing_may_stand_beside_targets() -> None:
                 augment(images, {"masks": masks})
         else:
             assert augment(images, {"masks": masks})[1]["masks"].shape == (COUNT, 20, 20)
-
-
-def test_invert_takes_images_without_masks_and_masks_of_many_pixels() -> None:
-    """A detector finds nothing in many images; an index of float32 would be odd up to 2**24 only."""
-    draw = ga.Augment([ga.Resize((60, 70))], seed=0).sample(batch("photo", 2, 3, SIZE))
-    rows = [{"masks": torch.ones(count, 60, 70), "boxes": torch.zeros(count, 4)} for count in (0, 2)]
-    back = ga.invert(draw, rows)
-    assert [row["masks"].shape for row in back] == [(0, *SIZE), (2, *SIZE)]
-    tall = ga.Augment([ga.Resize((32767, 520))], seed=0).sample(torch.zeros(1, 1, 64, 520, dtype=torch.uint8))
-    columns = (torch.arange(520) % 251).to(torch.uint8)
-    mask = ga.invert(tall, {"masks": columns.expand(1, 32767, 520)})["masks"]
-    assert torch.equal(mask, columns.expand(1, 64, 520))

@@ -265,17 +265,6 @@ def test_boxes_masks_and_points_are_put_back_and_joined() -> None:
     assert counted.predict(batch) == [8, 8]
 
 
-def test_an_image_in_which_nothing_is_found() -> None:
-    def blind(batch: Tensor) -> list[dict[str, Any]]:
-        found = finder(batch)
-        return [{key: value[:0] for key, value in found[0].items()}, *found[1:]]
-
-    got: Any = ga.TTA(blind, "flips", after=FLOATS, merge="join", max_images=2).predict(bright()[0])
-    assert [len(found["boxes"]) for found in got] == [0, 4]
-    assert got[0]["masks"].shape == (0, 1, *SIZE)
-    assert got[0]["views"].tolist() == []
-
-
 def test_a_detector_of_torchvision() -> None:
     torch.manual_seed(0)
     options: dict[str, Any] = {"num_classes": 3, "box_score_thresh": 0.0, "box_detections_per_img": 6}
