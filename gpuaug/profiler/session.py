@@ -70,10 +70,9 @@ class Profile(Recorder):
                 kind = type(self._kind.__name__, (self._kind,), content)
                 set_class(self.loader, kind)
             except TypeError:
-                warnings.warn(
-                    f"profile: loops over this {self._kind.__name__} cannot be traced. Iterate over the profile itself.",
-                    stacklevel=2,
-                )
+                name = self._kind.__name__
+                text = f"profile: loops over this {name} cannot be traced. Iterate over the profile itself."
+                warnings.warn(text, stacklevel=2)
         except BaseException:
             super().__exit__()
             raise
