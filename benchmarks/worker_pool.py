@@ -94,7 +94,7 @@ def _serve(end: Connection, part: list[Any], batch: int) -> None:
             peer, prepared = ready[name]
             if key not in ready:
                 ready[key] = peer.recipe(case) if kind == "recipes" else peer.op(case, False)
-            exhaust(peer.run(ready[key], prepared))
+            exhaust(peer.run(ready[key], prepared), batch)
             end.send("")
         except Exception as error:
             end.send(words(error))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import abc
+import itertools
 from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 __all__ = ["Batches", "Peer", "PeerError", "check_fixed", "exhaust", "levels", "words"]
@@ -98,6 +100,12 @@ def levels(image: Tensor) -> Tensor:
     return image.float() if image.dtype == torch.uint8 else image.float() * 255
 
 
-def exhaust(results: Iterator[Any]) -> None:
-    """Take every result and keep none, as a training loop does."""
-    deque(results, maxlen=0)
+def exhaust(results: Iterator[Any], batch: int = 1) -> None:
+    """Take every result, and let it go when the next one is there, as a training loop does.
+
+    Of single images so many are kept as are in a batch: a batch needs all of its images at the same time.
+    """
+    kept: deque[Any] = deque(itertools.islice(results, 1))
+    single = any(isinstance(one, Image) or getattr(one, "ndim", 0) == 3 for one in kept)
+    kept = deque(kept, maxlen=batch if single else 1)
+    kept.extend(results)

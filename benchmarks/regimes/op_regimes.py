@@ -134,8 +134,8 @@ class _Field:
             return self._pool.run(name, self.kind, case)
         with as_peer_error():
             transform = peer.recipe(case) if self.kind == "recipes" else peer.op(case, False)
-            exhaust(peer.run(transform, prepared))
-        return lambda: exhaust(peer.run(transform, prepared))
+            exhaust(peer.run(transform, prepared), self.batch)
+        return lambda: exhaust(peer.run(transform, prepared), self.batch)
 
     def _given(self, peer: Peer) -> list[Tensor]:
         return self.square if peer.uniform else self.images

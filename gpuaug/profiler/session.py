@@ -70,9 +70,10 @@ class Profile(Recorder):
                 kind = type(self._kind.__name__, (self._kind,), content)
                 set_class(self.loader, kind)
             except TypeError:
-                name = self._kind.__name__
-                text = f"profile: loops over this {name} cannot be traced. Iterate over the profile itself."
-                warnings.warn(text, stacklevel=2)
+                warnings.warn(
+                    f"profile: loops over {self._kind.__name__} cannot be traced. Iterate over the profile itself.",
+                    stacklevel=2,
+                )
         except BaseException:
             super().__exit__()
             raise

@@ -10,6 +10,7 @@ import numpy as np
 __all__ = ["CONFIDENCE", "least_difference", "ranks"]
 
 CONFIDENCE = 0.95
+EXACT = 1e-9  # share of the values below which a rest is rounding
 
 
 def least_difference(table: Sequence[Sequence[float]]) -> float | None:
@@ -23,7 +24,8 @@ def least_difference(table: Sequence[Sequence[float]]) -> float | None:
         table: For each setting the values of all seeds, in the same order.
 
     Returns:
-        The difference, or None for fewer than two settings or seeds.
+        The difference; None for fewer than two settings or seeds, and where all seeds show exactly the same
+        differences: then there is no spread to judge by, as with a function that does not use its seed.
     """
     from scipy.stats import studentized_range
 
@@ -32,6 +34,8 @@ def least_difference(table: Sequence[Sequence[float]]) -> float | None:
         return None
     settings, seeds = values.shape
     rest = values - values.mean(1, keepdims=True) - values.mean(0, keepdims=True) + values.mean()
+    if np.abs(rest).max() <= EXACT * np.abs(values).max():
+        return None
     freedom = (settings - 1) * (seeds - 1)
     error = math.sqrt(float((rest**2).sum()) / freedom / seeds)
     return float(studentized_range.ppf(CONFIDENCE, settings, freedom)) * error

@@ -118,6 +118,7 @@ class _Task:
         self.metric, self.direction, self.metrics, self.seeds, self.quiet = metric, direction, metrics, seeds, quiet
         self.runs: list[Run] = []
         self.baseline: list[Epoch] = []
+        self.has_failed = False
 
     def run(self, retry: bool) -> Result:
         """All stages; stopped by Ctrl-C, it says how to go on."""
@@ -141,8 +142,10 @@ class _Task:
             if first:
                 complete = [run for run in self.runs if run.state == "complete"]
                 if not complete:
-                    error = self.runs[0].error
-                    raise RuntimeError(f"tune: every run of the baseline failed, the first one with {error}.")
+                    error = self.runs[0].error.rstrip(".")
+                    again = " To run them once more, give retry_failed=True (--retry-failed)."
+                    remedy = "" if self.studies.is_memory else again
+                    raise RuntimeError(f"tune: every run of the baseline failed, the first one with {error}.{remedy}")
                 self.baseline = average([run.curve for run in complete])
             kept = self._best()
         return Result(self.runs, self.metric, self.direction, self.seeds)
@@ -197,6 +200,9 @@ class _Task:
             trial.set_user_attr(ERROR, f"{type(error).__name__}: {error}")
             trial.set_user_attr("traceback", traceback.format_exc())
             self.say(f"{who}: FAILED in epoch {len(reporter.curve) + 1}, {type(error).__name__}: {error}")
+            if not self.has_failed:  # a mistake in the function makes all runs fail, and then there is no JSON
+                self.say(traceback.format_exc().rstrip())
+            self.has_failed = True
             raise FailedRunError from error
         finally:
             trial.set_user_attr("curve", reporter.curve)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from gpuaug import checks
 
-__all__ = ["Metric", "measured"]
+__all__ = ["Metric", "array", "measured"]
 
 Array = NDArray[Any]
 Metric = Callable[[Array, Array], float]
@@ -35,7 +35,7 @@ def measured(targets: object, scores: object, own: Mapping[str, Metric]) -> dict
     """
     from sklearn.metrics import accuracy_score, average_precision_score, f1_score, recall_score
 
-    true, given = _array(targets), _array(scores)
+    true, given = array(targets), array(scores)
     if true.ndim != 1 or not len(true) or true.dtype.kind not in "iu" or true.min() < 0:
         raise checks.argument_error("report", "targets", "class numbers (N,), of integers from 0", _words(true))
     kinds = "iu" if given.ndim == 1 else "f"
@@ -65,7 +65,8 @@ def measured(targets: object, scores: object, own: Mapping[str, Metric]) -> dict
     return found
 
 
-def _array(value: object) -> Array:
+def array(value: object) -> Array:
+    """A NumPy array of anything, also of a tensor on a device, of bfloat16 or with a gradient."""
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu()
         value = value.float() if value.is_floating_point() else value
@@ -73,5 +74,5 @@ def _array(value: object) -> Array:
     return np.asarray(value)
 
 
-def _words(array: Array) -> str:
-    return f"{array.dtype} {array.shape}"
+def _words(found: Array) -> str:
+    return f"{found.dtype} {found.shape}"

@@ -57,7 +57,7 @@ class Row:
         settings: Settings.
         mean: Mean over the seeds that are complete, None if there is none.
         low, high: Interval around the mean: settings whose intervals do not overlap differ, with 95 % confidence for
-            all pairs together. None with a single seed.
+            all pairs together. None where `least` is None.
         metrics: Means of all numbers of the last epoch.
         states: Number of runs in each state.
     """
@@ -83,7 +83,8 @@ class Outcome:
 
     Attributes:
         rows: Settings, best first; those without all seeds last.
-        least: Difference of two means from which on they differ, with 95 % confidence; None with a single seed.
+        least: Difference of two means from which on they differ, with 95 % confidence; None with a single seed, or
+            if all seeds show exactly the same differences.
         verdict: What was found, in a sentence.
     """
 
@@ -161,7 +162,8 @@ class Outcome:
         gain = self._sign() * (top.mean - base.mean)
         fact = f"{label(top.settings)}: {self.metric} {top.mean:.4g}, baseline {base.mean:.4g}"
         if self.least is None:
-            return f"One seed, so that any difference may be chance. Best of the settings: {fact}."
+            why = "One seed" if self.seeds == 1 else "All seeds show exactly the same differences (is `seed` used?)"
+            return f"{why}, so that any difference may be chance. Best of the settings: {fact}."
         chance = f"of {self.seeds} seeds; differences up to {self.least:.2g} may be chance"
         if abs(gain) <= self.least:
             return f"No difference between the best setting and the baseline ({fact}; means {chance})."

@@ -10,12 +10,13 @@ import numpy as np
 import torch
 
 from gpuaug import checks
-from gpuaug.tuning.metrics import Metric, measured
+from gpuaug.tuning.metrics import Metric, array, measured
 
 __all__ = ["Epoch", "Reporter", "Train", "UnknownMetricError", "run"]
 
 Epoch = dict[str, Any]  # values of an epoch: numbers, and `recall`, a list with one for each class
 HIGHEST = 20  # samples with the highest losses that are kept of a run, at least; more of a data set above 2000
+SHARES = ("accuracy", "clean_accuracy", "macro_f1", "pr_auc")  # numbers in [0, 1]
 
 
 class UnknownMetricError(ValueError):
@@ -63,7 +64,7 @@ class Reporter:
             more: More values, by name.
 
         Raises:
-            ValueError: If a value is no finite number, or the metric that ranks is missing.
+            ValueError: If a value is no finite number or not in its range, or the metric that ranks is missing.
         """
         if values is not None and not isinstance(values, Mapping):
             expected = "a mapping from names to values"
@@ -92,7 +93,7 @@ class Reporter:
     def _value(self, name: str, value: Any) -> float | list[float]:
         """A number, or for `recall` a list of them."""
         if name == "recall":
-            numbers = [float(one) for one in np.asarray(value, dtype=float).reshape(-1)]
+            numbers = [float(one) for one in np.asarray(array(value), dtype=float).reshape(-1)]
             if not numbers or not all(math.isnan(one) or 0 <= one <= 1 for one in numbers):
                 raise checks.argument_error("report", name, "a list of numbers in [0, 1]", checks.describe(value))
             return numbers
@@ -101,15 +102,17 @@ class Reporter:
         if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
             where = f"a finite number in epoch {len(self.curve) + 1}"
             raise checks.argument_error("report", name, where, checks.describe(value))
+        if name in SHARES and not 0 <= value <= 1:  # percent: each rule would be wrong by a factor of 100
+            raise checks.argument_error("report", name, f"in [0, 1] in epoch {len(self.curve) + 1}", repr(value))
         return float(value)
 
 
 def highest(losses: object, index: object) -> list[tuple[int, float]]:
     """(index, loss) of the samples with the highest losses: 1 % of them, at least HIGHEST."""
-    values = np.asarray(losses.detach().cpu() if isinstance(losses, torch.Tensor) else losses, dtype=float)
+    values = np.asarray(array(losses), dtype=float)
     if values.ndim != 1 or not np.isfinite(values).all():
         raise checks.argument_error("report", "sample_loss", "finite numbers (N,)", checks.describe(losses))
-    numbers = np.arange(len(values)) if index is None else np.asarray(index)
+    numbers = np.arange(len(values)) if index is None else array(index)
     if numbers.shape != values.shape or numbers.dtype.kind not in "iu":
         raise checks.argument_error("report", "sample_index", f"integers ({len(values)},)", checks.describe(index))
     order = np.argsort(-values, kind="stable")[: max(HIGHEST, len(values) // 100)]

@@ -33,7 +33,8 @@ class Result(Outcome):
 
     Attributes:
         rows: Settings, best first; those without all seeds last.
-        least: Difference of two means from which on they differ, with 95 % confidence; None with a single seed.
+        least: Difference of two means from which on they differ, with 95 % confidence; None with a single seed, or
+            if all seeds show exactly the same differences.
         verdict: What was found, in a sentence.
     """
 
@@ -108,5 +109,5 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(one) for one in value]
     if isinstance(value, float):
-        return float(f"{value:.6g}") if math.isfinite(value) else None
+        return float(f"{value:.12g}") if math.isfinite(value) else None
     return value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import numbers
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, NamedTuple
@@ -24,6 +25,7 @@ Recipe = Sequence[object] | Callable[..., Sequence[object]] | None
 
 BASELINE = "baseline"  # name of the first stage, which has one setting: nothing is changed
 SEED = "seed"  # name that no setting may have
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")  # in the repr of a function; each process has another one
 POLICY, MIXING = ("num_ops", "magnitude"), ("mix_p", "mix_alpha")  # settings of a recipe that is a list
 DEFAULT: dict[str, Grid] = {
     "randaugment": {"num_ops": (1, 2), "magnitude": (5, 9, 13)},
@@ -78,7 +80,7 @@ class Search(NamedTuple):
     def words(self) -> dict[str, object]:
         """What makes it this search and no other one, as JSON holds it."""
         base = self.argument({})
-        recipe = "arguments" if isinstance(base, dict) else [repr(step) for step in base]
+        recipe = "arguments" if isinstance(base, dict) else [ADDRESS.sub("", repr(step)) for step in base]
         stages = [[name, {key: list(values) for key, values in grid.items()}] for name, grid in self.stages.items()]
         return {"space": stages, "recipe": recipe, "num_classes": self.num_classes}
 
@@ -147,7 +149,7 @@ def _values(stage: str, name: str, values: object) -> tuple[Value, ...]:
             expected = "a list of numbers, strings, true, false and None"
             remedy = "Give such a value a name, and let a function `recipe` look it up."
             raise checks.argument_error("tune", place, expected, checks.describe(value), remedy)
-    if len(set(found)) < len(found):
+    if min(len(set(found)), len(set(map(str, found)))) < len(found):  # 9 and 9.0, or 9 and "9", which have one label
         raise checks.argument_error("tune", place, "values of which no two are equal", repr(list(values)))
     return tuple(found)
 

@@ -115,6 +115,10 @@ class Studies:
             points = seeds
             for values in grid.values():
                 points *= len(values)
+            there = finished(study.get_trials(deepcopy=False))
+            kept = [trial for trial in there if not (retry and ERROR in trial.user_attrs)]
+            if kept:  # the training function may have changed since
+                say(f"{title}: {len(kept)} of {points} runs are those in {self.shown}")
             waits = False
             while (todo := _todo(study, points, retry)) is not None:
                 retry = False
@@ -244,7 +248,7 @@ def _short(value: object) -> str:
 
 
 def finished(trials: Sequence[Any]) -> list[Any]:
-    """For each setting and seed the trial that counts: the first complete one, else a pruned, else a failed one."""
+    """For each setting and seed the trial that counts: the first complete, else a pruned, else the last failed one."""
     import optuna
 
     states = optuna.trial.TrialState
@@ -254,6 +258,8 @@ def finished(trials: Sequence[Any]) -> list[Any]:
         if trial.state not in order or (trial.state == states.FAIL and ERROR not in trial.user_attrs):
             continue
         point = trial.system_attrs["grid_id"]
-        if point not in found or order[trial.state] < order[found[point].state]:
+        old = found.get(point)
+        failed_again = old is not None and trial.state == old.state == states.FAIL
+        if old is None or failed_again or order[trial.state] < order[old.state]:
             found[point] = trial
     return [found[point] for point in sorted(found)]

@@ -51,6 +51,6 @@ def _cells(row: Row, base: Row | None, seeds: int) -> tuple[str, ...]:
     if row.mean is None:
         return rank, label(row.settings), "-", "-", "-", runs
     interval = "-" if row.low is None or row.high is None else f"{row.low:.4f} to {row.high:.4f}"
-    compared = base is not None and base.mean is not None and row.settings and row.rank is not None
+    compared = base is not None and base.rank is not None and row.settings and row.rank is not None
     gain = f"{row.mean - base.mean:+.4f}" if compared and base is not None and base.mean is not None else "-"
     return rank, label(row.settings), f"{row.mean:.4f}", interval, gain, runs

@@ -52,6 +52,8 @@ def test_class_numbers_have_no_pr_auc() -> None:
         ({"accuracy": 0.5, "loss": torch.tensor(math.inf)}, "`loss` must be a finite number in epoch 1, got inf"),
         ({"accuracy": True}, "`accuracy` must be a finite number"),
         ({"accuracy": "high"}, "`accuracy` must be a finite number"),
+        ({"accuracy": 57.3}, r"`accuracy` must be in \[0, 1\] in epoch 1, got 57.3"),
+        ({"accuracy": 0.5, "clean_accuracy": 99}, r"`clean_accuracy` must be in \[0, 1\] in epoch 1, got 99"),
         ({"accuracy": 0.5, "recall": 0.5}, None),
         ({"accuracy": 0.5, "recall": [2.0]}, r"`recall` must be a list of numbers in \[0, 1\]"),
         ({"targets": TARGETS}, "`targets` must be given together with `scores`"),
@@ -86,6 +88,15 @@ def test_samples_with_the_highest_losses() -> None:
     assert reporter.samples == [(1099 - n, 99.0 - n) for n in range(20)]
     reporter.report(accuracy=0.5)
     assert len(reporter.samples) == 20, "those of the last report that had some"
+
+
+def test_tensors_of_any_dtype_are_taken() -> None:
+    """As training has them: in bfloat16, with a gradient, or on a device."""
+    reporter = Reporter()
+    losses = torch.tensor([0.5, 2.0], dtype=torch.bfloat16, requires_grad=True)
+    reporter.report(accuracy=0.5, sample_loss=losses, recall=losses.detach() / 2)
+    assert reporter.samples == [(1, 2.0), (0, 0.5)]
+    assert reporter.curve[0]["recall"] == [0.25, 1.0]
 
 
 EPOCHS = [{"accuracy": 0.1}, {"accuracy": 0.2}]
@@ -145,6 +156,7 @@ def test_what_a_seed_adds_to_all_settings_does_not_count() -> None:
     assert least_difference(shifted) == pytest.approx(least_difference(table))
     assert least_difference([[0.1], [0.2]]) is None
     assert least_difference([[0.1, 0.2]]) is None
+    assert least_difference([[0.1, 0.2, 0.1], [0.3, 0.4, 0.3]]) is None, "seeds that do not scatter say nothing"
 
 
 def test_chance_is_called_a_difference_in_one_search_of_twenty() -> None:

@@ -42,6 +42,16 @@ def test_a_recipe_may_be_a_function_or_left_out() -> None:
     assert mixed_share({"mix_p": 0.7}) == 0.7
 
 
+def test_addresses_are_no_part_of_a_search() -> None:
+    """Each process has others, and would not go on with its own storage."""
+
+    def found() -> dict[str, object]:
+        return search([partial(lambda images: images)], {"a": {"num_ops": [1]}}, None).words()
+
+    assert found() == found()
+    assert "lambda" in str(found()["recipe"])
+
+
 def test_labels_are_sorted() -> None:
     assert label({}) == "baseline"
     assert label({"num_ops": 2, "magnitude": 9}) == "magnitude=9, num_ops=2"
@@ -56,6 +66,7 @@ def test_labels_are_sorted() -> None:
         (BASE, {"a": {"magnitude": []}}, None, r"`space\['a'\]\['magnitude'\]` must be a list of at least one"),
         (BASE, {"a": {"magnitude": 9}}, None, "must be a list of at least one value, got 9"),
         (BASE, {"a": {"magnitude": [9, 9.0]}}, None, "values of which no two are equal"),
+        (None, {"a": {"x": [1, "1"]}}, None, "values of which no two are equal"),
         (BASE, {"a": {"magnitude": [(1, 2)]}}, None, "a list of numbers, strings, .* Give such a value a name"),
         (BASE, {"a": {"magnitude": [float("nan")]}}, None, "a list of numbers, strings"),
         (BASE, {"a": {"seed": [1]}}, None, "names of settings, .* Seeds are the argument `seeds`"),

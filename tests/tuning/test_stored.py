@@ -19,7 +19,7 @@ FOLDER = ROOT / "benchmarks" / "results" / "tune"
 def test_the_page_shows_the_stored_result() -> None:
     """The text between the marks is `print(Result.load("benchmarks/results/tune/cifar10.json"))`."""
     page = (ROOT / "docs" / "tuning.md").read_text(encoding="utf-8")
-    shown = re.search(r"<!-- cifar10 -->\n```\n(.*?)```\n<!-- end -->", page, re.S)
+    shown = re.search(r"<!-- cifar10 -->\n```text\n(.*?)```\n<!-- end -->", page, re.S)
     assert shown
     assert shown[1].rstrip() == str(Result.load(FOLDER / "cifar10.json"))
     assert "../benchmarks/results/tune/cifar10.png" in page

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +47,13 @@ def test_no_difference_is_said() -> None:
     assert tuned(same, seeds=1).verdict.startswith("One seed, so that any difference may be chance.")
 
 
+def test_a_function_that_does_not_use_its_seed() -> None:
+    """Without it, a difference of 0.001 was "better by 0.001 ± 0"."""
+    result = tuned(lambda settings, *_: {"accuracy": 0.5 + 0.001 * settings.get("x", 0)}, seeds=3)
+    assert result.verdict.startswith("All seeds show exactly the same differences (is `seed` used?), so that any")
+    assert {row.low for row in result.rows} == {None}
+
+
 def test_the_baseline_may_be_the_best() -> None:
     worse = {"first": {"x": [3]}}
     result = tuned(space=worse)
@@ -74,6 +83,18 @@ def test_the_result_as_text_json_and_picture(tmp_path: Path) -> None:
     assert picture.count("<path") > 50
     result.plot(tmp_path / "found.png")
     assert (tmp_path / "found.png").stat().st_size > 20_000
+
+
+def test_settings_and_large_values_are_saved_as_they_are(tmp_path: Path) -> None:
+    """With six digits, the best setting in the file was one that had not been run, and two costs were the same."""
+    costs = {0.1234567: 1234567.0, 0.1234568: 1234568.0}
+    space = {"first": {"x": list(costs)}}
+    options: dict[str, Any] = {"metric": "cost", "direction": "minimize", "seeds": 1}
+    result = tuned(lambda settings, *_: {"cost": costs.get(settings.get("x"), 2e6)}, space=space, **options)
+    result.save(tmp_path / "found.json")
+    loaded = Result.load(tmp_path / "found.json")
+    assert loaded.best == result.best == {"x": 0.1234567}
+    assert [row.rank for row in loaded.rows] == [1, 2, 3]
 
 
 def test_lists_are_trained_with() -> None:
@@ -119,9 +140,13 @@ def test_a_run_that_fails_is_said_and_the_others_go_on(capsys: pytest.CaptureFix
     assert failed[2, 0].curve == [{"accuracy": 0.7}]
     printed = capsys.readouterr().err
     assert "first: x=1, seed 1: FAILED in epoch 2, OSError: the disk is full" in printed
+    assert printed.count("Traceback (most recent call last)") == 1, "of the first one"
     ranked = [row.settings for row in result.rows if row.rank is not None]
     assert ranked == [{}, {"x": 3}], "the others have not all seeds"
     assert "1 of 2, 1 failed" in str(result)
+    late = [replace(run, value=None, state="failed") if not run.settings and run.seed else run for run in result.runs]
+    (line,) = re.findall(r"\n(.*x=3 .* 2 of 2)\n", str(Result(late, "accuracy", "maximize", 2)))
+    assert line.split()[-4] == "-", "not compared with a baseline that has not all seeds"
     assert "- x=1, seed 1: OSError: the disk is full" in str(result)
 
 
@@ -139,6 +164,7 @@ def test_an_interrupted_run_is_run_again(tmp_path: Path, capsys: pytest.CaptureF
     result = tuned(lambda *_: {"accuracy": 0.6}, **options, storage=tmp_path / "tune.db")
     assert [run.state for run in result.runs] == ["complete"] * 4
     assert [run.value for run in result.runs] == [0.5, 0.5, 0.6, 0.6], "the baseline was complete"
+    assert "baseline: 2 of 2 runs are those in " in capsys.readouterr().err
 
 
 def test_a_baseline_that_fails_ends_the_search() -> None:
@@ -147,8 +173,27 @@ def test_a_baseline_that_fails_ends_the_search() -> None:
 
     with pytest.raises(RuntimeError, match="every run of the baseline failed, the first one with OSError: no data"):
         tuned(broken)
-    with pytest.raises(RuntimeError, match="got one that gives nothing"):
+    with pytest.raises(RuntimeError, match=r"got one that gives nothing\.$"):
         tuned(lambda *_: None)
+
+
+def test_the_error_is_that_of_the_last_try(tmp_path: Path) -> None:
+    """After a mistake is mended and another one is found, the message is not that of the first one."""
+
+    def first(*_: object) -> None:
+        raise OSError("no data")
+
+    def second(*_: object) -> None:
+        raise OSError("no labels")
+
+    options: dict[str, Any] = {"storage": tmp_path / "tune.db"}
+    remedy = r"To run them once more, give retry_failed=True \(--retry-failed\)\.$"
+    with pytest.raises(RuntimeError, match="no data"):
+        tuned(first, **options)
+    with pytest.raises(RuntimeError, match=rf"no data\. {remedy}"):
+        tuned(second, **options)
+    with pytest.raises(RuntimeError, match="no labels"):
+        tuned(second, **options, retry_failed=True)
 
 
 def test_an_unknown_metric_ends_the_search_at_once() -> None:
