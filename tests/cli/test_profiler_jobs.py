@@ -113,6 +113,13 @@ def test_a_script_is_run_as_python_runs_it(folder: Path) -> None:
     assert report.verdict.place == "augmentation"
 
 
+def test_an_interrupted_script_is_interrupted(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("raise KeyboardInterrupt")
+    done = run("-m", "gpuaug.profiler.run", "train.py", cwd=tmp_path)
+    assert done.returncode == 130  # as a shell has it of `python train.py`
+    assert 'train.py", line 1, in <module>' in done.stderr
+
+
 def test_the_variable_is_read_with_the_import(folder: Path) -> None:
     path = folder / "job" / "train.py"
     path.write_text("import gpuaug" + SCRIPT)
