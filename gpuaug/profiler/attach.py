@@ -28,6 +28,7 @@ PYSPY = "py-spy"
 PATIENCE = 60  # seconds that py-spy may take beyond the duration, to find the processes and to end
 INSTALL = "profile: `--attach` needs the program py-spy, which is not installed. Run pip install py-spy."
 DENIED = "Run it as the user that started the job, or with sudo; in a container, with the capability SYS_PTRACE."
+OTHER = "Pass the id of the Python process that trains, or of the launcher that started it."
 
 # Parts of a file's path, by what its functions do. The innermost function that is known decides
 TRANSFORMS = (
@@ -165,8 +166,11 @@ def _recorded(pid: int, seconds: float) -> str:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + PATIENCE, check=False)
         if not out.is_file():
             lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-            said = lines[-1].strip().rstrip(".") if lines else f"it ended with status {done.returncode}"
-            raise RuntimeError(f"profile: py-spy could not read process {pid}: {said}. {DENIED}")
+            last = lines[-1] if lines else f"it ended with status {done.returncode}"
+            said = next((line for line in lines if line.startswith("Error: ")), last)  # a backtrace may follow
+            said = said.removeprefix("Error: ").strip().rstrip(".")
+            remedy = OTHER if said.lower().startswith("no python") else DENIED
+            raise RuntimeError(f"profile: py-spy could not read process {pid}: {said}. {remedy}")
         return out.read_text(encoding="utf-8", errors="replace")
 
 

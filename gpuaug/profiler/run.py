@@ -13,6 +13,8 @@ from gpuaug.profiler import unchanged
 
 __all__ = ["main"]
 
+INTERRUPTED = 130  # exit status that a shell expects after Ctrl-C
+
 
 def main(arguments: list[str]) -> None:
     """Run a script as Python does, and report on its loaders when the process ends.
@@ -28,7 +30,11 @@ def main(arguments: list[str]) -> None:
     unchanged.start(os.environ.get(unchanged.VARIABLE, "1"), json)
     sys.argv = arguments
     sys.path[0] = os.path.dirname(os.path.realpath(arguments[0]))
-    runpy.run_path(arguments[0], run_name="__main__")
+    try:
+        runpy.run_path(arguments[0], run_name="__main__")
+    except KeyboardInterrupt:  # `python -m` would exit with 1, as after an error
+        sys.excepthook(*sys.exc_info())
+        sys.exit(INTERRUPTED)
 
 
 if __name__ == "__main__":

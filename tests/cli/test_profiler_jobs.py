@@ -14,7 +14,7 @@ import pytest
 from torch.utils.data import DataLoader
 
 from gpuaug.profiler import unchanged
-from gpuaug.profiler.attach import Frame, doing, sampled, stacks, stage_of
+from gpuaug.profiler.attach import Frame, attach, doing, sampled, stacks, stage_of
 from gpuaug.profiler.report import load
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +111,13 @@ def test_a_script_is_run_as_python_runs_it(folder: Path) -> None:
     assert len(report.trace.batches) == 48
     assert report.receipt is None
     assert report.verdict.place == "augmentation"
+
+
+def test_an_interrupted_script_is_interrupted(tmp_path: Path) -> None:
+    (tmp_path / "train.py").write_text("raise KeyboardInterrupt")
+    done = run("-m", "gpuaug.profiler.run", "train.py", cwd=tmp_path)
+    assert done.returncode == 130  # as a shell has it of `python train.py`
+    assert 'train.py", line 1, in <module>' in done.stderr
 
 
 def test_the_variable_is_read_with_the_import(folder: Path) -> None:
@@ -278,3 +285,24 @@ def test_a_running_job_is_looked_at(folder: Path) -> None:
     assert "The data set's own code limits the job" in done.stdout
     assert "worker processes were seen" in done.stdout
     assert "getitem" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        ("No python processes found in process 7", "Pass the id of the Python process"),
+        ("Permission Denied", "with sudo"),
+    ],
+)
+def test_what_py_spy_says_is_passed_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: str, remedy: str
+) -> None:
+    """It prints a backtrace behind its error."""
+    program = tmp_path / "py-spy"
+    program.write_text(
+        f"#!/bin/sh\necho 'Error: {error}' >&2\necho 'Stack backtrace:' >&2\necho '  7: main' >&2\nexit 1\n"
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(RuntimeError, match=rf"could not read process \d+: {error}\. .*{remedy}"):
+        attach(os.getpid(), 1)

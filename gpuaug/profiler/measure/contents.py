@@ -87,9 +87,7 @@ def count(batch: Any, depth: int = DEPTH, seen: dict[int, Any] | None = None) ->
     What is there twice counts once, as it is sent once: objects may also lead back to what holds them.
     """
     seen = {} if seen is None else seen
-    if not isinstance(batch, NUMBERS) and (
-        depth or isinstance(batch, ARRAYS)
-    ):  # what is too deep here may be met again
+    if not isinstance(batch, NUMBERS) and (depth or isinstance(batch, ARRAYS)):  # else it may be met again
         if id(batch) in seen:
             return 0, 0, 0, 0
         seen[id(batch)] = batch
