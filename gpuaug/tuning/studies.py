@@ -69,7 +69,7 @@ class Studies:
     ) -> None:
         self.name, self.direction, self.pruner = name, direction, pruner
         self.shown, self.is_memory = _masked(storage), storage is None
-        with quiet():
+        with quiet(), unwarned():
             self.storage = _opened(storage, self.shown)
         self.search = json.loads(json.dumps(search))
 
@@ -155,7 +155,8 @@ def _todo(study: Any, points: int, retry: bool) -> bool | None:
     import optuna
 
     states = optuna.trial.TrialState
-    optuna.storages.fail_stale_trials(study)
+    with unwarned():
+        optuna.storages.fail_stale_trials(study)
     groups: dict[int, list[Any]] = {number: [] for number in range(points)}
     for trial in study.get_trials(deepcopy=False):
         if "grid_id" in trial.system_attrs:
@@ -192,17 +193,25 @@ def _again(study: Any, trial: Any) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without Optuna's lines for each trial, and without its warnings that heartbeats are experimental."""
+    """Without Optuna's lines for each trial."""
     import optuna
 
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
+        yield
     finally:
         optuna.logging.set_verbosity(before)
+
+
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """Without Optuna's warnings that heartbeats are experimental. Not around training: what it sets would be undone."""
+    import optuna
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
 
 
 def _opened(storage: str | PathLike[str] | None, shown: str) -> Any:

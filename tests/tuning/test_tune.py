@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -165,6 +166,17 @@ def test_an_interrupted_run_is_run_again(tmp_path: Path, capsys: pytest.CaptureF
     assert [run.state for run in result.runs] == ["complete"] * 4
     assert [run.value for run in result.runs] == [0.5, 0.5, 0.6, 0.6], "the baseline was complete"
     assert "baseline: 2 of 2 runs are those in " in capsys.readouterr().err
+
+
+def test_a_function_may_change_the_filters_of_warnings() -> None:
+    """As compiling kernels in a thread does: then Optuna's warnings were shown, and were errors here."""
+
+    def strict(settings: dict[str, Any], seed: int, reporter: object) -> dict[str, float]:
+        warnings.resetwarnings()
+        warnings.simplefilter("error")
+        return {"accuracy": 0.5}
+
+    assert len(tuned(strict, space={"first": {"x": [1]}}).runs) == 4
 
 
 def test_a_baseline_that_fails_ends_the_search() -> None:
