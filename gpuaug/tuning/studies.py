@@ -22,6 +22,7 @@ HEARTBEAT = 10  # seconds between the signs of life of a run in a database
 GRACE = 40  # seconds without one after which another process repeats the run
 POLL = 1.0  # seconds between looks at the runs of other processes
 LOCKED = 120  # seconds to wait for SQLite while another process writes
+TAKEN = "Cannot tell a "  # beginning of Optuna's error at the end of a run that another process has declared dead
 ERROR = "error"  # attribute of a trial whose training function failed: it is not repeated
 SEARCH = "search"  # attribute of a study: what is searched
 
@@ -123,7 +124,12 @@ class Studies:
             while (todo := _todo(study, points, retry)) is not None:
                 retry = False
                 if todo:
-                    study.optimize(objective, n_trials=1, catch=(FailedRunError,))
+                    try:
+                        study.optimize(objective, n_trials=1, catch=(FailedRunError,))
+                    except ValueError as error:
+                        if not str(error).startswith(TAKEN):
+                            raise
+                        say(f"{title}: a run is dropped; without a sign of life for {GRACE} s, it was taken for dead")
                 else:
                     if not waits:
                         gone = f"those of processes that are gone are repeated after {GRACE} s"
