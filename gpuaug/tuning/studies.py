@@ -130,6 +130,10 @@ class Studies:
                         if not str(error).startswith(TAKEN):
                             raise
                         say(f"{title}: a run is dropped; without a sign of life for {GRACE} s, it was taken for dead")
+                    except UnboundLocalError as error:  # what Optuna makes of Ctrl-C while it stores the end of a run
+                        if isinstance(error.__context__, KeyboardInterrupt):
+                            raise error.__context__ from None
+                        raise
                 else:
                     if not waits:
                         gone = f"those of processes that are gone are repeated after {GRACE} s"

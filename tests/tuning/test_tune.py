@@ -170,6 +170,18 @@ def test_an_interrupted_run_is_run_again(tmp_path: Path, capsys: pytest.CaptureF
     assert "baseline: 2 of 2 runs are those in " in capsys.readouterr().err
 
 
+def test_ctrl_c_while_the_end_of_a_run_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Optuna raised UnboundLocalError then, and nothing said how to go on."""
+    import optuna
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(optuna.study._optimize, "_tell_with_warning", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tuned()
+
+
 def test_a_run_that_was_taken_for_dead_is_dropped_and_run_again(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
