@@ -62,9 +62,14 @@ def command(
     with profiler_errors():
         if attach is not None or run is not None:
             words = [target, *(arguments or [])] if target or arguments else []
-            others = {"model": model, "device": device, "ignore": ignore or None, "fail-if": fail_if or None}
-            flags = {"apply": apply or None, "cold": cold or None, "no-receipt": not receipt or None}
-            other_way(attach, run, words, budget, quiet, outputs | others | flags)
+            others: dict[str, object] = {
+                "model": model,
+                "device": device,
+                "ignore": ignore or None,
+                "fail-if": fail_if or None,
+            }
+            others |= {"apply": apply or None, "cold": cold or None, "no-receipt": not receipt or None}
+            other_way(attach, run, words, budget, quiet, outputs | others)
             return
         from gpuaug.profiler.session import measure
 
