@@ -200,6 +200,8 @@ def test_command_lines_name_what_exists(page: Path) -> None:
         ('pip install ".[demos]"', "demos"),
         ("pytest tests/engine/test_nothing.py", "tests/engine/test_nothing.py"),
         ("gpaug demo", "gpaug"),
+        ("gpuaug profile train.py:make_loader --nothing -- --batch-size 64", "--nothing"),
+        ("GPUAUG_PROFILE=1 python train.py --epochs 1", ""),
         ("gpuaug preview photos --recipe standard && python -m benchmarks.report.docs --check", ""),
     ],
 )

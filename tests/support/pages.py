@@ -81,7 +81,8 @@ def lacking(words: list[str], files: set[str]) -> str:
     program, rest = words[0], words[1:]
     if program == "torchrun":  # a script comes after its options
         program, rest = "python", list(dropwhile(lambda word: not word.endswith(".py"), rest))
-    options = [word.partition("=")[0] for word in rest if word.startswith("--") and word != "--"]
+    own = rest[: rest.index("--")] if "--" in rest else rest  # what comes after it is for the reader's script
+    options = [word.partition("=")[0] for word in own if word.startswith("--")]
     if program == "gpuaug":
         known = _options(rest[0] if rest else "")
         return f"gpuaug {' '.join(rest[:1])}" if known is None else " ".join(one for one in options if one not in known)
