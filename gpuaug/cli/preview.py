@@ -72,6 +72,12 @@ def command(
         if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
             raise checks.argument_error("preview", "--out", "a file ending in .png or .jpg", out)
         lists = _lists(recipe, list_, size, mix and masks is None and boxes is None, view)
+        if list_ is not None and not mix:
+            remedy = "Leave the mix out of the list."
+            raise checks.argument_error("preview", "--no-mix", "left out with --list", "it", remedy)
+        if strength != 1 and not lists.has_strength:
+            expected = f"left out, as {lists.name} has no argument `strength`"
+            raise checks.argument_error("preview", "--strength", expected, f"{strength:g}")
         files = _files(images, count)
         pixels = as_images("preview", list(map(str, files)))
         targets = _targets(masks, boxes, files, pixels)

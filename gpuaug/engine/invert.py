@@ -100,14 +100,15 @@ def _looked_up(masks: Tensor, matrices: Array, size: tuple[int, ...], fill: floa
     out = torch.full((len(masks), planes.shape[1], size[0] * size[1]), fill, dtype=masks.dtype, device=device)
     x = torch.arange(size[1], device=device) + 0.5
     y = torch.arange(size[0], device=device)[:, None] + 0.5
-    step = max(1, PIXELS_AT_ONCE // out[0].numel())
+    step = max(1, PIXELS_AT_ONCE // max(1, out[0].numel()))  # an image may have no masks
     table = upload(matrices.reshape(-1, 9).astype(np.float32), device)[:, :, None, None].unbind(1)
     for start in range(0, len(masks), step):
         a, b, c, d, e, f, g, h, i = (column[start : start + step] for column in table)
         depth = g * x + (h * y + i)
         column, row = ((a * x + (b * y + c)) / depth).floor(), ((d * x + (e * y + f)) / depth).floor()
         inside = (column >= 0) & (column < width) & (row >= 0) & (row < height) & (depth > 0)
-        index = torch.where(inside, row * width + column, 0).long().flatten(1)[:, None]
+        row, column = (torch.where(inside, each, 0).long() for each in (row, column))  # float32 counts to 2**24 only
+        index = (row * width + column).flatten(1)[:, None]
         picked = planes[start : start + step].gather(2, index.expand(-1, planes.shape[1], -1))
         part = slice(start, start + step)
         out[part] = torch.where(inside.flatten(1)[:, None], picked, out[part])

@@ -34,6 +34,12 @@ __all__ = ["from_albumentations"]
 INTERPOLATIONS = {0: "nearest", 1: "bilinear", 2: "bicubic", 6: "nearest-exact"}  # OpenCV's numbers
 BORDERS = {0: "constant", 1: "edge", 2: "symmetric", 4: "reflect"}
 GREY = "grey is rounded differently"
+# arguments for masks and boxes: what is accepted, and what to do
+OF_TARGETS: tuple[tuple[str, tuple[Any, ...], str], ...] = (
+    ("fill_mask", (0, None), "leave it out, and pass mask_fill to Augment"),
+    ("mask_interpolation", (0,), "leave it out, as masks take the nearest pixel"),
+    ("rotate_method", ("largest_box",), "leave it out, as boxes are those around the turned corners"),
+)
 REMEDIES = {
     "RandomBrightnessContrast": "use gpuaug.ColorJitter(brightness, contrast)",
     "HueSaturationValue": "use gpuaug.ColorJitter(saturation=, hue=)",
@@ -66,8 +72,17 @@ def _of(step: Any, *names: str) -> Any:
     return next((getattr(step, name) for name in names if hasattr(step, name)), getattr(step, names[0], None))
 
 
+def _as_masks_do(step: Any) -> None:
+    """Raise an error for what a step does to masks and boxes in a way of its own."""
+    for name, accepted, remedy in OF_TARGETS:
+        value = getattr(step, name, accepted[0])
+        if value not in accepted:
+            raise ValueError(f"{type(step).__name__}: {name}={value!r} is not supported; {remedy}")
+
+
 def _resized(step: Any, made: Callable[[str], Transform]) -> Found:
     word = _word(step)
+    _as_masks_do(step)
     needs(step, area_for_downscale=None, p=1)
     if word == "bicubic":
         return [made(word)], ALIKE, "OpenCV rounds the weights of bicubic differently, by a few levels"
@@ -114,6 +129,7 @@ def _center(step: Any, read: Read) -> Found:
 
 def _pad(step: Any, read: Read) -> Found:
     needs(step, p=1)
+    _as_masks_do(step)
     return [Pad(step.padding, step.fill, _word(step, BORDERS))], EXACT, ""
 
 
@@ -168,6 +184,7 @@ def _blur(step: Any, read: Read) -> Found:
 
 def _rotate(step: Any, read: Read) -> Found:
     needs(step, border_mode=0, crop_border=False)
+    _as_masks_do(step)
     word = _word(step)
     if word == "nearest-exact":
         raise ValueError("Rotate: interpolation=6 of OpenCV is not supported, only nearest, bilinear or bicubic")
@@ -284,7 +301,8 @@ def from_albumentations(transform: object) -> Conversion:
     Converted are the operations that both have: flips, crops, Resize, SmallestMaxSize, LongestMaxSize, Pad, Rotate,
     ToGray, InvertImg, Posterize, Solarize, Equalize and AutoContrast (as Pillow), ColorJitter, GaussianBlur,
     GaussNoise, ChannelShuffle, Normalize, ToFloat, ToTensorV2, NoOp, OneOf and Sequential. Boxes, masks and key points
-    are passed to Augment, so `bbox_params` and `keypoint_params` of a Compose are not read.
+    are passed to Augment, so `bbox_params` and `keypoint_params` of a Compose are not read; steps with `fill_mask`,
+    `mask_interpolation` or `rotate_method` of their own are refused.
 
     Args:
         transform: A transform, a Compose, or a list of these.

@@ -100,6 +100,8 @@ def _resized_crop(step: Any, read: Read) -> Found:
     needs(step, p=1.0, p_batch=1.0)
     if _mode(step) != "bilinear":
         raise ValueError("RandomResizedCrop: only resample='bilinear' is supported")
+    if step.flags["cropping_mode"] != "slice" and not step.flags["align_corners"]:
+        raise ValueError("RandomResizedCrop: cropping_mode='resample' is supported with align_corners=True only")
     drawn = step._param_generator
     crop = RandomResizedCrop(plain(step.flags["size"]), plain(drawn.scale), plain(drawn.ratio), antialias=False)
     return _resampled(step, [crop])

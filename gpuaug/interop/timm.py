@@ -20,11 +20,12 @@ from gpuaug.transforms.policy.timm import TimmAugMix, TimmAutoAugment, TimmPolic
 from gpuaug.transforms.policy.timm_ops import BLURS, WARPS
 from gpuaug.transforms.policy.timm_tables import AUGMIX_OPS, AUTO_POLICIES, OP_SETS
 
-__all__ = ["DEVICE_MODES", "TIMM", "mixes", "of_timm", "of_timms", "policy_fidelity", "resampling"]
+__all__ = ["BLENDED", "DEVICE_MODES", "TIMM", "mixes", "of_timm", "of_timms", "policy_fidelity", "resampling"]
 
 MODULES = ("timm.data.transforms", "timm.data.auto_augment", "timm.data.random_erasing", "timm.data.mixup")
 DEVICE_MODES: dict[str, Any] = {"const": 0.0, "": 0.0, "pixel": "random"}  # of timm's RandomErasing: the value
 FILL = (128, 128, 128)  # timm's, where it is not given the mean
+BLENDED = "; b1 truncates after each chain in timm, once here"
 
 
 def of_timm(step: Any) -> str | None:
@@ -57,7 +58,8 @@ def of_timms(leaf: object, steps: Sequence[Transform]) -> tuple[str, str]:
     """How equal the pixels of timm's step are to those of the steps that it became, and why they are not."""
     for step in steps:
         if isinstance(step, TimmPolicy):
-            return policy_fidelity(step)
+            level, why = policy_fidelity(step)
+            return level, why + (BLENDED if getattr(leaf, "blended", False) else "")
         if isinstance(step, RandomResizedCrop):
             return of_pillow(step)
         if isinstance(step, RandomErasing):
@@ -195,6 +197,8 @@ def mixes(given: Mapping[str, Any]) -> list[Transform]:
 
 
 def _mixup(step: Any, read: Read) -> list[Transform]:
+    if not step.mixup_enabled:
+        raise ValueError("mixing is switched off (mixup_enabled=False); leave it out")
     names = ("mixup_alpha", "cutmix_alpha", "cutmix_minmax", "switch_prob", "mode", "correct_lam", "label_smoothing")
     more = ("num_classes", "multi_label")
     return mixes({name: getattr(step, name) for name in (*names, *more)} | {"prob": step.mix_prob})

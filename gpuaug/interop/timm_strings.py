@@ -13,7 +13,7 @@ from gpuaug import checks
 from gpuaug.interop.arguments import even
 from gpuaug.interop.fidelity import of_pillow, of_tensors, weakest
 from gpuaug.interop.report import Conversion, Line, Report
-from gpuaug.interop.timm import DEVICE_MODES, FILL, mix_fidelity, mixes, of_timms, policy_fidelity, resampling
+from gpuaug.interop.timm import BLENDED, DEVICE_MODES, FILL, mix_fidelity, mixes, of_timms, policy_fidelity, resampling
 from gpuaug.interop.timm_values import check_hparams, wrong_forms
 from gpuaug.interop.torchvision import converted
 from gpuaug.transforms.base import Transform
@@ -162,7 +162,7 @@ def from_timm(transform: object, *, hparams: Mapping[str, object] | None = None)
     step = policy_of((who, "transform"), transform, {} if hparams is None else hparams)
     why = policy_fidelity(step)
     if transform.startswith("augmix") and "b1" in transform.split("-"):
-        why = why[0], why[1] + "; b1 truncates after each chain in timm, once here"
+        why = why[0], why[1] + BLENDED
     return Conversion([step], Report([Line(transform, repr(step), *why)]))
 
 

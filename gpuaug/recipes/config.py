@@ -277,7 +277,10 @@ def _values(function: Any, arguments: Mapping[str, Any], path: str) -> dict[str,
     """
     parameters = inspect.signature(function).parameters
     for name, value in arguments.items():
-        if isinstance(parameters[name].default, bool) and not (isinstance(value, bool) or value in (0, 1)):
+        parameter = parameters[name]
+        if value is None and "None" in str(parameter.annotation):
+            continue
+        if isinstance(parameter.default, bool) and not (isinstance(value, bool) or value in (0, 1)):
             raise _error(f"{path}{name}", "true or false", checks.describe(value))
     return {name: _value(name, value) for name, value in arguments.items()}
 

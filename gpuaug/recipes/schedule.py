@@ -54,7 +54,7 @@ class Ramp:
     def __call__(self, epoch: int) -> list[Transform]:
         """The list of an epoch."""
         steps = at_strength(self.transforms, self.strength(epoch)) if self.warm_up else self.transforms
-        if epoch < self.epochs - self.no_mixing:
+        if not self.no_mixing or epoch < self.epochs - self.no_mixing:
             return list(steps)
         # steps of other libraries have no kind, and do not mix; a Schedule takes no empty list
         return [step for step in steps if getattr(step, "kind", None) is not Kind.MIX] or [Identity()]

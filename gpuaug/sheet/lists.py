@@ -107,4 +107,5 @@ def of_object(name: str, value: Any, size: int, view: int | None) -> Lists:
 
 
 def _arguments(value: Any) -> Sequence[str]:
-    return list(inspect.signature(value).parameters) if inspect.isroutine(value) else []
+    known = callable(value) and not inspect.isclass(value)  # functools.partial, too
+    return list(inspect.signature(value).parameters) if known else []

@@ -24,8 +24,8 @@ def least_difference(table: Sequence[Sequence[float]]) -> float | None:
         table: For each setting the values of all seeds, in the same order.
 
     Returns:
-        The difference; None for fewer than two settings or seeds, and where all seeds show exactly the same
-        differences: then there is no spread to judge by, as with a function that does not use its seed.
+        The difference; None for fewer than two settings or seeds, and where all seeds show the same differences,
+        as with a function that does not use its seed: then there is no spread to judge by.
     """
     from scipy.stats import studentized_range
 

@@ -62,7 +62,7 @@ def tune(
         direction: "maximize" or "minimize".
         metrics: More metrics, by name: functions of (targets, scores) to a number, for functions that report these.
         prune: None, no run is ended early; a number of epochs, after which Optuna's median pruner ends runs that are
-            below the median; or a pruner of Optuna.
+            below the median (once five runs of the stage are complete); or a pruner of Optuna.
         storage: Path of a SQLite file, or URL of a database that Optuna knows. None: memory.
         name: Name of the search in the storage.
         retry_failed: Whether runs that failed in an earlier call are run once more.

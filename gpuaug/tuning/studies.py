@@ -22,6 +22,7 @@ HEARTBEAT = 10  # seconds between the signs of life of a run in a database
 GRACE = 40  # seconds without one after which another process repeats the run
 POLL = 1.0  # seconds between looks at the runs of other processes
 LOCKED = 120  # seconds to wait for SQLite while another process writes
+TAKEN = "Cannot tell a "  # beginning of Optuna's error at the end of a run that another process has declared dead
 ERROR = "error"  # attribute of a trial whose training function failed: it is not repeated
 SEARCH = "search"  # attribute of a study: what is searched
 
@@ -69,7 +70,7 @@ class Studies:
     ) -> None:
         self.name, self.direction, self.pruner = name, direction, pruner
         self.shown, self.is_memory = _masked(storage), storage is None
-        with quiet():
+        with quiet(), unwarned():
             self.storage = _opened(storage, self.shown)
         self.search = json.loads(json.dumps(search))
 
@@ -123,7 +124,16 @@ class Studies:
             while (todo := _todo(study, points, retry)) is not None:
                 retry = False
                 if todo:
-                    study.optimize(objective, n_trials=1, catch=(FailedRunError,))
+                    try:
+                        study.optimize(objective, n_trials=1, catch=(FailedRunError,))
+                    except ValueError as error:
+                        if not str(error).startswith(TAKEN):
+                            raise
+                        say(f"{title}: a run is dropped; without a sign of life for {GRACE} s, it was taken for dead")
+                    except UnboundLocalError as error:  # what Optuna makes of Ctrl-C while it stores the end of a run
+                        if isinstance(error.__context__, KeyboardInterrupt):
+                            raise error.__context__ from None
+                        raise
                 else:
                     if not waits:
                         gone = f"those of processes that are gone are repeated after {GRACE} s"
@@ -155,7 +165,8 @@ def _todo(study: Any, points: int, retry: bool) -> bool | None:
     import optuna
 
     states = optuna.trial.TrialState
-    optuna.storages.fail_stale_trials(study)
+    with unwarned():
+        optuna.storages.fail_stale_trials(study)
     groups: dict[int, list[Any]] = {number: [] for number in range(points)}
     for trial in study.get_trials(deepcopy=False):
         if "grid_id" in trial.system_attrs:
@@ -192,17 +203,25 @@ def _again(study: Any, trial: Any) -> None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Without Optuna's lines for each trial, and without its warnings that heartbeats are experimental."""
+    """Without Optuna's lines for each trial."""
     import optuna
 
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            yield
+        yield
     finally:
         optuna.logging.set_verbosity(before)
+
+
+@contextmanager
+def unwarned() -> Iterator[None]:
+    """Without Optuna's warnings that heartbeats are experimental. Not around training: what it sets would be undone."""
+    import optuna
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
 
 
 def _opened(storage: str | PathLike[str] | None, shown: str) -> Any:

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import shutil
 import sys
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -124,6 +125,20 @@ def test_a_view_is_chosen(folder: Path) -> None:
     ).output  # fmt: skip
 
 
+def test_a_function_of_any_kind_gets_strength_and_size(folder: Path) -> None:
+    def make(size: int, angle: float, strength: float = 1.0) -> list[Any]:
+        return [ga.Resize((size, size)), ga.RandomRotation(angle * strength)]
+
+    class Maker:
+        def __call__(self, size: int, strength: float) -> list[Any]:
+            return make(size, 40, strength)
+
+    for value in (partial(make, angle=40), Maker()):
+        lists = of_object("m", value, 24, None)
+        assert lists.has_strength
+        assert lists.at(0.5, None).train_pipeline.steps == (ga.Resize((24, 24)), ga.RandomRotation(20.0))
+
+
 def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Recipes of which one can be told from another."""
 
@@ -236,6 +251,8 @@ def test_marks_are_drawn_in_their_colours() -> None:
         (["images", "--html", "empty"], "preview: `--html` must be a file in a folder that exists"),
         (["images", "--recipe", "standard"], "preview: `--recipe` must be left out with --list"),
         (["images", "--epoch", "-1"], "`epoch` must be an integer in"),
+        (["images", "--strength", "0.5"], "preview: `--strength` must be left out, as script.py:LIST has no argument"),
+        (["images", "--no-mix"], "preview: `--no-mix` must be left out with --list"),
         (["images", "--list", "script.py:other"], "preview: `--list` must be a name in script.py"),
         (["images", "--list", "other.py:make"], "there is no file other.py"),
         (["images", "--list", "script.py:NUMBER"], "preview: `--list` must be an Augment or a list of transforms"),

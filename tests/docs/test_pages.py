@@ -42,6 +42,7 @@ LIBRARIES = {
     "Kornia": "kornia",
     "DALI": "nvidia.dali",
 }
+BY = "run by "  # a test that runs the block, which needs more than a page can
 NEEDED = {"docs/tuning.md": "optuna"}  # by the blocks of a page, beside the packages that all tests have
 EPOCHS = ("epochs=40", "epochs=2")  # of start.md, and of its test
 
@@ -77,7 +78,9 @@ def test_blocks_of_a_page_run(name: str) -> None:
         pytest.importorskip(NEEDED[name])
     names = prepared(name)
     for block in blocks(NAMES[name]):
-        if block.language in PYTHON:
+        if block.mark.startswith(BY):
+            assert (ROOT / block.mark.removeprefix(BY)).is_file(), block.mark
+        elif block.language in PYTHON:
             exec(compile(block.code, name, "exec"), names)
 
 

@@ -81,6 +81,14 @@ def test_every_argument_of_the_module_comes_back() -> None:
     assert ga.from_dict({"train": []}).to_dict() == {"_target_": "gpuaug.Augment", "train": []}
 
 
+def test_none_comes_back_where_it_is_a_value() -> None:
+    augment = ga.Augment([ga.RandomResizedCrop(9, antialias=None)], eval=[ga.Resize((8, 9), antialias=None)], seed=1)
+    for form in forms(augment):
+        assert equal(ga.from_dict(form), augment)
+    with pytest.raises(ValueError, match="`exact` must be true or false, got None"):
+        ga.from_dict({"train": [], "exact": None})
+
+
 def test_replaced_lists_come_back_with_their_draws() -> None:
     augment = ga.Augment([ga.RandomRotation(20), ga.RandomInvert()], seed=1, backend="torch")
     augment.replace(train=[ga.RandomInvert(), ga.RandomSolarize(9)], eval=[ga.Resize(5)])

@@ -249,6 +249,7 @@ def test_a_ramp_warms_up_and_stops_mixing() -> None:
     assert [type(ramp(epoch)[-1]) for epoch in (7, 8, 9, 20)] == [ga.MixUp, ga.ToDtype, ga.ToDtype, ga.ToDtype]
     assert pickle.loads(pickle.dumps(ramp))(1) == ramp(1)
     assert Ramp(FULL, 3)(0) == FULL
+    assert Ramp([*FULL, MIX], 10)(20) == [*FULL, MIX]  # a training that goes on mixes on
 
 
 def test_a_ramp_moves_each_image_the_same_way(tmp_path: Path) -> None:

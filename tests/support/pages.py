@@ -29,6 +29,7 @@ CHAIN = (  # pages whose blocks continue each other, in this order
     "docs/advice.md",
     "docs/views.md",
 )
+READERS = {"train.py"}  # the reader's own script, on any page
 PYTHON, SHELL = ("python", "py"), ("bash", "sh")
 FENCE = re.compile(r"^```(\w*)[^\n]*?(?:title=\"([^\"]+)\")?\n(.*?)^```$", re.M | re.S)
 OTHERS = {"apt", "cd", "mkdir", "mypy", "pre-commit", "python3", "python3.12", "ruff", "ruff format", "."}  # not ours
@@ -75,6 +76,8 @@ def lacking(words: list[str], files: set[str]) -> str:
 
     `files`: those that the page tells the reader to write.
     """
+    if "--" in words:  # arguments of the reader's script
+        words = words[: words.index("--")]
     program, rest = words[0], words[1:]
     if program == "torchrun":  # a script comes after its options
         program, rest = "python", list(dropwhile(lambda word: not word.endswith(".py"), rest))
@@ -88,7 +91,7 @@ def lacking(words: list[str], files: set[str]) -> str:
     if program == "python" and rest[0] == "-m":
         return rest[1] if (found := _source(rest[1])) is None else _unread(options, found)
     if program == "python":
-        if rest[0] in files:
+        if rest[0] in files | READERS:
             return ""
         file = ROOT / rest[0]
         return _unread(options, file.read_text(encoding="utf-8")) if file.is_file() else rest[0]

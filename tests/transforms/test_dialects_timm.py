@@ -57,6 +57,7 @@ def test_what_a_string_becomes() -> None:
 
     assert policy_fidelity(plain)[0] == "within one level"
     assert "truncates after each chain" in ga.from_timm("augmix-b1").report[0].why
+    assert "truncates after each chain" in ga.from_timm(theirs("augmix-b1")).report[0].why
 
 
 ARGUMENTS: list[dict[str, Any]] = [
@@ -202,6 +203,12 @@ def test_all_wrong_parts_are_named_at_once() -> None:
         assert part in text, part
 
 
+def switched_off() -> Any:
+    mixup = data.Mixup(num_classes=3)
+    mixup.mixup_enabled = False  # as timm's own script does for its last epochs
+    return mixup
+
+
 @pytest.mark.parametrize(
     ("build", "why"),
     [
@@ -214,6 +221,7 @@ def test_all_wrong_parts_are_named_at_once() -> None:
         (lambda: ga.from_timm(data.create_transform(32), hparams={}), "`hparams` must be None, except with a string"),
         (lambda: ga.from_timm(random_erasing.RandomErasing(mode="rand", device="cpu")), "use 'const' or 'pixel'"),
         (lambda: ga.from_timm([torch.nn.ReLU()]), "ReLU"),
+        (lambda: ga.from_timm(switched_off()), "mixing is switched off (mixup_enabled=False)"),
     ],
 )
 def test_what_has_no_counterpart_is_refused(build: Any, why: str) -> None:

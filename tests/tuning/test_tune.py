@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
+import warnings
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -165,6 +168,48 @@ def test_an_interrupted_run_is_run_again(tmp_path: Path, capsys: pytest.CaptureF
     assert [run.state for run in result.runs] == ["complete"] * 4
     assert [run.value for run in result.runs] == [0.5, 0.5, 0.6, 0.6], "the baseline was complete"
     assert "baseline: 2 of 2 runs are those in " in capsys.readouterr().err
+
+
+def test_ctrl_c_while_the_end_of_a_run_is_stored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Optuna raised UnboundLocalError then, and nothing said how to go on."""
+    import optuna
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(optuna.study._optimize, "_tell_with_warning", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        tuned()
+
+
+def test_a_run_that_was_taken_for_dead_is_dropped_and_run_again(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As after a laptop has slept: another process ends the run. The search ended with "Cannot tell a FAIL trial."."""
+    taken: list[int] = []
+
+    def slept(settings: dict[str, Any], seed: int, reporter: object) -> Iterator[dict[str, float]]:
+        yield {"accuracy": 0.5}
+        if not taken:
+            taken.append(seed)
+            with closing(sqlite3.connect(tmp_path / "tune.db")) as database, database:
+                database.execute("update trials set state = 'FAIL' where state = 'RUNNING'")
+        yield {"accuracy": 0.6}
+
+    result = tuned(slept, space={"first": {"x": [1]}}, storage=tmp_path / "tune.db", quiet=False)
+    assert [(run.state, run.value) for run in result.runs] == [("complete", 0.6)] * 4
+    assert "baseline: a run is dropped; without a sign of life for 40 s" in capsys.readouterr().err
+
+
+def test_a_function_may_change_the_filters_of_warnings() -> None:
+    """As compiling kernels in a thread does: then Optuna's warnings were shown, and were errors here."""
+
+    def strict(settings: dict[str, Any], seed: int, reporter: object) -> dict[str, float]:
+        warnings.resetwarnings()
+        warnings.simplefilter("error")
+        return {"accuracy": 0.5}
+
+    assert len(tuned(strict, space={"first": {"x": [1]}}).runs) == 4
 
 
 def test_a_baseline_that_fails_ends_the_search() -> None:
