@@ -62,14 +62,8 @@ def command(
     with profiler_errors():
         if attach is not None or run is not None:
             words = [target, *(arguments or [])] if target or arguments else []
-            others: dict[str, object] = {
-                "model": model,
-                "device": device,
-                "ignore": ignore or None,
-                "fail-if": fail_if or None,
-            }
-            others |= {"apply": apply or None, "cold": cold or None, "no-receipt": not receipt or None}
-            other_way(attach, run, words, budget, quiet, outputs | others)
+            more = {"model": model, "device": device, "ignore": ignore, "fail-if": fail_if, "apply": apply}
+            other_way(attach, run, words, budget, quiet, {**outputs, **more, "cold": cold, "no-receipt": not receipt})
             return
         from gpuaug.profiler.session import measure
 

@@ -33,12 +33,12 @@ def other_way(
         words: Arguments of the script.
         budget: Value of --budget.
         quiet: Whether to print the verdict alone.
-        options: {name: value} of options that other ways of profiling have; None of those that were not given.
+        options: {name: value} of options that other ways of profiling have.
     """
     if attach is not None and run is not None:
         raise ValueError("profile: `--attach` and `--run` must not be given together. Remove one.")
     if attach is not None:
-        given = [f"--{name}" for name, value in options.items() if value is not None]
+        given = [f"--{name}" for name, value in options.items() if value]
         if given or words:
             what = given[0] if given else words[0]
             raise ValueError(f"profile: `--attach` only takes --budget and --quiet, got {what}. Remove it.")
@@ -48,7 +48,7 @@ def other_way(
         typer.echo(found.verdict if quiet else str(found))
         return
     assert run is not None
-    given = [f"--{name}" for name, value in options.items() if value is not None and name != "json"]
+    given = [f"--{name}" for name, value in options.items() if value and name != "json"]
     given += ["--budget"] if budget is not None else ["--quiet"] if quiet else []
     if given:
         raise ValueError(f"profile: `--run` only takes --json and, behind --, the script's arguments, got {given[0]}.")
