@@ -107,6 +107,22 @@ def test_bytes_of_the_recipes(audited: dict[str, Any]) -> None:
     assert all(0.9 * most < moved[name] <= most for name, most in MEASURED.items()), moved
 
 
+def test_bytes_of_masks(audited: dict[str, Any]) -> None:
+    """A mask of one byte a pixel: two launches, and about a third of the bytes of the canvas of its image."""
+    plain, masked = audited["traffic"]["crop, flip"], audited["masked"]
+    assert masked["launched"] == [*plain["launched"], "taps_kernel", "crop_kernel"]
+    assert 0.05 < masked["mb_per_image"] - plain["mb_per_image"] < 0.1  # 224 x 224 bytes written, what the crop reads
+
+
+def test_parts_of_images_are_less_to_copy(audited: dict[str, Any]) -> None:
+    """`ImageFolder(regions=augment)`: the copy to the device has the parts that the draw reads."""
+    found = audited["parts"]
+    if found is None:
+        pytest.skip("nvImageCodec, which decodes parts, is not installed")
+    assert found["parts"] < 0.45 * found["whole"]
+    assert found["parts, result"] == found["whole, result"]
+
+
 def test_faults_are_found(audited: dict[str, Any]) -> None:
     """The tests above can fail: a backend that waits, copies, launches or computes otherwise is told from this one."""
     faults = audited["faults"]

@@ -10,6 +10,8 @@ import json
 import sys
 from collections.abc import Callable
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from unittest import mock
 
@@ -20,6 +22,8 @@ from benchmarks.evidence.recording import Audit
 
 # isort: split
 from torch.utils._pytree import tree_map
+from torch.utils.data import DataLoader
+from torchvision.io import ImageReadMode, decode_image, write_jpeg
 
 import gpuaug as ga
 import gpuaug.kernels.triton as backend
@@ -113,10 +117,36 @@ def sequences(case: Case, draws: int = DRAWS) -> int:
     return len(found)
 
 
-def traffic(case: Case) -> dict[str, Any]:
+def parts() -> dict[str, int] | None:
+    """Bytes of a copy to the device of whole photographs and of the parts that the draw reads; None without decoder."""
+    from gpuaug.data.parts import is_installed
+    from gpuaug.demo import photographs
+
+    if not is_installed():
+        return None
+    steps, found = [ga.RandomResizedCrop(64, scale=(0.2, 0.4)), ga.ToDtype(torch.float32, scale=True)], {}
+    with TemporaryDirectory() as folder:
+        (Path(folder) / "class").mkdir()
+        for number, path in enumerate(photographs.paths()):
+            write_jpeg(decode_image(str(path), ImageReadMode.RGB), f"{folder}/class/{number}.jpg")
+        for name in ("whole", "parts"):
+            augment = ga.Augment(steps, seed=1, backend="triton")
+            data = ga.data.ImageFolder(folder, regions=augment if name == "parts" else None)
+            batches = DataLoader(data, len(data), collate_fn=ga.ragged_collate)
+            with Audit() as audit:
+                results = [to_host(images) for images, *_ in ga.DeviceLoader(batches, "cuda", augment)]
+            found[name] = max(copy.size for copy in audit.uploads)
+            found[f"{name}, result"] = int(results[0].view(torch.int32).sum())
+    return found
+
+
+def traffic(case: Case, masked: bool = False) -> dict[str, Any]:
     """Launches and bytes of a recipe, 256 x 256 to 224 x 224, the mean of a few draws."""
     images = to_device(noise(SIZES["batch"], 3, SIZES["source"], SIZES["source"]))
-    labels = [to_device(torch.arange(SIZES["batch"]))] if case.labels else []
+    if masked:
+        labels: list[Any] = [{"masks": to_device(noise(SIZES["batch"], 1, SIZES["source"], SIZES["source"])[:, 0])}]
+    else:
+        labels = [to_device(torch.arange(SIZES["batch"]))] if case.labels else []
     reports = []
     for seed in range(SIZES["draws"]):
         augment = case.augment("triton", seed)
@@ -189,6 +219,8 @@ def main() -> None:
             "sequences": {name: sequences(case, DRAWS if name in MAIN else FEWER) for name, case in CASES.items()},
             "traffic": {name: traffic(case) for name, case in RECIPES(SIZES["size"]).items()},
             "faults": faults(),
+            "masked": traffic(RECIPES(SIZES["size"])["crop, flip"], masked=True),
+            "parts": parts(),
             "by size": by_size(),
             "targets": targets(),
         }
