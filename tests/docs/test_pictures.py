@@ -46,4 +46,4 @@ def test_every_picture_has_words_and_a_command(page: object) -> None:
     for words, _ in PICTURE.findall(text):
         assert len(words.split()) >= 3
     if page.name not in ("index.md", "README.md") and page.parent.name != "ko":
-        assert re.search(r"python -m benchmarks|gpuaug report", text), page.relative_to(ROOT)
+        assert re.search(r"python -m benchmarks|python examples/|gpuaug report", text), page.relative_to(ROOT)

@@ -95,7 +95,7 @@ def test_every_losing_row_is_shown() -> None:
     from benchmarks.report.tables import losses
 
     page = (ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
-    found = losses(docs.stored()["full"])
+    found = losses(docs.stored()["losses"])
     assert found
     assert all(f"- {line}\n" in page for line in found)
 
