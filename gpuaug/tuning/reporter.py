@@ -138,19 +138,32 @@ def run(train: Train, argument: object, seed: int, reporter: Reporter) -> None:
     found = train(argument, seed, reporter)
     expected = "a function that yields, returns or reports a mapping of metrics for each epoch"
     if isinstance(found, Mapping):
-        reporter.report(found)
-    elif isinstance(found, Iterator):
+        found = [found]
+    if isinstance(found, Iterator):
         try:
-            for values in found:
-                reporter.report(values)
+            _reported(found, reporter, "yields")
         finally:
             close = getattr(found, "close", None)
             if close is not None:  # of a generator that is not at its end: its `finally` runs now
                 close()
     elif isinstance(found, Sequence) and not isinstance(found, str):
-        for values in found:
-            reporter.report(values)
+        _reported(iter(found), reporter, "returns")
     elif found is not None:
         raise checks.argument_error("tune", "train", expected, f"one that returns {checks.describe(found)}")
     if not reporter.curve:
         raise checks.argument_error("tune", "train", expected, "one that gives nothing")
+
+
+def _reported(epochs: Iterator[Any], reporter: Reporter, how: str) -> None:
+    """Report the epochs of a training function that reports none itself."""
+    given = 0
+    for values in epochs:
+        if len(reporter.curve) != given:
+            break
+        reporter.report(values)
+        given += 1
+    else:
+        if not given or len(reporter.curve) == given:
+            return
+    got = f"one that calls reporter.report and also {how} values"  # epochs would count twice
+    raise checks.argument_error("tune", "train", "a function that gives each epoch once", got, "Do one of the two.")

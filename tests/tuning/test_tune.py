@@ -19,6 +19,7 @@ pytest.importorskip("optuna", reason="Optuna is not installed")
 
 import gpuaug as ga
 from gpuaug.tuning import Result
+from gpuaug.tuning.reporter import Reporter, run
 from tests.tuning.task import SPACE, train
 
 
@@ -131,6 +132,22 @@ def faulty(settings: dict[str, Any], seed: int, reporter: object) -> Iterator[di
     if settings.get("x") == 1 and seed == 1:
         raise OSError("the disk is full")
     yield {"accuracy": float("nan") if settings.get("x") == 2 else 0.6}
+
+
+@pytest.mark.parametrize("how", ["returns", "yields"])
+def test_an_epoch_that_is_given_twice_is_an_error(how: str) -> None:
+    def returns(settings: object, seed: int, reporter: Any) -> dict[str, float]:
+        reporter.report(accuracy=0.5)
+        return {"accuracy": 0.5}
+
+    def yields(settings: object, seed: int, reporter: Any) -> Iterator[dict[str, float]]:
+        for _ in range(2):
+            reporter.report(accuracy=0.5)
+            yield {"accuracy": 0.5}
+
+    reporter = Reporter()
+    with pytest.raises(ValueError, match=rf"one that calls reporter.report and also {how} values. Do one of the two."):
+        run({"returns": returns, "yields": yields}[how], {}, 0, reporter)
 
 
 def test_a_run_that_fails_is_said_and_the_others_go_on(capsys: pytest.CaptureFixture[str]) -> None:
