@@ -156,14 +156,11 @@ def run(train: Train, argument: object, seed: int, reporter: Reporter) -> None:
 
 def _reported(epochs: Iterator[Any], reporter: Reporter, how: str) -> None:
     """Report the epochs of a training function that reports none itself."""
-    given = 0
-    for values in epochs:
-        if len(reporter.curve) != given:
-            break
+    number = 0
+    for number, values in enumerate(epochs, 1):
         reporter.report(values)
-        given += 1
-    else:
-        if not given or len(reporter.curve) == given:
-            return
-    got = f"one that calls reporter.report and also {how} values"  # epochs would count twice
-    raise checks.argument_error("tune", "train", "a function that gives each epoch once", got, "Do one of the two.")
+        if len(reporter.curve) != number:
+            break
+    if number and len(reporter.curve) != number:  # epochs would count twice
+        got = f"one that calls reporter.report and also {how} values"
+        raise checks.argument_error("tune", "train", "a function that gives each epoch once", got, "Do one of the two.")
