@@ -242,7 +242,7 @@ class Runs:
                 needed = RUNS * EPOCHS * epoch / PROOF
                 result.skipped["receipt"] = f"{one.id} needs runs of {EPOCHS} epochs each; pass --budget {needed:.0f}s"
                 continue
-            if not self.budget.fits(seconds / RUNS, RUNS):
+            if not self.budget.fits(0.0, RUNS):  # `seconds` may be all that was left a moment ago
                 result.skipped["receipt"] = self.budget.why_not(PROOF, RUNS)
                 return
             self.report(f"the receipt of {one.id}")

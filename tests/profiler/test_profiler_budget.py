@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from torch.utils.data import DataLoader
 
 from gpuaug.profiler import runs
 from gpuaug.profiler.judge import receipt
@@ -152,3 +155,23 @@ def test_the_shortest_run_is_learnt() -> None:
     assert budget.fits(0.1, 5)
     assert not budget.fits(0.1, 6)
     assert "6 runs of 2.6 s" in budget.why_not(0.3, 6)
+
+
+def test_a_receipt_may_take_all_that_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Time goes on between the look at what is left and the question whether it fits."""
+    ticks = itertools.count()
+    budget = Budget(100.0, clock=lambda: next(ticks) * 0.01)
+    budget.usable = 8.0  # less than the receipt's fraction of a whole budget
+    budget.least = 0.5
+    proved: list[float] = []
+    monkeypatch.setattr(receipt, "changed", lambda *_: DataLoader([0]))
+    monkeypatch.setattr(receipt, "prove", lambda *given: proved.append(given[4]))
+    run: Any = runs.Runs.__new__(runs.Runs)
+    run.given = run.own = run.loader = run.inner = DataLoader([0])
+    run.budget, run.skipped, run.step, run.warm, run.drift = budget, {}, None, 2, None
+    run.report = lambda text: None
+    monkeypatch.setattr(runs, "PROOF", 1.5)  # so that what is left is the smaller one
+    one = SimpleNamespace(id="num-workers", gain=1.5, settings={"num_workers": 1})
+    with contextlib.suppress(AttributeError):  # the stand-in of a receipt has no turns
+        run.prove(SimpleNamespace(advice=[one], receipt=None), None)
+    assert len(proved) == 1, run.skipped
