@@ -11,7 +11,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+import weakref
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -634,3 +635,24 @@ def test_training_times_the_making_of_what_it_uses() -> None:
     inside = int(((dataset.made > at[WARM - 1]) & (dataset.made <= at[-1])).sum())
     assert 0.6 * steps * batch <= inside <= 1.4 * steps * batch
     assert (dataset.made > 0).all()  # the epoch was finished
+
+
+@pytest.mark.parametrize(("shape", "most"), [((3, 4, 4), 5), ((2, 3, 4, 4), 1)])
+def test_images_are_kept_until_their_batch_is_there(shape: tuple[int, ...], most: int) -> None:
+    """Single images as many as in a batch, of batches the last one, as in a training loop."""
+    from benchmarks.peers.peer import exhaust
+
+    alive: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
+    seen = []
+
+    def results() -> Iterator[torch.Tensor]:
+        for _ in range(12):
+            seen.append(len(alive))
+            one = torch.zeros(shape)
+            alive.add(one)
+            yield one
+            del one
+
+    exhaust(results(), 5)
+    assert max(seen) == most
+    assert len(seen) == 12
