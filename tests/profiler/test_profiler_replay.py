@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import statistics
 import time
 from dataclasses import replace
 from typing import Any
@@ -14,6 +15,8 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader, Dataset
 
 from gpuaug.profiler.model.replay import Load, Setting, replay
+from gpuaug.profiler.model.rows import rows_of
+from tests.support.profiler_traces import PLAIN, made
 
 SECONDS = st.floats(0, 0.05)
 BOTH = st.tuples(SECONDS, SECONDS)
@@ -227,3 +230,14 @@ def test_moved_work_stays_on_shared_cores(
     assert pace(10.0, 0.0) == pytest.approx(before, rel=0.03)
     assert pace(5.0, 5.0) == pytest.approx(moved, rel=0.03)
     assert pace(5.0, 0.0) == pytest.approx(removed, rel=0.03)
+
+
+def test_the_phases_of_a_step_compute_as_much_as_the_step_alone() -> None:
+    """Beside workers the threads of a step wait for one another; the step alone says how much of it computes."""
+    phases = {"forward": (1.0, 1.0), "backward": (3.0, 0.0)}
+    trace = made(PLAIN, step=(4.5, 0.5), marks=phases)
+    alone = statistics.mean(batch.done - batch.given for batch in trace.batches)
+    found = [row for row in rows_of(trace, trace.batches, alone, 0.6 * alone) if row.place == "step"]
+    assert [row.name for row in found][:2] == ["forward", "backward"]
+    for row in found:
+        assert row.computing.sum() == pytest.approx(0.6 * (row.computing + row.waiting).sum())
