@@ -73,20 +73,7 @@ class Row:
 
 
 class Outcome:
-    """What a search has found, as numbers.
-
-    Args:
-        runs: All runs, the baseline's first.
-        metric: Name of the metric that ranks.
-        direction: "maximize" or "minimize".
-        seeds: Number of seeds.
-
-    Attributes:
-        rows: Settings, best first; those without all seeds last.
-        least: Difference of two means from which on they differ, with 95 % confidence; None with a single seed, or
-            if all seeds show exactly the same differences.
-        verdict: What was found, in a sentence.
-    """
+    """What a search has found, as numbers; `Result`, which also shows and saves them, says what each is."""
 
     def __init__(self, runs: Sequence[Run], metric: str, direction: str, seeds: int) -> None:
         self.runs, self.metric, self.direction, self.seeds = list(runs), metric, direction, seeds
