@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "compiler_lock",
     "current_stream",
     "has_launch_hooks",
     "in_backward",
@@ -145,6 +146,17 @@ def keep_on_disk(compiled: Any, stamp: str, guard: Callable[[Callable[..., Any],
     for name in names[:2]:
         setattr(kept, name, guard(getattr(kept, name), kept.cache_path))  # type: ignore[union-attr]
     return True
+
+
+def compiler_lock() -> Any:
+    """The lock, a threading.RLock, that a thread holds while it loads or compiles a kernel; None if Numba hides it."""
+    from numba.core.compiler_lock import global_compiler_lock
+
+    lock = getattr(global_compiler_lock, "_lock", None)
+    if not hasattr(lock, "acquire"):
+        _missing("numba.core.compiler_lock._lock", "a small batch may wait while another thread compiles")
+        return None
+    return lock
 
 
 def linked_only() -> dict[str, Any]:

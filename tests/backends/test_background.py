@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,9 @@ import torch
 
 pytest.importorskip("numba")
 
+from numba.core.compiler_lock import global_compiler_lock
+
+from gpuaug import compat
 from gpuaug.engine import render
 from gpuaug.kernels.numba.runtime import background, jit
 from gpuaug.program import Keys, Program
@@ -181,6 +185,42 @@ def test_other_threads_of_a_batch_compile_nothing_either() -> None:
         thread.start()
         thread.join()
     assert seen == [True, False, False]
+
+
+@pytest.mark.parametrize("compiles", [False, True])
+def test_a_thread_does_not_wait_for_one_that_is_about_to_compile(
+    compiles: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Numba takes its lock, then says that it compiles: in between, a thread that loads and one that compiles look alike."""
+    held, go = threading.Event(), threading.Event()
+
+    def other() -> None:
+        with global_compiler_lock:
+            held.set()
+            go.wait(LIMIT)
+            if compiles:
+                monkeypatch.setattr(jit.watch, "depth", 1)
+                done.wait(LIMIT)
+
+    done = threading.Event()
+    thread = threading.Thread(target=other)
+    thread.start()
+    held.wait(LIMIT)
+    threading.Timer(0.05, go.set).start()
+    try:
+        with jit.only_ready(), pytest.raises(jit.NotReady) if compiles else nullcontext(), global_compiler_lock:
+            assert not compiles
+            with global_compiler_lock:
+                pass
+    finally:
+        done.set()
+        thread.join()
+    free: list[bool] = []
+    lock = compat.compiler_lock()
+    thread = threading.Thread(target=lambda: free.append(lock.acquire(timeout=LIMIT) and not lock.release()))
+    thread.start()
+    thread.join()
+    assert free == [True]
 
 
 def test_a_users_function_runs_once() -> None:

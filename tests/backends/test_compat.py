@@ -211,6 +211,29 @@ def test_compiling_what_is_linked_into_others(
         assert _five_times(njit, inner)(np.arange(3)).tolist() == [0, 5, 10]
 
 
+@numba_only
+def test_waiting_for_the_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    from numba.core.compiler_lock import global_compiler_lock
+
+    from gpuaug.kernels.numba.runtime import jit
+
+    assert compat.compiler_lock() is global_compiler_lock._lock
+    lock = jit._Lock()
+    monkeypatch.delattr(global_compiler_lock, "_lock")
+    with pytest.warns(UserWarning, match=r"numba .* has no numba.core.compiler_lock._lock; a small batch may wait"):
+        without = jit._Lock()
+    assert without.lock is None
+    for one in (lock, without):
+        monkeypatch.setattr(jit.watch, "depth", 0)
+        with jit.only_ready():
+            one.on_start(None)
+            one.on_end(None)
+    monkeypatch.setattr(jit.watch, "depth", 1)
+    without.on_start(None)
+    with jit.only_ready(), pytest.raises(jit.NotReady):
+        without.on_start(None)
+
+
 def _five_times(outer: Any, inner: Any) -> Any:
     double = inner(lambda x: 2 * x)
     triple = inner(lambda x: double(x) + x)

@@ -86,6 +86,27 @@ def test_checkpointing_is_backward() -> None:
     assert found[FORWARD] < SLOW
 
 
+class Outer(torch.optim.SGD):
+    """Its step calls that of its parent, for which torch calls the hooks once more."""
+
+    def step(self, closure: Any = None) -> Any:
+        time.sleep(SLOW)
+        found = super().step(closure)
+        time.sleep(SLOW)
+        return found
+
+
+@pytest.mark.parametrize("closure", [False, True])
+def test_a_step_inside_a_step_is_one(closure: bool) -> None:
+    job = Job(closure=closure)
+    torch.optim.SGD(job.network.parameters(), 0.1)  # from now on torch calls the hooks for the parent's step too
+    job.optimizer = Outer(job.network.parameters(), 0.1)
+    found = phases(job)
+    assert found[OPTIMIZER] + (found[FORWARD] if closure else 0.0) >= 1.9 * SLOW  # forward: up to the first backward
+    assert found[OPTIMIZER] >= 0.9 * SLOW
+    assert found[REST] < 0.5 * SLOW
+
+
 def test_torch_is_as_before() -> None:
     before = torch.autograd.backward
     with Recorder(cases.make("main")), Recorder(cases.make("main")):
@@ -133,8 +154,12 @@ def device(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("device")
-def test_phases_lie_between_events_that_nobody_waits_for() -> None:
+@pytest.mark.parametrize("nested", [False, True])
+def test_phases_lie_between_events_that_nobody_waits_for(nested: bool) -> None:
     job = Job()
+    if nested:
+        torch.optim.SGD(job.network.parameters(), 0.1)
+        job.optimizer = Outer(job.network.parameters(), 0.1)
     with Recorder(cases.make("main")) as recorder:
         for batch in recorder:
             job((batch[1], 0))

@@ -40,7 +40,7 @@ class StepNotes(Notes):
         since: Clocks at the last cut.
     """
 
-    __slots__ = ("backward", "cuts", "depth", "device", "marked", "phases", "since", "spare")
+    __slots__ = ("backward", "cuts", "depth", "device", "marked", "optimizers", "phases", "since", "spare")
 
     def __init__(self) -> None:
         super().__init__(True)
@@ -52,6 +52,7 @@ class StepNotes(Notes):
         self.spare = [0, 0, 0]  # time whose phase is not known yet
         self.depth = 0  # backward passes inside of one another, as checkpointing has them
         self.backward = False  # whether one ran since the last step of an optimizer
+        self.optimizers = 0  # steps of optimizers inside of one another, as a subclass or a wrapper has them
 
     def begin_backward(self) -> None:
         self.depth += 1
@@ -66,11 +67,17 @@ class StepNotes(Notes):
             self.backward = True
 
     def begin_optimizer(self) -> None:
+        self.optimizers += 1
+        if self.optimizers > 1:
+            return
         self._cut(BACKWARD if self.depth else UNKNOWN)  # an optimizer may step inside a backward pass
         if self.backward:
             self._name_spare(REST)
 
     def end_optimizer(self) -> None:
+        self.optimizers -= 1
+        if self.optimizers > 0:
+            return
         self._cut(OPTIMIZER)
         self.backward = False
 

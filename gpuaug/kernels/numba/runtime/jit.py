@@ -29,6 +29,7 @@ if config.DISABLE_JIT:  # type: ignore[attr-defined]
 
 __all__ = ["Kept", "NotReady", "Stopped", "carried", "inner", "kept", "kernel", "only_ready", "stop"]
 
+LOOK = 1e-3  # seconds after which a thread that waits for Numba's lock looks whether a kernel is compiled
 PATIENCE = 2.0  # seconds of compiling after which a message is shown
 COMPILING = (
     "gpuaug: compiling kernels for the CPU, which happens once on a machine. `gpuaug warmup` does it beforehand, and "
@@ -215,14 +216,27 @@ class _Watch(event.Listener):
 
 
 class _Lock(event.Listener):
-    """Listens to threads that are about to wait for Numba's lock."""
+    """Listens to threads that are about to wait for Numba's lock, and have released it.
+
+    With `only_ready` a thread takes it here, once more than Numba does: whoever holds it may be about to compile. It
+    waits only for a thread that loads a kernel.
+    """
+
+    def __init__(self) -> None:
+        self.lock = compat.compiler_lock()
 
     def on_start(self, event: Any) -> None:
-        if getattr(_mode, "only_ready", False) and watch.depth > 0:
+        if not getattr(_mode, "only_ready", False):
+            return
+        while self.lock is not None and not self.lock.acquire(timeout=LOOK):
+            if watch.depth > 0:
+                raise NotReady
+        if self.lock is None and watch.depth > 0:
             raise NotReady
 
     def on_end(self, event: Any) -> None:
-        """Nothing."""
+        if self.lock is not None and getattr(_mode, "only_ready", False):
+            self.lock.release()
 
 
 watch = _Watch()
