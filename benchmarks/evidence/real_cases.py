@@ -61,14 +61,14 @@ def cifar(folder: Path) -> Any:
         place.mkdir(parents=True)
         draw = np.random.default_rng(0)
         for name, _ in Cifar.train_list:
-            data = draw.integers(0, 256, (400, 3072), np.uint8)
-            (place / name).write_bytes(pickle.dumps({"data": data, "labels": [n % 10 for n in range(400)]}))
+            data = draw.integers(0, 256, (1600, 3072), np.uint8)
+            (place / name).write_bytes(pickle.dumps({"data": data, "labels": [n % 10 for n in range(1600)]}))
     steps = v2.Compose([v2.RandomCrop(32, padding=4), v2.RandomHorizontalFlip(), v2.AutoAugment(), *TENSOR])
     return loader(Cifar(str(folder / "cifar"), transform=steps))
 
 
 def fake_data(folder: Path) -> Any:
-    return loader(datasets.FakeData(4 * COUNT, (3, 96, 96), 10, v2.Compose(list(TENSOR))))
+    return loader(datasets.FakeData(REPEATS * COUNT, (3, 96, 96), 10, v2.Compose(list(TENSOR))))
 
 
 class Masks(Dataset[Any]):

@@ -19,17 +19,19 @@ import os
 import statistics
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from gpuaug.profiler.judge.verdict import free, gain
 from gpuaug.profiler.machine import Drift
-from gpuaug.profiler.measure import passes
 from gpuaug.profiler.measure.loaders import data_loader
+from gpuaug.profiler.measure.passes import FEWEST
 from gpuaug.profiler.report import Report
 from gpuaug.profiler.session import measure
 from gpuaug.profiler.show.words import doubts
@@ -100,6 +102,24 @@ def limit(report: Report) -> tuple[str, list[str]]:
     return found.name, [*rows, "storage"] if found.name == "decode" else rows  # decoders read the file
 
 
+def pace(loader: Any, step: Callable[[Any], Any] | None, seconds: float, warm: int) -> float:
+    """Seconds per batch, without the first `warm` batches of each epoch: the queues are empty then."""
+    begun, total, count = time.perf_counter(), 0.0, 0
+    while True:
+        marks = []
+        for batch in loader:
+            if step is not None:
+                step(batch)
+            marks.append(time.perf_counter())
+            if marks[-1] >= begun + seconds and len(marks) > warm + FEWEST:
+                break
+        if len(marks) <= warm + 1:
+            raise ValueError(f"real_loaders: epochs must have more than {warm + 1} batches, got {len(marks)}.")
+        total, count = total + marks[-1] - marks[warm - 1], count + len(marks) - warm
+        if marks[-1] >= begun + seconds:
+            return total / count
+
+
 def run(case: Case, folder: Path, seconds: float = 10.0, turns: int = 3) -> Result:
     """Profile a loader, take its main stage out, and measure.
 
@@ -121,11 +141,10 @@ def run(case: Case, folder: Path, seconds: float = 10.0, turns: int = 3) -> Resu
     for turn in range(turns):
         for which in (0, 1) if turn % 2 == 0 else (1, 0):
             if which == 0:
-                times[0].append(passes.timed("before", loader, step, each, warm).pace)
+                times[0].append(pace(loader, step, each, warm))
             else:
                 with taken_out(loader, group, rows):
-                    after = None if group == "model" else step
-                    times[1].append(passes.timed("after", loader, after, each, warm).pace)
+                    times[1].append(pace(loader, None if group == "model" else step, each, warm))
         drift.look()
     measured = statistics.median(times[0]) / statistics.median(times[1])
     return Result(

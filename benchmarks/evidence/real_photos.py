@@ -21,7 +21,7 @@ __all__ = [
 
 BATCH = 16
 COUNT = 128  # images
-REPEATS = 10  # of each in an epoch, which is long enough not to be all start
+REPEATS = 40  # of each in an epoch
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 TENSOR = (v2.PILToTensor(), v2.ToDtype(torch.float32, scale=True))
 
@@ -56,17 +56,22 @@ def loader(dataset: Any, **options: Any) -> DataLoader[Any]:
 
 
 class PerProcess:
-    """An open file or connection; each process opens its own."""
+    """An open file or connection; each process opens its own, and closes it before it forks."""
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self.make = make
-        self.opened: dict[int, Any] = {}
+        self.opened: Any = None
+        os.register_at_fork(before=self.close)
 
     def __call__(self) -> Any:
-        number = os.getpid()
-        if number not in self.opened:
-            self.opened[number] = self.make()
-        return self.opened[number]
+        if self.opened is None:
+            self.opened = self.make()
+        return self.opened
+
+    def close(self) -> None:
+        if self.opened is not None:
+            self.opened.close()
+            self.opened = None
 
 
 class Samples(Dataset[Any]):

@@ -34,6 +34,7 @@ def conclude(
     skipped: dict[str, str] | None = None,
     alone: float | None = None,
     busy: tuple[float, float, float] | None = None,
+    wrapped: float | None = None,
     functions: Mapping[Key, Times] | None = None,
     overhead: float | None = None,
     moved: MovedLoader | None = None,
@@ -51,6 +52,7 @@ def conclude(
         skipped: {pass: reason why it was not run}.
         alone: Seconds of a step alone, if measured.
         busy: Of a step alone, see `Pass.busy`, if measured.
+        wrapped: Seconds per batch of a wrapper without a step, if there is one and it was measured.
         functions: What was seen of the workers' functions, if they were looked at.
         overhead: Cost of tracing, a fraction of the time, if measured.
         moved: The loader with its augmentation moved to the device, if that is possible.
@@ -61,7 +63,7 @@ def conclude(
         ValueError: If the trace has too few batches, or an id in `ignore` does not exist.
     """
     machine = Machine.here()
-    costs = Costs(trace, cores, alone, busy)
+    costs = Costs(trace, cores, alone, busy, wrapped)
     edge_seconds, edge_gain = epoch_start(costs)
     found = groups(costs)
     verdict = judge(costs, found, edge_gain)
@@ -88,6 +90,7 @@ def conclude(
         overhead=overhead,
         alone=alone,
         busy=busy,
+        wrapped=wrapped,
         edge=edge_seconds,
         verdict=verdict,
         stages=stages(costs),

@@ -41,6 +41,7 @@ class Report:
         overhead: Cost of tracing, a fraction of the time; None if not measured.
         alone: Seconds of a step alone, on batches in memory; None if not measured.
         busy: Of a step alone, see `Pass.busy`; None if not measured.
+        wrapped: Seconds per batch of a wrapper such as DeviceLoader without a step; None for others.
         edge: Extra seconds of the first step of an epoch.
         verdict: What limits the job.
         stages: Time of a batch in each stage.
@@ -74,6 +75,7 @@ class Report:
     reliable: bool
     files: dict[str, str] = field(default_factory=dict)
     busy: tuple[float, float, float] | None = None
+    wrapped: float | None = None
     functions: list[Function] = field(default_factory=list)
     ranks: list[Rank] = field(default_factory=list)
 
@@ -111,7 +113,7 @@ class Report:
     @property
     def costs(self) -> Costs:
         """Costs of the trace, for the replay."""
-        return Costs(self.trace, self.cores, self.alone, self.busy)
+        return Costs(self.trace, self.cores, self.alone, self.busy, self.wrapped)
 
     def slowest(self, count: int = 20) -> list[tuple[int | str | None, float]]:
         """The slowest samples, the slowest first. Each index is listed once.

@@ -59,6 +59,7 @@ class Runs:
         self.passes: list[Pass] = []
         self.skipped: dict[str, str] = {}  # pass -> reason
         self.busy: tuple[float, float, float] | None = None  # see Pass.busy, of the step alone
+        self.wrapped: float | None = None  # seconds per batch of a wrapper alone
         self.functions: dict[Key, Times] = {}
         self.warm = self.own.num_workers * (self.own.prefetch_factor or 2) + 2
         self.origin = time.perf_counter_ns()
@@ -164,10 +165,13 @@ class Runs:
         if self.step is not None and self.budget.fits(self.budget.share(LOADER)):
             self.report("the loader alone")
             self.passes.append(self.timed("loader alone", None, LOADER))
+            self.wrapped = None if self.given is self.own else self.passes[-1].pace
         elif self.step is not None:
             self.skipped["loader alone"] = self.budget.why_not(AFTER_WHOLE)
         if self.given is not self.own:
-            reason = "its own work on a batch has no row, and counts as waiting for data"
+            reason = (
+                "its own work on a batch has no row: it counts as waiting for data, and no prediction is shorter"
+            )
             self.skipped[f"inside {type(self.given).__name__}"] = reason
         return alone
 

@@ -223,6 +223,7 @@ def measure(
         skipped=run.skipped,
         alone=alone,
         busy=run.busy,
+        wrapped=run.wrapped,
         functions=run.functions,
         overhead=overhead,
         moved=moved,

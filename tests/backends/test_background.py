@@ -191,7 +191,7 @@ def test_other_threads_of_a_batch_compile_nothing_either() -> None:
 def test_a_thread_does_not_wait_for_one_that_is_about_to_compile(
     compiles: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Numba takes its lock, then says that it compiles: in between, a thread that loads and one that compiles look alike."""
+    """Numba takes its lock, then says that it compiles: in between it looks as if it loaded a kernel."""
     held, go = threading.Event(), threading.Event()
 
     def other() -> None:

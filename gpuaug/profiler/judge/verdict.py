@@ -22,6 +22,7 @@ NOTHING, LITTLE, SOME = 1.03, 1.10, 1.25  # limits of the gains for which data p
 SLOW_WORKER = 1.3  # time of a slow worker / median of the others, at least
 TAIL = 1.10  # gain of equal batches, from which on the cause is a tail
 THREADS = 1.5  # threads of a worker that compute at once, from which on it counts as multithreaded
+PAIRS = ("fetch", "send", "receive", "step", "late")  # parts of a Load with two times
 CONTENDED = 0.15  # fraction of the fetch that waits for a core, from which on the cause is cores
 
 MODEL = ("model", FORWARD, BACKWARD, OPTIMIZER, DEVICE, REST)  # rows of the step that the user did not mark
@@ -283,9 +284,9 @@ def tail_gain(costs: Costs) -> float:
     """How many times as fast the job would be if every batch had the mean costs."""
     order = np.arange(len(costs.batches))
     loads = costs.loads(Change(), order)
-    means = {name: np.mean([getattr(load, name) for load in loads], 0) for name in ("fetch", "send", "receive", "step")}
-    fetch, send, receive, step = ((float(pair[0]), float(pair[1])) for pair in means.values())
-    mean = Load(fetch, send, receive, float(np.mean([load.pin for load in loads])), 0.0, step)
+    means = {name: np.mean([getattr(load, name) for load in loads], 0) for name in PAIRS}
+    fetch, send, receive, step, late = ((float(pair[0]), float(pair[1])) for pair in means.values())
+    mean = Load(fetch, send, receive, float(np.mean([load.pin for load in loads])), 0.0, step, late)
     ahead = costs.setting.workers * costs.setting.prefetch
     times = math.ceil((4 * ahead + 16) / len(order))
     real = replay(loads * times, costs.setting).ends

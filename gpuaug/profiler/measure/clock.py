@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-__all__ = ["Clocks", "Moment", "Notes", "Span", "Timed", "clocks", "mine", "moment", "stage"]
+__all__ = ["Clocks", "Notes", "Span", "Timed", "clocks", "mine", "stage"]
 
 Span = tuple[int, int]  # perf_counter nanoseconds
 Clocks = tuple[int, int, int]  # nanoseconds of this thread: wall, on a core, waiting for a core
@@ -65,15 +65,15 @@ class Notes:
         together: Whether the data set fetched all samples at once, so that each has the same part of the time.
         threads: Time of all threads of the process on cores, in ns.
         sent, received, pinned: Spans of pickling, unpickling and `pin_memory`; None if it did not happen.
-        moved: Time on a core of pickling and of unpickling, in ns.
+        moved, queued: Time of pickling and of unpickling on a core, and waiting for a core, in ns.
         functions: What a `Sampler` saw during the fetch; None without one.
         fetching: Whether these are the notes of a fetch; else of a step.
         before: Notes of this thread before these.
     """
 
     __slots__ = (
-        "before", "clocks", "fetch", "fetching", "functions", "inner", "moved", "pinned", "process", "received",
-        "samples", "sent", "stages", "threads", "together",
+        "before", "clocks", "fetch", "fetching", "functions", "inner", "moved", "pinned", "process", "queued",
+        "received", "samples", "sent", "stages", "threads", "together",
     )  # fmt: skip
 
     def __init__(self, detailed: bool, fetching: bool = False, before: Notes | None = None) -> None:
@@ -88,7 +88,7 @@ class Notes:
         self.sent: Span | None = None
         self.received: Span | None = None
         self.pinned: Span | None = None
-        self.moved = (0, 0)
+        self.moved = self.queued = (0, 0)
         self.functions: dict[Any, Any] | None = None
         self.inner: stage | None = None  # the present stage
 
@@ -103,27 +103,20 @@ class Notes:
             self.threads,
             self.together,
             self.functions,
-            moment(),
+            clocks(),
         )
         return _arrived, found
 
 
-Moment = tuple[int, int]  # nanoseconds of this thread: wall, on a core
-
-
-def moment() -> Moment:
-    return time.perf_counter_ns(), time.thread_time_ns()
-
-
 def _arrived(
-    process: int, fetch: Span, clocks: Clocks, samples: Any, stages: Any, threads: int, together: bool, functions: Any,
-    left: Moment,
-) -> tuple[Notes, Moment, Moment]:  # fmt: skip
-    """(notes, moment of pickling, moment of unpickling)."""
+    process: int, fetch: Span, spent: Clocks, samples: Any, stages: Any, threads: int, together: bool, functions: Any,
+    left: Clocks,
+) -> tuple[Notes, Clocks, Clocks]:  # fmt: skip
+    """(notes, clocks of pickling, clocks of unpickling)."""
     notes = Notes(False)
-    notes.process, notes.fetch, notes.clocks, notes.threads = process, fetch, clocks, threads
+    notes.process, notes.fetch, notes.clocks, notes.threads = process, fetch, spent, threads
     notes.samples, notes.stages, notes.together, notes.functions = samples, stages, together, functions
-    return notes, left, moment()
+    return notes, left, clocks()
 
 
 class stage:  # noqa: N801  # used as a statement, like contextlib's

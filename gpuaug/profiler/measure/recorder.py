@@ -12,7 +12,7 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from gpuaug.profiler.measure import instrument
-from gpuaug.profiler.measure.clock import Notes, clocks, mine
+from gpuaug.profiler.measure.clock import Clocks, Notes, clocks, mine
 from gpuaug.profiler.measure.contents import count, samples_in
 from gpuaug.profiler.measure.functions import merged
 from gpuaug.profiler.measure.loaders import check_traceable, data_loader, rewrapped, traced
@@ -163,15 +163,16 @@ class Recorder(_Proxy):
         self._epoch += 1
         last = begun
         while True:
-            asked = time.perf_counter_ns()
+            look = self._looks()
+            asked = clocks() if look else (time.perf_counter_ns(), 0, 0)
             try:
                 found = next(iterator)
             except StopIteration:
                 self._ends.append((time.perf_counter_ns() - last) * SECOND)
                 return
-            given = time.perf_counter_ns()
+            given = clocks() if look else (time.perf_counter_ns(), 0, 0)
             if first:
-                self._starts.append((self._seconds(begun), self._seconds(there), self._seconds(given)))
+                self._starts.append((self._seconds(begun), self._seconds(there), self._seconds(given[0])))
                 first = False
             if isinstance(found, TracedBatch):
                 notes, found = found.notes, found.batch
@@ -189,12 +190,16 @@ class Recorder(_Proxy):
                 yield found
                 continue
             self._steps += 1
-            look = self._steps <= LOOKED or self._steps % LOOKED_AGAIN == 0
             with _Seen(notes, epoch, asked, given, self._contents, look) as seen:
                 self._seen.append(seen)
                 yield found
                 del found
             last = seen.end[0]
+
+    def _looks(self) -> bool:
+        """Whether all clocks are read for the next batch and its step."""
+        number = self._steps + 1
+        return number <= LOOKED or number % LOOKED_AGAIN == 0
 
     def _count(self, batch: Any, notes: Notes) -> None:
         """Count the contents of some batches, and look at the memory: they differ little, and it takes time."""
@@ -230,8 +235,10 @@ class Recorder(_Proxy):
             received=self._span(notes.received),
             pinned=self._span(notes.pinned),
             moved=(notes.moved[0] * SECOND, notes.moved[1] * SECOND),
-            asked=self._seconds(seen.asked),
-            given=self._seconds(seen.given),
+            queued=(notes.queued[0] * SECOND, notes.queued[1] * SECOND),
+            request=seen.request(),
+            asked=self._seconds(seen.asked[0]),
+            given=self._seconds(seen.given[0]),
             done=self._seconds(seen.end[0]),
             step=step,
             marks={} if seen.marks is None else seen.marks.marks(),
@@ -268,7 +275,13 @@ class _Seen:
                  "start")  # fmt: skip
 
     def __init__(
-        self, notes: Notes, epoch: int, asked: int, given: int, contents: tuple[int, int, int, int, int], look: bool
+        self,
+        notes: Notes,
+        epoch: int,
+        asked: Clocks,
+        given: Clocks,
+        contents: tuple[int, int, int, int, int],
+        look: bool,
     ) -> None:
         self.notes, self.epoch, self.asked, self.given, self.contents = notes, epoch, asked, given, contents
         self.marks = StepNotes() if look else None
@@ -276,13 +289,19 @@ class _Seen:
 
     def __enter__(self) -> _Seen:
         self.events = events()
-        self.start = self.end = (self.given, 0, 0)
+        self.start = self.end = (self.given[0], 0, 0)
         if self.marks is not None:
             self.before, mine.notes = mine.notes, self.marks
             self.process = -time.process_time_ns()
             self.marks.device = self.events is not None
             self.start = self.end = self.marks.since = together()
         return self
+
+    def request(self) -> Interval | None:
+        """(cpu, queue) in seconds of the main thread while it waited for the batch and took it."""
+        if self.marks is None:
+            return None
+        return (self.given[1] - self.asked[1]) * SECOND, (self.given[2] - self.asked[2]) * SECOND
 
     def phases(self) -> dict[str, float]:
         """{phase: seconds on the device}; waits for it."""

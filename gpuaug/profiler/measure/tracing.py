@@ -18,7 +18,7 @@ from torch.utils.data import Dataset, IterableDataset
 from torch.utils.data._utils.pin_memory import pin_memory
 
 from gpuaug.profiler.measure import instrument
-from gpuaug.profiler.measure.clock import Moment, Notes, clocks, mine, moment, stage
+from gpuaug.profiler.measure.clock import Clocks, Notes, clocks, mine, stage
 from gpuaug.profiler.measure.functions import Sampler
 
 __all__ = [
@@ -252,11 +252,11 @@ class _First:
     """Records when it is pickled, and when it is unpickled."""
 
     def __reduce__(self) -> Any:
-        return _first, (moment(),)
+        return _first, (clocks(),)
 
 
-def _first(left: Moment) -> tuple[Moment, Moment]:
-    return left, moment()
+def _first(left: Clocks) -> tuple[Clocks, Clocks]:
+    return left, clocks()
 
 
 class TracedBatch:
@@ -277,8 +277,9 @@ class TracedBatch:
         return self
 
 
-def _unpack(first: tuple[Moment, Moment], batch: Any, last: tuple[Notes, Moment, Moment]) -> TracedBatch:
+def _unpack(first: tuple[Clocks, Clocks], batch: Any, last: tuple[Notes, Clocks, Clocks]) -> TracedBatch:
     (left, arrived), (notes, left_last, arrived_last) = first, last
     notes.sent, notes.received = (left[0], left_last[0]), (arrived[0], arrived_last[0])
     notes.moved = left_last[1] - left[1], arrived_last[1] - arrived[1]
+    notes.queued = left_last[2] - left[2], arrived_last[2] - arrived[2]
     return TracedBatch(batch, notes)

@@ -17,6 +17,9 @@ __all__ = ["Change", "Costs"]
 
 RESAMPLES = 24  # random orders of the batches, for an interval
 COVER = (0.05, 0.95)  # quantiles of the resamples that are the ends of an interval
+ROUNDS = 4  # replays to find how late the main thread gets a core
+MOST_LATE = 4.0  # longest wait for a core / its measured mean
+OWN = 1.25  # time of a wrapper / predicted time of the loader in it, from which on the rest is the wrapper's own work
 BASE_WAIT = 0.05  # quantile of the waits in pickling and unpickling that does not come from the worker's lock
 
 Order = NDArray[np.intp]  # numbers of batches
@@ -53,6 +56,7 @@ class Costs:
         alone: Seconds of a step while no worker runs, if measured.
         busy: Seconds of such a step that (its thread computed, all threads of its process computed, its thread waited
             for a core), if measured.
+        wrapped: Seconds per batch of a wrapper that nothing waits for, if the loader is one and this was measured.
 
     Attributes:
         rows: Rows in the order in which a batch passes the stages.
@@ -64,7 +68,12 @@ class Costs:
     """
 
     def __init__(
-        self, trace: Trace, cores: float, alone: float | None = None, busy: tuple[float, float, float] | None = None
+        self,
+        trace: Trace,
+        cores: float,
+        alone: float | None = None,
+        busy: tuple[float, float, float] | None = None,
+        wrapped: float | None = None,
     ) -> None:
         self.trace, self.cores = trace, cores
         self.setting = Setting(
@@ -93,6 +102,9 @@ class Costs:
             worker_threads=worker_threads([batch for batch, _ in batches]),
         )
         self._base: dict[bytes, float] = {}
+        self.late = (0.0, 0.0)
+        self._find_late()
+        self._wrapper = self._own_time(wrapped)
 
     def _step(
         self, alone: float | None, busy: tuple[float, float, float] | None
@@ -112,6 +124,34 @@ class Costs:
         threads = spent / main if main > 0.001 * len(looked) else 1.0
         return alone, None, min(max(1.0, threads), most)
 
+    def _find_late(self) -> None:
+        """Set `late`, at a request and in the step, so that the main thread waits for cores as long as was measured.
+
+        A thread that wakes up while all cores are busy, or wakes another one, waits until a core is given up. That
+        takes longer than an even share of the cores would; see `Load.late`.
+        """
+        looked = [(b.request[1], b.step[1]) for b, _ in self.batches if b.request is not None and b.step is not None]
+        waits = np.mean(looked, 0) if looked else np.zeros(2)
+        total = float(waits.sum())
+        if not self.setting.workers or total <= 0:
+            return
+        order = np.arange(len(self.batches))
+        part = 1.0
+        for _ in range(ROUNDS):
+            self.late = (float(part * waits[0]), float(part * waits[1]))
+            found = replay(self.loads(Change(), order), self.setting)
+            shared, late = found.shared / len(order), found.late / len(order)
+            if late <= 0:
+                return
+            part = min(MOST_LATE, part * max(0.0, total - shared) / late)
+
+    def _own_time(self, wrapped: float | None) -> float:
+        """Seconds per batch of a wrapper's own work, which has no row; 0 if its loader takes as long."""
+        if wrapped is None:
+            return 0.0
+        steps = [row.name for row in self.rows if row.place == "step"]
+        return wrapped if wrapped > OWN * self.simulate(Change(factors=dict.fromkeys(steps, 0.0))) else 0.0
+
     def row(self, name: str) -> Row:
         """The row of this name; ValueError if there is none."""
         for row in self.rows:
@@ -122,17 +162,31 @@ class Costs:
     def loads(self, change: Change, order: Order) -> list[Load]:
         """The costs of the batches after a change, in an order."""
         sums = {place: np.zeros((2, len(order))) for place in PLACES}
+        before = dict.fromkeys(PLACES, 0.0)
         for row in self.rows:
+            before[row.place] += float(row.computing[order].sum() + row.waiting[order].sum())
             factor = change.factors.get(row.name, 1.0)
             if row.place in ("feeder", "receive", "pin"):
                 factor *= change.transport
             sums[row.place] += factor * np.stack([row.computing[order], row.waiting[order]])
+        late = tuple(
+            wait * min(1.0, float(sums[place].sum()) / before[place]) if before[place] > 0 else 0.0
+            for wait, place in zip(self.late, ("receive", "step"), strict=True)
+        )
         self._scale_lock_waits(sums, order)
         worker, send, receive, step = (sums[place].T.tolist() for place in ("worker", "feeder", "receive", "step"))
         pin = sums["pin"].sum(0).tolist()
         more = change.added
         return [
-            Load((w[0], w[1]), (s[0], s[1]), (r[0], r[1]), p, change.ahead[0], (m[0] + more[0], m[1] + more[1]))
+            Load(
+                (w[0], w[1]),
+                (s[0], s[1]),
+                (r[0], r[1]),
+                p,
+                change.ahead[0],
+                (m[0] + more[0], m[1] + more[1]),
+                (late[0], late[1]),
+            )
             for w, s, r, p, m in zip(worker, send, receive, pin, step, strict=True)
         ]
 
@@ -205,10 +259,10 @@ class Costs:
         return found
 
     def _minimum(self, change: Change) -> float:
-        """Seconds of the step alone after a change: no setting of a loader can be faster."""
+        """Seconds of the step alone after a change, or of a wrapper's own work: no setting of a loader is faster."""
         rows = [row for row in self.rows if row.place == "step"]
         step = sum(change.factors.get(row.name, 1.0) * row.seconds for row in rows) + sum(change.added)
-        return min(self.pace, step)
+        return min(self.pace, max(step, self._wrapper))
 
     @property
     def residual(self) -> float:

@@ -2,7 +2,8 @@
 
 A DataLoader requests batches from its workers in turn, `prefetch_factor` in advance, delivers them in order, and
 requests one more for each one delivered. So one slow batch delays all batches behind it, and mean times are too
-optimistic. Everything that computes at the same moment shares the cores evenly.
+optimistic. Everything that computes at the same moment shares the cores evenly. What wakes up while all cores are busy
+waits for one first, see `Load.late`.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ class Load:
         pin: Copying into pinned memory, in the pinning thread.
         ahead: Computing in a thread of the main process that works ahead of the consumer, as in gpuaug's DeviceLoader.
         step: (computing, waiting) of the consumer, from receiving a batch to requesting the next one.
+        late: Waiting of the consumer for a core when the batch arrives, and after it has waited in the step. It ends at
+            once when a core is free.
     """
 
     fetch: tuple[float, float]
@@ -36,6 +39,7 @@ class Load:
     pin: float = 0.0
     ahead: float = 0.0
     step: tuple[float, float] = (0.0, 0.0)
+    late: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -70,13 +74,19 @@ class Outcome:
     Attributes:
         ends: End of each step since the start.
         waits: Wait before each step.
+        shared: Time that receiving and the steps took longer in all, since they shared the cores.
+        late: Time that the consumer waited for a core in all, see `Load.late`.
     """
 
     ends: list[float] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
+    shared: float = 0.0
+    late: float = 0.0
 
 
-Phase = tuple[float, float]  # (number of threads that compute, 0 while waiting; seconds)
+Phase = tuple[float, float]  # (number of threads that compute, 0 while waiting, LATE while waiting for a core; seconds)
+LATE = -1.0
+CONSUMER = ("received", "stepped")  # ends of tasks of the main thread
 
 
 class _Task:
@@ -204,9 +214,10 @@ class _Replay:
         assert self.since is not None
         self.outcome.waits.append(self.clock - self.since)
         self.since = None
-        computing, waiting = self.loads[number].step
+        (computing, waiting), (arriving, waking) = self.loads[number].step, self.loads[number].late
         self.given += 1
-        self.start([(self.setting.threads, computing), (0.0, waiting)], ("stepped", number))
+        phases = [(LATE, arriving), (self.setting.threads, computing), (0.0, waiting), (LATE, waking)]
+        self.start(phases, ("stepped", number))
 
     def finish(self, then: tuple[str, int]) -> None:
         what, number = then
@@ -250,13 +261,22 @@ class _Replay:
 
     def advance(self) -> None:
         """Advance the clock to the next end of a phase."""
-        demand = sum(task.phases[0][0] for task in self.tasks)
+        demand = sum(max(0.0, task.phases[0][0]) for task in self.tasks)
         rate = min(1.0, self.setting.cores / demand) if demand else 1.0
-        ahead = min(task.left / rate if task.phases[0][0] else task.left for task in self.tasks)
+        if demand <= self.setting.cores - 0.5:
+            for task in self.tasks:
+                task.left = 0.0 if task.phases[0][0] == LATE else task.left
+        ahead = min(task.left / rate if task.phases[0][0] > 0 else task.left for task in self.tasks)
         self.clock += ahead
         ended = []
         for task in self.tasks:
-            task.left -= ahead * rate if task.phases[0][0] else ahead
+            kind = task.phases[0][0]
+            computes = kind > 0
+            task.left -= ahead * rate if computes else ahead
+            if computes and task.then[0] in CONSUMER:
+                self.outcome.shared += ahead * (1 - rate)
+            elif kind == LATE:
+                self.outcome.late += ahead
             if task.left <= TINY:
                 ended.append(task)
         for task in ended:
@@ -298,6 +318,7 @@ def replay(loads: Sequence[Load], setting: Setting) -> Outcome:
         raise ValueError(
             f"replay: `setting` must have workers >= 0, prefetch >= 1, cores and threads > 0, got {setting}."
         )
-    if any(min(*load.fetch, *load.send, *load.receive, load.pin, load.ahead, *load.step) < 0 for load in loads):
+    times = ((*x.fetch, *x.send, *x.receive, x.pin, x.ahead, *x.step, *x.late) for x in loads)
+    if any(min(each) < 0 for each in times):
         raise ValueError("replay: `loads` must be at least 0 seconds each. Check the clocks of the trace.")
     return _Replay(loads, setting).run()

@@ -16,6 +16,7 @@ __all__ = ["MIN_BATCHES", "PLACES", "Row", "rows_of", "steady", "worker_threads"
 MIN_BATCHES = 6  # smallest number of batches after the warm-up
 MAX_BATCHES = 400  # largest number of batches that are used: more add little, and take long to replay
 SEVERAL = 1.2  # computing threads of a worker, from which on it counts as multithreaded
+TAIL = 0.95  # quantile of the times of pickling and unpickling, above which they are not usual
 ENOUGH = 3  # values for a median
 READERS = ("read", "decode", "getitem")  # stages whose waiting belongs to the row storage
 IN_STEP = " (step)"  # suffix of a mark in the step whose name is that of a stage in the workers
@@ -88,6 +89,9 @@ def rows_of(trace: Trace, batches: Sequence[Batch], alone: float | None, computi
         computing: Seconds of a step alone in which it computes, if measured.
     """
     found = [*_worker_rows(trace, batches), *_transport_rows(trace, batches)]
+    receive = next((row for row in found if row.place == "receive"), None)
+    if receive is not None and not any(batch.pinned for batch in batches):
+        receive.computing = receive.computing + first_use(batches, computing)
     names = {row.name for row in found}
     for row in _step_rows(batches, alone, computing):
         row.name += IN_STEP if row.name in names else ""
@@ -152,24 +156,50 @@ def _transport_rows(trace: Trace, batches: Sequence[Batch]) -> list[Row]:
     pinned = np.array([b.pinned[1] - b.pinned[0] if b.pinned else 0.0 for b in batches])
     extra = _receiving(batches)
     return [
-        Row("send", "feeder", False, *_halves(sent, [b.moved[0] for b in batches], 0.0)),
-        Row("receive", "receive", False, *_halves(received, [b.moved[1] for b in batches], extra)),
+        Row("send", "feeder", False, *_halves(sent, 0, batches, 0.0)),
+        Row("receive", "receive", False, *_halves(received, 1, batches, extra)),
         Row("pin", "pin", False, pinned, nothing),
     ]
 
 
-def _halves(spans: Array, computed: Sequence[float], extra: float) -> tuple[Array, Array]:
-    """(computing, waiting) of time spans of which `computed` was on a core; waiting is cut at four times its median."""
-    computing = np.minimum(np.array(computed), spans)
-    waiting = spans - computing
-    return computing + extra, np.minimum(waiting, 4 * np.median(waiting) + 1e-3)
+def _halves(spans: Array, side: int, batches: Sequence[Batch], extra: float) -> tuple[Array, Array]:
+    """(computing, waiting) of pickling (0) or unpickling (1); the longest are cut, as of a collection of garbage.
+
+    Waiting for a core is neither: the replay has the cores.
+    """
+    computing = np.minimum(np.array([b.moved[side] for b in batches]), spans)
+    waiting = np.maximum(0.0, spans - computing - np.array([b.queued[side] for b in batches]))
+    computing, waiting = (np.minimum(times, np.quantile(times, TAIL)) for times in (computing, waiting))
+    return computing + extra, waiting
+
+
+def first_use(batches: Sequence[Batch], alone: float | None) -> float:
+    """Seconds that a step computes longer in the loop than alone, on batches in memory that it has seen before.
+
+    Memory that a worker has written is mapped page by page when it is read for the first time, and is in no cache.
+    """
+    looked = [batch.step for batch in batches if batch.step is not None]
+    spent = sum(step[0] for step in looked)
+    if alone is None or not looked or sum(step[2] for step in looked) > SEVERAL * spent:  # threads wait for one another
+        return 0.0
+    return max(0.0, spent / len(looked) - alone)
+
+
+def waits_are_known(batches: Sequence[Batch]) -> bool:
+    """Whether the system says how long a thread waits for a core; only Linux does."""
+    return any(batch.queue > 0 or (batch.step is not None and batch.step[1] > 0) for batch in batches)
 
 
 def _receiving(batches: Sequence[Batch]) -> float:
-    """Seconds that receiving takes beyond unpickling, from batches that were ready when they were requested.
+    """Seconds that receiving takes beyond unpickling.
 
-    If there are none: from the end of pickling to the start of unpickling, and from the end of that to the user.
+    The main thread's time on a core while it waits for a batch and takes it, where that was read, and where no thread
+    pins. Else from batches that were ready when they were requested; if there are none: from the end of pickling to the
+    start of unpickling, and from the end of that to the user.
     """
+    looked = [(batch, batch.request[0]) for batch in batches if batch.request is not None and batch.received]
+    if len(looked) >= ENOUGH and waits_are_known(batches) and not any(batch.pinned for batch in batches):
+        return max(0.0, float(np.median([spent - batch.moved[1] for batch, spent in looked])))
     spans = [(b, b.sent, b.pinned or b.received, b.received) for b in batches if b.sent and b.received]
     ready = [
         b.given - b.asked - (r[1] - r[0]) for b, sent, _, r in spans if sent[1] <= b.asked <= r[0] and not b.pinned

@@ -33,7 +33,8 @@ class Batch:
         together: Whether the data set fetched all samples at once, so that each has the same part of the time.
         stages: {name: (wall, cpu, queue)} without the time of inner stages; None if not timed in detail.
         sent, received, pinned: Spans of pickling, unpickling and pinning; None if it did not happen.
-        moved: Time on a core of pickling, and of unpickling.
+        moved, queued: Time of pickling and of unpickling on a core, and waiting for a core.
+        request: (cpu, queue) of the main thread from `asked` to `given`; None if only the wall clock was read.
         asked: Moment at which the main process requested the batch.
         given: Moment at which the main process received the batch.
         done: Moment at which the step ended.
@@ -72,6 +73,8 @@ class Batch:
     float_bytes: int
     together: bool = False
     phases: dict[str, float] = field(default_factory=dict)
+    queued: Interval = (0.0, 0.0)
+    request: Interval | None = None
 
     @property
     def blocked(self) -> float:
