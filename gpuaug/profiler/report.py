@@ -49,7 +49,7 @@ class Report:
         advice: Recommendations, the largest gain first.
         receipt: Measured gain of the first recommendation; None if not measured.
         drift: Change of the cores' speed during the profile, a fraction.
-        reliable: Whether `drift` is at most 10 %.
+        reliable: Whether `drift` is at most 15 %.
         files: {index as text: path} of the slowest samples, where the data set lists files.
         functions: Functions in which the workers spend the time of their rows; empty if they were not looked at.
         ranks: Times of every rank of a distributed job, if they were gathered.

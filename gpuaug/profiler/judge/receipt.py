@@ -28,7 +28,7 @@ class Receipt:
         predicted: Gain that the replay predicted.
         measured: Measured gain; its interval is that of the worst and the best pair of runs.
         error: predicted / measured - 1.
-        reliable: Whether the speed of the cores changed by at most 10 % during the runs.
+        reliable: Whether the speed of the cores changed by at most 15 % during the runs.
         drift: Change of the cores' speed, a fraction.
         before, after: Seconds per batch of each run.
     """
