@@ -224,7 +224,7 @@ def _planted(found: Run) -> str:
         f"{total['runs']} runs: {total['right']:.0%} of the verdicts right (goal: 95 %), predicted gains wrong by "
         f"{total['error_median']:.1%} in the median (5 %) and {total['error_p95']:.1%} at the 95th percentile (15 %), "
         f"{total['wrong_signs']:.0f} wrong signs (0), {total['false_alarms']:.0%} false alarms (5 %). In "
-        f"{total['unreliable']} of the runs the cores' speed changed by more than 10 %; they count like the others. "
+        f"{total['unreliable']} of the runs the cores' speed changed by more than 15 %; they count like the others. "
         f"Tracing makes batches of 10 ms {_longer(cost['workers bind'])} longer if the workers are the bottleneck, and "
         f"{_longer(cost['the step binds'])} longer if the step is (1 %). In brackets: the goals and the intervals."
     )

@@ -169,9 +169,7 @@ class Runs:
         elif self.step is not None:
             self.skipped["loader alone"] = self.budget.why_not(AFTER_WHOLE)
         if self.given is not self.own:
-            reason = (
-                "its own work on a batch has no row: it counts as waiting for data, and no prediction is shorter"
-            )
+            reason = "its own work on a batch has no row: it counts as waiting for data, and no prediction is shorter"
             self.skipped[f"inside {type(self.given).__name__}"] = reason
         return alone
 

@@ -64,6 +64,46 @@ def test_a_probe_measures_every_part() -> None:
     assert found.device == "cpu"
 
 
+class Opening(Photos):
+    """Opens a file at its first sample, as data sets of HDF5 and LMDB do; it must not be open before workers start."""
+
+    opened = False
+
+    def __getitem__(self, index: int) -> Any:
+        self.opened = True
+        return super().__getitem__(index)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_workers_share_no_open_file_with_this_process(workers: int) -> None:
+    dataset = Opening(still())
+    state = torch.random.get_rng_state()
+    moved = move(DataLoader(dataset, 4, num_workers=workers), CPU)
+    assert dataset.opened == (workers == 0)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert moved.samples.found > 0
+    alone = move(DataLoader(Opening(still()), 4), CPU).samples
+    for ours, theirs in ((moved.samples.before, alone.before), (moved.samples.after, alone.after)):
+        assert len(ours) == 4
+        assert all(torch.equal(left[0], right[0]) for left, right in zip(ours, theirs, strict=True))
+    assert probe(DataLoader(dataset, 4, num_workers=workers), moved).kept > 0
+
+
+class Broken(Photos):
+    class RefusedError(Exception):
+        def __init__(self, one: int, two: int) -> None:  # its copy in another process cannot be made
+            super().__init__("no photo today")
+
+    def __getitem__(self, index: int) -> Any:
+        raise Broken.RefusedError(1, 2)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_the_error_of_a_data_set_is_told(workers: int) -> None:
+    with pytest.raises(ValueError, match=r"^RefusedError: no photo today$"):
+        move(DataLoader(Broken(still()), 4, num_workers=workers), CPU)
+
+
 class Around(Photos):
     """Holds another data set."""
 

@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from torch.utils.data._utils.collate import default_collate
 
 from gpuaug.profiler.judge.paste import moved_code, owner_of
+from gpuaug.profiler.judge.samples import Samples, fetch
 from gpuaug.profiler.machine import cores
 from gpuaug.profiler.measure.loaders import data_loader
 from gpuaug.profiler.model.trace import batch_size
@@ -47,6 +48,7 @@ class MovedLoader:
         augment: A gpuaug.Augment on `device`.
         device: Device that augments.
         code: Lines of code to change.
+        samples: The first samples, now and moved; `found` is the seconds that `to_tensor` took for them.
     """
 
     loader: DataLoader[Any]
@@ -54,6 +56,7 @@ class MovedLoader:
     augment: Any
     device: torch.device
     code: str
+    samples: Samples
 
     def __iter__(self) -> Iterator[Any]:
         from gpuaug.data.loader import DeviceLoader
@@ -75,13 +78,12 @@ class _ToTensor:
         self._made = found
         return found
 
-    def check(self, sample: Any) -> None:
-        """Check that a sample of the data set holds the image as this transform returned it."""
+    def seconds_if_last(self, sample: Any) -> float | None:
+        """`seconds`; None if a sample of the data set does not hold the image as this transform returned it."""
         parts = sample.values() if isinstance(sample, Mapping) else sample
         parts = parts if isinstance(sample, (Mapping, tuple, list)) else [sample]
-        if self._made is None or not any(part is self._made for part in parts):
-            raise ValueError("the data set changes images after its `transform`")
-        self._made = None
+        made, self._made = self._made, None
+        return self.seconds if made is not None and any(part is made for part in parts) else None
 
     def _tensor(self, image: Any) -> torch.Tensor:
         from torchvision.transforms.v2.functional import pil_to_tensor
@@ -125,16 +127,19 @@ def move(loader: Any, device: torch.device) -> MovedLoader:
         twin = copy.copy(outer)
         twin.__dict__[name] = dataset
         dataset = twin
-    to_tensor.check(dataset[0])
+    count = min(batch_size(inner) or 1, len(inner.dataset))  # type: ignore[arg-type]
+    samples = fetch(inner, dataset, count, to_tensor.seconds_if_last)
+    if samples.found is None:
+        raise ValueError("the data set changes images after its `transform`")
     changed = with_settings(inner, dataset=dataset, collate_fn=ragged_collate)
     augment = Augment(train=converted).to(device)
     code = moved_code(inner, found.path, both, str(device))
-    return MovedLoader(changed, to_tensor, augment, device, code)
+    return MovedLoader(changed, to_tensor, augment, device, code, samples)
 
 
 @dataclass(frozen=True)
 class Probe:
-    """Costs of a batch after augmentation has moved, measured on real samples in this process.
+    """Costs of a batch after augmentation has moved, measured on real samples.
 
     Attributes:
         made: Time to collate and pickle a decoded batch / the same time now.
@@ -157,11 +162,9 @@ def probe(loader: Any, moved: MovedLoader, repeats: int = 3) -> Probe:
     """Measure the costs of a moved batch: of each part the median of `repeats` runs."""
     inner = data_loader(loader)
     size = batch_size(inner) or 1
-    count = min(size, len(inner.dataset))  # type: ignore[arg-type]
-    now = [inner.dataset[k] for k in range(count)]
-    start = moved.to_tensor.seconds
-    decoded = [moved.loader.dataset[k] for k in range(count)]
-    kept = (moved.to_tensor.seconds - start) * size / count
+    now, decoded = moved.samples.before, moved.samples.after
+    count = len(decoded)
+    kept = moved.samples.found * size / count
     assert inner.collate_fn is not None
     assert moved.loader.collate_fn is not None
     before = _transport(inner.collate_fn, now, repeats)
