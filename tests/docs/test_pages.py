@@ -72,7 +72,6 @@ def test_the_pages_that_are_run_elsewhere_are_there() -> None:
         assert any(block.language in PYTHON for block in blocks(NAMES[name])), name
 
 
-
 # ---- migrate.md ------------------------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -11,7 +10,6 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -82,18 +80,15 @@ class Walk:
     def __init__(self, page: str, folder: Path) -> None:
         self.page, self.folder, self.base = page, folder, folder
         self.steps: deque[Block | str] = deque()
+        self.smaller = SMALLER.get(page, {})
         found = [block for block in blocks(ROOT / page) if not block.mark.startswith((BY, NOT_RUN))]
-        smaller = SMALLER.get(page, {})
-        for old in smaller:
+        for old in self.smaller:
             assert any(old in block.code for block in found), f"{page} has no {old!r}"
         for block in found:
-            code = block.code
-            for old, new in smaller.items():
-                code = code.replace(old, new)
             if block.title:
-                self.steps.append(replace(block, code=code))
+                self.steps.append(block)
             elif block.language in SHELL:
-                self.steps += [line for line in code.replace("\\\n", " ").splitlines() if line]
+                self.steps += [line for line in block.code.replace("\\\n", " ").splitlines() if line]
         programs = folder / "bin"
         programs.mkdir()
         for name, arguments in (("python", ""), ("gpuaug", "-m gpuaug"), ("torchrun", "-m torch.distributed.run")):
@@ -106,13 +101,18 @@ class Walk:
     def next(self, start: str) -> str:
         """The next line of the page, which begins like this."""
         while self.steps and isinstance(block := self.steps[0], Block):
-            (self.folder / block.title).write_text(block.code, encoding="utf-8")
+            (self.folder / block.title).write_text(self.shortened(block.code), encoding="utf-8")
             self.steps.popleft()
         assert self.steps, f"{self.page} has no line {start!r} any more"
         line = self.steps.popleft()
         assert isinstance(line, str)
         assert line.startswith(start), f"{self.page}: the line {line!r} is new; say here what it does"
         return line
+
+    def shortened(self, text: str) -> str:
+        for old, new in self.smaller.items():
+            text = text.replace(old, new)
+        return text
 
     def type(self, start: str, *says: str, writes: tuple[str, ...] = (), status: int = 0) -> str:
         """Type the next line; what it printed.
@@ -122,7 +122,7 @@ class Walk:
         line, left = self.next(start), self.base / "left"
         for name in writes:
             (self.folder / name).unlink(missing_ok=True)
-        script = f"{line}\nstatus=$?\npwd > '{left}'\nexit $status"
+        script = f"{self.shortened(line)}\nstatus=$?\npwd > '{left}'\nexit $status"
         done = subprocess.run(
             ["bash", "-c", script], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
@@ -193,7 +193,9 @@ def profiler(walk: Walk) -> None:
     walk.type("gpuaug compare", "A regression", writes=("compare.html",), status=3)
     walk.type("gpuaug profile --run train.py ", *card, "epoch 1 has ended")
     walk.type("gpuaug doctor", "cores", "memory", "decode, Pillow", "memory copy", "backend torch")
-    walk.type("gpuaug profile train.py:make_loader --model train.py:make_step -- --batch-size 64", *card, "batch_size=64")
+    walk.type(
+        "gpuaug profile train.py:make_loader --model train.py:make_step -- --batch-size 64", *card, "batch_size=64"
+    )
     attached(walk, [sys.executable, str(train), "--epochs", "1000"])
     walk.type("GPUAUG_PROFILE=1 python train.py --epochs 1 ", *card, "epoch 0 has ended")
     walk.type("gpuaug profile --run train.py -- --epochs 1 ", *card, "epoch 0 has ended")
@@ -203,7 +205,7 @@ def profiler(walk: Walk) -> None:
 
 def attached(walk: Walk, command: list[str]) -> None:
     """The line with the number of a running job, which needs py-spy and the right to trace it."""
-    line = "gpuaug profile --attach $JOB"
+    line = "gpuaug profile --attach 4711 "
     if shutil.which("py-spy") is None and not Path(sys.executable).with_name("py-spy").is_file():
         walk.next(line)
         return
@@ -297,7 +299,7 @@ def test_every_other_block_names_its_test() -> None:
 def test_a_block_cannot_hide() -> None:
     for name, page in NAMES.items():
         text = page.read_text(encoding="utf-8")
-        assert not re.search(r"^(\s+```|\s*~~~)", text, re.M), f"{name}: a block begins with ``` at the left"
+        assert not re.search(r"^([ \t]+```|[ \t]*~~~)", text, re.M), f"{name}: a block begins with ``` at the left"
         assert text.count("```") == 2 * len(blocks(page)), name
 
 
