@@ -114,25 +114,31 @@ class Walk:
             text = text.replace(old, new)
         return text
 
-    def type(self, start: str, *says: str, writes: tuple[str, ...] = (), status: int = 0) -> str:
-        """Type the next line; what it printed.
-
-        `says`: patterns, each in what it prints; `writes`: files that it makes; `status`: with which it ends.
-        """
-        line, left = self.next(start), self.base / "left"
-        for name in writes:
-            (self.folder / name).unlink(missing_ok=True)
+    def run(self, line: str) -> subprocess.CompletedProcess[str]:
+        """Run a line; the next one is run in the folder that it leads to. Errors are in `stdout`, too."""
+        left = self.base / "left"
         script = f"{self.shortened(line)}\nstatus=$?\npwd > '{left}'\nexit $status"
         done = subprocess.run(
             ["bash", "-c", script], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
         )  # fmt: skip
+        self.folder = Path(left.read_text().strip())
+        return done
+
+    def type(self, start: str, *says: str, writes: tuple[str, ...] = (), status: int = 0) -> str:
+        """Type the next line; what it printed.
+
+        `says`: patterns, each in what it prints; `writes`: files that it makes; `status`: with which it ends.
+        """
+        line = self.next(start)
+        for name in writes:
+            (self.folder / name).unlink(missing_ok=True)
+        made, done = [self.folder / name for name in writes], self.run(line)
         assert done.returncode == status, f"{line}\n{done.stdout}"
         for pattern in says:
             assert re.search(pattern, done.stdout, re.M), f"{line}: no {pattern!r} in\n{done.stdout}"
-        for name in writes:
-            assert (self.folder / name).stat().st_size > 0, f"{line}: {name} is empty"
-        self.folder = Path(left.read_text().strip())
+        for path in made:
+            assert path.stat().st_size > 0, f"{line}: {path.name} is empty"
         return done.stdout
 
 
@@ -205,18 +211,21 @@ def profiler(walk: Walk) -> None:
 
 def attached(walk: Walk, command: list[str]) -> None:
     """The line with the number of a running job, which needs py-spy and the right to trace it."""
-    line = "gpuaug profile --attach 4711 "
+    line = walk.next("gpuaug profile --attach 4711 ")
     if shutil.which("py-spy") is None and not Path(sys.executable).with_name("py-spy").is_file():
-        walk.next(line)
         return
     with subprocess.Popen(command, cwd=walk.folder, env=walk.environment, stdout=subprocess.PIPE, text=True) as job:
         try:
             assert job.stdout is not None
             job.stdout.readline()
             walk.environment["JOB"] = str(job.pid)
-            walk.type(line, "limits the job", "worker processes were seen", "decode")
+            done = walk.run(line)
         finally:
             job.kill()
+    if done.returncode == 0:
+        assert re.search("limits the job(.|\n)*worker processes were seen(.|\n)*decode", done.stdout), done.stdout
+    else:
+        assert re.search("Permission|ptrace", done.stdout), done.stdout
 
 
 def tuning(walk: Walk) -> None:
