@@ -138,7 +138,7 @@ def _audit(run: Run) -> str:
             names = ("launches", "waits", "uploads_that_may_wait", "uploads")
             launches, *others = (span(draw[name] for draw in draws) for name in names)
             body.append([row["who"], launches, rounded(mean), *others])
-    return markdown(Grid("", ["", "launches", "MB/image", "waits", "may wait", "copies up"], body))
+    return markdown(Grid("", ["list, library", "launches", "MB/image", "waits", "may wait", "copies up"], body))
 
 
 def _bounds(run: Run) -> str:
