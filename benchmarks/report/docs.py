@@ -138,7 +138,7 @@ def _audit(run: Run) -> str:
             names = ("launches", "waits", "uploads_that_may_wait", "uploads")
             launches, *others = (span(draw[name] for draw in draws) for name in names)
             body.append([row["who"], launches, rounded(mean), *others])
-    return markdown(Grid("", ["", "launches", "MB/image", "waits", "may wait", "copies up"], body))
+    return markdown(Grid("", ["list, library", "launches", "MB/image", "waits", "may wait", "copies up"], body))
 
 
 def _bounds(run: Run) -> str:
@@ -199,7 +199,8 @@ def _book(found: Run) -> str:
         f"Accuracy after the last of {settings['epochs']} epochs, means of {len(plain)} seeds. {settings['images']:,} "
         f"training images and {settings['test_images']:,} test images of CIFAR-10, none of them augmented when the "
         "accuracy is taken. The lists of a seed begin with the same weights and see the same batches. "
-        f"torch {versions['torch']}, on a CPU.\n\n```sh\n{found['command']}\n```"
+        f"torch {versions['torch']}, on a CPU.\n\n<!-- run by tests/cli/test_examples.py -->\n"
+        f"```sh\n{found['command']}\n```"
     )
     return f"{markdown(Grid('', columns, body))}\n\n{about}"
 

@@ -40,6 +40,7 @@ from gpuaug.demo.photographs import photographs
 from tests.support.files import encode
 from tests.support.ops import ROWS
 from tests.support.ops.surface import check_timed
+from tests.support.pages import SHELL, blocks, commands
 
 ROOT = Path(__file__).parents[2]
 OURS, THEIRS = "gpuaug", "torchvision v2, tensors"
@@ -447,6 +448,27 @@ def test_a_part_that_dies_does_not_stop_the_others(monkeypatch: pytest.MonkeyPat
     assert (
         found["versions"]["torch"] == torch.__version__.split("+")[0] or found["versions"]["torch"] == torch.__version__
     )
+
+
+@pytest.mark.parametrize("plan", ["quick", "full"])
+def test_the_commands_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, plan: str) -> None:
+    """`gpuaug bench` as it stands in docs/benchmarks.md, with one small part in place of its plan."""
+    from typer.testing import CliRunner
+
+    from gpuaug.cli.main import app
+
+    code = "".join(block.code for block in blocks(ROOT / "docs" / "benchmarks.md") if block.language in SHELL)
+    (words,) = [words for words in commands(code) if words[:3] == ["gpuaug", "bench", f"--{plan}"]]
+    monkeypatch.chdir(tmp_path)
+    folder_of_photographs(tmp_path).rename("FOLDER_WITH_CLASS_FOLDERS")
+    monkeypatch.setitem(suite.PLANS, plan, [suite.Part("scaling", 1, sweeps=("batch",), batches=(2,), rounds=1)])
+    done = CliRunner().invoke(app(), words[1:])
+    assert done.exit_code == 0, done.output
+    assert f"--{plan}, FOLDER_WITH_CLASS_FOLDERS, " in done.output
+    assert Path("charts/scaling.png").stat().st_size > 5000
+    if plan == "full":
+        assert len(json.loads(Path("run.json").read_text())["regimes"]["scaling"]["rows"]) == 2
+        assert len(Path("run.csv").read_text().splitlines()) == 3
 
 
 def test_gpuaug_bench_is_the_same_command() -> None:

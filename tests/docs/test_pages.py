@@ -1,29 +1,23 @@
-"""Every block of Python of the documentation runs; every command line is run, or names only what exists."""
+"""Every block of Python of the documentation runs; every command line names only what exists."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
 import re
-import shutil
-import subprocess
-import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gpuaug.demo import photographs
-from tests.support.pages import CHAIN, PAGES, PYTHON, ROOT, SHELL, blocks, commands, lacking
+from tests.support.pages import BY, CHAIN, PAGES, PYTHON, ROOT, SHELL, blocks, commands, lacking
 from tests.support.processes import pretending
 
 DOCS = ROOT / "docs"
 ELSEWHERE = {
     "frameworks.md": "tests/integration",
     "adding-an-op.md": "tests/transforms/test_one_class_one_row.py",
-    "start.md": "test_start_here",
+    "start.md": "tests/docs/test_shell.py",
     "migrate.md": "test_from_other_libraries",
 }
 NAMES = {page.relative_to(ROOT).as_posix(): page for page in PAGES}
@@ -42,20 +36,7 @@ LIBRARIES = {
     "Kornia": "kornia",
     "DALI": "nvidia.dali",
 }
-BY = "run by "  # a test that runs the block, which needs more than a page can
 NEEDED = {"docs/tuning.md": "optuna"}  # by the blocks of a page, beside the packages that all tests have
-EPOCHS = ("epochs=40", "epochs=2")  # of start.md, and of its test
-
-
-@pytest.fixture
-def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with what the reader has: photographs in folders of classes."""
-    monkeypatch.chdir(tmp_path)
-    for number, path in enumerate(photographs.paths()):
-        folder = tmp_path / "photos" / "train" / f"class{number % 2}"
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, folder / path.name)
-    return tmp_path
 
 
 def prepared(name: str) -> dict[str, Any]:
@@ -89,55 +70,6 @@ def test_the_pages_that_are_run_elsewhere_are_there() -> None:
     assert all((DOCS / page).is_file() for page in ELSEWHERE)
     for name in (*CHAIN, *ALONE):
         assert any(block.language in PYTHON for block in blocks(NAMES[name])), name
-
-
-# ---- start.md --------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def shell(tmp_path: Path) -> dict[str, str]:
-    """An environment in which `python` and `gpuaug` are those of this test."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    for name, arguments in (("python", ""), ("gpuaug", "-m gpuaug ")):
-        script = folder / name
-        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {arguments}"$@"\n')
-        script.chmod(0o755)
-    paths = {"PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
-    return {**os.environ, **paths, "OMP_NUM_THREADS": "1"}
-
-
-def test_start_here(tmp_path: Path, shell: dict[str, str]) -> None:
-    """The page as a reader follows it, with fewer epochs; what it does not run says why."""
-    for library in ("sklearn", "typer", "matplotlib"):
-        pytest.importorskip(library)
-    folder, printed, left_out = tmp_path, {}, []
-    for block in blocks(DOCS / "start.md"):
-        if block.mark.startswith("not run: "):
-            left_out.append(block.code)
-        elif block.language in PYTHON:
-            assert block.title, "a block of Python is saved as a file"
-            code = block.code
-            if block.title == "train.py":
-                assert code.count(EPOCHS[0]) == 1
-                code = code.replace(*EPOCHS)
-            (folder / block.title).write_text(code, encoding="utf-8")
-        elif block.language in SHELL:
-            command = f"set -e\n{block.code}pwd > {tmp_path}/folder"
-            done = subprocess.run(["bash", "-c", command], cwd=folder, env=shell, capture_output=True, text=True)
-            assert done.returncode == 0, (block.code, done.stdout, done.stderr)
-            printed[block.code.strip()] = done.stdout
-            folder = Path((tmp_path / "folder").read_text().strip())
-    assert folder.name == "first-model"
-    assert (folder / "digits.png").stat().st_size > 10_000
-    told = r"without augmentation: \d+\.\d % of .*\nwith augmentation: \d+\.\d % of .*\n"
-    assert re.fullmatch(told, printed["python train.py"]), printed
-    assert len(left_out) == 3
-
-
-def test_start_here_installs_as_the_readme_does() -> None:
-    (command,) = [block.code.strip() for block in blocks(DOCS / "start.md") if "venv" in block.code]
-    assert f"{command} && gpuaug demo" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
 # ---- migrate.md ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,6 @@ import pytest
 
 import gpuaug as ga
 from benchmarks.report import docs
-from gpuaug.demo import photographs
 from tests.support.pages import CHAIN, PAGES
 
 ROOT = Path(__file__).parents[2]
@@ -41,13 +40,8 @@ def test_the_readme_is_short() -> None:
     assert len(TEXT.splitlines()) <= MOST_LINES
 
 
-def test_snippets_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_snippets_run(reader: Path) -> None:
     pytest.importorskip("matplotlib")
-    monkeypatch.chdir(tmp_path)
-    for number, path in enumerate(photographs.paths()):  # what the reader has
-        folder = tmp_path / "photos" / "train" / f"class{number % 2}"
-        folder.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(path, folder / path.name)
     names: dict[str, object] = {}  # one after another, as a reader would
     for page in CHAIN:
         snippets = re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.M | re.S)
@@ -56,7 +50,7 @@ def test_snippets_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             exec(compile(snippet, page, "exec"), names)
         if page == "README.md":
             assert tuple(names["batch"].shape) == (8, 3, 224, 224)  # type: ignore[attr-defined]
-    assert (tmp_path / "preview.png").exists()
+    assert (reader / "preview.png").exists()
 
 
 def test_the_table_is_the_registry() -> None:
@@ -89,6 +83,23 @@ def test_figures_are_those_of_the_stored_runs() -> None:
         assert docs.fill(text, runs) == text, page
         names += re.findall(r"<!-- results: (\w+) -->", text)
     assert sorted(names) == sorted(docs.BLOCKS)
+
+
+def test_the_command_writes_the_tables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`python -m benchmarks.report.docs` puts a wrong figure right; with --check it writes nothing and exits with 1."""
+    for page in docs.PAGES:
+        (tmp_path / page).parent.mkdir(exist_ok=True)
+        shutil.copyfile(ROOT / page, tmp_path / page)
+    monkeypatch.setattr(docs, "ROOT", tmp_path)
+    page = tmp_path / "docs" / "gpu.md"
+    right = page.read_text(encoding="utf-8")
+    wrong = re.sub(r"(<!-- results: \w+ -->\n)", r"\1Not so. ", right, count=1)
+    assert docs.main(["--check"]) == 0
+    page.write_text(wrong, encoding="utf-8")
+    assert docs.main(["--check"]) == 1
+    assert page.read_text(encoding="utf-8") == wrong
+    assert docs.main([]) == 0
+    assert page.read_text(encoding="utf-8") == right
 
 
 def test_every_losing_row_is_shown() -> None:

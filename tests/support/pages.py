@@ -11,7 +11,7 @@ from functools import cache
 from itertools import dropwhile
 from pathlib import Path
 
-__all__ = ["CHAIN", "PAGES", "PYTHON", "SHELL", "Block", "blocks", "commands", "lacking"]
+__all__ = ["BY", "CHAIN", "NOT_RUN", "PAGES", "PYTHON", "SHELL", "Block", "blocks", "commands", "lacking"]
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -31,6 +31,8 @@ CHAIN = (  # pages whose blocks continue each other, in this order
 )
 READERS = {"train.py"}  # the reader's own script, on any page
 PYTHON, SHELL = ("python", "py"), ("bash", "sh")
+BY = "run by "  # and a test: of a block that takes too long, or needs too much, to run as it stands
+NOT_RUN = "not run: "  # and a reason, with the test that checks what can be checked
 FENCE = re.compile(r"^```(\w*)[^\n]*?(?:title=\"([^\"]+)\")?\n(.*?)^```$", re.M | re.S)
 OTHERS = {"apt", "cd", "mkdir", "mypy", "pre-commit", "python3", "python3.12", "ruff", "ruff format", "."}  # not ours
 
