@@ -26,6 +26,8 @@ from gpuaug.profiler.judge.verdict import groups, judge
 from gpuaug.profiler.machine import CHANGED, Drift, effective_cores
 from gpuaug.profiler.measure import passes
 from gpuaug.profiler.model.costs import Costs
+from gpuaug.profiler.model.rows import steady
+from gpuaug.profiler.model.trace import Trace
 
 from ..locations import RESULTS
 from .bottleneck_cases import CASES, Case
@@ -107,12 +109,12 @@ def _run(case: Case, folder: str, seconds: float, turns: int, free: float | None
     for _ in range(turns):
         pipe = case.pipe
         found, trace = passes.recorded("before", loader_of(pipe, folder), step_of(pipe), seconds, warm(pipe), origin)
-        before.append(found.pace)
+        before.append(pace(case, found, trace))
         traces.append(trace)
         if case.cured is not None:
             cured = case.cured
             loader, step = loader_of(cured, folder), step_of(cured)  # clocks run there, too
-            after.append(passes.recorded("after", loader, step, seconds, warm(cured), origin)[0].pace)
+            after.append(pace(case, *passes.recorded("after", loader, step, seconds, warm(cured), origin)))
         drift.look()
     trace = join(traces)
     alone = passes.alone(step_of(case.pipe), [None], min(0.5, seconds / 2))
@@ -137,6 +139,11 @@ def _run(case: Case, folder: str, seconds: float, turns: int, free: float | None
         case.name, case.labels, said, verdict.text, right, predicted, low, high, measured, error, wrong, costs.residual,
         alarm, drift.change, drift.change <= CHANGED,
     )  # fmt: skip
+
+
+def pace(case: Case, run: passes.Pass, trace: Trace) -> float:
+    """Seconds per batch as the profiler predicts them, without the starts of epochs unless they are the bottleneck."""
+    return run.pace if case.labels == ("epoch",) else statistics.fmean(each for _, each in steady(trace)[1])
 
 
 def warm(pipe: Pipe) -> int:
