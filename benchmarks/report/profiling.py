@@ -57,7 +57,5 @@ def _spread(found: list[float]) -> str:
 
 def _where(run: Run) -> str:
     machine, versions = lines(run)
-    busy = (
-        f" Other programs ran: the load average was {run['load']:.1f}." if run["load"] > run["machine"]["cores"] else ""
-    )
+    busy = f" The load average before it was {run['load']:.1f}." if run["load"] > run["machine"]["cores"] else ""
     return f"{machine}; {versions.split(', torchvision')[0]}; {run['created'][:10]}.{busy}"

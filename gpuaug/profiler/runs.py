@@ -169,7 +169,7 @@ class Runs:
         elif self.step is not None:
             self.skipped["loader alone"] = self.budget.why_not(AFTER_WHOLE)
         if self.given is not self.own:
-            reason = "its own work on a batch has no row: it counts as waiting for data, and no prediction is shorter"
+            reason = "its own work on a batch has no row, and counts as waiting for data"
             self.skipped[f"inside {type(self.given).__name__}"] = reason
         return alone
 
@@ -211,6 +211,7 @@ class Runs:
         target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         needed = PROBED * max((batch.fetch[1] - batch.fetch[0] for batch in trace.batches), default=0.0)
         needed += 0.0 if "gpuaug.augment" in sys.modules else ENGINE
+        needed += 0.0 if trace.loader.start == "fork" else 2 * self.budget.least  # two workers that import everything
         if needed > self.budget.left:
             self.skipped["augment on the device"] = self.budget.why_not(AFTER_PARTS, seconds=needed)
             return None, None
@@ -218,6 +219,7 @@ class Runs:
         try:
             moved = move(self.given, target)
             probed = probe(self.given, moved)
+            moved = replace(moved, samples=([], []))  # their memory
             if self.length is not None:
                 moved = replace(moved, loader=repeated(moved.loader, self.length))
             return moved, probed

@@ -80,6 +80,7 @@ class Walk:
     def __init__(self, page: str, folder: Path) -> None:
         self.page, self.folder, self.base = page, folder, folder
         self.steps: deque[Block | str] = deque()
+        self.said = ""  # by the last line, errors included
         self.smaller = SMALLER.get(page, {})
         found = [block for block in blocks(ROOT / page) if not block.mark.startswith((BY, NOT_RUN))]
         for old in self.smaller:
@@ -115,12 +116,12 @@ class Walk:
         return text
 
     def run(self, line: str) -> subprocess.CompletedProcess[str]:
-        """Run a line; the next one is run in the folder that it leads to. Errors are in `stdout`, too."""
+        """Run a line; the next one is run in the folder that it leads to."""
         left = self.base / "left"
         script = f"{self.shortened(line)}\nstatus=$?\npwd > '{left}'\nexit $status"
         done = subprocess.run(
             ["bash", "-c", script], cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
+            capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         self.folder = Path(left.read_text().strip())
         return done
@@ -134,9 +135,11 @@ class Walk:
         for name in writes:
             (self.folder / name).unlink(missing_ok=True)
         made, done = [self.folder / name for name in writes], self.run(line)
-        assert done.returncode == status, f"{line}\n{done.stdout}"
+        self.said = done.stdout + done.stderr
+        assert done.returncode == status, f"{line}\n{self.said}"
         for pattern in says:
-            assert re.search(pattern, done.stdout, re.M), f"{line}: no {pattern!r} in\n{done.stdout}"
+            where = done.stdout if pattern.startswith(r"\A") else self.said
+            assert re.search(pattern, where, re.M), f"{line}: no {pattern!r} in\n{where}"
         for path in made:
             assert path.stat().st_size > 0, f"{line}: {path.name} is empty"
         return done.stdout
@@ -205,7 +208,8 @@ def profiler(walk: Walk) -> None:
     attached(walk, [sys.executable, str(train), "--epochs", "1000"])
     walk.type("GPUAUG_PROFILE=1 python train.py --epochs 1 ", *card, "epoch 0 has ended")
     walk.type("gpuaug profile --run train.py -- --epochs 1 ", *card, "epoch 0 has ended")
-    assert walk.type("torchrun", *card).count("Verdict") == 1  # rank 0 reports
+    walk.type("torchrun", *card)
+    assert walk.said.count("Verdict") == 1  # rank 0 reports
     walk.type("IMAGES=photos gpuaug profile examples/profile_imagefolder.py", *card, "^ RandAugment ")
 
 
@@ -222,6 +226,7 @@ def attached(walk: Walk, command: list[str]) -> None:
             done = walk.run(line)
         finally:
             job.kill()
+    done.stdout += done.stderr
     if done.returncode == 0:
         assert re.search("limits the job(.|\n)*worker processes were seen(.|\n)*decode", done.stdout), done.stdout
     else:

@@ -102,11 +102,12 @@ def test_the_first_use_of_memory_is_a_cost_of_moving_it() -> None:
 
 
 @pytest.mark.parametrize(("wrapped", "least"), [(0.004, 0.004), (0.0025, None), (None, None)])
-def test_no_prediction_is_shorter_than_the_work_of_a_wrapper(wrapped: float | None, least: float | None) -> None:
-    """Two workers take 2.4 ms a batch."""
+def test_without_the_step_a_wrapper_takes_what_it_took(wrapped: float | None, least: float | None) -> None:
+    """Two workers take 2.4 ms a batch, and half of it with twice as many; what the wrapper takes then is not known."""
     costs = Costs(made(PLAIN), 100.0, wrapped=wrapped)
-    found = costs.expected(free(["model"]))
-    assert found == pytest.approx(least or 2.4 * MS, rel=0.05)
+    assert costs.expected(free(["model"])) == pytest.approx(least or 2.4 * MS, rel=0.05)
+    assert costs.expected(replace(free(["model"]), workers=4)) == pytest.approx(1.2 * MS, rel=0.05)
+    assert costs.expected(free(["model", "decode"])) < 1.5 * MS
 
 
 # ---- the recorder ----------------------------------------------------------------------------------------------------
@@ -122,7 +123,7 @@ def test_a_request_has_the_clocks_of_the_main_thread() -> None:
         assert (batch.request is None) == (batch.step is None)
         if batch.request is not None:
             assert min(batch.request) >= 0
-            assert sum(batch.request) <= batch.given - batch.asked + 1 * MS  # the clocks are read one after the other
+            assert batch.request[1] <= batch.given - batch.asked
     assert trace.batches[0].request is not None
     again = Trace.fromdict(trace.asdict())
     assert [tuple(b.request or ()) for b in again.batches] == [b.request or () for b in trace.batches]

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, IterableDataset
 from torch.utils.data._utils.collate import default_collate
 
 from gpuaug.profiler.judge.paste import moved_code, owner_of
-from gpuaug.profiler.judge.samples import Samples, fetch
+from gpuaug.profiler.judge.samples import fetch
 from gpuaug.profiler.machine import cores
 from gpuaug.profiler.measure.loaders import data_loader
 from gpuaug.profiler.model.trace import batch_size
@@ -48,7 +48,8 @@ class MovedLoader:
         augment: A gpuaug.Augment on `device`.
         device: Device that augments.
         code: Lines of code to change.
-        samples: The first samples, now and moved; `found` is the seconds that `to_tensor` took for them.
+        samples: The first samples, now and moved.
+        kept: Seconds that `to_tensor` took for them.
     """
 
     loader: DataLoader[Any]
@@ -56,7 +57,8 @@ class MovedLoader:
     augment: Any
     device: torch.device
     code: str
-    samples: Samples
+    samples: tuple[list[Any], list[Any]]
+    kept: float
 
     def __iter__(self) -> Iterator[Any]:
         from gpuaug.data.loader import DeviceLoader
@@ -65,33 +67,30 @@ class MovedLoader:
 
 
 class _ToTensor:
-    """The transform that is left in the workers: an image to uint8 (C, H, W). `seconds` is its time so far."""
+    """The transform that is left in the workers: an image to uint8 (C, H, W). `seconds` is its time since asked."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
         self._made: Any = None
 
     def __call__(self, image: Any) -> torch.Tensor:
+        from torchvision.transforms.v2.functional import pil_to_tensor
+
         start = time.thread_time()
-        found = self._tensor(image)
+        found = image if isinstance(image, torch.Tensor) else pil_to_tensor(image)
+        if found.dtype != torch.uint8:
+            raise ValueError(f"profile: the data set must pass uint8 images to its transform, got {found.dtype}.")
         self.seconds += time.thread_time() - start
         self._made = found
         return found
 
     def seconds_if_last(self, sample: Any) -> float | None:
-        """`seconds`; None if a sample of the data set does not hold the image as this transform returned it."""
+        """`seconds`, from then on 0; None if a sample does not hold the image as this transform returned it."""
         parts = sample.values() if isinstance(sample, Mapping) else sample
         parts = parts if isinstance(sample, (Mapping, tuple, list)) else [sample]
-        made, self._made = self._made, None
-        return self.seconds if made is not None and any(part is made for part in parts) else None
-
-    def _tensor(self, image: Any) -> torch.Tensor:
-        from torchvision.transforms.v2.functional import pil_to_tensor
-
-        found = image if isinstance(image, torch.Tensor) else pil_to_tensor(image)
-        if found.dtype != torch.uint8:
-            raise ValueError(f"profile: the data set must pass uint8 images to its transform, got {found.dtype}.")
-        return found
+        made, seconds = self._made, self.seconds
+        self._made, self.seconds = None, 0.0
+        return seconds if made is not None and any(part is made for part in parts) else None
 
     def __repr__(self) -> str:
         return "PILToTensor()"
@@ -128,13 +127,14 @@ def move(loader: Any, device: torch.device) -> MovedLoader:
         twin.__dict__[name] = dataset
         dataset = twin
     count = min(batch_size(inner) or 1, len(inner.dataset))  # type: ignore[arg-type]
-    samples = fetch(inner, dataset, count, to_tensor.seconds_if_last)
-    if samples.found is None:
+    now, _ = fetch(inner, inner.dataset, count)
+    decoded, kept = fetch(inner, dataset, count, to_tensor.seconds_if_last)
+    if kept is None:
         raise ValueError("the data set changes images after its `transform`")
     changed = with_settings(inner, dataset=dataset, collate_fn=ragged_collate)
     augment = Augment(train=converted).to(device)
     code = moved_code(inner, found.path, both, str(device))
-    return MovedLoader(changed, to_tensor, augment, device, code, samples)
+    return MovedLoader(changed, to_tensor, augment, device, code, (now, decoded), kept)
 
 
 @dataclass(frozen=True)
@@ -162,9 +162,9 @@ def probe(loader: Any, moved: MovedLoader, repeats: int = 3) -> Probe:
     """Measure the costs of a moved batch: of each part the median of `repeats` runs."""
     inner = data_loader(loader)
     size = batch_size(inner) or 1
-    now, decoded = moved.samples.before, moved.samples.after
+    now, decoded = moved.samples
     count = len(decoded)
-    kept = moved.samples.found * size / count
+    kept = moved.kept * size / count
     assert inner.collate_fn is not None
     assert moved.loader.collate_fn is not None
     before = _transport(inner.collate_fn, now, repeats)

@@ -1,4 +1,4 @@
-"""Samples of a data set before and after a change, fetched where the loader's batches are fetched.
+"""The first samples of a data set, fetched where the loader's batches are fetched.
 
 A data set may open a file, a connection or an LMDB environment at its first sample. Workers that are forked after that
 would share it with this process, and read wrong bytes. So a loader with workers fetches these samples in one, too.
@@ -6,86 +6,76 @@ would share it with this process, and read wrong bytes. So a loader with workers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import pickle
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-__all__ = ["Samples", "fetch"]
+from gpuaug.profiler.measure.passes import clone
 
-Fetched = tuple[Any, Any] | str  # a sample before and after the change, or an error
-
-
-@dataclass(frozen=True)
-class Samples:
-    """Samples 0, 1, ... of both data sets.
-
-    Attributes:
-        before, after: Samples of each.
-        found: What the last argument of `fetch` returned after all of them, in the process that fetched them.
-    """
-
-    before: list[Any]
-    after: list[Any]
-    found: Any
+__all__ = ["fetch"]
 
 
-def fetch(loader: DataLoader[Any], changed: Any, count: int, look: Callable[[Any], Any]) -> Samples:
-    """Fetch the first samples of a loader's data set, and of a changed one.
+def fetch(
+    loader: DataLoader[Any], dataset: Any, count: int, look: Callable[[Any], Any] | None = None
+) -> tuple[list[Any], Any]:
+    """(the first samples of a data set, what `look` found), fetched as by the loader. The first sample warms it up.
 
     Args:
         loader: The loader.
-        changed: The changed data set; it gives as many samples.
+        dataset: Its data set, or a changed one.
         count: Number of samples.
-        look: Called with the last sample of `changed`, where that was fetched.
+        look: Called with the last sample, where that was fetched: for the first sample, and again for all of them.
 
     Raises:
-        ValueError: If a data set cannot give these samples; the message is that of its own error.
+        ValueError: If the data set cannot give these samples; the message is that of its own error.
     """
-    collate = _Collate(look)
-    both = _Both(loader.dataset, changed)
-    if not loader.num_workers:
-        pairs, found = collate([both[number] for number in range(count)])
-    else:
-        ((pairs, found),) = DataLoader(
-            both,
-            batch_sampler=[list(range(count))],
+    turns = [[0], list(range(count))]
+    taken = _Taken(look)
+    try:
+        if not loader.num_workers:
+            return [taken([dataset[number] for number in turn]) for turn in turns][-1]
+        *_, packed = DataLoader(
+            dataset,
+            batch_sampler=turns,
             num_workers=1,
-            collate_fn=collate,
+            collate_fn=_Packed(taken),
             worker_init_fn=loader.worker_init_fn,
             multiprocessing_context=loader.multiprocessing_context,
             generator=torch.Generator(),  # the global one stays where it is
         )
-    for pair in pairs:
-        if isinstance(pair, str):
-            raise ValueError(pair)
-    return Samples([pair[0] for pair in pairs], [pair[1] for pair in pairs], found)
+    except Exception as error:
+        raise ValueError(_own_words(error)) from error
+    found: tuple[list[Any], Any] = pickle.loads(packed)
+    return found
 
 
-class _Both(Dataset[Any]):
-    """Pairs of the samples of two data sets."""
-
-    def __init__(self, before: Any, after: Any) -> None:
-        self.before, self.after = before, after
-
-    def __len__(self) -> int:
-        return len(self.before)
-
-    def __getitem__(self, number: int) -> Fetched:
-        try:
-            return self.before[number], self.after[number]
-        except Exception as error:  # an exception of the user's may not survive pickling
-            return str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+def _own_words(error: Exception) -> str:
+    """The message of an error, without the traceback that torch adds to that of a worker."""
+    lines = [line for line in str(error).splitlines() if line.strip()] or [""]
+    if lines[0].startswith("Caught "):
+        return lines[-1].removeprefix("ValueError: ")
+    return str(error) if isinstance(error, ValueError) else f"{type(error).__qualname__}: {error}"
 
 
-class _Collate:
-    """The pairs of a batch as they are, and what was found after them."""
+class _Taken:
+    """Samples, and what `look` found."""
 
-    def __init__(self, look: Callable[[Any], Any]) -> None:
+    def __init__(self, look: Callable[[Any], Any] | None) -> None:
         self.look = look
 
-    def __call__(self, pairs: Sequence[Fetched]) -> tuple[list[Fetched], Any]:
-        last = pairs[-1]
-        return list(pairs), None if isinstance(last, str) else self.look(last[1])
+    def __call__(self, samples: list[Any]) -> tuple[list[Any], Any]:
+        return samples, None if self.look is None else self.look(samples[-1])
+
+
+class _Packed:
+    """The same as bytes: as tensors they would take a file descriptor each, and a view its whole memory, to be sent."""
+
+    def __init__(self, taken: _Taken) -> None:
+        self.taken = taken
+
+    def __call__(self, samples: list[Any]) -> bytes:
+        samples, found = self.taken(samples)
+        return pickle.dumps(([clone(sample) for sample in samples], found))

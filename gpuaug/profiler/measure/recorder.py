@@ -236,7 +236,7 @@ class Recorder(_Proxy):
             pinned=self._span(notes.pinned),
             moved=(notes.moved[0] * SECOND, notes.moved[1] * SECOND),
             queued=(notes.queued[0] * SECOND, notes.queued[1] * SECOND),
-            request=seen.request(),
+            request=seen.request(self.loader is self.inner),
             asked=self._seconds(seen.asked[0]),
             given=self._seconds(seen.given[0]),
             done=self._seconds(seen.end[0]),
@@ -297,11 +297,12 @@ class _Seen:
             self.start = self.end = self.marks.since = together()
         return self
 
-    def request(self) -> Interval | None:
-        """(cpu, queue) in seconds of the main thread while it waited for the batch and took it."""
+    def request(self, own: bool) -> Interval | None:
+        """(cpu, queue) in seconds of the main thread while it waited for the batch and took it, see `Batch`."""
         if self.marks is None:
             return None
-        return (self.given[1] - self.asked[1]) * SECOND, (self.given[2] - self.asked[2]) * SECOND
+        wall, cpu, queue = (after - before for after, before in zip(self.given, self.asked, strict=True))
+        return (cpu * SECOND if own else 0.0), min(queue, max(0, wall - cpu)) * SECOND
 
     def phases(self) -> dict[str, float]:
         """{phase: seconds on the device}; waits for it."""

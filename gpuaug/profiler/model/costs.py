@@ -17,7 +17,7 @@ __all__ = ["Change", "Costs"]
 
 RESAMPLES = 24  # random orders of the batches, for an interval
 COVER = (0.05, 0.95)  # quantiles of the resamples that are the ends of an interval
-ROUNDS = 4  # replays to find how late the main thread gets a core
+ROUNDS = 3  # replays to find how late the main thread gets a core
 MOST_LATE = 4.0  # longest wait for a core / its measured mean
 OWN = 1.25  # time of a wrapper / predicted time of the loader in it, from which on the rest is the wrapper's own work
 BASE_WAIT = 0.05  # quantile of the waits in pickling and unpickling that does not come from the worker's lock
@@ -136,14 +136,15 @@ class Costs:
         if not self.setting.workers or total <= 0:
             return
         order = np.arange(len(self.batches))
+        self.late = (float(waits[0]), float(waits[1]))
         part = 1.0
         for _ in range(ROUNDS):
-            self.late = (float(part * waits[0]), float(part * waits[1]))
             found = replay(self.loads(Change(), order), self.setting)
             shared, late = found.shared / len(order), found.late / len(order)
             if late <= 0:
                 return
             part = min(MOST_LATE, part * max(0.0, total - shared) / late)
+            self.late = (float(part * waits[0]), float(part * waits[1]))
 
     def _own_time(self, wrapped: float | None) -> float:
         """Seconds per batch of a wrapper's own work, which has no row; 0 if its loader takes as long."""
@@ -259,10 +260,12 @@ class Costs:
         return found
 
     def _minimum(self, change: Change) -> float:
-        """Seconds of the step alone after a change, or of a wrapper's own work: no setting of a loader is faster."""
+        """Seconds of the step alone after a change: no setting of a loader is faster. Without a step, of a wrapper."""
         rows = [row for row in self.rows if row.place == "step"]
         step = sum(change.factors.get(row.name, 1.0) * row.seconds for row in rows) + sum(change.added)
-        return min(self.pace, max(step, self._wrapper))
+        loader = replace(change, factors={}, added=(0.0, 0.0))
+        alone = step == 0 and loader == Change() and set(change.factors) <= {row.name for row in rows}
+        return min(self.pace, max(step, self._wrapper if alone else 0.0))
 
     @property
     def residual(self) -> float:

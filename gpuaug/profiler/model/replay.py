@@ -263,7 +263,7 @@ class _Replay:
         """Advance the clock to the next end of a phase."""
         demand = sum(max(0.0, task.phases[0][0]) for task in self.tasks)
         rate = min(1.0, self.setting.cores / demand) if demand else 1.0
-        if demand <= self.setting.cores - 0.5:
+        if demand <= max(0.0, self.setting.cores - 0.5):
             for task in self.tasks:
                 task.left = 0.0 if task.phases[0][0] == LATE else task.left
         ahead = min(task.left / rate if task.phases[0][0] > 0 else task.left for task in self.tasks)

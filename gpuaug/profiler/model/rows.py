@@ -173,16 +173,16 @@ def _halves(spans: Array, side: int, batches: Sequence[Batch], extra: float) -> 
     return computing + extra, waiting
 
 
-def first_use(batches: Sequence[Batch], alone: float | None) -> float:
+def first_use(batches: Sequence[Batch], computing: float | None) -> float:
     """Seconds that a step computes longer in the loop than alone, on batches in memory that it has seen before.
 
     Memory that a worker has written is mapped page by page when it is read for the first time, and is in no cache.
     """
-    looked = [batch.step for batch in batches if batch.step is not None]
-    spent = sum(step[0] for step in looked)
-    if alone is None or not looked or sum(step[2] for step in looked) > SEVERAL * spent:  # threads wait for one another
+    looked = np.array([batch.step for batch in batches if batch.step is not None])
+    if computing is None or not len(looked):
         return 0.0
-    return max(0.0, spent / len(looked) - alone)
+    own, _, threads = np.median(looked, 0)
+    return max(0.0, float(own) - computing) if threads <= SEVERAL * own else 0.0  # else threads wait for one another
 
 
 def waits_are_known(batches: Sequence[Batch]) -> bool:

@@ -34,7 +34,8 @@ class Batch:
         stages: {name: (wall, cpu, queue)} without the time of inner stages; None if not timed in detail.
         sent, received, pinned: Spans of pickling, unpickling and pinning; None if it did not happen.
         moved, queued: Time of pickling and of unpickling on a core, and waiting for a core.
-        request: (cpu, queue) of the main thread from `asked` to `given`; None if only the wall clock was read.
+        request: (cpu, queue) of the main thread from `asked` to `given`; None if only the wall clock was read. With a
+            wrapper, which may compute in between, cpu is 0.
         asked: Moment at which the main process requested the batch.
         given: Moment at which the main process received the batch.
         done: Moment at which the step ended.

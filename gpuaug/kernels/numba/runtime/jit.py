@@ -219,7 +219,7 @@ class _Lock(event.Listener):
     """Listens to threads that are about to wait for Numba's lock, and have released it.
 
     With `only_ready` a thread takes it here, once more than Numba does: whoever holds it may be about to compile. It
-    waits only for a thread that loads a kernel.
+    waits for a thread that loads a kernel, or that compiles another library's function, but not for a kernel.
     """
 
     def __init__(self) -> None:
