@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from torchvision.transforms import v2
 
 from gpuaug.profiler.judge.apply import move, probe
+from gpuaug.profiler.judge.samples import fetch
 
 CPU = torch.device("cpu")
 
@@ -77,16 +78,17 @@ class Opening(Photos):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_workers_share_no_open_file_with_this_process(workers: int) -> None:
     dataset = Opening(still())
-    state = torch.random.get_rng_state()
-    moved = move(DataLoader(dataset, 4, num_workers=workers), CPU)
-    assert dataset.opened == (workers == 0)
+    loader, state = DataLoader(dataset, 4, num_workers=workers), torch.random.get_rng_state()
+    fetch(loader, dataset, 4)
     assert torch.equal(torch.random.get_rng_state(), state)
+    moved = move(loader, CPU)
+    assert dataset.opened == (workers == 0)
     assert moved.kept > 0
     alone = move(DataLoader(Opening(still()), 4), CPU).samples
     for ours, theirs in zip(moved.samples, alone, strict=True):
         assert len(ours) == 4
         assert all(torch.equal(left[0], right[0]) for left, right in zip(ours, theirs, strict=True))
-    assert probe(DataLoader(dataset, 4, num_workers=workers), moved).kept > 0
+    assert probe(loader, moved).kept > 0
 
 
 class Rows(Photos):
