@@ -44,8 +44,7 @@ def conclude(
     """Make a report of what was measured.
 
     Args:
-        trace: Batches of one or more epochs.
-        loader: The user's loader, for checks of its code.
+        trace, loader: Batches of one or more epochs, and the user's loader, for checks of its code.
         cores: Number of cores that the job can use, without those that other jobs use.
         drift: Measured speeds of the cores.
         passes: Measured passes.
@@ -55,8 +54,7 @@ def conclude(
         wrapped: Seconds per batch of a wrapper without a step, if there is one and it was measured.
         functions: What was seen of the workers' functions, if they were looked at.
         overhead: Cost of tracing, a fraction of the time, if measured.
-        moved: The loader with its augmentation moved to the device, if that is possible.
-        probed: Measured costs of `moved`.
+        moved, probed: The loader with its augmentation moved to the device, and its costs, if that is possible.
         ignore: Ids of recommendations to leave out.
 
     Raises:
