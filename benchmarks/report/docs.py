@@ -23,6 +23,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from gpuaug.profiler.machine import CHANGED
+
 from ..locations import PACKAGE, RESULTS, ROOT
 from ..machine import command, is_part, lines
 from ..measure import median, ratio
@@ -221,11 +223,12 @@ def _planted(found: Run) -> str:
         body.append(cells + [""] * (6 - len(cells)))
     columns = ["case", "verdict", "right", "predicted gain", "measured gain", "largest error"]
     total, cost = found["summary"], found["overhead"]
+    unsteady = sum(one["drift"] > CHANGED for one in found["results"])
     about = (
         f"{total['runs']} runs: {total['right']:.0%} of the verdicts right (goal: 95 %), predicted gains wrong by "
         f"{total['error_median']:.1%} in the median (5 %) and {total['error_p95']:.1%} at the 95th percentile (15 %), "
         f"{total['wrong_signs']:.0f} wrong signs (0), {total['false_alarms']:.0%} false alarms (5 %). In "
-        f"{total['unreliable']} of the runs the cores' speed changed by more than 15 %; they count like the others. "
+        f"{unsteady} of the runs the cores' speed changed by more than {CHANGED:.0%}; they count like the others. "
         f"Tracing makes batches of 10 ms {_longer(cost['workers bind'])} longer if the workers are the bottleneck, and "
         f"{_longer(cost['the step binds'])} longer if the step is (1 %). In brackets: the goals and the intervals."
     )
